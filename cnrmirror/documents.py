@@ -1,0 +1,277 @@
+"""The catalog's documents and the one way in which they become bytes.
+
+Canonical JSON: UTF-8, keys sorted, no white space, no duplicate keys, no floats. Encoding what was
+decoded gives the same bytes, and ``decode`` insists on it, so a document has exactly one digest.
+The only free field is a release's ``metadata``, which is carried as normalised JSON text.
+
+::
+
+    CatalogRoot ── tree ── Branch ── children[nibble] ── … ── Leaf ── packages[] ── PackageDocument
+
+A node is chosen by the hex digits of sha256(package name). A subtree of at most ``LEAF_MAX``
+packages is a Leaf, a larger one a Branch of up to 16 children: the shape follows from the content
+alone, so the same packages give the same nodes, whatever the history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from cnrmirror.descriptor import Descriptor, DiffID, Size
+from cnrmirror.errors import InvalidDocument, TooLarge
+from cnrmirror.names import PackageName, default_release, newest_first, release_key
+
+LEAF_MAX = 64
+MAX_NODE_BYTES = 64 << 20
+MAX_METADATA_BYTES = 1 << 20
+MAX_JSON_DEPTH = 64
+
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Count = Size
+_EMPTY_METADATA = msgspec.Raw(b"null")
+
+
+class Content(msgspec.Struct, frozen=True, rename={"media_type": "mediaType"}):
+    """The ``content`` descriptor of a CNR manifest, verbatim from upstream.
+
+    ``digest`` is the CNR digest (our DiffID) and ``size`` what the manifest claims of the gzip
+    bytes; what is really there is the release's ``blob``.
+    """
+
+    digest: DiffID
+    media_type: Text
+    size: Size
+    urls: list[Text] = []
+
+
+class Release(msgspec.Struct, frozen=True, rename={"manifest_type": "mediaType"}):
+    """One release of a package in one media type."""
+
+    release: Text
+    media_type: Text
+    created_at: Text
+    manifest_type: Text
+    content: Content
+    blob: Descriptor
+    metadata: msgspec.Raw = _EMPTY_METADATA
+    origin: Text = "push"
+    flags: list[Text] = []
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.release, self.media_type
+
+
+class Channel(msgspec.Struct, frozen=True, order=True):
+    """A movable name: ``current`` is what it means now, ``releases`` what it ever meant."""
+
+    name: Text
+    current: Text
+    releases: list[Text]
+
+
+class Tombstone(msgspec.Struct, frozen=True):
+    """A release that was here and was taken away, when and why."""
+
+    release: Text
+    media_type: Text
+    digest: DiffID
+    removed_at: Text
+    reason: Text
+
+
+class PackageDocument(msgspec.Struct, frozen=True, tag_field="kind", tag="package"):
+    """All that is known of one package. Sorted: releases newest first, channels by name."""
+
+    package: Text
+    releases: list[Release]
+    channels: list[Channel] = []
+    tombstones: list[Tombstone] = []
+
+    @property
+    def name(self) -> PackageName:
+        return PackageName.parse(self.package)
+
+    def versions(self, media_type: str | None = None) -> list[str]:
+        """Distinct releases, newest first; of one media type, if one is given."""
+        found = dict.fromkeys(
+            r.release for r in self.releases if media_type in (None, r.media_type)
+        )
+        return list(found)
+
+    def of_release(self, release: str) -> list[Release]:
+        """The formats of one exact release, sorted by media type."""
+        return [r for r in self.releases if r.release == release]
+
+    def default(self) -> str | None:
+        return default_release(self.versions())
+
+    def find(self, release: str, media_type: str) -> Release | None:
+        for candidate in self.releases:
+            if candidate.key == (release, media_type):
+                return candidate
+        return None
+
+    def sorted(self) -> PackageDocument:
+        """The same content in the one order that is canonical."""
+        by_type = sorted(self.releases, key=lambda r: r.media_type)
+        return PackageDocument(
+            self.package,
+            sorted(by_type, key=lambda r: release_key(r.release), reverse=True),
+            sorted(
+                Channel(c.name, c.current, newest_first(dict.fromkeys(c.releases)))
+                for c in self.channels
+            ),
+            sorted(self.tombstones, key=lambda t: (t.release, t.media_type, t.removed_at)),
+        )
+
+
+class PackageRef(msgspec.Struct, frozen=True, order=True):
+    """Where a package's document is, and how many releases it holds."""
+
+    name: Text
+    digest: DiffID
+    size: Size
+    releases: Count
+
+
+class Leaf(msgspec.Struct, frozen=True, tag_field="kind", tag="leaf"):
+    """Up to LEAF_MAX packages whose name digests begin with ``prefix``, sorted by name."""
+
+    prefix: Text
+    packages: list[PackageRef]
+
+
+class ChildRef(msgspec.Struct, frozen=True):
+    """Where a child node is, and how much lies below it."""
+
+    digest: DiffID
+    size: Size
+    packages: Count
+    releases: Count
+
+
+class Branch(msgspec.Struct, frozen=True, tag_field="kind", tag="branch"):
+    """More than LEAF_MAX packages, by the next hex digit of their name digests."""
+
+    prefix: Text
+    children: dict[str, ChildRef]
+
+
+Node = Leaf | Branch
+
+
+class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog"):
+    """One revision: everything the mirror holds, and the revision before it."""
+
+    registry: Text
+    revision: Count
+    time: Text
+    message: Text
+    packages: Count
+    releases: Count
+    tree: Node
+    parent: Descriptor | None = None
+
+
+class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head"):
+    """What the one mutable file says: which root is current."""
+
+    catalog: Descriptor
+    revision: Count
+
+
+D = TypeVar("D", bound=msgspec.Struct)
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    """The canonical bytes of a document."""
+    return _encoder.encode(document)
+
+
+def decode(data: bytes, kind: type[D] | Any, where: str) -> D:
+    """The document in ``data``, which must be canonical and of this kind.
+
+    Raises:
+        TooLarge: more than MAX_NODE_BYTES.
+        InvalidDocument: malformed, another kind, unknown fields, not canonical.
+    """
+    if len(data) > MAX_NODE_BYTES:
+        raise TooLarge(f"{where}: {len(data)} bytes; a catalog document has at most 64 MiB")
+    try:
+        document: D = msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidDocument(f"{where}: not a catalog document: {error}") from error
+    if encode(document) != data:
+        raise InvalidDocument(f"{where}: not canonical JSON, or fields that are not known")
+    return document
+
+
+def name_digest(package: str) -> str:
+    """The hex digits that place a package in the tree."""
+    return hashlib.sha256(package.encode()).hexdigest()
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _check_depth(value: Any, room: int = MAX_JSON_DEPTH) -> None:
+    if room == 0:
+        raise ValueError(f"nested deeper than {MAX_JSON_DEPTH}")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            key.encode()
+            _check_depth(item, room - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_depth(item, room - 1)
+    elif isinstance(value, str):
+        value.encode()
+
+
+def parse_json(data: bytes | str, where: str, max_bytes: int = MAX_METADATA_BYTES) -> Any:
+    """Strict JSON from a stranger: bounded, no duplicate keys, no NaN, valid Unicode.
+
+    Raises:
+        TooLarge, InvalidDocument: ``where`` says what was being read.
+    """
+    if len(data) > max_bytes:
+        raise TooLarge(f"{where}: more than {max_bytes} bytes")
+    try:
+        value = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        _check_depth(value)
+    except (ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not acceptable JSON: {error}") from error
+    return value
+
+
+def normalise_metadata(value: Any, where: str = "metadata") -> msgspec.Raw:
+    """Any JSON value as sorted, compact text, kept as it is from here on.
+
+    Raises:
+        InvalidDocument: not JSON, too deep, or numbers that JSON cannot carry.
+    """
+    try:
+        _check_depth(value)
+        text = _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise InvalidDocument(f"{where}: cannot be carried as JSON: {error}") from error
+    if len(text) > MAX_METADATA_BYTES:
+        raise TooLarge(f"{where}: more than {MAX_METADATA_BYTES} bytes")
+    return msgspec.Raw(text)
+
+

@@ -1,0 +1,62 @@
+"""Resource: one file of the site to be."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
+
+import msgspec
+
+from cnrmirror.descriptor import CHUNK, Descriptor
+
+Cache = Literal["short", "immutable"]
+
+JSON_TYPE = "application/json"
+GZIP_TYPE = "application/x-gzip"
+
+
+class Twin(msgspec.Struct, frozen=True):
+    """A JSON document with a whole blob in base64 between ``head`` and ``tail``.
+
+    Kept apart from ``bytes`` so that nobody holds a large blob in memory.
+    """
+
+    head: bytes
+    blob: Descriptor
+    tail: bytes
+
+    @property
+    def size(self) -> int:
+        """Length of the document in bytes."""
+        return len(self.head) + (self.blob.size + 2) // 3 * 4 + len(self.tail)
+
+    def chunks(self, blob: BinaryIO) -> Iterator[bytes]:
+        """The document, piece by piece; ``blob`` is open at its beginning."""
+        yield self.head
+        # A multiple of three, so that the pieces of base64 join without padding between them.
+        while piece := blob.read(CHUNK // 3 * 3):
+            yield base64.b64encode(piece)
+        yield self.tail
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """The same files under a second path: ``target`` is a folder, relative to the alias's own."""
+
+    target: str
+
+
+Body = bytes | Descriptor | Twin | Alias
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A path below ``site/``, what is there, and how a host should serve it.
+
+    A body that is a Descriptor is a link to the blob of that digest.
+    """
+
+    path: str
+    body: Body
+    media_type: str = JSON_TYPE
+    cache: Cache = "short"
+    filename: str | None = None

@@ -1,0 +1,1 @@
+"""Views: pure renderers from package documents to resources."""

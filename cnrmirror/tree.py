@@ -1,0 +1,148 @@
+"""Bring a folder from one state of the site to the next, so that readers never notice.
+
+Leaves are written before what refers to them and removed after it. A folder that does not exist
+yet is written aside and appears whole, by one rename: that is also the fastest way to write many
+files. What exists is replaced file by file, each atomically.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.files import link_or_copy, write_new
+from cnrmirror.resource import Alias, Resource, Twin
+from cnrmirror.store import Store
+
+
+class SiteTree:
+    """The views below ``root``; blobs come from ``store``, files in the making go to its scratch.
+
+    ``written`` and ``removed`` count files, for reports and for the tests of law 2.
+    """
+
+    def __init__(self, root: Path, store: Store) -> None:
+        self._root = str(root)
+        self._store = store
+        self._folders: set[str] = set()
+        self._serial = 0
+        self.written = 0
+        self.removed = 0
+
+    def update(self, puts: Iterable[Resource], deletes: Iterable[str]) -> None:
+        """Write ``puts`` in their order (leaves first), then remove ``deletes`` in theirs.
+
+        Raises:
+            OSError: the disk refused; running the same update again completes it.
+            DamageError: a blob that a resource links to is not there.
+        """
+        placed = [(r, self._missing(os.path.dirname(f"{self._root}/{r.path}"))) for r in puts]
+        whole: dict[str, list[Resource]] = {}
+        for resource, top in placed:
+            if top:
+                whole.setdefault(top, []).append(resource)
+        for resource, top in placed:
+            if not top:
+                self._replace(f"{self._root}/{resource.path}", resource)
+            elif top in whole:
+                self._whole(top, whole.pop(top))
+        for name in deletes:
+            self._remove(name)
+
+    def _missing(self, folder: str) -> str | None:
+        """The topmost folder on the way to ``folder`` that is not there."""
+        missing = None
+        while folder not in self._folders:
+            if os.path.isdir(folder):
+                self._folders.add(folder)
+                break
+            missing, folder = folder, os.path.dirname(folder)
+        return missing
+
+    def _whole(self, top: str, resources: list[Resource]) -> None:
+        os.makedirs(os.path.dirname(top), exist_ok=True)
+        staged = self._temporary()
+        os.mkdir(staged)
+        made = {staged}
+        for resource in resources:
+            path = staged + f"{self._root}/{resource.path}"[len(top) :]
+            folder = os.path.dirname(path)
+            if folder not in made:
+                os.makedirs(folder, exist_ok=True)
+                made.add(folder)
+            self._write(path, resource)
+        os.rename(staged, top)
+
+    def _replace(self, path: str, resource: Resource) -> None:
+        temporary = self._temporary()
+        self._write(temporary, resource)
+        os.replace(temporary, path)
+        if isinstance(resource.body, Descriptor) and os.path.lexists(temporary):
+            os.unlink(temporary)  # rename does nothing between two links of one file
+
+    def _write(self, path: str, resource: Resource) -> None:
+        self.written += 1
+        match resource.body:
+            case bytes() as data:
+                write_new(path, [data])
+            case Descriptor() as blob:
+                link_or_copy(self._store.blob_path(blob.digest), path)
+            case Twin() as twin:
+                with self._store.open_blob(twin.blob) as stream:
+                    write_new(path, twin.chunks(stream))
+            case Alias() as alias:
+                os.symlink(alias.target, path)
+
+    def _temporary(self) -> str:
+        self._serial += 1
+        return self._store.scratch_file(f"tree{self._serial}")
+
+    def _remove(self, name: str) -> None:
+        path = f"{self._root}/{name}"
+        try:
+            os.unlink(path)
+            self.removed += 1
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        folder = os.path.dirname(path)
+        while folder != self._root:
+            try:
+                os.rmdir(folder)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    raise
+            self._folders.discard(folder)
+            folder = os.path.dirname(folder)
+
+    def differs(self, resource: Resource, same_blob: Callable[[str, Descriptor], bool]) -> str:
+        """Why the file on disk is not this resource: ``""``, ``missing``, ``size``, ``digest``.
+
+        Args:
+            same_blob: whether the file at a path has the bytes of a blob (a hard link has).
+        """
+        path = f"{self._root}/{resource.path}"
+        body = resource.body
+        try:
+            if isinstance(body, Alias):
+                return "" if os.readlink(path) == body.target else "digest"
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return "missing"
+        except OSError:
+            return "digest"  # something else than a symlink is there
+        size = len(body) if isinstance(body, bytes) else body.size
+        if not os.path.isfile(path) or os.path.islink(path) or status.st_size != size:
+            return "size"
+        if isinstance(body, Descriptor):
+            return "" if same_blob(path, body) else "digest"
+        with open(path, "rb") as stream:
+            if isinstance(body, bytes):
+                return "" if stream.read() == body else "digest"
+            with self._store.open_blob(body.blob) as blob:
+                same = all(stream.read(len(piece)) == piece for piece in body.chunks(blob))
+        return "" if same else "digest"

@@ -1,0 +1,1 @@
+"""Where the pieces meet: push, change, build, check, history, gc."""
