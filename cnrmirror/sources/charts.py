@@ -1,0 +1,138 @@
+"""Package archives and folders on this machine: find them and tell what they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from cnrmirror.errors import InputError, InvalidDocument
+from cnrmirror.names import PackageName, check_media_type, check_release
+
+_ARCHIVE = re.compile(r"(?P<stem>.+)\.(?:tgz|tar\.gz)")
+_STEM = re.compile(
+    r"(?P<name>.+?)[-_](?P<release>v?[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?)"
+)
+_MARKS = ("Chart.yaml", "manifest.yaml", "manifest.jsonnet", "docker-compose.yml",
+          "docker-compose.yaml")  # fmt: skip
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What the person who pushes says about what is pushed; None where the archive tells."""
+
+    package: str | None = None
+    namespace: str | None = None
+    release: str | None = None
+    media_type: str | None = None
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Which release of which package in which media type something is."""
+
+    package: str
+    release: str
+    media_type: str
+
+
+def find(path: Path) -> Iterator[Path]:
+    """The packages at ``path``: itself, if it is an archive or a package folder, or all in it.
+
+    Raises:
+        InputError: there is nothing, or nothing that looks like a package.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    if path.is_file() or is_package_folder(path):
+        yield path
+        return
+    found = [p for p in sorted(path.iterdir()) if p.is_file() and _ARCHIVE.fullmatch(p.name)]
+    found += [p for p in sorted(path.iterdir()) if p.is_dir() and is_package_folder(p)]
+    if not found:
+        raise InputError(
+            f"{path}: no package here: neither a {', '.join(_MARKS)}, nor archives (.tgz, .tar.gz)"
+        )
+    yield from found
+
+
+def is_package_folder(path: Path) -> bool:
+    """Whether a folder is one unpacked package."""
+    return path.is_dir() and (any((path / m).is_file() for m in _MARKS) or any(path.glob("*.dab")))
+
+
+def telling_of_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a package folder that tell what it is, as ``ArchiveInfo.telling`` has them."""
+    names = [*_MARKS, *(p.name for p in sorted(folder.glob("*.dab")))]
+    return {n: (folder / n).read_bytes() for n in names if (folder / n).is_file()}
+
+
+def identify(telling: dict[str, bytes], path: Path, wish: Wish) -> Identity:
+    """Package, release and media type: as wished, else from inside, else from the file's name.
+
+    Raises:
+        InputError: something is missing; the message names the option that gives it.
+        InvalidName: a name, release or type that cannot be.
+    """
+    match = _ARCHIVE.fullmatch(path.name)
+    stem = _STEM.fullmatch(match["stem"] if match else path.name)
+    media_type, inside = _inside(telling, path)
+    media_type = wish.media_type or media_type
+    if media_type is None:
+        raise InputError(f"{path}: what format is it? say --media-type helm (kpm, docker-compose…)")
+    release = wish.release or inside.get("version") or (stem["release"] if stem else None)
+    if release is None:
+        raise InputError(f"{path}: it does not tell its release; say --release 1.0.0")
+    name = wish.package or inside.get("name") or (stem["name"] if stem else None)
+    if name is None:
+        raise InputError(f"{path}: it does not tell its name; say --as NAMESPACE/NAME")
+    if wish.package is None and wish.namespace:
+        name = f"{wish.namespace}/{name.rpartition('/')[2]}"
+    if "/" not in name:
+        raise InputError(f"{path}: in which namespace is {name!r}? say --namespace NS")
+    package = str(PackageName.parse(name))
+    return Identity(package, check_release(_plain(release)), check_media_type(media_type))
+
+
+def _plain(release: str) -> str:
+    return release[1:] if re.match(r"v\d", release) else release
+
+
+def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str, str]]:
+    """The media type, and name and version as far as the package's own files tell them."""
+    by_name = {p.rpartition("/")[2]: data for p, data in sorted(telling.items(), reverse=True)}
+    if "Chart.yaml" in by_name:
+        return "helm", _strings(_yaml(by_name["Chart.yaml"], f"{path}: Chart.yaml"))
+    if "manifest.yaml" in by_name or "manifest.jsonnet" in by_name:
+        manifest = _yaml(by_name.get("manifest.yaml", b"{}"), f"{path}: manifest.yaml")
+        package = manifest.get("package")
+        return "kpm", _strings(package if isinstance(package, dict) else manifest)
+    for name in ("docker-compose.yml", "docker-compose.yaml"):
+        if name in by_name:
+            found = _strings(_yaml(by_name[name], f"{path}: {name}"))
+            # "version" there is the version of the compose file's format.
+            return "docker-compose", {k: v for k, v in found.items() if k == "name"}
+    if any(name.endswith(".dab") for name in by_name):
+        return "dab", {}
+    return None, {}
+
+
+def _yaml(data: bytes, where: str) -> dict[str, Any]:
+    if len(data) > 1 << 20 or data.count(b"*") > 10_000:
+        raise InvalidDocument(f"{where}: too large to be what it says")
+    try:
+        value = yaml.load(data, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"{where}: not a mapping")
+    return value
+
+
+def _strings(value: dict[str, Any]) -> dict[str, str]:
+    return {k: str(value[k]) for k in ("name", "version") if isinstance(value.get(k), str | float)}
+
+

@@ -1,0 +1,162 @@
+"""Small changes: channels, removals, rollback, garbage collection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import msgspec
+
+from cnrmirror.catalog import Catalog
+from cnrmirror.documents import CatalogRoot, Channel, Head, PackageDocument, Tombstone
+from cnrmirror.errors import NotFoundError
+from cnrmirror.names import check_channel, newest_first
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.push import move
+
+
+def set_channel(
+    project: Project, package: str, channel: str, release: str, now: str
+) -> Head | None:
+    """Point a channel at a release; it is made if it is new. Raises NotFoundError, InvalidName."""
+    check_channel(channel)
+    with project.writing():
+        document = project.document(package)
+        if not document.of_release(release):
+            raise NotFoundError(
+                f"Release {release} doesn't exist for package {package}",
+                package=package,
+                release=release,
+            )
+        new = _with_channels(document, move(document.channels, {channel: release}))
+        return project.commit(_if_changed(document, new), f"{package}:{channel} → {release}", now)
+
+
+def remove_channel(
+    project: Project, package: str, channel: str, release: str | None, now: str
+) -> Head | None:
+    """Take a channel away, or one release out of it: then the highest that is left is current.
+
+    Raises:
+        NotFoundError: no such channel, or the release was never in it.
+    """
+    with project.writing():
+        document = project.document(package)
+        found = next((c for c in document.channels if c.name == channel), None)
+        if found is None or (release is not None and release not in found.releases):
+            raise NotFoundError(
+                f"Channel '{channel}' doesn't exist for package '{package}'"
+                if found is None
+                else f"release {release} is not in channel {channel} of {package}",
+                package=package,
+                channel=channel,
+            )
+        left = [] if release is None else [r for r in found.releases if r != release]
+        new = _with_channels(document, _replaced(document.channels, found, left))
+        return project.commit({package: new}, f"remove channel {package}:{channel}", now)
+
+
+def _replaced(channels: list[Channel], old: Channel, left: list[str]) -> list[Channel]:
+    rest = [c for c in channels if c.name != old.name]
+    if not left:
+        return rest
+    ordered = newest_first(left)
+    return [*rest, Channel(old.name, old.current if old.current in left else ordered[0], ordered)]
+
+
+def _with_channels(document: PackageDocument, channels: list[Channel]) -> PackageDocument:
+    return msgspec.structs.replace(document, channels=channels).sorted()
+
+
+def _if_changed(old: PackageDocument, new: PackageDocument) -> dict[str, PackageDocument | None]:
+    return {} if new == old else {new.package: new}
+
+
+def remove(
+    project: Project, package: str, release: str, media_type: str | None, reason: str, now: str
+) -> Head | None:
+    """Take a release away and leave a tombstone that says when and why.
+
+    Channels that pointed at it point at the highest release that is left in them, or are gone.
+
+    Raises:
+        NotFoundError: there is no such release (in this media type).
+    """
+    with project.writing():
+        document = project.document(package)
+        gone = [
+            r for r in document.of_release(release) if media_type in (None, r.media_type)
+        ]
+        if not gone:
+            raise NotFoundError(
+                f"package {package} doesn't exist, v: {release}, type: {media_type}",
+                package=package,
+                release=release,
+                media_type=media_type,
+            )
+        kept = [r for r in document.releases if r not in gone]
+        channels = document.channels
+        if not any(r.release == release for r in kept):
+            for channel in document.channels:
+                left = [r for r in channel.releases if r != release]
+                channels = _replaced(channels, channel, left)
+        stones = [Tombstone(release, r.media_type, r.content.digest, now, reason) for r in gone]
+        new = PackageDocument(package, kept, channels, [*document.tombstones, *stones]).sorted()
+        return project.commit({package: new}, f"remove {package}@{release}: {reason}", now)
+
+
+def rollback(project: Project, revision: str, now: str) -> Head | None:
+    """A new revision with the content of an old one. Raises NotFoundError."""
+    with project.writing():
+        _, root = project.revision(revision)
+        return project.commit_tree(root.tree, f"rollback to revision {root.revision}", now)
+
+
+class Garbage(msgspec.Struct, frozen=True):
+    """Files that nothing needs any more: paths and their sizes in bytes."""
+
+    files: list[tuple[str, int]]
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.files)
+
+
+def collect(
+    project: Project, revisions: int, grace_hours: float, now: float, dry_run: bool
+) -> Garbage:
+    """Remove what the last ``revisions`` do not reach and what is older than ``grace_hours``.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    with project.writing():
+        head = project.head()
+        keep: set[str] = set()
+        if head is not None:
+            history = project.catalog.history(head.catalog)
+            for _, (at, root) in zip(range(max(1, revisions)), history, strict=False):
+                keep.add(at.digest)
+                keep.update(reachable(project.catalog, root, keep))
+        garbage: list[tuple[str, int]] = []
+        for what in ("nodes", "blobs"):
+            for name, status in project.store.walk(what):
+                if name not in keep and now - status.st_mtime > grace_hours * 3600:
+                    folder = name[:2] + "/" if "/" not in name else ""
+                    path = project.store.root / what / "sha256" / f"{folder}{name}"
+                    garbage.append((str(path), status.st_size))
+        if not dry_run:
+            for file, _ in garbage:
+                os.unlink(file)
+        return Garbage(garbage)
+
+
+def reachable(catalog: Catalog, root: CatalogRoot, known: set[str]) -> Iterator[str]:
+    """The digests of all nodes and blobs that a revision needs; ``known`` ones are not read."""
+    for node in catalog.nodes(root.tree):
+        yield node.digest
+    for ref in catalog.packages(root.tree):
+        if ref.digest not in known:
+            yield ref.digest
+            for release in catalog.document(ref).releases:
+                yield release.blob.digest
