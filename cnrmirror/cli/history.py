@@ -1,0 +1,60 @@
+"""log, diff."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import click
+
+from cnrmirror.cli.common import Context, pass_context
+from cnrmirror.documents import PackageRef
+from cnrmirror.workflow.project import Project
+
+
+@click.command()
+@click.option("-n", "number", default=20, show_default=True, help="How many revisions at most.")
+@pass_context
+def log(context: Context, number: int) -> None:
+    """The revisions, newest first."""
+    project = context.project()
+    head = project.head()
+    history = project.catalog.history(head.catalog) if head else iter(())
+    rows = [
+        (root.revision, root.time, root.packages, root.releases, at.digest[:12], root.message)
+        for at, root in islice(history, number)
+    ]
+    columns = ("REVISION", "TIME", "PACKAGES", "RELEASES", "DIGEST", "WHAT")
+    keys = ("revision", "time", "packages", "releases", "digest", "message")
+    context.table([dict(zip(keys, row, strict=True)) for row in rows], columns, rows)
+
+
+@click.command()
+@click.argument("old", metavar="A")
+@click.argument("new", metavar="B", default="head")
+@pass_context
+def diff(context: Context, old: str, new: str) -> None:
+    """What changed from revision A to revision B: releases and channels, one a line."""
+    project = context.project()
+    before, after = project.revision(old)[1].tree, project.revision(new)[1].tree
+    rows: list[tuple[str, str, str]] = []
+    for difference in project.catalog.diff(before, after):
+        olds, news = _facts(project, difference.old), _facts(project, difference.new)
+        for fact in sorted(olds.keys() | news.keys()):
+            if olds.get(fact) != news.get(fact):
+                sign = "+" if fact not in olds else "-" if fact not in news else "~"
+                rows.append((sign, f"{difference.name}{fact}", news.get(fact) or olds[fact]))
+    keys = ("change", "what", "value")
+    context.table(
+        [dict(zip(keys, row, strict=True)) for row in rows], ("", "WHAT", "DIGEST OR RELEASE"), rows
+    )
+
+
+def _facts(project: Project, ref: PackageRef | None) -> dict[str, str]:
+    if ref is None:
+        return {}
+    document = project.catalog.document(ref)
+    facts = {f"@{r.release} ({r.media_type})": r.content.digest for r in document.releases}
+    return facts | {f":{c.name}": c.current for c in document.channels}
+
+
+COMMANDS = [log, diff]

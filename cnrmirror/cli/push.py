@@ -1,0 +1,99 @@
+"""init, push."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import click
+import msgspec
+
+from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.documents import MAX_METADATA_BYTES, normalise_metadata, parse_json
+from cnrmirror.errors import TooLarge
+from cnrmirror.names import PackageName, check_channel, check_media_type, check_release
+from cnrmirror.sources.charts import Wish
+from cnrmirror.workflow import project as projects
+from cnrmirror.workflow.push import push as push_paths
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@pass_context
+def init(context: Context, folder: Path) -> None:
+    """Make a new, empty mirror in DIR."""
+    project = projects.create(folder, str(uuid.uuid4()))
+    context.result(
+        {"folder": str(folder), "id": project.config.id},
+        [f"made {folder}: put packages in with 'cnrmirror -C {folder} push --namespace NS PATH'"],
+    )
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--as", "package", metavar="NS/NAME", help="The package, if PATH does not tell.")
+@click.option("--namespace", metavar="NS", help="The namespace to put the packages in.")
+@click.option("--release", metavar="R", help="The release, if PATH does not tell.")
+@click.option("--media-type", "-t", metavar="T", help="The format: helm, kpm, docker-compose…")
+@click.option("--channel", "channels", metavar="C", multiple=True, help="Point C at it; repeatable.")
+@click.option(
+    "--metadata", metavar="FILE", type=click.Path(path_type=Path), help="JSON for the manifest."
+)
+@click.option("--accept", is_flag=True, help="Replace a release that is there with other content.")
+@pass_context
+def push(
+    context: Context,
+    paths: tuple[Path, ...],
+    package: str | None,
+    namespace: str | None,
+    release: str | None,
+    media_type: str | None,
+    channels: tuple[str, ...],
+    metadata: Path | None,
+    accept: bool,
+) -> None:
+    """Put packages into the mirror, all as one revision.
+
+    PATH is an archive, the folder of one package (.helmignore is honoured), or a folder of many.
+
+    \b
+    cnrmirror push --as myname/elasticsearch --release 2.2.1 -t helm elasticsearch.tar.gz
+    cnrmirror push --namespace charts --channel stable ./nginx
+    """
+    wish = Wish(
+        package=str(PackageName.parse(package)) if package else None,
+        namespace=namespace,
+        release=check_release(release) if release else None,
+        media_type=check_media_type(media_type) if media_type else None,
+    )
+    raw = msgspec.Raw(b"null")
+    if metadata is not None:
+        raw = _metadata(metadata)
+    project = context.project()
+    names = [check_channel(name) for name in channels]
+    report = push_paths(project, paths, wish, now(), names, raw, accept)
+    lines = [
+        f"{item.outcome}\t{item.identity.package}@{item.identity.release}\t"
+        f"{item.identity.media_type}\t{item.digest}\t{item.size}"
+        + (f"\t[{', '.join(item.flags)}]" if item.flags else "")
+        for item in report.pushed
+    ]
+    if len(lines) > 50:
+        new = sum(item.outcome != "unchanged" for item in report.pushed)
+        lines = [f"{len(lines)} packages, {new} of them new or replaced"]
+    lines.append(f"revision {report.revision}" if report.revision else "nothing changed")
+    context.result(report, lines)
+
+
+def _metadata(path: Path) -> msgspec.Raw:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_METADATA_BYTES + 1)
+    except OSError as error:
+        raise click.FileError(str(path), error.strerror) from error
+    if len(data) > MAX_METADATA_BYTES:
+        raise TooLarge(f"{path}: more than {MAX_METADATA_BYTES} bytes")
+    return normalise_metadata(parse_json(data, str(path)), str(path))
+
+
+COMMANDS = [init, push]

@@ -1,0 +1,43 @@
+"""Server configurations for the site: nginx, Caddy, Apache, lighttpd.
+
+They say in four languages what ``routes`` says in Python; the tests hold each against it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cnrmirror.errors import InvalidDocument
+from cnrmirror.site.html import environment
+
+_TEMPLATES = ("nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua")
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]+|[A-Za-z0-9.-]+")
+
+
+def configurations(root: str, folder: str, address: str, port: int) -> dict[str, str]:
+    """The configurations by file name.
+
+    Args:
+        root: the absolute path of ``site/`` on the host.
+        folder: where the configurations themselves will lie (lighttpd includes a script).
+        address, port: what to listen on.
+
+    Raises:
+        InvalidDocument: a path or address that would need quoting in one of the four languages.
+    """
+    for path in (root, folder):
+        if not _PLAIN_PATH.fullmatch(path):
+            raise InvalidDocument(
+                f"{path}: server configurations need a plain path (letters, digits, . _ - + @); "
+                "set hosts.root in mirror.yaml"
+            )
+    if not _ADDRESS.fullmatch(address):
+        raise InvalidDocument(f"{address!r} is not an address to listen on")
+    templates = environment()
+    return {
+        name: templates.get_template(f"hosts/{name}").render(
+            root=root, folder=folder, address=address, port=port
+        )
+        for name in _TEMPLATES
+    }

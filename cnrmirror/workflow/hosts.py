@@ -1,0 +1,24 @@
+"""The server configurations in ``hosts/``."""
+
+from __future__ import annotations
+
+from cnrmirror.site.webserver import configurations
+from cnrmirror.workflow.project import Project
+
+
+def write(project: Project) -> list[str]:
+    """Write them for where the site lies, or will lie (``hosts.root``); their names.
+
+    Only files that differ are written.
+    """
+    hosts = project.config.hosts
+    folder = project.folder.resolve() / "hosts"
+    root = hosts.root or str(project.site.resolve())
+    folder.mkdir(exist_ok=True)
+    names = []
+    for name, text in configurations(root, str(folder), hosts.address, hosts.port).items():
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+        names.append(name)
+    return names
