@@ -129,8 +129,14 @@ ReleaseKey = tuple[tuple[object, ...], bool, tuple[str, ...]]
 
 def release_key(text: str) -> ReleaseKey:
     """Orders releases by semver precedence, then by build metadata (none is lowest)."""
-    version = _version(text)
-    return version.precedence_key, bool(version.build), tuple(version.build)
+    return _precedence(text), bool(_version(text).build), tuple(_version(text).build)
+
+
+@functools.lru_cache(maxsize=65536)
+def _precedence(text: str) -> tuple[object, ...]:
+    # The library's own key orders build metadata too; semver §11 does not.
+    key: tuple[object, ...] = _version(text).truncate("prerelease").precedence_key
+    return key
 
 
 def newest_first(releases: Iterable[str]) -> list[str]:
@@ -145,7 +151,7 @@ def default_release(releases: Iterable[str]) -> str | None:
     """
     best = None
     for text in sorted(releases, key=release_key):
-        if best is None or _version(text).precedence_key > _version(best).precedence_key:
+        if best is None or _precedence(text) != _precedence(best):
             best = text
     return best
 
@@ -170,7 +176,7 @@ def select_release(releases: Iterable[str], query: str) -> str | None:
     except ValueError as error:
         raise InvalidName(str(error), release=query) from None
     candidates = [r for r in known if "-" in query or "-" not in r]
-    return default_release(r for r in candidates if spec.match(_version(r)))
+    return max((r for r in candidates if spec.match(_version(r))), key=release_key, default=None)
 
 
 class Reference(msgspec.Struct, frozen=True):

@@ -30,7 +30,8 @@ from cnrmirror.errors import (
     UsageError,
 )
 from cnrmirror.names import PackageName, check_media_type, check_release, select_release
-from cnrmirror.resource import Resource, Twin
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.resource import Alias, Resource, Twin
 from cnrmirror.site import html, v1
 from cnrmirror.site.routes import Route, route
 from cnrmirror.sources.charts import Identity
@@ -132,7 +133,7 @@ class Application:
         ref = self._project.catalog.find(tree, found.package)
         document = self._project.catalog.document(ref) if ref else None
         if ref is None or document is None or not document.releases:
-            raise _no_package(found.package, found.arguments.get("release"))
+            raise _no_package(found.package, found.arguments.get("digest"))
         resource = self._one(found, ref, document)
         return self._send(resource, request)
 
@@ -181,20 +182,20 @@ class Application:
 
     def _send(self, resource: Resource, request: Request) -> Response:
         body, store = resource.body, self._project.store
-        length: int
+        data: Any
         if isinstance(body, bytes):
-            data: Any = body
-            length = len(body)
-            tag = v1.Descriptor.of(body).digest[:32]
-        elif isinstance(body, Twin):
-            data = body.chunks(store.open_blob(body.blob))
-            length, tag = body.size, f"{body.blob.digest[:24]}-json"
+            data, length, tag = body, len(body), Descriptor.of(body).digest[:32]
+        elif isinstance(body, Alias):
+            raise AssertionError(f"{resource.path}: aliases are resolved before this")
         else:
-            assert isinstance(body, v1.Descriptor)
-            stream = store.open_blob(body)
-            data = iter(lambda: stream.read(1 << 16), b"")
-            length, tag = body.size, body.digest[:32]
+            blob = body.blob if isinstance(body, Twin) else body
+            stream = store.open_blob(blob)
+            pieces = iter(lambda: stream.read(1 << 16), b"")
+            data = body.chunks(stream) if isinstance(body, Twin) else pieces
+            length, tag = body.size, blob.digest[:24] + ("-json" if body is not blob else "")
         response = Response(data, mimetype=None, content_type=resource.media_type)
+        if not isinstance(body, bytes):
+            response.call_on_close(stream.close)
         response.headers["Cache-Control"] = _CACHE[resource.cache]
         response.content_length = length
         response.set_etag(tag)
