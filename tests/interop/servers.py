@@ -74,7 +74,7 @@ def _caddy(folder: Path, port: int) -> list[str]:
 
 def _apache(folder: Path, port: int) -> list[str]:
     program = need("apache2")
-    names = ["mpm_event", "authz_core", "rewrite", "headers", "mime", "dir"]
+    names = ["mpm_event", "authz_core", "rewrite", "headers", "mime", "dir", "env"]
     modules = "".join(f"LoadModule {n}_module {MODULES}/mod_{n}.so\n" for n in names)
     main = folder / "main.conf"
     main.write_text(
