@@ -10,7 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import msgspec
 import pathspec
@@ -24,6 +24,8 @@ from cnrmirror.tarball import Limits, TarScanner
 _TELLING = re.compile(
     r"(?:[^/]+/)?(?:Chart\.yaml|manifest\.yaml|manifest\.jsonnet|docker-compose\.ya?ml|[^/]+\.dab)"
 )
+# isal's stubs call its error class an instance.
+_BROKEN = (cast(type[Exception], isal_zlib.error), zlib.error, EOFError)
 _RATIO_FROM = 4 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _IGNORE_FILES = (".helmignore", ".apprignore", ".kpmignore")
@@ -81,7 +83,7 @@ class ArchiveReader:
             while self._gunzip.unconsumed_tail and not self._gunzip.eof:
                 data = self._gunzip.decompress(self._gunzip.unconsumed_tail, max_length=CHUNK)
                 self._unpack(data)
-        except (isal_zlib.error, zlib.error) as error:
+        except _BROKEN as error:
             raise HostileArchive(f"the archive is not valid gzip: {error}") from error
         if self._gunzip.unused_data:
             raise HostileArchive("the archive has bytes after the end of its gzip stream")
@@ -102,7 +104,7 @@ class ArchiveReader:
             try:
                 while data := self._gunzip.decompress(b"", max_length=CHUNK):
                     self._unpack(data)
-            except (isal_zlib.error, zlib.error) as error:
+            except _BROKEN as error:
                 raise HostileArchive(f"the archive is not valid gzip: {error}") from error
         if not self._gunzip.eof:
             raise HostileArchive("the archive is cut off: its gzip stream does not end")
@@ -190,7 +192,9 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, folder: Path, limits: Limi
         tar.addfile(member)
         return
     if not path.is_file():
-        raise InputError(f"{path}: neither a file nor a folder; remove it or list it in .helmignore")
+        raise InputError(
+            f"{path}: neither a file nor a folder; remove it or list it in .helmignore"
+        )
     member.size = path.stat().st_size
     if member.size > limits.member:
         raise TooLarge(f"{path}: larger than {limits.member} bytes")

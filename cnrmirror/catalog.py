@@ -76,7 +76,7 @@ class Catalog:
 
     def document(self, ref: PackageRef) -> PackageDocument:
         """The document behind a reference, checked to be of that very package."""
-        document = self._store.get(ref.digest, ref.size, PackageDocument)
+        document: PackageDocument = self._store.get(ref.digest, ref.size, PackageDocument)
         if document.package != ref.name:
             raise InvalidDocument(f"the document of {ref.name!r} is of {document.package!r}")
         return document
@@ -133,8 +133,8 @@ class Catalog:
             groups.setdefault(change[0][depth], []).append(change)
         children = dict(node.children)
         for nibble, group in groups.items():
-            ref = children.get(nibble)
-            old = self._child(node, nibble, ref) if ref else Leaf(node.prefix + nibble, [])
+            child = children.get(nibble)
+            old = self._child(node, nibble, child) if child else Leaf(node.prefix + nibble, [])
             new = self._changed(old, group)
             if new is None:
                 children.pop(nibble, None)
@@ -196,4 +196,3 @@ def counts(tree: Node) -> tuple[int, int]:
         return len(tree.packages), sum(ref.releases for ref in tree.packages)
     below = tree.children.values()
     return sum(c.packages for c in below), sum(c.releases for c in below)
-

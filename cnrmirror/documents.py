@@ -273,5 +273,3 @@ def normalise_metadata(value: Any, where: str = "metadata") -> msgspec.Raw:
     if len(text) > MAX_METADATA_BYTES:
         raise TooLarge(f"{where}: more than {MAX_METADATA_BYTES} bytes")
     return msgspec.Raw(text)
-
-

@@ -17,6 +17,7 @@ import msgspec
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
+from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import Node, PackageDocument, PackageRef, normalise_metadata, parse_json
 from cnrmirror.errors import (
     BusyError,
@@ -30,7 +31,6 @@ from cnrmirror.errors import (
     UsageError,
 )
 from cnrmirror.names import PackageName, check_media_type, check_release, select_release
-from cnrmirror.descriptor import Descriptor
 from cnrmirror.resource import Alias, Resource, Twin
 from cnrmirror.site import html, v1
 from cnrmirror.site.routes import Route, route
@@ -78,9 +78,7 @@ class Application:
         self._fixed["/"] = page
         self._fixed["/cnr/"] = self._fixed["/cnr"] = page
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
         request.max_content_length = self.max_body
         try:
@@ -142,12 +140,12 @@ class Application:
         if found.kind == "search":
             query = found.query.get("q", "")
             return Resource("search", v1.to_json([r.name for r in rows if query in r.name]))
-        namespace, query = found.query.get("namespace"), found.query.get("query")
+        namespace, words = found.query.get("namespace"), found.query.get("query")
         chosen = [
             r
             for r in rows
             if (not namespace or r.name.startswith(f"{namespace}/"))
-            and (not query or query in r.name)
+            and (not words or words in r.name)
         ]
         media_type = found.query.get("media_type") or None
         return Resource("packages", v1.to_json(v1.listing(chosen, media_type)))

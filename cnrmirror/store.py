@@ -114,7 +114,8 @@ class Store:
                 data = stream.read(size + 1)
         except FileNotFoundError:
             raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
-        return decode(Descriptor(digest, size).check(data, path), kind, path)
+        document: D = decode(Descriptor(digest, size).check(data, path), kind, path)
+        return document
 
     def walk(self, what: str) -> Iterator[tuple[str, os.stat_result]]:
         """Every file below ``blobs`` or ``nodes`` as (digest, stat), sorted.

@@ -39,6 +39,7 @@ class SiteTree:
             OSError: the disk refused; running the same update again completes it.
             DamageError: a blob that a resource links to is not there.
         """
+        self._folders.clear()  # another process may have removed some since
         placed = [(r, self._missing(os.path.dirname(f"{self._root}/{r.path}"))) for r in puts]
         whole: dict[str, list[Resource]] = {}
         for resource, top in placed:

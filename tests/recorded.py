@@ -34,9 +34,7 @@ class Recorded:
         with (CONFORMANCE / FILES["appr"]).open() as lines:
             appr = {a["path"]: a for a in map(json.loads, lines)}
         if dialect == "cnr":
-            text = json.dumps(
-                [appr[a["path"]] if "/-" in a["path"] else a for a in self.answers]
-            )
+            text = json.dumps([appr[a["path"]] if "/-" in a["path"] else a for a in self.answers])
             self.answers = json.loads(text.replace("vnd.appr.", "vnd.cnr."))
 
     def mirror(self, folder: Path) -> Project:
@@ -52,9 +50,7 @@ class Recorded:
             report = push(project, [CONFORMANCE / entry["file"]], wish, NOW, (), raw)
             assert report.pushed[0].digest == entry["digest"]
         for entry in pushes["channels"]:
-            change.set_channel(
-                project, entry["package"], entry["channel"], entry["release"], NOW
-            )
+            change.set_channel(project, entry["package"], entry["channel"], entry["release"], NOW)
         return project
 
 

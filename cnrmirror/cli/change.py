@@ -13,9 +13,7 @@ from cnrmirror.workflow import change
 
 def _done(context: Context, head: Head | None) -> None:
     revision = head.revision if head else None
-    context.result(
-        {"revision": revision}, [f"revision {revision}" if head else "nothing changed"]
-    )
+    context.result({"revision": revision}, [f"revision {revision}" if head else "nothing changed"])
 
 
 @click.group()

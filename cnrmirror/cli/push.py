@@ -30,12 +30,16 @@ def init(context: Context, folder: Path) -> None:
 
 
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option("--as", "package", metavar="NS/NAME", help="The package, if PATH does not tell.")
 @click.option("--namespace", metavar="NS", help="The namespace to put the packages in.")
 @click.option("--release", metavar="R", help="The release, if PATH does not tell.")
 @click.option("--media-type", "-t", metavar="T", help="The format: helm, kpm, docker-compose…")
-@click.option("--channel", "channels", metavar="C", multiple=True, help="Point C at it; repeatable.")
+@click.option(
+    "--channel", "channels", metavar="C", multiple=True, help="Point C at it; repeatable."
+)
 @click.option(
     "--metadata", metavar="FILE", type=click.Path(path_type=Path), help="JSON for the manifest."
 )

@@ -37,7 +37,8 @@ def serve(
     token = token_file.read_text().strip() if token_file else os.environ.get(TOKEN_VARIABLE, "")
     if accept_push and not token:
         raise UsageError(
-            f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} in the environment"
+            f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
+            "in the environment"
         )
     project = context.project()
     with project.writing():

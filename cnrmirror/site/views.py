@@ -10,7 +10,7 @@ import msgspec
 from cnrmirror.archive import gzip_bytes
 from cnrmirror.documents import PackageDocument, encode
 from cnrmirror.names import Vendor
-from cnrmirror.resource import JSON_TYPE, Alias, Resource, Twin
+from cnrmirror.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.site import html, v1
 
 # Raise it when a renderer's output changes: every mirror is then rebuilt by its next command.
@@ -68,17 +68,17 @@ class Views:
 
     def _adapted(self, resources: Iterable[Resource]) -> Iterator[Resource]:
         plain = self._settings.profile == "plain"
+        twins = plain and self._settings.plain_pull == "json"
         for resource in resources:
             if self._settings.precompress and not plain:
                 yield from _precompressed(resource)
-            if plain and self._settings.plain_pull == "json" and resource.path.endswith("/pull"):
+            if twins and resource.path.endswith("/pull"):
                 continue  # its twin takes the path
             yield resource
             if plain and resource.path.endswith("/index.json"):
                 yield Resource(f"{resource.path[:-5]}.html", Alias("index.json"))
-            if plain and self._settings.plain_pull == "json" and isinstance(resource.body, Twin):
-                if resource.path.endswith("/pull.json"):
-                    yield Resource(resource.path[:-5], resource.body)
+            if twins and resource.path.endswith("/pull.json"):
+                yield Resource(resource.path[:-5], resource.body)
 
 
 def _precompressed(resource: Resource) -> Iterator[Resource]:

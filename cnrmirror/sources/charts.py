@@ -134,5 +134,3 @@ def _yaml(data: bytes, where: str) -> dict[str, Any]:
 
 def _strings(value: dict[str, Any]) -> dict[str, str]:
     return {k: str(value[k]) for k in ("name", "version") if isinstance(value.get(k), str | float)}
-
-

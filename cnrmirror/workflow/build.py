@@ -125,9 +125,7 @@ class Builder:
             expected.update(r.path for r in lists)
             self.tree.update([r for r in lists if self._differs(r)], [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
-        self._remember(
-            Built(head.catalog if head else None, self.views.fingerprint, dict(rows))
-        )
+        self._remember(Built(head.catalog if head else None, self.views.fingerprint, dict(rows)))
         return self.tree.written - written, self.tree.removed - removed
 
     def _differs(self, resource: Resource) -> bool:
@@ -164,9 +162,7 @@ class Builder:
             if len(differences) < _WORTH_PROCESSES:
                 return dict(self._some(differences, progress))
             rows: dict[str, Row] = {}
-            chunks = [
-                differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)
-            ]
+            chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
             with processes() as pool:
                 jobs = [
                     pool.submit(_build_some, self._site, self._scratch, self.views, chunk)
@@ -189,9 +185,7 @@ class Builder:
                 yield found.name, found
             progress.advance()
 
-    def _aggregates(
-        self, old: dict[str, Row], new: dict[str, Row], changed: Sequence[Row]
-    ) -> None:
+    def _aggregates(self, old: dict[str, Row], new: dict[str, Row], changed: Sequence[Row]) -> None:
         before = self.views.aggregates(_sorted(old), changed)
         after = self.views.aggregates(_sorted(new), changed)
         self.tree.update(*changes(before, after))

@@ -84,9 +84,7 @@ def remove(
     """
     with project.writing():
         document = project.document(package)
-        gone = [
-            r for r in document.of_release(release) if media_type in (None, r.media_type)
-        ]
+        gone = [r for r in document.of_release(release) if media_type in (None, r.media_type)]
         if not gone:
             raise NotFoundError(
                 f"package {package} doesn't exist, v: {release}, type: {media_type}",

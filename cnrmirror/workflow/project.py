@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-
 from cnrmirror import config
 from cnrmirror.catalog import EMPTY, Catalog, counts
 from cnrmirror.descriptor import Descriptor
@@ -118,9 +117,8 @@ class Project:
         head = self.head()
         if head is not None:
             for at, root in self.catalog.history(head.catalog):
-                if (
-                    text in (str(root.revision), "head")
-                    or (len(text) >= 8 and at.digest.startswith(text))
+                if text in (str(root.revision), "head") or (
+                    len(text) >= 8 and at.digest.startswith(text)
                 ):
                     return at, root
         raise NotFoundError(f"there is no revision {text!r}; see 'cnrmirror log'")

@@ -17,7 +17,6 @@ from cnrmirror.documents import (
     PackageDocument,
     Release,
     Tombstone,
-
 )
 from cnrmirror.errors import CnrMirrorError, ReleaseConflict
 from cnrmirror.files import write_all
@@ -140,7 +139,7 @@ def adopt(
             pushed.append(_merge(releases, item, now, accept, project.config.views.dialect))
         tombstones = [t for t in old.tombstones if (t.release, t.media_type) not in releases]
         _check_tombstones(old.tombstones, tombstones, releases, accept)
-        moved = {channel: items[-1].identity.release for channel in channels}
+        moved = dict.fromkeys(channels, items[-1].identity.release)
         new = PackageDocument(
             package, list(releases.values()), move(old.channels, moved), tombstones
         ).sorted()
@@ -314,5 +313,3 @@ def _take_large(
     info = reader.close()
     store.adopt_blob(info.blob, temporary)
     return info
-
-

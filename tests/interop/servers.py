@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +13,9 @@ from pathlib import Path
 import pytest
 
 from cnrmirror.site.webserver import configurations
+from tests.interop.ports import free_port, listens
 
 MODULES = "/usr/lib/apache2/modules"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def need(program: str) -> str:
@@ -42,11 +35,9 @@ def running(command: list[str], port: int, folder: Path) -> Iterator[None]:
         environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if process.poll() is not None:
+        deadline = time.monotonic() + 20
+        while not listens(port):
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError((folder / "server.log").read_text())
             time.sleep(0.05)
         yield

@@ -1,0 +1,180 @@
+"""archive.py and tarball.py: hostile archives are refused, real ones are read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnrmirror.archive import gzip_bytes, inspect, pack
+from cnrmirror.errors import HostileArchive, InputError, TooLarge
+from cnrmirror.tarball import Limits
+from tests.conftest import tar_gz
+from tests.recorded import CONFORMANCE
+
+CHART = {"a/Chart.yaml": b"name: a\nversion: 1.0.0\n"}
+
+
+def looked_into(data: bytes, limits: Limits = Limits()) -> tuple[str, ...]:
+    return inspect(io.BytesIO(data), limits).flags
+
+
+def raw_tar(data: bytes) -> bytes:
+    return gzip.decompress(data)
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        first = tarfile.TarInfo("a/Chart.yaml")
+        first.size = 3
+        tar.addfile(first, io.BytesIO(b"a: "))
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        tar.addfile(member)
+    return gzip.compress(buffer.getvalue())
+
+
+def pax(headers: dict[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("a/Chart.yaml")
+        member.size, member.pax_headers = 3, headers
+        tar.addfile(member, io.BytesIO(b"a: "))
+    return gzip.compress(buffer.getvalue())
+
+
+def broken_checksum() -> bytes:
+    tar = bytearray(raw_tar(tar_gz(CHART)))
+    tar[0:1] = b"b"
+    return gzip.compress(bytes(tar))
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "two gzip members": lambda: tar_gz(CHART) + tar_gz(CHART),
+    "garbage after the gzip stream": lambda: tar_gz(CHART) + b"garbage",
+    "data after the end of the tar": lambda: gzip.compress(raw_tar(tar_gz(CHART)) + b"x" * 512),
+    "a second tar after the end": lambda: gzip.compress(raw_tar(tar_gz(CHART)) * 2),
+    "a size in PAX that contradicts": lambda: pax({"size": "999"}),
+    "a sparse file": lambda: pax({"GNU.sparse.major": "1"}),
+    "a path that climbs": lambda: tar_gz({"a/../../x": b"1"}),
+    "an absolute path": lambda: tar_gz({"/etc/passwd": b"1"}),
+    "a drive letter": lambda: tar_gz({"C:/x": b"1"}),
+    "a backslash": lambda: tar_gz({"a\\..\\x": b"1"}),
+    "a control character": lambda: tar_gz({"a/\x1b[2J": b"1"}),
+    "a direction override": lambda: tar_gz({"a/\u202etxt.exe": b"1"}),
+    "an absolute symlink": lambda: link("a/x", "/etc/passwd"),
+    "a symlink that leads out": lambda: link("a/x", "../../etc"),
+    "a hard link": lambda: link("a/x", "a/Chart.yaml", tarfile.LNKTYPE),
+    "a device": lambda: link("a/x", "", tarfile.CHRTYPE),
+    "a FIFO": lambda: link("a/x", "", tarfile.FIFOTYPE),
+    "names that differ in case": lambda: tar_gz({"a/x": b"1", "a/X": b"2"}),
+    "folders that differ in case": lambda: tar_gz({"a/x/1": b"1", "a/X/2": b"2"}),
+    "names that are one in NFC": lambda: tar_gz({"a/\u00e9": b"1", "a/e\u0301": b"2"}),
+    "one name twice": lambda: gzip.compress(
+        raw_tar(tar_gz({"a": b"1"}))[:1024] + raw_tar(tar_gz({"a": b"2"}))
+    ),
+    "a file below a file": lambda: tar_gz({"a": b"1", "a/b": b"2"}),
+    "a wrong checksum": broken_checksum,
+    "a cut gzip stream": lambda: tar_gz(CHART)[:-9],
+    "a cut tar": lambda: gzip.compress(raw_tar(tar_gz(CHART))[:700]),
+    "a wrong CRC": lambda: tar_gz(CHART)[:-8] + b"0000" + tar_gz(CHART)[-4:],
+    "no gzip": lambda: b"PK\x03\x04" + bytes(600),
+    "nothing": lambda: b"",
+    "an empty tar": lambda: gzip.compress(bytes(10240)),
+    "raw deflate": lambda: zlib.compress(raw_tar(tar_gz(CHART))),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_archive_is_refused(name: str) -> None:
+    with pytest.raises((HostileArchive, TooLarge)):
+        looked_into(HOSTILE[name]())
+
+
+@pytest.mark.parametrize(
+    ("limits", "files"),
+    [
+        (Limits(packed=10), CHART),
+        (Limits(unpacked=1000), CHART),
+        (Limits(member=5), CHART),
+        (Limits(members=1), {"a": b"", "b": b""}),
+        (Limits(name=20), {"a" * 30: b""}),
+        (Limits(depth=3), {"a/b/c/d": b""}),
+        (Limits(), {"zeros": bytes(19_000_000)}),
+        (Limits(extended_header=500), {"x" * 900: b""}),
+    ],
+)
+def test_every_limit_holds(limits: Limits, files: dict[str, bytes]) -> None:
+    with pytest.raises(TooLarge):
+        looked_into(tar_gz(files), limits)
+
+
+def test_a_symlink_inside_is_accepted_and_flagged() -> None:
+    assert looked_into(link("a/values.yaml", "Chart.yaml")) == ("symlinks",)
+
+
+def test_the_conformance_packages_have_their_recorded_digests() -> None:
+    if not CONFORMANCE.is_dir():
+        pytest.skip("the recorded answers (shared/conformance) are not on this machine")
+    for entry in json.loads((CONFORMANCE / "pushes.json").read_text())["packages"]:
+        with (CONFORMANCE / entry["file"]).open("rb") as stream:
+            info = inspect(stream)
+        assert (info.diff_id, info.blob.size) == (entry["digest"], entry["size"])
+
+
+NAMES = st.text("abcXYZ019._- é", min_size=1, max_size=120).filter(
+    lambda n: n not in (".", "..") and not n.startswith("/")
+)
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=2000), min_size=1, max_size=5))
+def test_whatever_tarfile_writes_is_read_or_refused_cleanly(files: dict[str, bytes]) -> None:
+    data = tar_gz({f"top/{name}": content for name, content in files.items()})
+    try:
+        info = inspect(io.BytesIO(data))
+    except InputError:
+        return
+    assert info.blob.size == len(data)
+
+
+@given(st.integers(0, 2**32), st.binary(min_size=1, max_size=8))
+def test_a_mutated_archive_never_breaks_the_reader(where: int, what: bytes) -> None:
+    tar = bytearray(raw_tar(tar_gz({**CHART, "a/é" * 40: b"x"})))
+    at = where % len(tar)
+    tar[at : at + len(what)] = what
+    try:
+        looked_into(gzip.compress(bytes(tar)))
+    except InputError:
+        pass
+
+
+def test_a_folder_packs_to_the_same_bytes_and_honours_helmignore(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        base = tmp_path / folder
+        (base / "templates").mkdir(parents=True)
+        for name in ("Chart.yaml", "z.tmp", "templates/b.yaml", "templates/a.yaml"):
+            (base / name).write_text(f"name: {name}\n")
+        (base / ".helmignore").write_text("*.tmp\n.helmignore\n")
+    packed = pack(tmp_path / "one", "chart")
+    assert packed == pack(tmp_path / "two", "chart")
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        names = [member.name for member in tar]
+        assert {(m.uid, m.mtime, m.mode) for m in tar} == {(0, 0, 0o644)}
+    assert names == ["chart/Chart.yaml", "chart/templates/a.yaml", "chart/templates/b.yaml"]
+    assert packed[:10] == gzip_bytes(b"")[:10]
+
+
+def test_a_folder_with_a_symlink_that_leads_out_is_not_packed(tmp_path: Path) -> None:
+    (tmp_path / "chart").mkdir()
+    (tmp_path / "chart" / "passwd").symlink_to("/etc/passwd")
+    with pytest.raises(InputError, match="leads out"):
+        pack(tmp_path / "chart")

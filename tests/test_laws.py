@@ -1,0 +1,270 @@
+"""The laws of the design, as far as a mirror keeps them by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnrmirror.documents import LEAF_MAX, normalise_metadata
+from cnrmirror.errors import DamageError, ReleaseConflict
+from cnrmirror.sources.charts import Wish
+from cnrmirror.workflow import change
+from cnrmirror.workflow.check import check
+from cnrmirror.workflow.project import Project, create
+from cnrmirror.workflow.push import push
+from tests.conftest import NOW, chart_bytes
+
+NS = Wish(namespace="ns")
+
+
+def views(project: Project) -> dict[str, str]:
+    """Every file of the site but the catalog, by its digest; symlinks by their target."""
+    result = {}
+    for folder, folders, files in os.walk(project.site):
+        if "catalog" in folders:
+            folders.remove("catalog")
+        for name in [*files, *folders]:
+            path = Path(folder) / name
+            if path.is_symlink():
+                result[str(path.relative_to(project.site))] = f"→ {path.readlink()}"
+            elif path.is_file():
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                result[str(path.relative_to(project.site))] = digest
+    return result
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.permutations(range(6)), st.booleans())
+def test_law_1_any_order_of_pushes_gives_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], rebuild: bool
+) -> None:
+    releases = [("a", "1.0.0"), ("a", "1.1.0"), ("a", "2.0.0-rc.1"), ("b", "1.0.0"),
+                ("b", "1.0.0+x"), ("c", "0.1.0")]  # fmt: skip
+    folder = tmp_path_factory.mktemp("law")
+    sites = []
+    for number, sequence in enumerate((range(6), order)):
+        project = create(folder / str(number), "law")
+        for index in sequence:
+            name, release = releases[index]
+            path = folder / f"{name}-{release}.tgz"
+            path.write_bytes(chart_bytes(name, release))
+            push(project, [path], NS, NOW)
+        if rebuild and number:
+            with project.writing():
+                project.builder.rebuild(project.head())
+        sites.append((views(project), project.tree()))
+    assert sites[0] == sites[1]
+
+
+def test_law_1_a_rebuild_from_nothing_gives_the_same_site(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")], NS, NOW, ["stable"])
+    before = views(project)
+    for name in ("cnr", "api", "version", "index.html", ".well-known"):
+        subprocess.run(["rm", "-r", str(project.site / name)], check=True)
+    with project.writing():
+        project.builder.rebuild(project.head())
+    assert views(project) == before
+
+
+def test_law_2_a_push_touches_only_what_it_must(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart(f"p{n}", "1.0.0") for n in range(2 * LEAF_MAX)], NS, NOW)
+    before = {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*") if not p.is_dir()}
+    push(project, [chart("p7", "1.1.0")], NS, NOW)
+    after = {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*") if not p.is_dir()}
+    changed = {str(p.relative_to(project.site)) for p in after if before.get(p) != after[p]}
+    catalog = {name for name in changed if name.startswith("catalog/")}
+    assert len(catalog) <= 6  # blob, document, leaf, (branch,) root, head
+    others = {n for n in changed - catalog if "/packages/ns/p7/" not in n}
+    lists = ("packages/index.json", "search/index.json", "packages-by/")
+    assert all(any(part in name for part in lists) for name in others)
+
+
+def test_law_2_a_push_of_what_is_there_writes_nothing(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    path = chart("a", "1.0.0")
+    push(project, [path], NS, NOW)
+    before = {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*")}
+    report = push(project, [path], NS, "2030-01-01T00:00:00")
+    assert report.revision is None
+    assert {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*")} == before
+
+
+def test_law_4_two_pushers_at_once_lose_nothing(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    paths = [chart(f"p{n}", "1.0.0") for n in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda p: run(project.folder, "push", "--namespace", "ns", str(p)), paths))
+    assert len(list(project.catalog.packages(project.tree()))) == 12
+    head = project.head()
+    assert head is not None and head.revision == 12
+    assert check(project).findings == []
+
+
+def test_law_5_the_same_release_with_another_digest_is_refused(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    before = views(project)
+    with pytest.raises(ReleaseConflict):
+        push(project, [chart("b", "1.0.0"), chart("a", "1.0.0", "other")], NS, NOW)
+    assert views(project) == before
+    report = push(project, [chart("a", "1.0.0", "other")], NS, NOW, accept=True)
+    assert report.pushed[0].outcome == "replaced"
+    assert check(project).findings == []
+
+
+def test_law_5_outlives_a_removal(project: Project, chart: Callable[..., Path]) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW, ["stable"])
+    change.remove(project, "ns/a", "1.0.0", None, "CVE-2026-1", NOW)
+    assert project.document("ns/a").channels == []
+    assert check(project).findings == []
+    with pytest.raises(ReleaseConflict, match="CVE-2026-1"):
+        push(project, [chart("a", "1.0.0", "other")], NS, NOW)
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    assert project.document("ns/a").versions() == ["1.0.0"]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "cnrmirror", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[1])
+
+
+KILLS = int(os.environ.get("CNRMIRROR_KILLS", "40"))
+
+
+def test_law_3_killed_at_any_moment_the_next_command_continues(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    dice = random.Random(7)
+    push(project, [chart("a", "0.0.1")], NS, NOW, ["stable"])
+    started = time.monotonic()
+    run(project.folder, "push", "--namespace", "ns", str(chart("timing", "1.0.0")))
+    whole = time.monotonic() - started
+    for n in range(KILLS):
+        command = [sys.executable, "-m", "cnrmirror", "-C", str(project.folder), "push",
+                   "--namespace", "ns", "--channel", "stable"]  # fmt: skip
+        paths = [str(chart("a", f"1.{n}.0")), str(chart(f"new{n}", "1.0.0"))]
+        process = subprocess.Popen(
+            [*command, *paths], cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + dice.uniform(0.6, 1.05) * whole
+        while time.monotonic() < deadline:
+            assert dangling(project.site) == []
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert dangling(project.site) == []
+        if n % 10 == 9:
+            assert check(project).findings == []
+    assert check(project).findings == []
+
+
+def dangling(site: Path) -> list[str]:
+    """References of the v1 documents of ns/a that lead to nothing, read as a client reads."""
+    base = site / "cnr/api/v1/packages/ns/a"
+    manifests = yaml.safe_load((base / "index.json").read_text())
+    wanted = [base / "channels/stable/index.json", base / "default/helm/pull"]
+    for manifest in manifests:
+        wanted.append(base / manifest["release"] / "helm" / "pull")
+        wanted.append(base / manifest["release"] / "-" / "index.json")
+        wanted.append(base / "blobs/sha256" / manifest["content"]["digest"])
+    current = yaml.safe_load((base / "channels/stable/index.json").read_text())["current"]
+    wanted.append(base / current / "helm" / "index.json")
+    return [str(path) for path in wanted if not path.exists()]
+
+
+def test_check_reports_missing_size_digest_and_extra_apart(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")], NS, NOW)
+    base = project.site / "cnr/api/v1/packages/ns"
+    (base / "a/1.0.0/helm/index.json").unlink()
+    (base / "a/channels/index.json").write_bytes(b"[1]\n")
+    (base / "b/index.json").write_bytes((base / "b/index.json").read_bytes()[::-1])
+    (base / "b/left-over.txt").write_text("?")
+    found = {(f.path.rpartition("ns/")[2], f.problem) for f in check(project).findings}
+    assert found == {
+        ("a/1.0.0/helm/index.json", "missing"),
+        ("a/channels/index.json", "size"),
+        ("b/index.json", "digest"),
+        ("b/left-over.txt", "extra"),
+    }
+    with project.writing():
+        project.builder.rebuild(project.head())
+    assert check(project).findings == []
+
+
+def test_check_names_damaged_blobs_and_nodes(project: Project, chart: Callable[..., Path]) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    blob = project.document("ns/a").releases[0].blob
+    path = Path(project.store.blob_path(blob.digest))
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert "digest" in {f.problem for f in check(project).findings if "blobs" in f.path}
+    path.unlink()
+    assert "missing" in {f.problem for f in check(project).findings if "catalog" in f.path}
+
+
+def test_a_damaged_head_is_an_error_and_never_an_empty_mirror(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    (project.site / "catalog/metadata/head.json").write_bytes(b"{}")
+    before = views(project)
+    with pytest.raises(DamageError):
+        push(project, [chart("b", "1.0.0")], NS, NOW)
+    assert views(project) == before
+
+
+def test_rollback_brings_back_every_byte(project: Project, chart: Callable[..., Path]) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW, ["stable"])
+    before = views(project)
+    push(project, [chart("a", "2.0.0"), chart("b", "1.0.0")], NS, NOW, ["stable"])
+    change.rollback(project, "1", NOW)
+    assert views(project) == before
+    head = project.head()
+    assert head is not None and head.revision == 3
+
+
+def test_gc_drops_only_what_the_kept_revisions_do_not_reach(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
+    later = time.time() + 3600
+    assert change.collect(project, 5, 0.5, later, dry_run=False).files == []
+    assert change.collect(project, 1, 100, later, dry_run=False).files == []
+    planned = change.collect(project, 1, 0.5, later, dry_run=True)
+    assert change.collect(project, 1, 0.5, later, dry_run=False) == planned
+    assert any("/blobs/" in path for path, _ in planned.files)
+    assert check(project).findings == []
+    head = project.head()
+    assert head is not None
+    assert len(list(project.catalog.history(head.catalog))) == 1
+
+
+def test_metadata_is_kept_as_it_was_given(project: Project, chart: Callable[..., Path]) -> None:
+    raw = normalise_metadata({"b": [1, 2.5, None], "a": "é"})
+    push(project, [chart("a", "1.0.0")], NS, NOW, (), raw)
+    assert (
+        bytes(project.document("ns/a").releases[0].metadata)
+        == '{"a":"é","b":[1,2.5,null]}'.encode()
+    )
