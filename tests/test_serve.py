@@ -1,0 +1,147 @@
+"""serve: what is not in the recordings: writing, conditions, bad input."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from cnrmirror.serve import Application
+from cnrmirror.sources.charts import Wish
+from cnrmirror.workflow.check import check
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.push import push
+from tests.conftest import NOW, chart_bytes
+from tests.recorded import CONFORMANCE
+
+DIGEST = "72ed15c9a65961ecd034cca098ec18eb99002cd402824aae8a674a8ae41bd0ef"
+DEMO = CONFORMANCE / "packages" / "seed-demo-elasticsearch-2.2.1.tar.gz"
+BASE = "/cnr/api/v1/packages"
+
+
+@pytest.fixture
+def client(project: Project) -> Client:
+    return Client(Application(project, lambda: NOW, "secret"))
+
+
+def post(client: Client, path: str, body: Any, token: str = "secret") -> TestResponse:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post(path, data=data, headers={"Authorization": f"Bearer {token}"})
+
+
+def chart(release: str = "1.0.0") -> dict[str, str]:
+    blob = base64.b64encode(chart_bytes("a", release)).decode()
+    return {"blob": blob, "release": release, "media_type": "helm"}
+
+
+def test_the_documented_post_publishes_the_demo(client: Client) -> None:
+    if not DEMO.exists():
+        pytest.skip("the recorded answers (shared/conformance) are not on this machine")
+    blob = base64.b64encode(DEMO.read_bytes()).decode()
+    body = {"blob": blob, "release": "2.2.1", "media_type": "helm"}
+    answer = post(client, "/api/v1/packages/myname/elasticsearch", body)
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+    for prefix in ("/cnr", ""):
+        path = f"{prefix}/api/v1/packages/myname/elasticsearch/blobs/sha256/{DIGEST}"
+        assert client.get(path, buffered=True).data == DEMO.read_bytes()
+
+
+def test_a_release_is_not_pushed_twice_unless_forced(client: Client, project: Project) -> None:
+    assert post(client, f"{BASE}/ns/a", chart()).status_code == 200
+    again = post(client, f"{BASE}/ns/a", chart())
+    assert again.status_code == 409 and again.json
+    assert again.json["code"] == "package-exists"
+    assert post(client, f"{BASE}/ns/a?force=true", chart()).status_code == 200
+    assert check(project).findings == []
+
+
+def test_channels_and_deletion_work_as_on_the_server(client: Client, project: Project) -> None:
+    headers = {"Authorization": "Bearer secret"}
+    for release in ("1.0.0", "1.1.0"):
+        post(client, f"{BASE}/ns/a", chart(release))
+        made = post(client, f"{BASE}/ns/a/channels/stable/{release}", b"")
+        assert made.json and made.json["current"] == release
+    gone = client.delete(f"{BASE}/ns/a/channels/stable/1.1.0", headers=headers)
+    assert gone.json and gone.json["status"] == "deleted"
+    assert client.get(f"{BASE}/ns/a/channels/stable").json == {
+        "name": "stable", "current": "1.0.0", "releases": ["1.0.0"]
+    }  # fmt: skip
+    assert client.delete(f"{BASE}/ns/a/1.0.0/helm", headers=headers).status_code == 200
+    assert client.get(f"{BASE}/ns/a/1.0.0/helm").status_code == 404
+    assert client.get(f"{BASE}/ns/a/channels").json == []
+    assert client.delete(f"{BASE}/ns/a/9.9.9/helm", headers=headers).status_code == 404
+    assert check(project).findings == []
+
+
+BAD_BODIES: dict[str, Any] = {
+    "no JSON": b"{",
+    "a list": [],
+    "no blob": {"release": "1.0.0"},
+    "no release": {"blob": "aaaa"},
+    "a number as release": {**chart(), "release": 1},
+    "a release that is none": {**chart(), "release": "latest"},
+    "a type that is none": {**chart(), "media_type": "../x"},
+    "a blob that is not base64": {**chart(), "blob": "!!!"},
+    "a blob that is no archive": {**chart(), "blob": "aGVsbG8="},
+    "a key twice": b'{"release": "1.0.0", "release": "2.0.0", "blob": ""}',
+    "NaN": b'{"metadata": NaN}',
+    "too deep": b"[" * 20000,
+    "bad UTF-8": b'{"blob": "\xff"}',
+    "a lone surrogate": b'{"metadata": "\\ud800"}',
+}
+
+
+@pytest.mark.parametrize("name", BAD_BODIES)
+def test_a_bad_body_is_refused_and_changes_nothing(
+    client: Client, project: Project, name: str
+) -> None:
+    answer = post(client, f"{BASE}/ns/a", BAD_BODIES[name])
+    assert answer.status_code in (400, 413, 422), answer.data
+    assert answer.json and set(answer.json) == {"code", "message", "details"}
+    assert project.head() is None
+
+
+@pytest.mark.parametrize("path", ["n%20s/a", "ns/a.json", "..%2f/a", "ns/%00", "ns/" + "a" * 200])
+def test_a_bad_name_is_refused(client: Client, project: Project, path: str) -> None:
+    assert post(client, f"{BASE}/{path}", chart()).status_code in (404, 422)
+    assert project.head() is None
+
+
+def test_writing_needs_the_token(client: Client, project: Project) -> None:
+    assert post(client, f"{BASE}/ns/a", chart(), token="wrong").status_code == 401
+    assert client.post(f"{BASE}/ns/a", json=chart()).status_code == 401
+    reader = Client(Application(project, lambda: NOW, None))
+    assert post(reader, f"{BASE}/ns/a", chart()).status_code == 405
+    assert project.head() is None
+
+
+def test_a_reader_sees_what_another_process_pushed(project: Project, client: Client,
+                                                   chart: Callable[..., Path]) -> None:  # fmt: skip
+    assert client.get(BASE).json == []
+    push(Project(project.folder), [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    listed = client.get(BASE).json
+    assert listed and listed[0]["name"] == "ns/a"
+
+
+def test_conditions_and_ranges_are_honoured(client: Client) -> None:
+    post(client, f"{BASE}/ns/a", chart())
+    for path in (f"{BASE}/ns/a", f"{BASE}/ns/a/1.0.0/helm/pull"):
+        first = client.get(path, buffered=True)
+        again = client.get(path, headers={"If-None-Match": first.headers["ETag"]}, buffered=True)
+        assert again.status_code == 304
+        part = client.get(path, headers={"Range": "bytes=10-19"}, buffered=True)
+        assert part.status_code == 206 and part.data == first.data[10:20]
+        head = client.head(path, buffered=True)
+        assert head.data == b"" and head.headers["Content-Length"] == str(len(first.data))
+
+
+def test_the_fixed_pages_are_there(client: Client) -> None:
+    known = client.get("/.well-known/app-registry-uri.json").json
+    assert known and known["uri_prefix"] == "/cnr/"
+    assert b"<html" in client.get("/").data
+    assert client.get("/nothing").status_code == 404
