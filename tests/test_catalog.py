@@ -1,0 +1,82 @@
+"""catalog.py: the tree's shape follows from its content; differences are exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnrmirror.catalog import EMPTY, Catalog, counts
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import LEAF_MAX, Branch, Head, Leaf, PackageRef, decode, encode
+from cnrmirror.errors import DamageError, DigestMismatch, InvalidDocument
+from cnrmirror.store import Store
+
+
+def ref(number: int, version: int = 0) -> PackageRef:
+    digest = Descriptor.of(f"{number} {version}".encode()).digest
+    return PackageRef(f"ns/p{number}", digest, 10, 1 + version)
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    folder: Path = tmp_path_factory.mktemp("catalog")
+    (folder / "tmp").mkdir()
+    return Catalog(Store(folder, folder / "tmp"))
+
+
+SETS = st.dictionaries(st.integers(0, 400), st.integers(0, 2), max_size=300)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SETS, SETS)
+def test_any_history_gives_the_tree_of_the_content(
+    catalog: Catalog, first: dict[int, int], second: dict[int, int]
+) -> None:
+    one = catalog.change(EMPTY, {f"ns/p{n}": ref(n, v) for n, v in first.items()})
+    steps = {f"ns/p{n}": None for n in first} | {f"ns/p{n}": ref(n, v) for n, v in second.items()}
+    two = catalog.change(one, steps)
+    assert two == catalog.change(EMPTY, {f"ns/p{n}": ref(n, v) for n, v in second.items()})
+    assert {r.name: r for r in catalog.packages(two)} == {
+        f"ns/p{n}": ref(n, v) for n, v in second.items()
+    }
+    assert counts(two) == (len(second), sum(1 + v for v in second.values()))
+    expected = {n for n in first.keys() | second.keys() if first.get(n) != second.get(n)}
+    assert {d.name for d in catalog.diff(one, two)} == {f"ns/p{n}" for n in expected}
+    for n in expected:
+        found = catalog.find(two, f"ns/p{n}")
+        assert found == (ref(n, second[n]) if n in second else None)
+
+
+def test_a_leaf_splits_and_comes_back(catalog: Catalog) -> None:
+    full = {f"ns/p{n}": ref(n) for n in range(LEAF_MAX)}
+    leaf = catalog.change(EMPTY, full)
+    assert isinstance(leaf, Leaf)
+    branch = catalog.change(leaf, {"ns/p999": ref(999)})
+    assert isinstance(branch, Branch)
+    assert catalog.change(branch, {"ns/p999": None}) == leaf
+
+
+def test_a_document_must_be_canonical_and_of_its_kind() -> None:
+    data = encode(Head(Descriptor("0" * 64, 1), 1))
+    assert decode(data, Head, "x").revision == 1
+    for wrong in (data + b" ", data.replace(b'"head"', b'"leaf"'), b"{}", b"", b"[" * 99999,
+                  data.replace(b'"revision":1', b'"revision":1,"revision":1'),
+                  data.replace(b'"revision":1', b'"revision":1.0'),
+                  data[:-1] + b',"x":1}'):  # fmt: skip
+        with pytest.raises(InvalidDocument):
+            decode(wrong, Head, "x")
+
+
+def test_a_node_is_checked_before_it_is_believed(catalog: Catalog) -> None:
+    store = catalog._store
+    node = store.put(Leaf("", [ref(1)]))
+    path = Path(store.node_path(node.digest))
+    path.write_bytes(path.read_bytes().replace(b"ns/p1", b"ns/p2"))
+    with pytest.raises(DigestMismatch):
+        store.get(node.digest, node.size, Leaf)
+    path.unlink()
+    with pytest.raises(DamageError, match="missing"):
+        store.get(node.digest, node.size, Leaf)
