@@ -27,7 +27,6 @@ class SiteTree:
     def __init__(self, root: Path, store: Store) -> None:
         self._root = str(root)
         self._store = store
-        self._folders: set[str] = set()
         self._serial = 0
         self.written = 0
         self.removed = 0
@@ -39,8 +38,10 @@ class SiteTree:
             OSError: the disk refused; running the same update again completes it.
             DamageError: a blob that a resource links to is not there.
         """
-        self._folders.clear()  # another process may have removed some since
-        placed = [(r, self._missing(os.path.dirname(f"{self._root}/{r.path}"))) for r in puts]
+        tops: dict[str, str | None] = {self._root: None}
+        placed = [
+            (r, self._missing(f"{self._root}/{r.path}".rpartition("/")[0], tops)) for r in puts
+        ]
         whole: dict[str, list[Resource]] = {}
         for resource, top in placed:
             if top:
@@ -53,15 +54,12 @@ class SiteTree:
         for name in deletes:
             self._remove(name)
 
-    def _missing(self, folder: str) -> str | None:
-        """The topmost folder on the way to ``folder`` that is not there."""
-        missing = None
-        while folder not in self._folders:
-            if os.path.isdir(folder):
-                self._folders.add(folder)
-                break
-            missing, folder = folder, os.path.dirname(folder)
-        return missing
+    def _missing(self, folder: str, tops: dict[str, str | None]) -> str | None:
+        """The topmost folder on the way to ``folder`` that is not there; ``tops`` remembers."""
+        if folder not in tops:
+            above = self._missing(folder.rpartition("/")[0], tops)
+            tops[folder] = above or (None if os.path.isdir(folder) else folder)
+        return tops[folder]
 
     def _whole(self, top: str, resources: list[Resource]) -> None:
         os.makedirs(os.path.dirname(top), exist_ok=True)
@@ -70,7 +68,7 @@ class SiteTree:
         made = {staged}
         for resource in resources:
             path = staged + f"{self._root}/{resource.path}"[len(top) :]
-            folder = os.path.dirname(path)
+            folder = path.rpartition("/")[0]
             if folder not in made:
                 os.makedirs(folder, exist_ok=True)
                 made.add(folder)
@@ -117,7 +115,6 @@ class SiteTree:
                     return
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                     raise
-            self._folders.discard(folder)
             folder = os.path.dirname(folder)
 
     def differs(self, resource: Resource, same_blob: Callable[[str, Descriptor], bool]) -> str:

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from cnrmirror.documents import LEAF_MAX, normalise_metadata
 from cnrmirror.errors import DamageError, ReleaseConflict
 from cnrmirror.sources.charts import Wish
+from cnrmirror.workflow import build as build_module
 from cnrmirror.workflow import change
+from cnrmirror.workflow import push as push_module
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.project import Project, create
 from cnrmirror.workflow.push import push
@@ -105,6 +107,22 @@ def test_law_2_a_push_of_what_is_there_writes_nothing(
     report = push(project, [path], NS, "2030-01-01T00:00:00")
     assert report.revision is None
     assert {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*")} == before
+
+
+def test_a_push_by_many_processes_gives_the_same_site(
+    tmp_path: Path, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [chart(f"p{n}", "1.0.0") for n in range(60)]
+    alone = create(tmp_path / "alone", "law")
+    push(alone, paths, NS, NOW)
+    for module in (push_module, build_module):
+        monkeypatch.setattr(module, "_WORTH_PROCESSES", 1)
+        monkeypatch.setattr(module, "_CHUNK", 1)
+    together = create(tmp_path / "together", "law")
+    push(together, paths, NS, NOW)
+    assert views(together) == views(alone)
+    assert together.tree() == alone.tree()
+    assert check(together).findings == []
 
 
 def test_law_4_two_pushers_at_once_lose_nothing(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
@@ -50,8 +50,9 @@ def find(path: Path) -> Iterator[Path]:
     if path.is_file() or is_package_folder(path):
         yield path
         return
-    found = [p for p in sorted(path.iterdir()) if p.is_file() and _ARCHIVE.fullmatch(p.name)]
-    found += [p for p in sorted(path.iterdir()) if p.is_dir() and is_package_folder(p)]
+    entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    found = [path / e.name for e in entries if _ARCHIVE.fullmatch(e.name) and e.is_file()]
+    found += [path / e.name for e in entries if e.is_dir() and is_package_folder(path / e.name)]
     if not found:
         raise InputError(
             f"{path}: no package here: neither a {', '.join(_MARKS)}, nor archives (.tgz, .tar.gz)"
@@ -105,14 +106,13 @@ def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str
     """The media type, and name and version as far as the package's own files tell them."""
     by_name = {p.rpartition("/")[2]: data for p, data in sorted(telling.items(), reverse=True)}
     if "Chart.yaml" in by_name:
-        return "helm", _strings(_yaml(by_name["Chart.yaml"], f"{path}: Chart.yaml"))
+        return "helm", _scalars(by_name["Chart.yaml"], f"{path}: Chart.yaml")
     if "manifest.yaml" in by_name or "manifest.jsonnet" in by_name:
-        manifest = _yaml(by_name.get("manifest.yaml", b"{}"), f"{path}: manifest.yaml")
-        package = manifest.get("package")
-        return "kpm", _strings(package if isinstance(package, dict) else manifest)
+        manifest = by_name.get("manifest.yaml", b"{}")
+        return "kpm", _scalars(manifest, f"{path}: manifest.yaml", below="package")
     for name in ("docker-compose.yml", "docker-compose.yaml"):
         if name in by_name:
-            found = _strings(_yaml(by_name[name], f"{path}: {name}"))
+            found = _scalars(by_name[name], f"{path}: {name}")
             # "version" there is the version of the compose file's format.
             return "docker-compose", {k: v for k, v in found.items() if k == "name"}
     if any(name.endswith(".dab") for name in by_name):
@@ -120,17 +120,27 @@ def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str
     return None, {}
 
 
-def _yaml(data: bytes, where: str) -> dict[str, Any]:
-    if len(data) > 1 << 20 or data.count(b"*") > 10_000:
-        raise InvalidDocument(f"{where}: too large to be what it says")
+def _scalars(data: bytes, where: str, below: str | None = None) -> dict[str, str]:
+    """``name`` and ``version`` of a YAML mapping, as they are written there.
+
+    Only the node tree is made, no Python objects: that halves the time, and keeps ``1.10`` from
+    becoming 1.1. With ``below``, the mapping under that key is meant, if there is one.
+    """
+    if len(data) > 1 << 20:
+        raise InvalidDocument(f"{where}: larger than a MiB")
     try:
-        value = yaml.load(data, Loader=_Loader)
+        node = yaml.compose(data, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{where}: not YAML: {error}") from error
-    if not isinstance(value, dict):
+    if not isinstance(node, yaml.MappingNode):
         raise InvalidDocument(f"{where}: not a mapping")
-    return value
-
-
-def _strings(value: dict[str, Any]) -> dict[str, str]:
-    return {k: str(value[k]) for k in ("name", "version") if isinstance(value.get(k), str | float)}
+    fields: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if str(key.value) in fields:
+            raise InvalidDocument(f"{where}: the key {key.value!r} stands twice")
+        fields[str(key.value)] = value
+    inner = fields.get(below) if below else None
+    if isinstance(inner, yaml.MappingNode):
+        fields = {str(key.value): value for key, value in inner.value}
+    found = {k: fields[k] for k in ("name", "version") if k in fields}
+    return {k: v.value for k, v in found.items() if isinstance(v, yaml.ScalarNode) and v.value}

@@ -18,7 +18,7 @@ from cnrmirror.documents import Head, PackageDocument, PackageRef
 from cnrmirror.files import replace_durably, sync_filesystem
 from cnrmirror.interfaces import Progress, stage
 from cnrmirror.resource import Resource
-from cnrmirror.site.v1 import Row, row
+from cnrmirror.site.v1 import PACKAGES, Row, row
 from cnrmirror.site.views import Views, changes
 from cnrmirror.store import Store
 from cnrmirror.tree import SiteTree
@@ -163,6 +163,9 @@ class Builder:
                 return dict(self._some(differences, progress))
             rows: dict[str, Row] = {}
             chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
+            # Two processes must not both find a namespace's folder missing and make it whole.
+            for namespace in {d.name.partition("/")[0] for d in differences}:
+                os.makedirs(self._site / PACKAGES / namespace, exist_ok=True)
             with processes() as pool:
                 jobs = [
                     pool.submit(_build_some, self._site, self._scratch, self.views, chunk)
