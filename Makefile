@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench sample clean
+.PHONY: demo test check bench sample hosts-table clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -28,6 +28,9 @@ bench: .venv/ready
 
 sample: .venv/ready
 	$(BIN)/python -m tests.sample
+
+hosts-table: .venv/ready
+	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py
 
 clean:
 	rm -rf .venv .demo

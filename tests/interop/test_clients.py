@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cnrmirror.workflow.project import Project
 from tests.interop.ports import free_port, wait_for
-from tests.interop.servers import serving
+from tests.interop.servers import running, serving
 from tests.recorded import CONFORMANCE, Recorded
 
 pytestmark = pytest.mark.interop
@@ -144,3 +146,26 @@ def test_appr_pushes_into_serve(tmp_path: Path, project: Project) -> None:
     subprocess.run(
         [sys.executable, "-m", "cnrmirror", "-C", str(folder), "check"], check=True, cwd=ROOT
     )
+
+
+@pytest.mark.parametrize("rest", ["@1.0.1", ":stable", ""])
+def test_appr_pulls_from_a_host_that_only_knows_index_html(
+    mirror: Path, tmp_path: Path, rest: str
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(mirror, plain, symlinks=True)
+    text = yaml.safe_dump(
+        {"id": "plain", "views": {"profile": "plain", "plain_pull": "json", "dialect": "appr"}}
+    )
+    (plain / "mirror.yaml").write_text(text)
+    with Project(plain).writing():
+        pass
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    with running(command, port, tmp_path, cwd=plain / "site"):
+        appr = Client("appr", f"http://127.0.0.1:{port}", tmp_path)
+        assert PACKAGE in appr("list", appr.registry)
+        appr("pull", reference(appr) + rest, "-t", "helm", "--tarball", "--dest", str(tmp_path))
+    (path,) = tmp_path.glob("*.tar.gz")
+    release = {"@1.0.1": "1.0.1", ":stable": "1.2.0", "": "2.0.0-alpha.1"}[rest]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == archive(release)

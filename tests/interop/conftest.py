@@ -1,0 +1,52 @@
+"""Writes docs/hosts.md out of the results of test_hosts, when CNRMIRROR_HOSTS_TABLE names it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+SERVERS = ("nginx", "caddy", "apache", "lighttpd")
+_RESULTS: dict[str, dict[str, str]] = {}
+_HEAD = """\
+# Hosts: what each can do
+
+Made from the results of `tests/interop/test_hosts.py` on real servers (`make hosts-table`); a ✓ is
+a test that passed for both dialects.
+
+| | nginx | Caddy | Apache | lighttpd |
+|---|---|---|---|---|
+"""
+_TAIL = """
+What no static host can do, and what happens instead: `query=` and `search?q=` list everything; a
+semver range, and what the registry answers with 400 or 422, is a 404 with a JSON document. The 404
+document is one for all: it does not repeat what was asked for. `Content-Disposition` of
+`default/…/pull` is left out, since the URL does not tell the release. `cnrmirror serve` does all of
+this as the registry did.
+
+Hosts that only know `index.html` (GitHub Pages, `python -m http.server`) take `views.profile:
+plain` in [mirror.yaml](configuration.md): documents are found after a redirect to the folder, types
+are what the host guesses, filters are ignored, 404s are the host's own. With `plain_pull: json`,
+`appr pull` by release, channel and default works there; by digest it does not, since that URL then
+still has the archive's bytes.
+"""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    match = re.search(r"test_hosts\.py::test_(\w+)\[(?:appr|cnr)-(\w+)", report.nodeid)
+    if match and match[2] in SERVERS and report.when == "call":
+        row = _RESULTS.setdefault(match[1].replace("_", " "), {})
+        good = report.passed and row.get(match[2], "✓") == "✓"
+        row[match[2]] = "✓" if good else "✗"
+
+
+def pytest_sessionfinish() -> None:
+    target = os.environ.get("CNRMIRROR_HOSTS_TABLE")
+    if target and _RESULTS:
+        rows = [
+            f"| {name} | " + " | ".join(row.get(s, "–") for s in SERVERS) + " |"
+            for name, row in _RESULTS.items()
+        ]
+        Path(target).write_text(_HEAD + "\n".join(rows) + "\n" + _TAIL)
