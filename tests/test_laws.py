@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.documents import LEAF_MAX, normalise_metadata
-from cnrmirror.errors import DamageError, ReleaseConflict
+from cnrmirror.errors import DamageError, ReleaseConflict, UsageError
 from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow import build as build_module
 from cnrmirror.workflow import change
@@ -286,3 +286,13 @@ def test_metadata_is_kept_as_it_was_given(project: Project, chart: Callable[...,
         bytes(project.document("ns/a").releases[0].metadata)
         == '{"a":"é","b":[1,2.5,null]}'.encode()
     )
+
+
+def test_a_channel_points_at_the_highest_release_of_a_push(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.10.0"), chart("a", "1.9.0")], NS, NOW, ["stable"])
+    assert project.document("ns/a").channels[0].current == "1.10.0"
+    with pytest.raises(UsageError):
+        push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")],
+             Wish(package="ns/c", release="1.0.0"), NOW)  # fmt: skip

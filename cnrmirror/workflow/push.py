@@ -18,7 +18,7 @@ from cnrmirror.documents import (
     Release,
     Tombstone,
 )
-from cnrmirror.errors import CnrMirrorError, ReleaseConflict
+from cnrmirror.errors import CnrMirrorError, ReleaseConflict, UsageError
 from cnrmirror.files import write_all
 from cnrmirror.interfaces import stage
 from cnrmirror.names import Vendor, content_type, manifest_type, newest_first
@@ -73,16 +73,17 @@ def push(
     Args:
         wish: what to call it, where it does not tell itself.
         now: the time of the push, ISO 8601, UTC without an offset (as the registry writes it).
-        channels: names to point at what is pushed.
+        channels: names to point at the highest release that is pushed of each package.
         accept: let a release that is there already be replaced by one of other content.
 
     Raises:
         InputError: a path that is no package, or a hostile archive.
         ReleaseConflict: a release is there with another digest.
+        UsageError: several packages, and one name and release for all of them.
     """
     found = [p for path in paths for p in charts.find(path)]
     if len(found) > 1 and wish.package and wish.release:
-        raise ReleaseConflict(f"{len(found)} packages cannot all be {wish.package}@{wish.release}")
+        raise UsageError(f"{len(found)} packages cannot all be {wish.package}@{wish.release}")
     with project.writing():
         incoming = list(_take_all(project, found, wish, metadata))
         return adopt(project, incoming, now, channels, accept, f"push {_what(incoming)}")
