@@ -140,7 +140,8 @@ def adopt(
             pushed.append(_merge(releases, item, now, accept, project.config.views.dialect))
         tombstones = [t for t in old.tombstones if (t.release, t.media_type) not in releases]
         _check_tombstones(old.tombstones, tombstones, releases, accept)
-        moved = dict.fromkeys(channels, items[-1].identity.release)
+        highest = newest_first(item.identity.release for item in items)[0]
+        moved = dict.fromkeys(channels, highest)
         new = PackageDocument(
             package, list(releases.values()), move(old.channels, moved), tombstones
         ).sorted()
