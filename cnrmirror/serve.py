@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Node, PackageDocument, PackageRef, normalise_metadata, parse_json
+from cnrmirror.documents import PackageDocument, PackageRef, normalise_metadata, parse_json
 from cnrmirror.errors import (
     BusyError,
     CnrMirrorError,
@@ -125,17 +125,16 @@ class Application:
     def _get(self, found: Route, request: Request) -> Response:
         if found.kind == "version":
             return self._send(self._fixed["/cnr/version/index.json"], request)
-        tree = self._project.tree()
         if found.package is None:
-            return self._send(self._list(found, tree), request)
-        ref = self._project.catalog.find(tree, found.package)
+            return self._send(self._list(found), request)
+        ref = self._project.catalog.find(self._project.tree(), found.package)
         document = self._project.catalog.document(ref) if ref else None
         if ref is None or document is None or not document.releases:
             raise _no_package(found.package, found.arguments.get("digest"))
         resource = self._one(found, ref, document)
         return self._send(resource, request)
 
-    def _list(self, found: Route, tree: Node) -> Resource:
+    def _list(self, found: Route) -> Resource:
         rows = self._rows(self._revision())
         if found.kind == "search":
             query = found.query.get("q", "")

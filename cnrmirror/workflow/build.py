@@ -103,8 +103,9 @@ class Builder:
         written, removed = self.tree.written, self.tree.removed
         self._state.unlink(missing_ok=True)
         tree = self._catalog.root(head.catalog).tree if head else EMPTY
-        self.tree.update([r for r in self.views.fixed() if self._differs(r)], [])
-        expected = {r.path for r in self.views.fixed()}
+        fixed = self.views.fixed()
+        self.tree.update([r for r in fixed if self._differs(r)], [])
+        expected = {r.path for r in fixed}
         rows: dict[str, Row] = {}
         refs = list(self._catalog.packages(tree))
         if not (self._site / "cnr/api/v1/packages").exists():

@@ -289,13 +289,12 @@ def _take(store: Store, stream: io.RawIOBase | io.BytesIO, limits: Limits) -> Ar
     reader = ArchiveReader(limits)
     first = stream.read(CHUNK) or b""
     reader.feed(first)
-    if len(first) < CHUNK and not (rest := stream.read(CHUNK)):
-        info = reader.close()
-        store.add_blob(info.blob, [first])
-        return info
-    if len(first) == CHUNK:
-        rest = stream.read(CHUNK)
-    return _take_large(store, reader, stream, first, rest or b"")
+    rest = stream.read(CHUNK) or b""
+    if rest:
+        return _take_large(store, reader, stream, first, rest)
+    info = reader.close()
+    store.add_blob(info.blob, [first])
+    return info
 
 
 def _take_large(
