@@ -25,6 +25,8 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m bench.build
+	$(BIN)/python -m bench.reads
+	$(BIN)/python -m bench.trust
 
 sample: .venv/ready
 	$(BIN)/python -m tests.sample

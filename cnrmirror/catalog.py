@@ -7,6 +7,7 @@ rewrites K paths, and the difference of two revisions descends only where the di
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +27,7 @@ from cnrmirror.errors import DamageError, InvalidDocument
 from cnrmirror.store import Store
 
 EMPTY = Leaf("", [])
+D = TypeVar("D", bound=msgspec.Struct)
 Changes = Mapping[str, PackageRef | None]
 
 
@@ -37,15 +39,22 @@ class Difference(msgspec.Struct, frozen=True):
     new: PackageRef | None
 
 
-class Catalog:
-    """Reads and writes catalog trees in a store. A tree is named by its root node."""
+class Nodes(Protocol):
+    """Where documents are read from: a store, or a mirror elsewhere."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
+        """The document of this digest, size and kind, checked to be that."""
+
+
+class CatalogReader:
+    """Reads catalog trees, and compares them. A tree is named by its root node."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
 
     def root(self, at: Descriptor) -> CatalogRoot:
         """The catalog root of this digest. Raises DamageError or InvalidDocument."""
-        return self._store.get(at.digest, at.size, CatalogRoot)
+        return self._nodes.get(at.digest, at.size, CatalogRoot)
 
     def history(self, at: Descriptor) -> Iterator[tuple[Descriptor, CatalogRoot]]:
         """The revisions from ``at`` backwards, as far as they are kept."""
@@ -76,7 +85,7 @@ class Catalog:
 
     def document(self, ref: PackageRef) -> PackageDocument:
         """The document behind a reference, checked to be of that very package."""
-        document: PackageDocument = self._store.get(ref.digest, ref.size, PackageDocument)
+        document: PackageDocument = self._nodes.get(ref.digest, ref.size, PackageDocument)
         if document.package != ref.name:
             raise InvalidDocument(f"the document of {ref.name!r} is of {document.package!r}")
         return document
@@ -100,6 +109,46 @@ class Catalog:
             for nibble, child in sorted(tree.children.items()):
                 yield child
                 yield from self.nodes(self._child(tree, nibble, child))
+
+    def _child(self, parent: Branch, nibble: str, child: ChildRef) -> Node:
+        node: Node = self._nodes.get(child.digest, child.size, Node)
+        prefix = parent.prefix + nibble
+        if node.prefix != prefix:
+            raise InvalidDocument(
+                f"catalog node {child.digest} is for {node.prefix!r}, not for {prefix!r}"
+            )
+        if isinstance(node, Leaf):
+            for ref in node.packages:
+                if not name_digest(ref.name).startswith(prefix):
+                    raise InvalidDocument(f"catalog node {child.digest} must not hold {ref.name!r}")
+        return node
+
+    def diff(self, old: Node, new: Node) -> Iterator[Difference]:
+        """The packages that differ, reading only the subtrees that do."""
+        if isinstance(old, Branch) and isinstance(new, Branch):
+            for nibble in sorted(old.children.keys() | new.children.keys()):
+                before, after = old.children.get(nibble), new.children.get(nibble)
+                if before != after:
+                    empty = Leaf(old.prefix + nibble, [])
+                    yield from self.diff(
+                        self._child(old, nibble, before) if before else empty,
+                        self._child(new, nibble, after) if after else empty,
+                    )
+            return
+        # At least one is a leaf, so at least one side is small.
+        olds = {ref.name: ref for ref in self.packages(old)}
+        news = {ref.name: ref for ref in self.packages(new)}
+        for name in sorted(olds.keys() | news.keys()):
+            if olds.get(name) != news.get(name):
+                yield Difference(name, olds.get(name), news.get(name))
+
+
+class Catalog(CatalogReader):
+    """Reads and writes catalog trees in a store."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._store = store
 
     def put(self, document: PackageDocument) -> PackageRef | None:
         """Store a package document; None if nothing is left in it, not even a tombstone."""
@@ -160,34 +209,6 @@ class Catalog:
     def _child_ref(self, node: Node) -> ChildRef:
         stored = self._store.put(node)
         return ChildRef(stored.digest, stored.size, *counts(node))
-
-    def _child(self, parent: Branch, nibble: str, child: ChildRef) -> Node:
-        node: Node = self._store.get(child.digest, child.size, Node)
-        if node.prefix != parent.prefix + nibble:
-            raise InvalidDocument(
-                f"catalog node {child.digest} is for {node.prefix!r}, "
-                f"not for {parent.prefix + nibble!r}"
-            )
-        return node
-
-    def diff(self, old: Node, new: Node) -> Iterator[Difference]:
-        """The packages that differ, reading only the subtrees that do."""
-        if isinstance(old, Branch) and isinstance(new, Branch):
-            for nibble in sorted(old.children.keys() | new.children.keys()):
-                before, after = old.children.get(nibble), new.children.get(nibble)
-                if before != after:
-                    empty = Leaf(old.prefix + nibble, [])
-                    yield from self.diff(
-                        self._child(old, nibble, before) if before else empty,
-                        self._child(new, nibble, after) if after else empty,
-                    )
-            return
-        # At least one is a leaf, so at least one side is small.
-        olds = {ref.name: ref for ref in self.packages(old)}
-        news = {ref.name: ref for ref in self.packages(new)}
-        for name in sorted(olds.keys() | news.keys()):
-            if olds.get(name) != news.get(name):
-                yield Difference(name, olds.get(name), news.get(name))
 
 
 def counts(tree: Node) -> tuple[int, int]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
 
-from cnrmirror.errors import InvalidDocument, UsageError
+from cnrmirror.errors import InvalidDocument, InvalidName, UsageError
 from cnrmirror.site.views import ViewSettings
 from cnrmirror.tarball import Limits
+from cnrmirror.workflow.filters import Filter
 
 FILE_NAME = "mirror.yaml"
 _MAX_BYTES = 1 << 20
+_SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,6 +34,83 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_hours: float = 168
 
 
+class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signer URIs (securesystemslib) of online keys that are not files; "" for files."""
+
+    publish: str = ""
+    refresh: str = ""
+
+
+class SourceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every source may say; see ``workflow.sync.Rules``."""
+
+    deletes: Literal["keep", "follow"] = "keep"
+    changes: Literal["freeze", "accept", "fail"] = "freeze"
+    max_shrink: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.3
+    filter: Filter = Filter()
+    names: dict[str, str] = {}
+
+
+class Web(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every source behind HTTP may say.
+
+    ``authorization_env`` and ``authorization_file`` name where the whole value of the header is:
+    ``Bearer …``, ``Basic …``, ``token …``. ``rate``: requests a second at most; 0 for no limit.
+    """
+
+    url: str
+    authorization_env: str = ""
+    authorization_file: str = ""
+    ca_file: str = ""
+    timeout_seconds: float = 20
+    rate: float = 0
+
+
+class Registry(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="registry"):
+    """A live CNR registry; ``packages``: names beside those that its list shows."""
+
+    packages: list[str] = []
+    namespaces: list[str] = []
+
+
+class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm"):
+    """A Helm repository, whose charts go into ``namespace``."""
+
+    namespace: str
+
+
+class Mirror(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
+    """Another cnrmirror, verified by the root file ``root``."""
+
+    location: str
+    root: str
+
+
+class Charts(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="charts"):
+    """A folder of archives and package folders."""
+
+    folder: str
+    namespace: str
+
+
+class KeyValue(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="keyvalue"):
+    """A registry's datastore: one of ``folder``, ``redis`` (an URL), ``etcd`` (an URL)."""
+
+    folder: str = ""
+    redis: str = ""
+    etcd: str = ""
+    prefix: str | None = None
+
+
+class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="backup"):
+    """A registry's JSON dump."""
+
+    file: str
+
+
+SourceConfig = Registry | Helm | Mirror | Charts | KeyValue | Backup
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of mirror.yaml. ``id`` tells this registry from every other."""
 
@@ -40,6 +120,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hosts: Hosts = Hosts()
     retention: Retention = Retention()
     limits: Limits = Limits()
+    trust: Trust = Trust()
+    sources: dict[str, SourceConfig] = {}
     lock_wait_seconds: float = 60
 
 
@@ -49,17 +131,64 @@ def load(path: Path) -> Config:
     Raises:
         InvalidDocument: not YAML, unknown keys or wrong values; the message names the key.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidDocument(f"{path}: {error.strerror}") from error
     if len(data) > _MAX_BYTES:
         raise InvalidDocument(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
         value: Any = yaml.safe_load(data)
         config = msgspec.convert(value, Config)
-    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as error:
+        for name, source in config.sources.items():
+            if not _SOURCE_NAME.fullmatch(name):
+                raise ValueError(f"the source {name!r}: use letters, digits, '-' and '_'")
+            source.filter.check()
+    except msgspec.ValidationError as error:
+        message = _in_source(value, str(error))
+        line = _line(data, message)
+        raise InvalidDocument(f"{path}:{line}: {message}; see docs/configuration.md") from error
+    except InvalidName as error:
+        raise InvalidDocument(f"{path}: {error.message}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: {error}; see docs/configuration.md") from error
     if config.url and not config.url.startswith(("http://", "https://")):
         raise InvalidDocument(f"{path}: url must begin with https:// or http://")
     return msgspec.structs.replace(config, url=config.url.rstrip("/"))
+
+
+def _in_source(value: Any, message: str) -> str:
+    """The same message with the name of the source that is wrong: msgspec does not tell it."""
+    if "$.sources[...]" not in message:
+        return message
+    for name, source in value["sources"].items():
+        try:
+            msgspec.convert(source, SourceConfig)
+        except msgspec.ValidationError as error:
+            text = str(error)
+            where = re.search(r" - at `\$([^`]*)`$", text)
+            below = where[1] if where else ""
+            return f"{text[: where.start()] if where else text} - at `$.sources.{name}{below}`"
+    return message
+
+
+def _line(data: bytes, message: str) -> int:
+    """The line of the key that a message of msgspec names (``… - at `$.views.dialect```)."""
+    match = re.search(r"at `\$([^`]*)`", message)
+    keys = re.findall(r"\.([^.\[]+)", match[1]) if match else []
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    keys += [unknown[1]] if unknown else []
+    node = yaml.compose(data, Loader=yaml.SafeLoader)
+    line = 1
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(k, v) for k, v in pairs if str(k.value) == key]
+        if key == "..." and len(pairs) == 1:
+            found = pairs
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
 
 
 def find_project(start: Path) -> Path:

@@ -178,11 +178,24 @@ class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog"):
     parent: Descriptor | None = None
 
 
-class Head(msgspec.Struct, frozen=True, tag_field="kind", tag="head"):
-    """What the one mutable file says: which root is current."""
+class Head(msgspec.Struct, frozen=True):
+    """What the one mutable pointer says: which root is current."""
 
     catalog: Descriptor
     revision: Count
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """From which versions and revision on superseded files are kept, and the newest root.
+
+    It stands in the signed timestamp, so that a file that was taken away can be told from one that
+    was collected, and a client from which the newest root is kept back can know.
+    """
+
+    catalog: Count = 1
+    snapshot: Count = 1
+    revision: Count = 0
+    root: Count = 1
 
 
 D = TypeVar("D", bound=msgspec.Struct)

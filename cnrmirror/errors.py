@@ -15,9 +15,19 @@
     ├── DamageError            6   what is on disk is not what the catalog says
     │   └── DigestMismatch         … bytes do not have the digest or size they must have
     ├── BusyError              7   another process holds the mirror
-    └── StorageError           8   the disk refuses: full, read-only, no permission
+    ├── StorageError           8   the disk refuses: full, read-only, no permission
+    ├── TrustError             9   what a host gave is not what the keys signed: do not use it
+    │   ├── NotTrusted             … no root is known for it, or a key is missing or wrong
+    │   ├── BadSignature           … not signed by enough of the right keys
+    │   ├── Tampered               … bytes, length, kind or name are not what was signed
+    │   ├── Rollback               … older than what was seen before
+    │   └── Equivocation           … two mirrors tell two stories under one key
+    ├── StaleError            10   signed well, but too old: expired, or a clock is behind
+    ├── IncompleteError       11   the host lacks a file that the catalog names
+    └── NetworkError          12   the host cannot be reached, is too slow, or answers with errors
 
-The number is the exit code of the command line (``docs/exit-codes.md``). Each message says what
+The number is the exit code of the command line (``docs/exit-codes.md``); 13 is success with
+expired metadata that ``--allow-expired`` or ``--at`` let pass. Each message says what
 is wrong, where, and what to do next.
 """
 
@@ -104,3 +114,50 @@ class BusyError(CnrMirrorError):
 
 class StorageError(CnrMirrorError):
     exit_code = 8
+
+
+class TrustError(CnrMirrorError):
+    """Something that must not be used; another mirror of the same registry may be good."""
+
+    exit_code = 9
+    code = "not-trusted"
+
+
+class NotTrusted(TrustError):
+    """No root to begin from, or no key to sign with."""
+
+
+class BadSignature(TrustError):
+    """Not signed by enough of the keys that the role has."""
+
+
+class Tampered(TrustError):
+    """Bytes that are not the ones that were signed: other, longer, of another kind or name."""
+
+
+class Rollback(TrustError):
+    """Older than something that this client has accepted already."""
+
+
+class Equivocation(TrustError):
+    """Two revisions with one number, or of two histories, both signed."""
+
+
+class StaleError(CnrMirrorError):
+    """Signed by the right keys, but expired, or this machine's clock is behind."""
+
+    exit_code = 10
+    code = "stale"
+
+
+class IncompleteError(CnrMirrorError):
+    exit_code = 11
+    code = "incomplete"
+
+
+class NetworkError(CnrMirrorError):
+    exit_code = 12
+    code = "network"
+
+
+STALE_ACCEPTED = 13

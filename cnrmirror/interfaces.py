@@ -6,24 +6,107 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from cnrmirror.documents import Head
+import msgspec
+
+from cnrmirror.documents import Channel, Head, Kept
 
 
-class Pointer(Protocol):
-    """The one mutable file: which catalog root is current.
+class Signer(Protocol):
+    """Makes a revision the current one, by signing it."""
 
-    Signing a revision means another implementation of this; nothing else changes.
-    """
-
-    def read(self) -> Head | None:
-        """The current head; None only if there has never been one.
+    def publish(self, head: Head, now: str) -> None:
+        """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
 
         Raises:
-            DamageError: there is one and it cannot be believed.
+            NotTrusted: a key is missing.
         """
 
-    def write(self, head: Head) -> None:
-        """Make ``head`` current, atomically and durably."""
+    def keep_from(self, kept: Kept, now: str) -> None:
+        """Sign that superseded files are kept from these versions on; others may go then."""
+
+
+class Fetcher(Protocol):
+    """Reads the files of one mirror: over HTTP, from a folder, from a bucket."""
+
+    name: str
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """The file at ``path`` (relative to the site, with ``/``), piece by piece.
+
+        Raises:
+            IncompleteError: there is no such file.
+            Tampered: it is longer than ``max_bytes``, or something else than a file; at most
+                one piece more was read.
+            NetworkError: it cannot be had now.
+        """
+
+    def close(self) -> None:
+        """Let go of connections; the fetcher is not used any more."""
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One release that a source has: the upstream manifest's fields, and where its archive is.
+
+    ``digest`` is the CNR digest, or "" where the source does not tell; ``place`` is its own affair.
+    """
+
+    package: str
+    release: str
+    media_type: str
+    created_at: str
+    manifest_type: str
+    digest: str
+    size: int
+    place: str
+    urls: list[str] = []
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+    renamed_from: str = ""
+
+    @property
+    def upstream(self) -> str:
+        """What the source calls the package."""
+        return self.renamed_from or self.package
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.package, self.release, self.media_type
+
+
+class Hole(msgspec.Struct, frozen=True, order=True):
+    """What was asked for and could not be had, and why."""
+
+    what: str
+    reason: str
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All that a source has, as far as it could be asked.
+
+    ``holes`` name packages or releases that are there but could not be read, ``notes`` what a
+    reader should know: a list that looks cut off, a name that cannot be.
+    """
+
+    offers: list[Offer]
+    channels: dict[str, list[Channel]]
+    holes: list[Hole]
+    notes: list[str]
+
+
+class Source(Protocol):
+    """Where packages come from."""
+
+    name: str
+
+    def look(self, progress: Progress) -> Listing:
+        """What is there.
+
+        Raises:
+            NetworkError, IncompleteError, InputError: the list itself cannot be had; never an
+                empty listing in the place of an error.
+        """
+
+    def open(self, offer: Offer) -> Iterator[bytes]:
+        """The archive of an offer, bounded, piece by piece. Raises as ``look`` does."""
 
 
 class Progress(Protocol):

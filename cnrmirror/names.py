@@ -179,6 +179,14 @@ def select_release(releases: Iterable[str], query: str) -> str | None:
     return max((r for r in candidates if spec.match(_version(r))), key=release_key, default=None)
 
 
+def matches(release: str, query: str) -> bool:
+    """Whether a release lies in a semver range. Raises InvalidName if that is none."""
+    try:
+        return bool(semantic_version.SimpleSpec(query.replace(" ", "")).match(_version(release)))
+    except ValueError as error:
+        raise InvalidName(f"{query!r} is not a semver range: {error}") from None
+
+
 class Reference(msgspec.Struct, frozen=True):
     """What a person means by ``ns/name``, ``ns/name@1.0.0``, ``ns/name:stable`` and their like."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
 import msgspec
+import pybase64
 
 from cnrmirror.descriptor import CHUNK, Descriptor
 
@@ -33,10 +33,15 @@ class Twin(msgspec.Struct, frozen=True):
 
     def chunks(self, blob: BinaryIO) -> Iterator[bytes]:
         """The document, piece by piece; ``blob`` is open at its beginning."""
-        yield self.head
         # A multiple of three, so that the pieces of base64 join without padding between them.
-        while piece := blob.read(CHUNK // 3 * 3):
-            yield base64.b64encode(piece)
+        piece = blob.read(CHUNK // 3 * 3)
+        if len(piece) == self.blob.size:
+            yield b"".join((self.head, pybase64.b64encode(piece), self.tail))
+            return
+        yield self.head
+        while piece:
+            yield pybase64.b64encode(piece)
+            piece = blob.read(CHUNK // 3 * 3)
         yield self.tail
 
 

@@ -10,6 +10,8 @@ import base64
 import binascii
 import functools
 import hmac
+import os
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Request, Response
 
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import PackageDocument, PackageRef, normalise_metadata, parse_json
+from cnrmirror.documents import Head, PackageDocument, PackageRef, normalise_metadata, parse_json
 from cnrmirror.errors import (
     BusyError,
     CnrMirrorError,
@@ -31,7 +33,7 @@ from cnrmirror.errors import (
     UsageError,
 )
 from cnrmirror.names import PackageName, check_media_type, check_release, select_release
-from cnrmirror.resource import Alias, Resource, Twin
+from cnrmirror.resource import GZIP_TYPE, JSON_TYPE, Alias, Resource, Twin
 from cnrmirror.site import html, v1
 from cnrmirror.site.routes import Route, route
 from cnrmirror.sources.charts import Identity
@@ -43,6 +45,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _CACHE = {"short": "public, max-age=60", "immutable": "public, max-age=31536000, immutable"}
+_CATALOG = re.compile(
+    r"/catalog/(?:(?P<metadata>metadata/(?:[0-9]+\.[a-z]+|timestamp)\.json)"
+    r"|targets/[0-9a-f]{64}\.catalog\.json|nodes/sha256/[0-9a-f]{2}/[0-9a-f]{64}"
+    r"|(?P<blob>blobs/sha256/[0-9a-f]{2}/[0-9a-f]{64}))"
+)
 _STATUS: list[tuple[type[CnrMirrorError], int]] = [
     (NotFoundError, 404),
     (ConflictError, 409),
@@ -71,7 +78,7 @@ class Application:
         # Base64 and the JSON around it.
         self.max_body = project.config.limits.packed * 4 // 3 + (2 << 20)
         self._rows = functools.lru_cache(maxsize=2)(self._read_rows)
-        self._resources = functools.lru_cache(maxsize=256)(self._render)
+        self._rendered = functools.lru_cache(maxsize=256)(self._render)
         fixed = v1.fixed_resources(project.config.views.dialect, project.config.url)
         page = html.index_page(project.config.url)
         self._fixed = {f"/{r.path}": r for r in (*fixed, page) if isinstance(r.body, bytes)}
@@ -104,6 +111,8 @@ class Application:
                 return self._get(found, request)
             if request.path in self._fixed:
                 return self._send(self._fixed[request.path], request)
+            if match := _CATALOG.fullmatch(request.path):
+                return self._catalog_file(match, request)
             raise NotFoundError(v1.NOT_FOUND)
         if self._token is None or request.method not in ("POST", "DELETE"):
             response = self._json(v1.error("unsupported", v1.READ_ONLY), 405)
@@ -128,14 +137,31 @@ class Application:
         if found.package is None:
             return self._send(self._list(found), request)
         ref = self._project.catalog.find(self._project.tree(), found.package)
-        document = self._project.catalog.document(ref) if ref else None
-        if ref is None or document is None or not document.releases:
+        if ref is None or not ref.releases:
             raise _no_package(found.package, found.arguments.get("digest"))
-        resource = self._one(found, ref, document)
-        return self._send(resource, request)
+        return self._send(self._one(found, *self._rendered(ref)), request)
+
+    def _catalog_file(self, match: re.Match[str], request: Request) -> Response:
+        """A file of the catalog as it is, for clients that verify."""
+        try:
+            stream = open(f"{self._project.site}{request.path}", "rb")
+        except FileNotFoundError:
+            raise NotFoundError(v1.NOT_FOUND) from None
+        kind = GZIP_TYPE if match["blob"] else JSON_TYPE
+        status = os.fstat(stream.fileno())
+        pieces = iter(lambda: stream.read(1 << 16), b"")
+        response = Response(pieces, mimetype=None, content_type=kind)
+        response.call_on_close(stream.close)
+        cache = "no-cache" if match["metadata"] else _CACHE["immutable"]
+        response.headers["Cache-Control"] = cache
+        response.content_length = status.st_size
+        response.set_etag(f"{status.st_mtime_ns:x}-{status.st_size:x}")
+        return response.make_conditional(
+            request, accept_ranges=True, complete_length=status.st_size
+        )
 
     def _list(self, found: Route) -> Resource:
-        rows = self._rows(self._revision())
+        rows = self._rows(self._project.head())
         if found.kind == "search":
             query = found.query.get("q", "")
             return Resource("search", v1.to_json([r.name for r in rows if query in r.name]))
@@ -149,23 +175,23 @@ class Application:
         media_type = found.query.get("media_type") or None
         return Resource("packages", v1.to_json(v1.listing(chosen, media_type)))
 
-    def _revision(self) -> str:
-        head = self._project.head()
-        return head.catalog.digest if head else ""
-
-    def _read_rows(self, revision: str) -> list[v1.Row]:
+    def _read_rows(self, head: Head) -> list[v1.Row]:
+        built = self._project.builder.built()
+        if built is not None and built.at == head.catalog:
+            return [built.rows[name] for name in sorted(built.rows)]
         catalog = self._project.catalog
-        documents = (catalog.document(ref) for ref in catalog.packages(self._project.tree()))
+        tree = catalog.root(head.catalog).tree
+        documents = (catalog.document(ref) for ref in catalog.packages(tree))
         return sorted((r for r in map(v1.row, documents) if r), key=lambda r: r.name)
 
-    def _render(self, ref: PackageRef) -> dict[str, Resource]:
+    def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
         document = self._project.catalog.document(ref)
-        return {r.path: r for r in v1.package_resources(document)}
+        return document, {r.path: r for r in v1.package_resources(document)}
 
-    def _one(self, found: Route, ref: PackageRef, document: PackageDocument) -> Resource:
+    @staticmethod
+    def _one(found: Route, document: PackageDocument, resources: dict[str, Resource]) -> Resource:
         if found.kind in ("manifest", "pull"):
             found = _resolved(found, document)
-        resources = self._resources(ref)
         resource = resources.get(found.path)
         if found.kind == "releases" and "media_type" in found.query:
             chosen = found.query["media_type"]

@@ -4,6 +4,7 @@
 
     root/blobs/sha256/ab/HEX    package archives
     root/nodes/sha256/ab/HEX    canonical JSON documents
+    root/targets/HEX.catalog.json    catalog roots, named as the signed metadata wants it
 
 Files here never change. They appear by rename, so one that is there is whole; whether its bytes
 are still right is checked whenever a node is read, and for all by ``cnrmirror check``.
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from cnrmirror.descriptor import HEX64, Descriptor
-from cnrmirror.documents import decode, encode
+from cnrmirror.documents import CatalogRoot, decode, encode
 from cnrmirror.errors import DamageError
 from cnrmirror.files import write_new
 
@@ -43,6 +44,14 @@ class Store:
     def node_path(self, digest: str) -> str:
         """Where the node of this digest is, or would be."""
         return f"{self._nodes}{digest[:2]}/{digest}"
+
+    def root_path(self, digest: str) -> str:
+        """Where the catalog root of this digest is, or would be."""
+        return f"{self.root}/targets/{digest}.catalog.json"
+
+    def has_root(self, root: Descriptor) -> bool:
+        """Whether this catalog root is kept (its bytes are not read)."""
+        return os.path.exists(self.root_path(root.digest))
 
     def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob of this digest and size is there (its bytes are not read)."""
@@ -92,7 +101,8 @@ class Store:
         """Keep a document as a node; its descriptor. Writes nothing if it is there already."""
         data = encode(document)
         node = Descriptor.of(data)
-        path = self.node_path(node.digest)
+        is_root = isinstance(document, CatalogRoot)
+        path = self.root_path(node.digest) if is_root else self.node_path(node.digest)
         try:
             if os.stat(path).st_size == node.size:
                 return node
@@ -108,7 +118,7 @@ class Store:
             DamageError: missing or not the bytes that the digest names.
             InvalidDocument: not a document of this kind.
         """
-        path = self.node_path(digest)
+        path = self.root_path(digest) if kind is CatalogRoot else self.node_path(digest)
         try:
             with open(path, "rb", buffering=0) as stream:
                 data = stream.read(size + 1)
@@ -117,22 +127,24 @@ class Store:
         document: D = decode(Descriptor(digest, size).check(data, path), kind, path)
         return document
 
-    def walk(self, what: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Every file below ``blobs`` or ``nodes`` as (digest, stat), sorted.
+    def walk(self, what: str) -> Iterator[tuple[str, str, os.stat_result]]:
+        """Every file below ``blobs``, ``nodes`` or ``targets`` as (path, digest, stat), sorted.
 
-        Names that are no digests are given as they are: ``check`` reports them as extra.
+        The digest is "" for a file whose name is not one, or that lies in the wrong folder.
         """
-        base = self.root / what / "sha256"
+        base = self.root / what if what == "targets" else self.root / what / "sha256"
         if not base.is_dir():
             return
-        for folder in sorted(os.scandir(base), key=lambda e: e.name):
-            if not folder.is_dir(follow_symlinks=False):
-                yield folder.name, folder.stat(follow_symlinks=False)
-                continue
-            for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-                good = HEX64.fullmatch(entry.name) and entry.name.startswith(folder.name)
-                name = entry.name if good else f"{folder.name}/{entry.name}"
-                yield name, entry.stat(follow_symlinks=False)
+        for entry in sorted(os.scandir(base), key=lambda e: e.name):
+            if what != "targets" and entry.is_dir(follow_symlinks=False):
+                for inner in sorted(os.scandir(entry), key=lambda e: e.name):
+                    good = HEX64.fullmatch(inner.name) and inner.name.startswith(entry.name)
+                    digest = inner.name if good else ""
+                    yield inner.path, digest, inner.stat(follow_symlinks=False)
+            else:
+                digest = entry.name.removesuffix(".catalog.json") if what == "targets" else ""
+                digest = digest if HEX64.fullmatch(digest) else ""
+                yield entry.path, digest, entry.stat(follow_symlinks=False)
 
     def _add(self, path: str, chunks: Iterable[bytes]) -> None:
         self._folder(path)

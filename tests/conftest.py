@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.workflow.project import Project, create
+from cnrmirror.workflow.project import Project
+from tests.mirrors import make
 from tests.recorded import CONFORMANCE, Recorded
 
 NOW = "2026-01-02T03:04:05"
@@ -18,7 +19,7 @@ NOW = "2026-01-02T03:04:05"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return create(tmp_path / "mirror", "00000000-0000-4000-8000-000000000001")
+    return make(tmp_path / "mirror", "00000000-0000-4000-8000-000000000001")
 
 
 def tar_gz(files: dict[str, bytes], **changes: object) -> bytes:

@@ -14,8 +14,9 @@ import yaml
 from cnrmirror.documents import normalise_metadata
 from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow import change
-from cnrmirror.workflow.project import Project, create
+from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import push
+from tests.mirrors import make
 
 CONFORMANCE = Path(__file__).parents[2] / "shared" / "conformance"
 FILES = {"appr": "appr-0.7.4.jsonl", "cnr": "cnr-0.2.7.jsonl"}
@@ -39,10 +40,10 @@ class Recorded:
 
     def mirror(self, folder: Path) -> Project:
         """A mirror into which everything was pushed that was pushed to the server."""
-        create(folder, "00000000-0000-4000-8000-000000000002")
         settings = {"id": "conformance", "views": {"dialect": self.dialect}}
+        folder.mkdir(parents=True)
         (folder / "mirror.yaml").write_text(yaml.safe_dump(settings))
-        project = Project(folder)
+        project = make(folder, "conformance")
         pushes = json.loads((CONFORMANCE / "pushes.json").read_text())
         for entry in pushes["packages"]:
             wish = Wish(entry["package"], None, entry["release"], entry["media_type"])

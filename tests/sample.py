@@ -13,6 +13,7 @@ from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow import change
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import push
+from tests.mirrors import make as make_mirror
 
 HERE = Path(__file__).parents[1] / "sample-site"
 NOW = "2026-01-02T03:04:05"
@@ -22,7 +23,7 @@ def make(folder: Path) -> Project:
     """The sample mirror in ``folder``, which must not exist; the same bytes every time."""
     folder.mkdir(parents=True)
     (folder / "mirror.yaml").write_text((HERE / "mirror.yaml").read_text())
-    project = Project(folder)
+    project = make_mirror(folder, "sample")
     packages = HERE / "packages"
     metadata: msgspec.Raw = normalise_metadata({"maintainer": "the sample", "stars": 3})
     push(project, [packages / "nginx"], Wish(namespace="charts"), NOW, ["stable"], metadata)

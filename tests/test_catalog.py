@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cnrmirror.catalog import EMPTY, Catalog, counts
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import LEAF_MAX, Branch, Head, Leaf, PackageRef, decode, encode
+from cnrmirror.documents import LEAF_MAX, Branch, CatalogRoot, Leaf, PackageRef, decode, encode
 from cnrmirror.errors import DamageError, DigestMismatch, InvalidDocument
 from cnrmirror.store import Store
 
@@ -59,15 +59,18 @@ def test_a_leaf_splits_and_comes_back(catalog: Catalog) -> None:
     assert catalog.change(branch, {"ns/p999": None}) == leaf
 
 
+ROOT = CatalogRoot("id", 1, "2026-01-02T03:04:05", "push", 0, 0, EMPTY)
+
+
 def test_a_document_must_be_canonical_and_of_its_kind() -> None:
-    data = encode(Head(Descriptor("0" * 64, 1), 1))
-    assert decode(data, Head, "x").revision == 1
-    for wrong in (data + b" ", data.replace(b'"head"', b'"leaf"'), b"{}", b"", b"[" * 99999,
+    data = encode(ROOT)
+    assert decode(data, CatalogRoot, "x").revision == 1
+    for wrong in (data + b" ", data.replace(b'"catalog"', b'"leaf"'), b"{}", b"", b"[" * 99999,
                   data.replace(b'"revision":1', b'"revision":1,"revision":1'),
                   data.replace(b'"revision":1', b'"revision":1.0'),
                   data[:-1] + b',"x":1}'):  # fmt: skip
         with pytest.raises(InvalidDocument):
-            decode(wrong, Head, "x")
+            decode(wrong, CatalogRoot, "x")
 
 
 def test_a_node_is_checked_before_it_is_believed(catalog: Catalog) -> None:

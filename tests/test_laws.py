@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,10 @@ from cnrmirror.workflow import build as build_module
 from cnrmirror.workflow import change
 from cnrmirror.workflow import push as push_module
 from cnrmirror.workflow.check import check
-from cnrmirror.workflow.project import Project, create
+from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import push
 from tests.conftest import NOW, chart_bytes
+from tests.mirrors import make
 
 NS = Wish(namespace="ns")
 
@@ -58,7 +60,7 @@ def test_law_1_any_order_of_pushes_gives_the_same_bytes(
     folder = tmp_path_factory.mktemp("law")
     sites = []
     for number, sequence in enumerate((range(6), order)):
-        project = create(folder / str(number), "law")
+        project = make(folder / str(number), "law")
         for index in sequence:
             name, release = releases[index]
             path = folder / f"{name}-{release}.tgz"
@@ -92,7 +94,9 @@ def test_law_2_a_push_touches_only_what_it_must(
     after = {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*") if not p.is_dir()}
     changed = {str(p.relative_to(project.site)) for p in after if before.get(p) != after[p]}
     catalog = {name for name in changed if name.startswith("catalog/")}
-    assert len(catalog) <= 6  # blob, document, leaf, (branch,) root, head
+    # blob, document, leaf, (branch,) root; catalog, snapshot and timestamp roles
+    assert len(catalog) <= 8
+    assert sum((project.site / name).stat().st_size for name in catalog) < 32_000
     others = {n for n in changed - catalog if "/packages/ns/p7/" not in n}
     lists = ("packages/index.json", "search/index.json", "packages-by/")
     assert all(any(part in name for part in lists) for name in others)
@@ -113,12 +117,12 @@ def test_a_push_by_many_processes_gives_the_same_site(
     tmp_path: Path, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [chart(f"p{n}", "1.0.0") for n in range(60)]
-    alone = create(tmp_path / "alone", "law")
+    alone = make(tmp_path / "alone", "law")
     push(alone, paths, NS, NOW)
     for module in (push_module, build_module):
         monkeypatch.setattr(module, "_WORTH_PROCESSES", 1)
         monkeypatch.setattr(module, "_CHUNK", 1)
-    together = create(tmp_path / "together", "law")
+    together = make(tmp_path / "together", "law")
     push(together, paths, NS, NOW)
     assert views(together) == views(alone)
     assert together.tree() == alone.tree()
@@ -245,7 +249,7 @@ def test_a_damaged_head_is_an_error_and_never_an_empty_mirror(
     project: Project, chart: Callable[..., Path]
 ) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW)
-    (project.site / "catalog/metadata/head.json").write_bytes(b"{}")
+    (project.site / "catalog/metadata/timestamp.json").write_bytes(b"{}")
     before = views(project)
     with pytest.raises(DamageError):
         push(project, [chart("b", "1.0.0")], NS, NOW)
@@ -258,8 +262,7 @@ def test_rollback_brings_back_every_byte(project: Project, chart: Callable[..., 
     push(project, [chart("a", "2.0.0"), chart("b", "1.0.0")], NS, NOW, ["stable"])
     change.rollback(project, "1", NOW)
     assert views(project) == before
-    head = project.head()
-    assert head is not None and head.revision == 3
+    assert project.head().revision == 3
 
 
 def test_gc_drops_only_what_the_kept_revisions_do_not_reach(
@@ -267,16 +270,16 @@ def test_gc_drops_only_what_the_kept_revisions_do_not_reach(
 ) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW)
     change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
-    later = time.time() + 3600
-    assert change.collect(project, 5, 0.5, later, dry_run=False).files == []
+    later = (datetime.now(UTC) + timedelta(hours=1)).replace(tzinfo=None).isoformat()
+    superseded = change.collect(project, 5, 0.5, later, dry_run=False).files
+    assert superseded and all("/metadata/" in path for path, _ in superseded)
+    assert project.metadata.timestamp().kept.catalog == 3
     assert change.collect(project, 1, 100, later, dry_run=False).files == []
     planned = change.collect(project, 1, 0.5, later, dry_run=True)
     assert change.collect(project, 1, 0.5, later, dry_run=False) == planned
     assert any("/blobs/" in path for path, _ in planned.files)
     assert check(project).findings == []
-    head = project.head()
-    assert head is not None
-    assert len(list(project.catalog.history(head.catalog))) == 1
+    assert len(list(project.catalog.history(project.head().catalog))) == 1
 
 
 def test_metadata_is_kept_as_it_was_given(project: Project, chart: Callable[..., Path]) -> None:

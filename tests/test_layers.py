@@ -8,8 +8,22 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "cnrmirror"
 ROWS = [
     {"errors", "descriptor", "names", "documents", "resource", "interfaces"},
-    {"files", "tarball", "archive", "store", "catalog", "tree"},
-    {"site", "sources"},
+    {
+        "files",
+        "tarball",
+        "archive",
+        "store",
+        "catalog",
+        "tree",
+        "metadata",
+        "fetcher",
+        "verify",
+        "extract",
+        "keys",
+        "bucket",
+        "client",
+    },
+    {"site", "sources", "signing"},
     {"config", "workflow", "serve"},
     {"cli", "__main__", "__init__"},
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -9,12 +10,49 @@ import sys
 import click
 
 from cnrmirror import __version__
-from cnrmirror.cli import change, history, look, maintain, push, serve
 from cnrmirror.cli.common import Context
 from cnrmirror.errors import CnrMirrorError
 
+_MODULES = {
+    "init": "init",
+    "push": "push",
+    "channel": "change",
+    "remove": "change",
+    "rollback": "change",
+    "list": "look",
+    "show": "look",
+    "log": "history",
+    "diff": "history",
+    "build": "maintain",
+    "check": "maintain",
+    "gc": "maintain",
+    "sync": "sync",
+    "report": "sync",
+    "config": "sync",
+    "serve": "serve",
+    "pull": "pull",
+    "search": "pull",
+    "keys": "keys",
+    "root": "keys",
+    "refresh": "keys",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Commands(click.Group):
+    """Loads the file of a command when it is called for: what serves costs a push nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        module = importlib.import_module(f"cnrmirror.cli.{_MODULES[cmd_name]}")
+        found: click.Command = next(c for c in module.COMMANDS if c.name == cmd_name)
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cnrmirror")
 @click.option(
     "-C", "folder", metavar="DIR", default=".", show_default=True,
@@ -33,15 +71,12 @@ def cli(context: click.Context, folder: str, as_json: bool) -> None:
     context.obj = Context(folder, as_json)
 
 
-for group in (push, change, look, history, maintain, serve):
-    for command in group.COMMANDS:
-        cli.add_command(command)
-
-
 def main() -> None:
     """Run the command line and exit with the code of docs/exit-codes.md."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)  # click gives the code of an Exit back
+        if isinstance(code, int):
+            sys.exit(code)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:

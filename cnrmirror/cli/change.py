@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
 from cnrmirror.documents import Head
 from cnrmirror.errors import UsageError
 from cnrmirror.names import PackageName, Reference, check_media_type
@@ -39,7 +40,7 @@ def channel_list(context: Context, package: str) -> None:
 def channel_set(context: Context, package: str, channel: str, release: str) -> None:
     """Point CHANNEL at RELEASE; it is made if there is none of that name."""
     name = str(PackageName.parse(package))
-    _done(context, change.set_channel(context.project(), name, channel, release, now()))
+    _done(context, change.set_channel(signing_project(context), name, channel, release, now()))
 
 
 @channel.command("remove")
@@ -50,7 +51,7 @@ def channel_set(context: Context, package: str, channel: str, release: str) -> N
 def channel_remove(context: Context, package: str, channel: str, release: str | None) -> None:
     """Remove CHANNEL, or only RELEASE from it."""
     name = str(PackageName.parse(package))
-    _done(context, change.remove_channel(context.project(), name, channel, release, now()))
+    _done(context, change.remove_channel(signing_project(context), name, channel, release, now()))
 
 
 @click.command()
@@ -68,7 +69,9 @@ def remove(context: Context, reference: str, media_type: str | None, reason: str
     if ref.kind != "release":
         raise UsageError(f"{reference!r}: say exactly which release, NS/NAME@RELEASE")
     short = check_media_type(media_type) if media_type else None
-    head = change.remove(context.project(), str(ref.package), ref.value, short, reason, now())
+    head = change.remove(
+        signing_project(context), str(ref.package), ref.value, short, reason, now()
+    )
     _done(context, head)
 
 
@@ -77,7 +80,7 @@ def remove(context: Context, reference: str, media_type: str | None, reason: str
 @pass_context
 def rollback(context: Context, revision: str) -> None:
     """Make a new revision with the content of revision REV."""
-    _done(context, change.rollback(context.project(), revision, now()))
+    _done(context, change.rollback(signing_project(context), revision, now()))
 
 
 COMMANDS = [channel, remove, rollback]

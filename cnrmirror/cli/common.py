@@ -17,6 +17,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from cnrmirror import config
+from cnrmirror.errors import UsageError
 from cnrmirror.workflow.project import Project
 
 
@@ -29,7 +30,7 @@ class Context:
 
     def project(self) -> Project:
         """The mirror that -C names. Raises UsageError if there is none."""
-        return Project(config.find_project(self._folder), Bar())
+        return Project(config.find_project(self._folder), progress=Bar())
 
     def result(self, value: Any, lines: Iterable[str]) -> None:
         """Print a result: as JSON if that was asked for, else these lines."""
@@ -86,7 +87,10 @@ def now() -> str:
     SOURCE_DATE_EPOCH (reproducible-builds.org) takes the place of the clock where it is set.
     """
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
-    moment = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+    try:
+        moment = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"SOURCE_DATE_EPOCH={fixed}: not seconds since 1970") from None
     return moment.replace(tzinfo=None).isoformat()
 
 

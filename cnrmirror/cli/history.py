@@ -17,8 +17,7 @@ from cnrmirror.workflow.project import Project
 def log(context: Context, number: int) -> None:
     """The revisions, newest first."""
     project = context.project()
-    head = project.head()
-    history = project.catalog.history(head.catalog) if head else iter(())
+    history = project.catalog.history(project.head().catalog)
     rows = [
         (root.revision, root.time, root.packages, root.releases, at.digest[:12], root.message)
         for at, root in islice(history, number)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import sys
-import time
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
-from cnrmirror.cli.common import Context, pass_context
-from cnrmirror.errors import DamageError
+from cnrmirror.cli.common import Bar, Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
+from cnrmirror.cli.trusted import (
+    Origin,
+    each_source,
+    fetcher_for,
+    folder,
+    origin_options,
+    trust_for,
+)
+from cnrmirror.client import Remote
+from cnrmirror.errors import STALE_ACCEPTED, DamageError
+from cnrmirror.verify import Trust
 from cnrmirror.workflow import change, hosts
+from cnrmirror.workflow.audit import Auditor
+from cnrmirror.workflow.audit import compare as compare_mirrors
 from cnrmirror.workflow.check import check as check_project
 
 
@@ -31,12 +48,37 @@ def build(context: Context) -> None:
 
 
 @click.command()
+@origin_options
+@click.option("--sample", type=click.IntRange(1), help="Only N packages, chosen at random.")
+@click.option("--strict", is_flag=True, help="Also all that is kept, and files too many.")
+@click.option("--compare", metavar="URL|DIR",
+              help="A second mirror of the same registry: do both tell one story?")  # fmt: skip
+@click.option("--no-views", is_flag=True, help="Only the catalog, not the registry's API.")
 @pass_context
-def check(context: Context) -> None:
-    """Compare every digest, and every view with the catalog.
+def check(
+    context: Context,
+    origin: Origin,
+    sample: int | None,
+    strict: bool,
+    compare: str | None,
+    no_views: bool,
+) -> None:
+    """Compare every digest, and every view with the catalog: here, or (--from) anywhere.
 
-    Exit code 6 if something is missing, damaged or too much.
+    Here: exit code 6 if something is missing, damaged or too much. With --from, no credentials and
+    no trust are needed: 9 tampered with, 10 stale, 11 incomplete, 12 network trouble.
+
+    \b
+    cnrmirror check
+    cnrmirror check --from https://mirror.example.com --root root.json --strict
     """
+    if origin.sources:
+        _audit(context, origin, sample, strict, compare, not no_views)
+    else:
+        _check_here(context)
+
+
+def _check_here(context: Context) -> None:
     report = check_project(context.project())
     lines = [f"{finding.problem}\t{finding.path}" for finding in report.findings]
     lines += [f"note\t{note}" for note in report.notes]
@@ -55,20 +97,74 @@ def check(context: Context) -> None:
         sys.exit(DamageError.exit_code)
 
 
+def _audit(
+    context: Context,
+    origin: Origin,
+    sample: int | None,
+    strict: bool,
+    compare: str | None,
+    views: bool,
+) -> None:
+    code = 0
+    reports = []
+    lines = []
+    for source, fetcher, trust in each_source(origin):
+        name = hashlib.sha256(source.encode()).hexdigest()
+        journal = folder("CACHE") / "audits" / name
+        auditor = Auditor(fetcher, trust, Bar(), journal)
+        clock = datetime.now(UTC)
+        report = auditor.run(origin.policy, clock, sample, strict, views)
+        reports.append(report)
+        lines += [f"{f.problem}\t{f.path}\t{f.reason}" for f in report.findings]
+        lines += [f"note\t{note}" for note in report.notes]
+        lines.append(
+            f"{source}: revision {report.revision}, catalog {report.catalog}: "
+            f"{report.packages} packages, {report.releases} releases, {report.blobs} blobs, "
+            f"{report.views} views: "
+            + (f"{len(report.findings)} findings" if report.findings else "all well")
+            + ("" if report.complete else " (not everything was looked at)")
+        )
+        if compare and not report.findings:
+            lines += _compare(origin, source, compare)
+        code = min(filter(None, (code, report.exit_code)), default=0)
+        if not code and not report.fresh:
+            code = STALE_ACCEPTED
+    context.result(reports if len(reports) > 1 else reports[0], lines)
+    sys.exit(code)
+
+
+def _compare(origin: Origin, source: str, other: str) -> list[str]:
+    """Both as somebody sees them who has no memory: an old mirror is no fault here."""
+    remotes = []
+    with tempfile.TemporaryDirectory() as work:
+        for place in (source, other):
+            fetcher = fetcher_for(place)
+            known = trust_for(origin, source, fetcher)
+            trust = Trust(known.pinned, Path(work) / place.replace("/", "_"), Path(work) / "marks")
+            (Path(work) / "marks").mkdir(exist_ok=True)
+            verified = trust.verify(fetcher, origin.policy, datetime.now(UTC))
+            shutil.rmtree(Path(work) / "marks")
+            remotes.append(Remote(fetcher, verified))
+        notes = compare_mirrors(*remotes)
+    return [f"note\t{note}" for note in notes] or [f"{source} and {other} tell one story"]
+
+
 @click.command()
 @click.option("--revisions", type=click.IntRange(1), help="Keep what the last K revisions need.")
-@click.option("--grace-hours", type=click.FloatRange(0), help="Keep all that is younger.")
+@click.option(
+    "--grace-hours", type=click.FloatRange(0, 1_000_000), help="Keep all that is younger."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @pass_context
 def gc(context: Context, revisions: int | None, grace_hours: float | None, dry_run: bool) -> None:
     """Remove blobs and nodes that only old revisions need."""
-    project = context.project()
+    project = signing_project(context)
     keep = project.config.retention
     garbage = change.collect(
         project,
         revisions if revisions is not None else keep.revisions,
         grace_hours if grace_hours is not None else keep.grace_hours,
-        time.time(),
+        now(),
         dry_run,
     )
     verb = "would remove" if dry_run else "removed"

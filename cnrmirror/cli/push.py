@@ -1,32 +1,19 @@
-"""init, push."""
+"""push."""
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import click
 import msgspec
 
 from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
 from cnrmirror.documents import MAX_METADATA_BYTES, normalise_metadata, parse_json
 from cnrmirror.errors import TooLarge
 from cnrmirror.names import PackageName, check_channel, check_media_type, check_release
 from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import project as projects
 from cnrmirror.workflow.push import push as push_paths
-
-
-@click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@pass_context
-def init(context: Context, folder: Path) -> None:
-    """Make a new, empty mirror in DIR."""
-    project = projects.create(folder, str(uuid.uuid4()))
-    context.result(
-        {"folder": str(folder), "id": project.config.id},
-        [f"made {folder}: put packages in with 'cnrmirror -C {folder} push --namespace NS PATH'"],
-    )
 
 
 @click.command()
@@ -73,7 +60,7 @@ def push(
     raw = msgspec.Raw(b"null")
     if metadata is not None:
         raw = _metadata(metadata)
-    project = context.project()
+    project = signing_project(context)
     names = [check_channel(name) for name in channels]
     report = push_paths(project, paths, wish, now(), names, raw, accept)
     lines = [
@@ -100,4 +87,4 @@ def _metadata(path: Path) -> msgspec.Raw:
     return normalise_metadata(parse_json(data, str(path)), str(path))
 
 
-COMMANDS = [init, push]
+COMMANDS = [push]

@@ -9,6 +9,7 @@ import click
 import waitress
 
 from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
 from cnrmirror.errors import UsageError
 from cnrmirror.serve import Application
 
@@ -40,7 +41,7 @@ def serve(
             f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
             "in the environment"
         )
-    project = context.project()
+    project = signing_project(context) if accept_push else context.project()
     with project.writing():
         pass
     application = Application(project, now, token if accept_push else None)

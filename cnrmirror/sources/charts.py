@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import yaml
 
-from cnrmirror.errors import InputError, InvalidDocument
-from cnrmirror.names import PackageName, check_media_type, check_release
+from cnrmirror.archive import ArchiveReader, pack
+from cnrmirror.descriptor import CHUNK
+from cnrmirror.errors import CnrMirrorError, InputError, InvalidDocument
+from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
+from cnrmirror.names import (
+    PackageName,
+    Vendor,
+    check_media_type,
+    check_release,
+    manifest_type,
+)
+from cnrmirror.tarball import Limits
 
 _ARCHIVE = re.compile(r"(?P<stem>.+)\.(?:tgz|tar\.gz)")
 _STEM = re.compile(
@@ -144,3 +155,67 @@ def _scalars(data: bytes, where: str, below: str | None = None) -> dict[str, str
         fields = {str(key.value): value for key, value in inner.value}
     found = {k: fields[k] for k in ("name", "version") if k in fields}
     return {k: v.value for k, v in found.items() if isinstance(v, yaml.ScalarNode) and v.value}
+
+
+class ChartsSource:
+    """A folder of archives and package folders, as ``push`` takes them.
+
+    Args:
+        name: what mirror.yaml calls it.
+        folder: where they are.
+        namespace: where packages go that do not tell theirs.
+        vendor: whose media types the manifests get.
+        limits: of one package.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, namespace: str, vendor: Vendor, limits: Limits
+    ) -> None:
+        self.name = name
+        self._folder = folder
+        self._wish = Wish(namespace=namespace)
+        self._vendor: Vendor = vendor
+        self._limits = limits
+
+    def look(self, progress: Progress) -> Listing:
+        """See ``interfaces.Source``: every archive is looked into."""
+        paths = list(find(self._folder))
+        found: list[Offer] = []
+        holes: list[Hole] = []
+        with stage(progress, f"Reading {self.name}", len(paths)) as step:
+            for path in paths:
+                try:
+                    found.append(self._offer(path))
+                except CnrMirrorError as error:
+                    holes.append(Hole(str(path), error.message))
+                step.advance()
+        return Listing(found, {}, holes, [])
+
+    def _offer(self, path: Path) -> Offer:
+        reader = ArchiveReader(self._limits)
+        for piece in self._pieces(path):
+            reader.feed(piece)
+        info = reader.close()
+        identity = identify(info.telling, path, self._wish)
+        seconds = int(path.stat().st_mtime)
+        return Offer(
+            identity.package, identity.release, identity.media_type,
+            datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(),
+            manifest_type(identity.media_type, self._vendor), info.diff_id, info.blob.size,
+            str(path),
+        )  # fmt: skip
+
+    def _pieces(self, path: Path) -> Iterator[bytes]:
+        if path.is_dir():
+            helm = (path / "Chart.yaml").is_file()
+            telling = telling_of_folder(path)
+            identity = identify(telling, path, self._wish)
+            prefix = identity.package.partition("/")[2] if helm else ""
+            yield pack(path, prefix, self._limits)
+            return
+        with path.open("rb") as stream:
+            yield from iter(lambda: stream.read(CHUNK), b"")
+
+    def open(self, offer: Offer) -> Iterator[bytes]:
+        """See ``interfaces.Source``."""
+        yield from self._pieces(Path(offer.place))

@@ -6,13 +6,14 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import msgspec
 
-from cnrmirror.catalog import EMPTY, Catalog, Difference
+from cnrmirror.catalog import Catalog, Difference
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import Head, PackageDocument, PackageRef
 from cnrmirror.files import replace_durably, sync_filesystem
@@ -31,11 +32,10 @@ _CHUNK = 100
 class Built(msgspec.Struct, frozen=True):
     """Where the views stand: which root, in which form, and the lists' rows by package name.
 
-    Private to this machine (``.state``) and rebuildable from the catalog; ``at`` is None for a
-    site with only its fixed files.
+    Private to this machine (``.state``) and rebuildable from the catalog.
     """
 
-    at: Descriptor | None
+    at: Descriptor
     fingerprint: str
     rows: dict[str, Row]
 
@@ -71,19 +71,18 @@ class Builder:
             else:
                 os.unlink(entry.path)
 
-    def bring_up(self, head: Head | None) -> None:
+    def bring_up(self, head: Head) -> None:
         """Make the views those of ``head``; does nothing if they are.
 
         A site of another form, or of which nobody knows the state, is compared with what it must
         be, file by file.
         """
-        target = head.catalog if head else None
         built = self.built()
-        if built is None:
+        if built is None or not self._store.has_root(built.at):
             self.rebuild(head)
-        elif built.at != target:
-            old = self._catalog.root(built.at).tree if built.at else EMPTY
-            new = self._catalog.root(target).tree if target else EMPTY
+        elif built.at != head.catalog:
+            old = self._catalog.root(built.at).tree
+            new = self._catalog.root(head.catalog).tree
             differences = list(self._catalog.diff(old, new))
             fresh = self._packages(differences)
             before = [built.rows[d.name] for d in differences if d.name in built.rows]
@@ -92,9 +91,9 @@ class Builder:
                 if difference.name not in fresh:
                     rows.pop(difference.name, None)
             self._aggregates(built.rows, rows, [*before, *fresh.values()])
-            self._remember(Built(target, self.views.fingerprint, rows))
+            self._remember(Built(head.catalog, self.views.fingerprint, rows))
 
-    def rebuild(self, head: Head | None) -> tuple[int, int]:
+    def rebuild(self, head: Head) -> tuple[int, int]:
         """All views again: what differs is written, what does not belong is removed.
 
         Returns:
@@ -102,7 +101,7 @@ class Builder:
         """
         written, removed = self.tree.written, self.tree.removed
         self._state.unlink(missing_ok=True)
-        tree = self._catalog.root(head.catalog).tree if head else EMPTY
+        tree = self._catalog.root(head.catalog).tree
         fixed = self.views.fixed()
         self.tree.update([r for r in fixed if self._differs(r)], [])
         expected = {r.path for r in fixed}
@@ -126,7 +125,7 @@ class Builder:
             expected.update(r.path for r in lists)
             self.tree.update([r for r in lists if self._differs(r)], [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
-        self._remember(Built(head.catalog if head else None, self.views.fingerprint, dict(rows)))
+        self._remember(Built(head.catalog, self.views.fingerprint, dict(rows)))
         return self.tree.written - written, self.tree.removed - removed
 
     def _differs(self, resource: Resource) -> bool:
@@ -226,9 +225,13 @@ def _build_some(
 
 
 def processes() -> ProcessPoolExecutor:
-    """As many worker processes as there are cores; they start clean, whatever threads run here."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cnrmirror.workflow.push"])
+    """As many worker processes as there are cores.
+
+    They are forked, which is quickest; where threads run here (a terminal's progress bar, a
+    server) they start clean instead, because a lock that a thread holds would stay locked.
+    """
+    alone = threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if alone else "forkserver")
     return ProcessPoolExecutor(len(os.sched_getaffinity(0)), context)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from cnrmirror.catalog import Catalog
-from cnrmirror.documents import CatalogRoot, Channel, Head, PackageDocument, Tombstone
-from cnrmirror.errors import NotFoundError
+from cnrmirror.documents import CatalogRoot, Channel, Head, Kept, PackageDocument, Tombstone
+from cnrmirror.errors import NotFoundError, NotTrusted
 from cnrmirror.names import check_channel, newest_first
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import move
@@ -121,29 +122,41 @@ class Garbage(msgspec.Struct, frozen=True):
 
 
 def collect(
-    project: Project, revisions: int, grace_hours: float, now: float, dry_run: bool
+    project: Project, revisions: int, grace_hours: float, now: str, dry_run: bool
 ) -> Garbage:
-    """Remove what the last ``revisions`` do not reach and what is older than ``grace_hours``.
+    """Remove what neither the last ``revisions`` nor those of the last ``grace_hours`` reach.
 
-    Args:
-        now: seconds since the epoch.
+    What is younger than the grace period stays in any case. The timestamp says first from which
+    revision on everything is kept, so that nobody takes a collected file for a lost one.
+
+    Raises:
+        NotTrusted: no key to sign that with.
     """
+    limit = datetime.fromisoformat(now).replace(tzinfo=UTC) - timedelta(hours=grace_hours)
     with project.writing():
-        head = project.head()
         keep: set[str] = set()
-        if head is not None:
-            history = project.catalog.history(head.catalog)
-            for _, (at, root) in zip(range(max(1, revisions)), history, strict=False):
-                keep.add(at.digest)
-                keep.update(reachable(project.catalog, root, keep))
-        garbage: list[tuple[str, int]] = []
-        for what in ("nodes", "blobs"):
-            for name, status in project.store.walk(what):
-                if name not in keep and now - status.st_mtime > grace_hours * 3600:
-                    folder = name[:2] + "/" if "/" not in name else ""
-                    path = project.store.root / what / "sha256" / f"{folder}{name}"
-                    garbage.append((str(path), status.st_size))
-        if not dry_run:
+        oldest = project.root().revision
+        for number, (at, root) in enumerate(project.catalog.history(project.head().catalog)):
+            if number >= max(1, revisions) and root.time < limit.replace(tzinfo=None).isoformat():
+                break
+            keep.add(at.digest)
+            keep.update(reachable(project.catalog, root, keep))
+            oldest = root.revision
+        garbage = [
+            (path, status.st_size)
+            for what in ("targets", "nodes", "blobs")
+            for path, digest, status in project.store.walk(what)
+            if digest not in keep and status.st_mtime < limit.timestamp()
+        ]
+        catalog, snapshot, old = project.metadata.superseded(limit.timestamp())
+        before = project.metadata.timestamp().kept
+        kept = Kept(catalog, snapshot, oldest, before.root)
+        garbage += [(str(path), path.stat().st_size) for path in old]
+        if not dry_run and garbage:
+            if project.signer is None:
+                raise NotTrusted("no keys are at hand to sign with what is kept")
+            if kept != before:
+                project.signer.keep_from(kept, now)
             for file, _ in garbage:
                 os.unlink(file)
         return Garbage(garbage)

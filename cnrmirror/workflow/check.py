@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from cnrmirror.descriptor import HEX64, Descriptor, verified
+from cnrmirror.descriptor import Descriptor, verified
 from cnrmirror.documents import PackageDocument
 from cnrmirror.errors import DamageError, DigestMismatch
 from cnrmirror.interfaces import stage
@@ -62,8 +62,7 @@ def check(project: Project) -> CheckReport:
                 if problem:
                     findings.append(Finding(resource.path, problem))  # type: ignore[arg-type]
 
-        root = project.root()
-        refs = list(project.catalog.packages(root.tree)) if root else []
+        refs = list(project.catalog.packages(project.tree()))
         with stage(project.progress, "Checking packages", len(refs)) as progress:
             for ref in refs:
                 try:
@@ -89,7 +88,7 @@ def check(project: Project) -> CheckReport:
         findings += _check_blobs(project, blobs)
         findings += _check_nodes(project)
         return CheckReport(
-            head.revision if head else 0,
+            head.revision,
             len(rows),
             sum(len(r.releases) for r in rows.values()),
             len(blobs),
@@ -145,14 +144,12 @@ def _blob_problem(path: str, blob: Descriptor) -> Problem | None:
 def _check_nodes(project: Project) -> list[Finding]:
     """Every node on disk has its digest, and every file there is named by one."""
     findings = []
-    for what in ("nodes", "blobs"):
-        base = project.store.root / what / "sha256"
-        for name, status in project.store.walk(what):
-            if not HEX64.fullmatch(name):
-                findings.append(Finding(_inside(project, str(base / name)), "extra"))
-            elif what == "nodes":
-                path = project.store.node_path(name)
-                problem = _blob_problem(path, Descriptor(name, status.st_size))
+    for what in ("nodes", "blobs", "targets"):
+        for path, digest, status in project.store.walk(what):
+            if not digest:
+                findings.append(Finding(_inside(project, path), "extra"))
+            elif what != "blobs":
+                problem = _blob_problem(path, Descriptor(digest, status.st_size))
                 if problem:
                     findings.append(Finding(_inside(project, path), problem))
     return findings

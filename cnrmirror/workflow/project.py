@@ -14,40 +14,16 @@ from pathlib import Path
 from cnrmirror import config
 from cnrmirror.catalog import EMPTY, Catalog, counts
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import CatalogRoot, Head, Node, PackageDocument, decode, encode
-from cnrmirror.errors import DamageError, InvalidDocument, NotFoundError
-from cnrmirror.files import locked, replace_durably, storage_errors, sync_filesystem
-from cnrmirror.interfaces import NoProgress, Pointer, Progress
+from cnrmirror.documents import CatalogRoot, Head, Node, PackageDocument
+from cnrmirror.errors import InvalidDocument, NotFoundError, NotTrusted
+from cnrmirror.files import locked, storage_errors
+from cnrmirror.interfaces import NoProgress, Progress, Signer
+from cnrmirror.metadata import MetadataFolder
 from cnrmirror.site.views import Views
 from cnrmirror.store import Store
 from cnrmirror.workflow.build import Builder
 
-_MAX_HEAD_BYTES = 4096
-
-
-class HeadFile:
-    """The pointer as a plain file (unsigned): ``catalog/metadata/head.json``."""
-
-    def __init__(self, path: Path, scratch: Path) -> None:
-        self._path = path
-        self._scratch = scratch
-
-    def read(self) -> Head | None:
-        """The current head; None only if there has never been one."""
-        try:
-            with self._path.open("rb") as stream:
-                data = stream.read(_MAX_HEAD_BYTES)
-        except FileNotFoundError:
-            return None
-        try:
-            return decode(data, Head, str(self._path))
-        except InvalidDocument as error:
-            raise DamageError(f"{error.message}; restore the file from a copy") from error
-
-    def write(self, head: Head) -> None:
-        """Make ``head`` current, atomically and durably."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace_durably(self._path, encode(head), self._scratch)
+EMPTY_MESSAGE = "an empty mirror"
 
 
 class Project:
@@ -55,10 +31,13 @@ class Project:
 
     Args:
         folder: the project.
+        signer: signs revisions; without one, nothing can be changed.
         progress: where long work tells how far it is.
     """
 
-    def __init__(self, folder: Path, progress: Progress | None = None) -> None:
+    def __init__(
+        self, folder: Path, signer: Signer | None = None, progress: Progress | None = None
+    ) -> None:
         self.folder = folder
         self.config = config.load(folder / config.FILE_NAME)
         self.site = folder / "site"
@@ -66,9 +45,8 @@ class Project:
         self.progress = progress or NoProgress()
         self.store = Store(self.site / "catalog", self.state / "tmp")
         self.catalog = Catalog(self.store)
-        self.pointer: Pointer = HeadFile(
-            self.site / "catalog" / "metadata" / "head.json", self.state / "tmp"
-        )
+        self.metadata = MetadataFolder(self.site / "catalog" / "metadata")
+        self.signer = signer
         views = Views(self.config.views, self.config.url)
         self.builder = Builder(folder, self.store, self.catalog, views, self.progress)
 
@@ -84,22 +62,20 @@ class Project:
             (self.state / "tmp").mkdir(parents=True, exist_ok=True)
             with locked(self.state / "lock", self.config.lock_wait_seconds):
                 self.builder.sweep()
-                self.builder.bring_up(self.pointer.read())
+                self.builder.bring_up(self.head())
                 yield
 
-    def head(self) -> Head | None:
-        """The current revision's head; None for a mirror that never held anything."""
-        return self.pointer.read()
+    def head(self) -> Head:
+        """The current revision's head. Raises DamageError."""
+        return self.metadata.head()
 
-    def root(self) -> CatalogRoot | None:
+    def root(self) -> CatalogRoot:
         """The current revision's catalog root."""
-        head = self.head()
-        return None if head is None else self.catalog.root(head.catalog)
+        return self.catalog.root(self.head().catalog)
 
     def tree(self) -> Node:
-        """The current revision's tree; an empty one for a new mirror."""
-        root = self.root()
-        return EMPTY if root is None else root.tree
+        """The current revision's tree."""
+        return self.root().tree
 
     def document(self, package: str) -> PackageDocument:
         """The document of a package. Raises NotFoundError."""
@@ -114,13 +90,11 @@ class Project:
         Raises:
             NotFoundError: no such revision is kept.
         """
-        head = self.head()
-        if head is not None:
-            for at, root in self.catalog.history(head.catalog):
-                if text in (str(root.revision), "head") or (
-                    len(text) >= 8 and at.digest.startswith(text)
-                ):
-                    return at, root
+        for at, root in self.catalog.history(self.head().catalog):
+            if text in (str(root.revision), "head") or (
+                len(text) >= 8 and at.digest.startswith(text)
+            ):
+                return at, root
         raise NotFoundError(f"there is no revision {text!r}; see 'cnrmirror log'")
 
     def commit(
@@ -139,33 +113,52 @@ class Project:
         head = self.head()
         if tree == self.tree():
             return None
+        new = self._publish(tree, head.revision + 1, head.catalog, message, now)
+        self.builder.bring_up(new)
+        return new
+
+    def _publish(
+        self, tree: Node, revision: int, parent: Descriptor | None, message: str, now: str
+    ) -> Head:
+        if self.signer is None:
+            raise NotTrusted("no keys are at hand to sign a revision with")
         packages, releases = counts(tree)
         root = CatalogRoot(
             registry=self.config.id,
-            revision=head.revision + 1 if head else 1,
+            revision=revision,
             time=now,
             message=message,
             packages=packages,
             releases=releases,
             tree=tree,
-            parent=head.catalog if head else None,
+            parent=parent,
         )
-        new = Head(self.store.put(root), root.revision)
-        sync_filesystem(self.site)
-        self.pointer.write(new)
-        self.builder.bring_up(new)
-        return new
+        head = Head(self.store.put(root), revision)
+        self.signer.publish(head, now)
+        return head
+
+    def publish_first(self, now: str) -> None:
+        """Revision 0: an empty catalog, so that there is something signed from the beginning."""
+        with storage_errors(str(self.folder)):
+            (self.state / "tmp").mkdir(parents=True, exist_ok=True)
+            head = self._publish(EMPTY, 0, None, EMPTY_MESSAGE, now)
+            self.builder.bring_up(head)
 
 
-def create(folder: Path, identity: str) -> Project:
-    """A new, empty mirror. Raises InvalidDocument if the folder holds one already."""
+def prepare(folder: Path, identity: str) -> None:
+    """A folder for a new mirror, without its first revision.
+
+    Raises:
+        InvalidDocument: the folder holds a mirror already.
+    """
     path = folder / config.FILE_NAME
     with storage_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        catalog = folder / "site" / "catalog"
+        metadata = catalog / "metadata"
+        # What a killed init left may be made again; anything more is somebody's mirror.
+        signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
+        if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
             raise InvalidDocument(f"{path}: there is a mirror here already")
-        path.write_text(config.first_text(identity), encoding="utf-8")
-    project = Project(folder)
-    with project.writing():
-        pass
-    return project
+        (folder / ".state" / "tmp").mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(config.first_text(identity), encoding="utf-8")

@@ -62,7 +62,7 @@ elseif uri:match("^/catalog/metadata/") then
   kind, cache = "application/json", "no-cache"
 elseif uri:match("^/catalog/blobs/") then
   kind, cache = "application/gzip", "public, max-age=31536000, immutable"
-elseif uri:match("^/catalog/nodes/") then
+elseif uri:match("^/catalog/nodes/") or uri:match("^/catalog/targets/") then
   kind, cache = "application/json", "public, max-age=31536000, immutable"
 end
 

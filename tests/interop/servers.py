@@ -29,11 +29,18 @@ def need(program: str) -> str:
 
 
 @contextmanager
-def running(command: list[str], port: int, folder: Path, cwd: Path | None = None) -> Iterator[None]:
-    """A server as long as the block lasts; it must listen within ten seconds."""
+def running(
+    command: list[str],
+    port: int,
+    folder: Path,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[None]:
+    """A server as long as the block lasts; it must listen within twenty seconds."""
     with (folder / "server.log").open("wb") as log:
-        environment = {**os.environ, "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=cwd)
+        own = {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+        settings = {**os.environ, **own, **(environment or {})}
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=settings, cwd=cwd)
     try:
         deadline = time.monotonic() + 20
         while not listens(port):

@@ -15,12 +15,13 @@ import yaml
 
 from cnrmirror.workflow.project import Project
 from tests.interop.ports import free_port, wait_for
+from tests.interop.reference import legacy
 from tests.interop.servers import running, serving
+from tests.mirrors import reopen
 from tests.recorded import CONFORMANCE, Recorded
 
 pytestmark = pytest.mark.interop
 ROOT = Path(__file__).parents[2]
-LEGACY = Path(os.environ.get("CNRMIRROR_LEGACY", ROOT / ".legacy"))
 PACKAGE = "charts/nginx"
 STABLE = "44187bd7abf4db75ca681d99340289ebccf21f223789fbc92b3a895cc8d687fb"
 
@@ -29,11 +30,7 @@ class Client:
     """One of the command lines."""
 
     def __init__(self, name: str, base: str, folder: Path) -> None:
-        self.program = LEGACY / name / "bin" / name
-        if not self.program.exists():
-            if os.environ.get("CI"):
-                pytest.fail(f"{self.program} is missing, and CI must not skip this test")
-            pytest.skip(f"{name} (Python 2.7) is not on this machine")
+        self.program = legacy(name, name)
         self.name = name
         # Both take plain http for "localhost" only; appr adds /cnr to the address, cnr nothing.
         self.registry = base.replace("http://127.0.0.1", "localhost")
@@ -158,7 +155,7 @@ def test_appr_pulls_from_a_host_that_only_knows_index_html(
         {"id": "plain", "views": {"profile": "plain", "plain_pull": "json", "dialect": "appr"}}
     )
     (plain / "mirror.yaml").write_text(text)
-    with Project(plain).writing():
+    with reopen(plain).writing():
         pass
     port = free_port()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]

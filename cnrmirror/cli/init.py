@@ -1,0 +1,94 @@
+"""init."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import click
+
+from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.keys import PUBLISH, REFRESH, generate, write_key
+from cnrmirror.workflow.project import Project, prepare
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path),
+    help="Where the root and targets keys go: a medium that is kept apart from this machine.",
+)  # fmt: skip
+@click.option(
+    "--solo", is_flag=True,
+    help="For one person: two root keys of which one suffices, instead of two of three. "
+    "The default without --offline-keys.",
+)  # fmt: skip
+@PASSPHRASE_FILE
+@pass_context
+def init(
+    context: Context, folder: Path, offline: Path | None, solo: bool, passphrase_file: Path | None
+) -> None:
+    """Make a new, empty mirror in DIR, and the keys that sign it.
+
+    \b
+    cnrmirror init my-mirror                                      # one person, one machine
+    cnrmirror init my-mirror --offline-keys /media/usb/keys --passphrase-file FILE
+    """
+    identity = str(uuid.uuid4())
+    secret = passphrase(passphrase_file)
+    prepare(folder, identity)
+    project = Project(folder)
+    identity = project.config.id
+    signer = repository(project)
+    project.signer = signer
+    solo = solo or offline is None
+    online = online_folder(identity)
+    offline = offline or online / "offline"
+    roots = [generate() for _ in range(2 if solo else 3)]
+    targets, publish, refresh = generate(), generate(), generate()
+    for number, key in enumerate(roots, 1):
+        write_key(offline, f"root-{number}", key, secret)
+    write_key(offline, "targets", targets, secret)
+    write_key(online, PUBLISH, publish, None)
+    write_key(online, REFRESH, refresh, None)
+    data = signer.create(
+        identity, roots, 1 if solo else 2, targets, publish.public_key, refresh.public_key, now()
+    )
+    project.publish_first(now())
+    root = project.metadata.path / "1.root.json"
+    digest = Descriptor.of(data).digest
+    fingerprints = {
+        name: key.public_key.keyid
+        for name, key in [
+            *((f"root-{n}", key) for n, key in enumerate(roots, 1)),
+            ("targets", targets), (PUBLISH, publish), (REFRESH, refresh),
+        ]
+    }  # fmt: skip
+    lost = (
+        "lose both root keys, and"
+        if solo
+        else "lose one of the three root keys, and it can be replaced; lose two, and"
+    )
+    context.result(
+        {"folder": str(folder), "id": identity, "root": str(root), "sha256": digest,
+         "offline_keys": str(offline), "online_keys": str(online), "keys": fingerprints},
+        [
+            f"made {folder}: put packages in with "
+            f"'cnrmirror -C {folder} push --namespace NS PATH'",
+            f"clients pin this file: {root}",
+            f"  sha256 {digest}",
+            *(f"  key {name:8} {keyid}" for name, keyid in fingerprints.items()),
+            f"offline keys (root, targets): {offline}"
+            + ("" if secret else ", NOT protected by a passphrase"),
+            "  move them to a medium that is kept apart from this machine, and keep copies",
+            f"  {lost} everybody has to pin a new root; lose the targets key, and a new root "
+            "names another",
+            f"online keys (publish, refresh): {online}; whoever has them can sign revisions",
+            f"sign again daily: 'cnrmirror -C {folder} refresh' (docs/trust.md)",
+        ],
+    )  # fmt: skip
+
+
+COMMANDS = [init]

@@ -1,0 +1,52 @@
+"""Where this person's keys are, and the project opened with them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from cnrmirror.cli.common import Context
+from cnrmirror.errors import InputError
+from cnrmirror.keys import PUBLISH, REFRESH, KeyFolder
+from cnrmirror.signing import Repository
+from cnrmirror.workflow.project import Project
+
+PASSPHRASE_FILE = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The first line of this file opens (or protects) the offline keys.",
+)
+
+
+def online_folder(registry: str) -> Path:
+    """The folder of a registry's online keys: ``$XDG_CONFIG_HOME/cnrmirror/keys/REGISTRY``."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(base) / "cnrmirror" / "keys" / registry
+
+
+def repository(project: Project) -> Repository:
+    """The project's signed metadata, with this person's online keys."""
+    trust = project.config.trust
+    keys = KeyFolder(
+        online_folder(project.config.id), {PUBLISH: trust.publish, REFRESH: trust.refresh}
+    )
+    return Repository(project.metadata.path, project.state / "tmp", keys)
+
+
+def signing_project(context: Context) -> Project:
+    """The mirror that -C names, able to make revisions if the keys are here."""
+    project = context.project()
+    project.signer = repository(project)
+    return project
+
+
+def passphrase(file: Path | None) -> bytes | None:
+    """The first line of a passphrase file. Raises InputError if it is empty."""
+    if file is None:
+        return None
+    line = file.read_bytes()[:4096].split(b"\n", 1)[0].rstrip(b"\r")
+    if not line:
+        raise InputError(f"{file}: the passphrase is empty")
+    return line

@@ -1,0 +1,74 @@
+"""pull, search: packages out of somebody's mirror, verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cnrmirror.cli.common import Context, pass_context
+from cnrmirror.cli.trusted import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.client import pull as pull_package
+from cnrmirror.names import Reference, check_media_type
+from cnrmirror.tarball import Limits
+
+
+@click.command()
+@click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL|@sha256:DIGEST]")
+@origin_options
+@click.option("-t", "--media-type", metavar="T", help="The format, if there are several.")
+@click.option(
+    "--dest", default=".", show_default=True, type=click.Path(path_type=Path, file_okay=False),
+    help="The folder in which NS_NAME_RELEASE appears.",
+)  # fmt: skip
+@click.option("--tarball", is_flag=True, help="The archive itself, not what is in it.")
+@pass_context
+def pull(
+    context: Context,
+    reference: str,
+    origin: Origin,
+    media_type: str | None,
+    dest: Path,
+    tarball: bool,
+) -> None:
+    """Get a package out of a mirror, verified from the pinned root to the last byte.
+
+    RELEASE may be a semver range. Exit code 13: done, with expired metadata that was allowed.
+
+    \b
+    cnrmirror pull charts/nginx --from https://mirror.example.com --root root.json
+    cnrmirror pull charts/nginx:stable --from /media/usb/site --tarball --dest /tmp
+    """
+    wanted = Reference.parse(reference)
+    short = check_media_type(media_type) if media_type else None
+    pulled, fresh = read_verified(
+        origin, lambda remote: pull_package(remote, wanted, short, dest, tarball, Limits())
+    )
+    context.result(
+        pulled,
+        [
+            f"{pulled.path}",
+            f"{pulled.package}@{pulled.release} ({pulled.media_type}), digest {pulled.digest}",
+            f"verified: revision {pulled.revision} of {pulled.source}, catalog {pulled.catalog}",
+        ],
+    )
+    exit_if_stale(fresh)
+
+
+@click.command()
+@click.argument("words")
+@origin_options
+@pass_context
+def search(context: Context, words: str, origin: Origin) -> None:
+    """The packages with WORDS in their names: of this mirror, or of the one that --from names."""
+    if origin.sources:
+        names, fresh = read_verified(origin, lambda remote: [r.name for r in remote.refs()])
+    else:
+        project = context.project()
+        names, fresh = [ref.name for ref in project.catalog.packages(project.tree())], True
+    found = sorted(name for name in names if words in name)
+    context.result(found, found)
+    exit_if_stale(fresh)
+
+
+COMMANDS = [pull, search]

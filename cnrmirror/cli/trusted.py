@@ -1,0 +1,209 @@
+"""The options of every command that reads somebody else's mirror, and what they mean."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+import msgspec
+
+from cnrmirror.bucket import BucketFetcher
+from cnrmirror.client import Remote, first_good
+from cnrmirror.descriptor import parse_digest
+from cnrmirror.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
+from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
+from cnrmirror.interfaces import Fetcher
+from cnrmirror.metadata import MAX_BYTES
+from cnrmirror.verify import METADATA, Policy, Trust, parse_pinned
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where to read from, and what to trust: the values of the options."""
+
+    sources: tuple[str, ...]
+    root: Path | None
+    first_use: bool
+    at: datetime | None
+    allow_expired: timedelta
+    expect: str | None
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(self.at, self.allow_expired, self.expect)
+
+
+def origin_options(command: F) -> F:
+    """--from, --root and the rest, gathered into one argument ``origin``."""
+    options = [
+        click.option(
+            "--from", "sources", metavar="URL|DIR|s3://…", multiple=True,
+            help="A mirror; repeatable: the first good one is used.",
+        ),
+        click.option(
+            "--root", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="The root file to trust; remembered for this mirror from then on.",
+        ),
+        click.option(
+            "--trust-on-first-use", "first_use", is_flag=True,
+            help="Trust the root that the mirror itself offers, if none is known. Unsafe.",
+        ),
+        click.option("--at", metavar="TIME", help="Verify as of this time (ISO 8601, UTC)."),
+        click.option("--allow-expired", metavar="90d", help="Accept what expired so long ago."),
+        click.option("--expect", metavar="DIGEST", help="The catalog's digest, from a receipt."),
+    ]  # fmt: skip
+
+    def gathered(
+        *arguments: Any,
+        sources: tuple[str, ...],
+        root: Path | None,
+        first_use: bool,
+        at: str | None,
+        allow_expired: str | None,
+        expect: str | None,
+        **others: Any,
+    ) -> Any:
+        origin = Origin(
+            sources, root, first_use, _time(at), _duration(allow_expired),
+            parse_digest(expect) if expect else None,
+        )  # fmt: skip
+        return command(*arguments, origin=origin, **others)
+
+    gathered.__name__ = command.__name__
+    gathered.__doc__ = command.__doc__
+    gathered.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(options):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--at {text}: not a time such as 2026-01-31T12:00:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _duration(text: str | None) -> timedelta:
+    if not text:
+        return timedelta(0)
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    number, unit = text[:-1], text[-1]
+    if not number.isdigit() or unit not in units or len(number) > 5:
+        raise UsageError(f"--allow-expired {text}: write a number and d, h or m: 90d")
+    return timedelta(**{units[unit]: int(number)})
+
+
+_FOLDERS = {"STATE": "~/.local/state", "CACHE": "~/.cache"}
+
+
+def folder(kind: Literal["STATE", "CACHE"]) -> Path:
+    """This person's folder for what must (STATE) or need not (CACHE) be remembered."""
+    base = os.environ.get(f"XDG_{kind}_HOME") or os.path.expanduser(_FOLDERS[kind])
+    return Path(base) / "cnrmirror"
+
+
+def fetcher_for(source: str) -> FolderFetcher | HttpFetcher | BucketFetcher:
+    """The fetcher for what a person gave as ``--from``: an address, a bucket or a folder.
+
+    A mirror project's folder means its ``site``.
+
+    Raises:
+        InputError: none of these.
+    """
+    if source.startswith("s3://"):
+        return BucketFetcher(source)
+    if "://" in source:
+        return HttpFetcher(source)
+    folder = Path(source)
+    if not folder.is_dir():
+        raise InputError(f"{source}: neither an address (https://…, s3://…) nor a folder")
+    if not (folder / "catalog").is_dir() and (folder / "site" / "catalog").is_dir():
+        folder = folder / "site"
+    return FolderFetcher(folder)
+
+
+def trust_for(origin: Origin, source: str, fetcher: Fetcher) -> Trust:
+    """What is trusted of one source: --root, or what was pinned for it before.
+
+    Raises:
+        NotTrusted: nothing is known of it.
+    """
+    state = folder("STATE")
+    pin = state / "roots" / f"{hashlib.sha256(source.encode()).hexdigest()}.json"
+    if origin.root is not None:
+        data = origin.root.read_bytes()[: MAX_BYTES + 1]
+    elif pin.exists():
+        data = pin.read_bytes()
+    elif origin.first_use:
+        data = read(fetcher.fetch(f"{METADATA}/1.root.json", MAX_BYTES))
+        click.echo(
+            f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {source}. From now on its root is\n"
+            f"  sha256 {hashlib.sha256(data).hexdigest()}\n"
+            "compare this with what the publisher says; if it differs, you were lied to",
+            err=True,
+        )
+    else:
+        raise NotTrusted(
+            f"{source}: no root is known for this mirror; get its root.json from its publisher and "
+            "say --root root.json (or, unsafe, --trust-on-first-use)"
+        )
+    parse_pinned(data, str(origin.root or pin))
+    trust = Trust(data, folder("CACHE") / "tuf", state / "marks")
+    trust.remember_as(pin)
+    return trust
+
+
+def read_verified(origin: Origin, use: Callable[[Remote], T]) -> tuple[T, bool]:
+    """What ``use`` gives for the first good source, and whether its metadata is fresh."""
+    if not origin.sources:
+        raise UsageError("from where? say --from URL or --from DIR")
+    fresh = True
+
+    def warn(text: str) -> None:
+        click.echo(f"cnrmirror: {text}", err=True)
+
+    def noted(remote: Remote) -> T:
+        nonlocal fresh
+        fresh = remote.verified.fresh
+        return use(remote)
+
+    opened: list[Fetcher] = []
+
+    def connect(source: str) -> tuple[Fetcher, Trust]:
+        fetcher = fetcher_for(source)
+        opened.append(fetcher)
+        return fetcher, trust_for(origin, source, fetcher)
+
+    attempts = [functools.partial(connect, source) for source in origin.sources]
+    try:
+        return first_good(attempts, origin.policy, datetime.now(UTC), noted, warn), fresh
+    finally:
+        for fetcher in opened:
+            fetcher.close()
+
+
+def exit_if_stale(fresh: bool) -> None:
+    """End with the exit code for "done, with expired metadata that was allowed"."""
+    if not fresh:
+        raise click.exceptions.Exit(STALE_ACCEPTED)
+
+
+def each_source(
+    origin: Origin,
+) -> Iterator[tuple[str, FolderFetcher | HttpFetcher | BucketFetcher, Trust]]:
+    """Name, fetcher and trust of every source."""
+    for source in origin.sources:
+        fetcher = fetcher_for(source)
+        yield source, fetcher, trust_for(origin, source, fetcher)

@@ -1,0 +1,278 @@
+"""Read the files of a mirror: over HTTP, or from a folder. Everything is bounded.
+
+Three things bound a read: its length (``max_bytes``), the wait for the next byte, and the rate over
+the whole of it, so that a host that drips is not waited for (TUF 1.0, "slow retrieval").
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
+
+import requests
+import urllib3
+
+from cnrmirror.errors import IncompleteError, InputError, NetworkError, Tampered
+
+T = TypeVar("T")
+PIECE = 1 << 16
+_AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
+_RETRIED = {429, 500, 502, 503, 504}
+_MAX_REDIRECTS = 5
+_MAX_WAIT = 30.0
+
+
+def bounded(pieces: Iterator[bytes], max_bytes: int, where: str) -> Iterator[bytes]:
+    """The same pieces, as long as they are not too many. Raises Tampered."""
+    seen = 0
+    for piece in pieces:
+        seen += len(piece)
+        if seen > max_bytes:
+            raise Tampered(f"{where}: longer than the {max_bytes} bytes that it may have")
+        yield piece
+
+
+def read(pieces: Iterator[bytes]) -> bytes:
+    """All pieces in one."""
+    return b"".join(pieces)
+
+
+def check_path(path: str) -> str:
+    """``path``, if it stays inside the site. Raises Tampered."""
+    if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+        raise Tampered(f"{path!r} is not a path of a mirror")
+    return path
+
+
+class FolderFetcher:
+    """A site in a folder of this machine: a copy, a mounted disk.
+
+    Only regular files are read, and no symlink is followed on the way to them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = str(folder)
+        self._folder = folder
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``interfaces.Fetcher``."""
+        where = f"{self.name}/{path}"
+        descriptor = self._open(check_path(path))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise Tampered(f"{where}: not a file")
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            try:
+                yield from bounded(iter(lambda: stream.read(PIECE), b""), max_bytes, where)
+            except OSError as error:
+                raise NetworkError(f"{where}: cannot be read: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Nothing is held open between two reads."""
+
+    def _open(self, path: str) -> int:
+        *folders, name = path.split("/")
+        where = f"{self.name}/{path}"
+        try:
+            here = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NetworkError(f"{self.name}: {error.strerror}: is the medium there?") from error
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            for folder in folders:
+                below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = below
+            return os.open(name, flags, dir_fd=here)
+        except FileNotFoundError:
+            raise IncompleteError(f"{where}: missing", path=path) from None
+        except (NotADirectoryError, IsADirectoryError):
+            raise Tampered(f"{where}: not a file in a folder") from None
+        except OSError as error:
+            if error.errno in (40, 6):  # ELOOP: a symlink; ENXIO: a socket or FIFO
+                raise Tampered(f"{where}: not a regular file") from error
+            raise NetworkError(f"{where}: {error.strerror}") from error
+        finally:
+            os.close(here)
+
+
+class HttpFetcher:
+    """A site behind HTTP or HTTPS.
+
+    Args:
+        url: the address of the site, where ``catalog/`` lies.
+        timeout: seconds to wait for a connection, and for each next byte.
+        min_rate: bytes a second below which, after the timeout, a host is given up.
+        attempts: how often a request is tried when the host is in trouble.
+        headers: sent to this host (scheme, name and port), and never to another.
+        verify: a file of CA certificates, or True for the usual ones.
+        rate: at most so many requests a second; 0 for no limit.
+        sleep, clock: for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 20,
+        min_rate: int = 8000,
+        attempts: int = 3,
+        headers: Mapping[str, str] | None = None,
+        verify: str | bool = True,
+        rate: float = 0,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        try:
+            good = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+        except ValueError:
+            good = False
+        if not good:
+            raise InputError(f"{url}: not an http or https address")
+        self.name = url.rstrip("/")
+        self._timeout = timeout
+        self._min_rate = min_rate
+        self._attempts = attempts
+        self._sleep = sleep
+        self._clock = clock
+        self._session = requests.Session()
+        self._session.headers.update(_AGENT)
+        self._session.verify = verify
+        self._headers = dict(headers or {})
+        self._origin = _origin(url)
+        self._pause = 1 / rate if rate else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+        self.requests = 0
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``interfaces.Fetcher``."""
+        url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
+        yield from self.get(url, max_bytes)
+
+    def get(self, url: str, max_bytes: int) -> Iterator[bytes]:
+        """As ``fetch``, of a whole address (with a query)."""
+        deadline = self._clock() + self._timeout + max_bytes / self._min_rate
+        with self._response(url) as response:
+            yield from bounded(self._pieces(response, deadline, url), max_bytes, url)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._session.close()
+
+    def _response(self, url: str) -> requests.Response:
+        for attempt in range(1, self._attempts + 1):
+            last = attempt == self._attempts
+            try:
+                response = self._follow(url)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                if last:
+                    raise NetworkError(f"{url}: {_reason(error)}") from error
+                self._sleep(random.uniform(0.1, 0.5) * 2**attempt)
+                continue
+            if response.status_code == 200:
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    response.close()
+                    raise Tampered(f"{url}: encoded, though it was asked for as it is")
+                return response
+            response.close()
+            if response.status_code in (403, 404, 410):
+                raise IncompleteError(f"{url}: missing ({response.status_code})", path=url)
+            if response.status_code not in _RETRIED or last:
+                raise NetworkError(f"{url}: the host answers {response.status_code}")
+            self._sleep(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _follow(self, url: str) -> requests.Response:
+        for _ in range(_MAX_REDIRECTS):
+            self._take_turn()
+            headers = self._headers if _origin(url) == self._origin else None
+            response = _within(
+                2 * self._timeout,
+                functools.partial(
+                    self._session.get, url, stream=True, timeout=self._timeout,
+                    allow_redirects=False, headers=headers,
+                ),
+                url,
+            )  # fmt: skip
+            target = response.headers.get("Location")
+            if response.status_code not in (301, 302, 303, 307, 308) or not target:
+                return response
+            response.close()
+            following = requests.compat.urljoin(url, target)
+            scheme = urlsplit(following).scheme
+            if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
+                raise Tampered(f"{url}: redirected to {following}")
+            url = following
+        raise NetworkError(f"{url}: more than {_MAX_REDIRECTS} redirects")
+
+    def _take_turn(self) -> None:
+        with self._lock:
+            self.requests += 1
+            wait = self._next - self._clock()
+            self._next = max(self._next, self._clock()) + self._pause
+        if wait > 0:
+            self._sleep(wait)
+
+    def _pieces(self, response: requests.Response, deadline: float, url: str) -> Iterator[bytes]:
+        raw: urllib3.HTTPResponse = response.raw
+        try:
+            while piece := _within(
+                2 * self._timeout, functools.partial(raw.read1, PIECE, decode_content=False), url
+            ):
+                yield piece
+                if self._clock() > deadline:
+                    raise NetworkError(f"{url}: slower than {self._min_rate} bytes a second")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise NetworkError(f"{url}: {_reason(error)}") from error
+
+
+def _within(seconds: float, action: Callable[[], T], url: str) -> T:
+    """What ``action`` gives, if it gives it in time.
+
+    A socket's timeout begins anew with each byte: a host that drips header lines is only given up
+    by somebody who waits beside. Raises NetworkError.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(action())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not result:
+        raise NetworkError(f"{url}: no answer within {seconds:g} seconds")
+    return result[0]
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _retry_after(response: requests.Response) -> float:
+    text = response.headers.get("Retry-After", "")
+    good = text.isascii() and text.isdecimal() and len(text) < 9
+    return min(float(text), _MAX_WAIT) if good else 0.0
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, in one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,106 @@
+"""CNR manifests from outside, checked field by field: what registry, datastore and backup share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+import msgspec
+
+from cnrmirror.descriptor import DiffID
+from cnrmirror.documents import Channel, normalise_metadata
+from cnrmirror.errors import InputError, InvalidDocument
+from cnrmirror.interfaces import Hole, Offer
+from cnrmirror.names import (
+    PackageName,
+    check_channel,
+    check_media_type,
+    check_release,
+    newest_first,
+)
+
+MAX_LIST_BYTES = 64 << 20
+MAX_DOCUMENT_BYTES = 16 << 20
+_Text = Annotated[str, msgspec.Meta(max_length=4096)]
+
+
+class _Content(msgspec.Struct, rename={"media_type": "mediaType"}):
+    digest: DiffID
+    size: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] = 0
+    media_type: _Text = ""
+    urls: list[_Text] = []
+
+
+class _Manifest(msgspec.Struct, rename={"manifest_type": "mediaType"}):
+    package: _Text
+    release: _Text
+    manifest_type: _Text
+    content: _Content
+    created_at: _Text = ""
+    metadata: Any = None
+
+
+def offer(value: Any, package: str, place: str = "") -> Offer:
+    """The release that a manifest describes.
+
+    Raises:
+        InputError: fields missing or of another type, or a name that cannot be; or it is the
+            manifest of another package.
+    """
+    try:
+        found = msgspec.convert(value, _Manifest)
+    except msgspec.ValidationError as error:
+        raise InvalidDocument(f"{package}: not a manifest: {error}") from error
+    if found.package != package:
+        raise InvalidDocument(f"{package}: a manifest of {found.package!r}")
+    PackageName.parse(package)
+    return Offer(
+        package,
+        check_release(found.release),
+        check_media_type(found.manifest_type),
+        found.created_at,
+        found.manifest_type,
+        found.content.digest,
+        found.content.size,
+        place,
+        found.content.urls,
+        normalise_metadata(found.metadata, f"{package}@{found.release}: metadata"),
+    )
+
+
+def offers(values: Any, package: str) -> tuple[list[Offer], list[Hole]]:
+    """The releases in a list of manifests; what is wrong with one is no harm to the others.
+
+    Raises:
+        InvalidDocument: not a list.
+    """
+    if not isinstance(values, list):
+        raise InvalidDocument(f"{package}: a list of manifests was expected")
+    good: list[Offer] = []
+    bad: list[Hole] = []
+    for value in values:
+        try:
+            good.append(offer(value, package))
+        except InputError as error:
+            release = value.get("release", "?") if isinstance(value, dict) else "?"
+            bad.append(Hole(f"{package}@{release}", error.message))
+    return good, bad
+
+
+def channel(name: Any, current: Any, releases: Any, known: set[str]) -> Channel:
+    """A channel, as far as its releases are known. Raises InputError."""
+    if not isinstance(name, str) or not isinstance(current, str) or not isinstance(releases, list):
+        raise InvalidDocument(f"channel {name!r}: name, current and releases were expected")
+    kept = [r for r in releases if isinstance(r, str) and r in known]
+    if current not in known:
+        raise InvalidDocument(f"channel {name}: it points at {current!r}, which is not there")
+    return Channel(check_channel(name), current, newest_first(dict.fromkeys([*kept, current])))
+
+
+def decode_blob(text: bytes | str, where: str) -> bytes:
+    """An archive out of its base64. Raises InvalidDocument."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidDocument(f"{where}: not base64: {error}") from error

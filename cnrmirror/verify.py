@@ -1,0 +1,410 @@
+"""From a pinned root to the current catalog root, believing nothing: python-tuf over any fetcher.
+
+What is checked, in the order of TUF 1.0 §5: the roots, one by one; the timestamp and its age; the
+snapshot, targets and catalog by length, digest, signatures, versions and age; then the catalog root
+by length and digest. What the library does not remember when its cache is deleted, a high-water
+mark kept apart does: no older revision under the same keys is accepted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tuf.api import exceptions
+from tuf.api.metadata import Targets
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import CatalogRoot, Kept, decode
+from cnrmirror.errors import (
+    BadSignature,
+    CnrMirrorError,
+    IncompleteError,
+    InvalidDocument,
+    NetworkError,
+    NotTrusted,
+    Rollback,
+    StaleError,
+    StorageError,
+    Tampered,
+    TrustError,
+)
+from cnrmirror.fetcher import read
+from cnrmirror.files import locked, replace_durably, storage_errors
+from cnrmirror.interfaces import Fetcher
+from cnrmirror.metadata import MAX_BYTES, TARGET
+
+METADATA = "catalog/metadata"
+_CONFIG = UpdaterConfig(
+    root_max_length=MAX_BYTES, timestamp_max_length=16384,
+    snapshot_max_length=MAX_BYTES, targets_max_length=MAX_BYTES,
+)  # fmt: skip
+_CLOCK_SKEW = timedelta(minutes=10)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?")
+MAX_ROOT_BYTES = 8 << 20
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """How fresh the metadata must be.
+
+    ``at``: the moment to verify for, in the place of the clock. ``allow_expired``: how long after
+    its expiry it is still accepted, nothing else being skipped. ``expect``: the digest that the
+    catalog root must have, from a receipt that came another way.
+    """
+
+    at: datetime | None = None
+    allow_expired: timedelta = timedelta(0)
+    expect: str | None = None
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The newest that was ever accepted under one set of keys."""
+
+    root: int
+    targets: int
+    timestamp: int
+    revision: int
+    time: str
+    digest: str
+    timestamp_keys: list[str]
+    catalog_keys: list[str]
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A catalog root that the pinned root vouches for; ``notes`` are to be said to the user."""
+
+    at: Descriptor
+    root: CatalogRoot
+    root_version: int
+    timestamp_version: int
+    expires: str
+    fresh: bool
+    notes: list[str]
+
+
+class _Bridge(FetcherInterface):
+    """Our fetchers under python-tuf's interface; our errors keep their meaning on the way."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self.failure: CnrMirrorError | None = None
+        self._reading: Iterator[bytes] = iter(())
+
+    def close(self) -> None:
+        """Hang up, if the library lost interest in the middle of a file."""
+        if isinstance(self._reading, Generator):
+            self._reading.close()
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = url.removeprefix("mirror:///")
+        try:
+            # One byte more than any role may have: python-tuf bounds each below that.
+            self._reading = self._fetcher.fetch(path, MAX_BYTES + 1)
+            yield from self._reading
+        except IncompleteError as error:
+            self.failure = error
+            raise exceptions.DownloadHTTPError(error.message, 404) from error
+        except CnrMirrorError as error:
+            self.failure = error
+            raise exceptions.DownloadError(error.message) from error
+
+
+class Trust:
+    """What one client knows of one registry: the pinned root, and what it has accepted.
+
+    Args:
+        pinned: the bytes of the root file that the user trusts.
+        cache: a folder for python-tuf's copies; may be deleted.
+        marks: a folder for the high-water mark; deleting it forgets what was seen.
+    """
+
+    def __init__(self, pinned: bytes, cache: Path, marks: Path) -> None:
+        self.pinned = pinned
+        identity = hashlib.sha256(pinned).hexdigest()
+        self._cache = cache / identity
+        self._mark = marks / f"{identity}.json"
+
+        self._pin: Path | None = None
+
+    def remember_as(self, pin: Path) -> None:
+        """Keep the pinned root in this file once a mirror has passed with it."""
+        self._pin = pin
+
+    def mark(self) -> Mark | None:
+        """What was accepted last; None if nothing ever was.
+
+        Raises:
+            NotTrusted: it is there, and cannot be read.
+        """
+        try:
+            return msgspec.json.decode(self._mark.read_bytes(), type=Mark)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise NotTrusted(
+                f"{self._mark}: cannot be read ({error}); it remembers the newest revision seen: "
+                "remove it only if you accept to forget that"
+            ) from error
+
+    def verify(self, fetcher: Fetcher, policy: Policy, now: datetime) -> Verified:
+        """The current catalog root of a mirror.
+
+        Args:
+            now: the clock, UTC.
+
+        Raises:
+            TrustError: something is not what the keys signed, or older than what was seen.
+            StaleError: expired, or the clock is behind.
+            IncompleteError: a file is missing.
+            NetworkError: the host cannot be reached.
+        """
+        with storage_errors(str(self._cache.parent)):
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            self._mark.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self._cache.with_suffix(".lock"), 60):
+            mark = self.mark()
+            reference = self._reference(policy, now, mark)
+            try:
+                return self._attempt(fetcher, reference, policy.at is None, [], policy, mark, now)
+            except StaleError as error:
+                expired = error.details.get("expires")
+                if not policy.allow_expired or policy.at or not isinstance(expired, datetime):
+                    raise
+                if now - expired > policy.allow_expired:
+                    raise
+                note = f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"
+                before = expired - timedelta(seconds=1)
+                return self._attempt(fetcher, before, False, [note], policy, mark, now, True)
+
+    @staticmethod
+    def _reference(policy: Policy, now: datetime, mark: Mark | None) -> datetime:
+        seen = datetime.fromisoformat(mark.time).replace(tzinfo=UTC) if mark else None
+        if policy.at is not None:
+            if policy.at > now:
+                raise StaleError(f"--at {policy.at.isoformat()} lies in the future")
+            if seen and policy.at < seen:
+                raise StaleError(
+                    f"--at {policy.at.isoformat()} lies before {seen.isoformat()}, the time of a "
+                    "revision that was accepted already"
+                )
+            return policy.at
+        if seen and now < seen - _CLOCK_SKEW:
+            raise StaleError(
+                f"this machine's clock says {now.isoformat()}, before {seen.isoformat()}, the time "
+                "of a revision that was accepted already: set the clock"
+            )
+        return now
+
+    def _attempt(
+        self,
+        fetcher: Fetcher,
+        reference: datetime,
+        fresh: bool,
+        notes: list[str],
+        policy: Policy,
+        mark: Mark | None,
+        now: datetime,
+        late: bool = False,
+    ) -> Verified:
+        bridge = _Bridge(fetcher)
+        work = self._cache.with_suffix(".new")
+        shutil.rmtree(work, ignore_errors=True)
+        if self._cache.is_dir():
+            shutil.copytree(self._cache, work, symlinks=True)
+        with _translated(fetcher.name, bridge):
+            updater = Updater(
+                str(work), f"mirror:///{METADATA}/", fetcher=bridge, config=_CONFIG,
+                bootstrap=self.pinned,
+            )  # fmt: skip
+            updater._trusted_set.reference_time = reference  # its only hook for a chosen time
+            info = None
+            try:
+                info = updater.get_targetinfo(TARGET)
+            except exceptions.ExpiredMetadataError as error:
+                raise StaleError(
+                    f"{fetcher.name}: {error}; the mirror was not signed again in time, or "
+                    "somebody holds an old state before you",
+                    expires=_expiry(updater),
+                ) from error
+        trusted = updater._trusted_set
+        if late and trusted.root.is_expired(now):
+            raise StaleError(f"{fetcher.name}: the root itself is expired: pin a new one")
+        if info is None:
+            raise Tampered(f"{fetcher.name}: the signed catalog does not name {TARGET}")
+        at = Descriptor(info.hashes.get("sha256", ""), info.length)
+        if policy.expect and policy.expect != at.digest:
+            raise TrustError(
+                f"{fetcher.name}: its catalog is {at.digest}, the receipt says {policy.expect}"
+            )
+        root = self._catalog_root(fetcher, at)
+        _moment(root.time, now, fetcher.name)
+        if trusted.root.unrecognized_fields.get("x-registry") != root.registry:
+            raise Tampered(f"{fetcher.name}: its catalog is of another registry")
+        if info.unrecognized_fields.get("custom") != {"revision": root.revision}:
+            raise Tampered(f"{fetcher.name}: its catalog is of another revision")
+        try:
+            kept = msgspec.convert(trusted.timestamp.unrecognized_fields.get("x-kept"), Kept)
+        except msgspec.ValidationError as error:
+            raise Tampered(f"{fetcher.name}: timestamp.json: x-kept: {error}") from error
+        if kept.root > trusted.root.version:
+            raise IncompleteError(
+                f"{fetcher.name}: root {kept.root} exists, but the host keeps it back"
+            )
+        if trusted.root.version >= _CONFIG.max_root_rotations + 1:
+            notes = [*notes, f"stopped at root version {trusted.root.version}: pin a newer root"]
+        catalog = trusted["catalog"]
+        assert isinstance(catalog, Targets)
+        if policy.at is not None:
+            notes = [*notes, f"valid as of {policy.at.isoformat()}, NOT fresh"]
+        delegations = trusted.targets.delegations
+        assert delegations is not None and delegations.roles is not None
+        new = Mark(
+            trusted.root.version,
+            trusted.targets.version,
+            trusted.timestamp.version,
+            root.revision,
+            root.time,
+            at.digest,
+            sorted(trusted.root.roles["timestamp"].keyids),
+            sorted(delegations.roles["catalog"].keyids),
+        )
+        with storage_errors(str(self._mark)):
+            self._remember(fetcher.name, mark, new)
+            # Only now: what the library took from a mirror that was refused after all is forgotten.
+            shutil.rmtree(self._cache, ignore_errors=True)
+            os.rename(work, self._cache)
+        expires = min(trusted.timestamp.expires, trusted.snapshot.expires, catalog.expires)
+        return Verified(at, root, new.root, new.timestamp, expires.isoformat(), fresh, notes)
+
+    @staticmethod
+    def _catalog_root(fetcher: Fetcher, at: Descriptor) -> CatalogRoot:
+        where = f"{fetcher.name}/catalog/targets/{at.digest}.catalog.json"
+        if at.size > MAX_ROOT_BYTES:
+            raise Tampered(f"{where}: a catalog root of {at.size} bytes")
+        data = read(fetcher.fetch(f"catalog/targets/{at.digest}.catalog.json", at.size))
+        try:
+            root: CatalogRoot = decode(checked(at, data, where), CatalogRoot, where)
+        except InvalidDocument as error:
+            raise Tampered(error.message) from error
+        return root
+
+    def _remember(self, name: str, old: Mark | None, new: Mark) -> None:
+        if old is not None:
+            _check_mark(name, old, new)
+        if old != new:
+            replace_durably(self._mark, msgspec.json.encode(new), self._mark.parent)
+        if self._pin is not None and not _holds(self._pin, self.pinned):
+            self._pin.parent.mkdir(parents=True, exist_ok=True)
+            replace_durably(self._pin, self.pinned, self._pin.parent)
+
+
+def _check_mark(name: str, old: Mark, new: Mark) -> None:
+    """Nothing may be older than what was seen, but for what a new root makes void.
+
+    A root with another refresh key voids the timestamp's versions; a root that comes with another
+    publish key, the revision numbers: both keys may have been stolen, and the numbers run up.
+    """
+    if new.root < old.root:
+        raise Rollback(f"{name}: offers root {new.root}, but root {old.root} was seen already")
+    newer_root = new.root > old.root
+    if not newer_root and new.targets < old.targets:
+        raise Rollback(f"{name}: offers targets {new.targets}, but {old.targets} was seen already")
+    if new.timestamp_keys == old.timestamp_keys and new.timestamp < old.timestamp:
+        raise Rollback(
+            f"{name}: offers timestamp {new.timestamp}, but {old.timestamp} was seen already"
+        )
+    if newer_root and new.catalog_keys != old.catalog_keys:
+        return
+    if new.revision < old.revision:
+        raise Rollback(
+            f"{name}: offers revision {new.revision}, but {old.revision} was seen already"
+        )
+    if new.revision == old.revision and new.digest != old.digest:
+        raise Rollback(f"{name}: offers another catalog as revision {new.revision}")
+
+
+def _moment(text: str, now: datetime, where: str) -> datetime:
+    """The time of a catalog root: UTC without an offset, and not in the future. Raises Tampered."""
+    if not _TIME.fullmatch(text):
+        raise Tampered(f"{where}: its catalog has no proper time: {text!r:.60}")
+    try:
+        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise Tampered(f"{where}: its catalog has no proper time: {error}") from error
+    if moment > now + _CLOCK_SKEW:
+        raise Tampered(f"{where}: its catalog is of {text}, which lies in the future")
+    return moment
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def checked(expected: Descriptor, data: bytes, where: str) -> bytes:
+    """``data``, if it has this length and digest. Raises Tampered."""
+    if len(data) != expected.size:
+        raise Tampered(f"{where}: {len(data)} bytes, signed were {expected.size}")
+    if hashlib.sha256(data).hexdigest() != expected.digest:
+        raise Tampered(f"{where}: not the bytes that were signed")
+    return data
+
+
+def _expiry(updater: Updater) -> datetime | None:
+    """When the last role that was loaded expires; None if it is the root: that is final."""
+    trusted = updater._trusted_set
+    found = [
+        trusted[role].expires for role in ("timestamp", "snapshot", "targets") if role in trusted
+    ]
+    now = trusted.reference_time
+    expired = [moment for moment in found if moment <= now]
+    return min(expired) if expired else None
+
+
+@contextmanager
+def _translated(name: str, bridge: _Bridge) -> Iterator[None]:
+    """python-tuf's errors as ours; what our fetcher said goes before what became of it."""
+    try:
+        yield
+    except CnrMirrorError:
+        raise
+    except exceptions.DownloadLengthMismatchError as error:
+        raise Tampered(f"{name}: {error}") from error
+    except exceptions.UnsignedMetadataError as error:
+        raise BadSignature(f"{name}: {error}") from error
+    except exceptions.BadVersionNumberError as error:
+        raise Rollback(f"{name}: {error}") from error
+    except exceptions.RepositoryError as error:
+        raise Tampered(f"{name}: {error}") from error
+    except exceptions.DownloadError as error:
+        raise (bridge.failure or NetworkError(f"{name}: {error}")) from error
+    except OSError as error:
+        raise StorageError(f"the client's own state: {error}") from error
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise Tampered(f"{name}: metadata that cannot be read: {error}") from error
+    finally:
+        bridge.close()
+
+
+def parse_pinned(data: bytes, where: str) -> dict[str, Any]:
+    """The signed part of a root file that somebody wants to pin. Raises NotTrusted."""
+    try:
+        document = json.loads(data)
+        signed: dict[str, Any] = document["signed"]
+        if signed["_type"] != "root":
+            raise ValueError("not a root")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotTrusted(f"{where}: not a TUF root file: {error}") from error
+    return signed

@@ -1,0 +1,467 @@
+"""Audit a mirror that somebody else hosts: no credentials, nothing believed, everything named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from cnrmirror.client import PARALLEL, Remote, RemoteNodes, blob_path, node_path
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import (
+    Branch,
+    CatalogRoot,
+    Leaf,
+    Node,
+    PackageDocument,
+    PackageRef,
+    name_digest,
+)
+from cnrmirror.errors import (
+    CnrMirrorError,
+    Equivocation,
+    IncompleteError,
+    NetworkError,
+    StaleError,
+    Tampered,
+    TrustError,
+)
+from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
+from cnrmirror.interfaces import Fetcher, Progress, stage
+from cnrmirror.resource import Alias, Resource, Twin
+from cnrmirror.site import v1
+from cnrmirror.site.routes import url_of
+from cnrmirror.verify import METADATA, Policy, Trust, Verified
+from cnrmirror.workflow.strict import Finding, StrictMetadata, problem_of
+
+_JOURNAL_SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
+_EXIT = {"tampered": 9, "extra": 9, "stale": 10, "missing": 11, "network": 12}
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What an audit saw; ``complete`` is False for a sample, or if a part could not be read."""
+
+    source: str
+    revision: int
+    catalog: str
+    expires: str
+    fresh: bool
+    complete: bool
+    packages: int
+    releases: int
+    blobs: int
+    views: int
+    findings: list[Finding]
+    notes: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all is well, else that of the gravest finding: docs/exit-codes.md."""
+        return min((_EXIT[f.problem] for f in self.findings), default=0)
+
+
+class Auditor:
+    """One audit of one mirror.
+
+    Args:
+        fetcher: reads the mirror.
+        trust: the pinned root and what is remembered.
+        progress: where it tells how far it is.
+        journal: what was found good is noted here, so that an interrupted audit goes on.
+    """
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        trust: Trust,
+        progress: Progress,
+        journal: Path | None = None,
+    ) -> None:
+        self._fetcher = fetcher
+        self._trust = trust
+        self._progress = progress
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._findings: list[Finding] = []
+        self._expected: set[str] = set()
+        self._done: set[str] = set()
+        self._blobs: set[str] = set()
+        self._views = 0
+        self._kept_revision = 0
+
+    def run(
+        self,
+        policy: Policy,
+        now: datetime,
+        sample: int | None = None,
+        strict: bool = False,
+        views: bool = True,
+        seed: int | None = None,
+    ) -> Audit:
+        """Check everything, or ``sample`` packages chosen at random.
+
+        Args:
+            strict: also that metadata has its one form, that all that is kept is whole, and (in a
+                folder) that there is no file to which nothing refers.
+            views: compare the answers of the registry's API with what the catalog says.
+
+        Raises:
+            TrustError, StaleError, IncompleteError, NetworkError: only without ``strict``; with
+            it, they become findings.
+        """
+        verified, target = self._metadata(policy, now, strict)
+        if target is None:
+            return self._report(verified, False, [], 0, [])
+        root = verified.root if verified else self._root(target)
+        if root is None:
+            return self._report(verified, False, [], 0, [])
+        refs = sorted(self._walk(root.tree))
+        chosen = refs
+        if sample is not None and sample < len(refs):
+            chosen = sorted(random.Random(seed).sample(refs, sample))
+        if sample is not None:
+            self._journal = None  # what a sample saw says nothing of the rest
+        self._resume(target)
+        releases = documents = 0
+        rows: list[v1.Row] = []
+        with stage(self._progress, "Auditing packages", len(chosen)) as progress:
+            with ThreadPoolExecutor(PARALLEL) as pool:
+                for document in pool.map(lambda ref: self._package(ref, views), chosen):
+                    if document is not None:
+                        documents += 1
+                        releases += len(document.releases)
+                        found = v1.row(document)
+                        rows += [found] if found else []
+                    progress.advance()
+        complete = documents == root.packages == len(chosen)
+        if views and complete:
+            for resource in v1.aggregate_resources(sorted(rows, key=lambda r: r.name), rows):
+                self._view(resource, {})
+        if strict and sample is None:
+            self._history(root, verified.at if verified else target)
+            if isinstance(self._fetcher, FolderFetcher):
+                self._extras(Path(self._fetcher.name))
+        if self._journal is not None:
+            self._journal.unlink(missing_ok=True)
+        return self._report(verified, complete, chosen, releases, refs, root, target)
+
+    # -- metadata --
+
+    def _metadata(
+        self, policy: Policy, now: datetime, strict: bool
+    ) -> tuple[Verified | None, Descriptor | None]:
+        verified = None
+        failure: CnrMirrorError | None = None
+        try:
+            verified = self._trust.verify(self._fetcher, policy, now)
+        except (TrustError, StaleError, IncompleteError, NetworkError) as error:
+            if not strict:
+                raise
+            failure = error
+        if not strict:
+            return verified, verified.at if verified else None
+        metadata = StrictMetadata(self._fetcher, self._trust.pinned)
+        metadata.check()
+        self._findings += metadata.findings
+        self._expected |= metadata.expected
+        self._kept_revision = metadata.kept.revision
+        if failure is not None and not metadata.findings:
+            stale = isinstance(failure, StaleError)
+            problem = "stale" if stale else problem_of(failure)
+            # The root itself is checked below, by its name.
+            if metadata.target is None or stale or isinstance(failure, TrustError):
+                path = "catalog/metadata/timestamp.json"
+                if metadata.target is not None and not stale:
+                    path = node_path(metadata.target.digest, CatalogRoot)
+                self._find(path, problem, failure.message)
+        return verified, metadata.target
+
+    def _root(self, at: Descriptor) -> CatalogRoot | None:
+        path = node_path(at.digest, CatalogRoot)
+        self._expected.add(path)
+        try:
+            root: CatalogRoot = RemoteNodes(self._fetcher).get(at.digest, at.size, CatalogRoot)
+        except CnrMirrorError as error:
+            self._find(path, problem_of(error), error.message)
+            return None
+        return root
+
+    # -- the tree --
+
+    def _node(self, digest: str, size: int, kind: object) -> object | None:
+        path = node_path(digest, kind)
+        self._expected.add(path)
+        try:
+            return RemoteNodes(self._fetcher).get(digest, size, kind)
+        except CnrMirrorError as error:
+            self._find(path, problem_of(error), error.message)
+            return None
+
+    def _walk(self, tree: Node, seen: set[str] | None = None) -> Iterator[PackageRef]:
+        """Every package below a tree; what cannot be read is a finding, and the rest goes on."""
+        if isinstance(tree, Leaf):
+            yield from tree.packages
+            return
+        for nibble, child in sorted(tree.children.items()):
+            if seen is not None and child.digest in seen:
+                continue
+            node = self._node(child.digest, child.size, Node)
+            if seen is not None and node is not None:
+                seen.add(child.digest)
+            prefix = tree.prefix + nibble
+            if isinstance(node, Leaf | Branch):
+                names = node.packages if isinstance(node, Leaf) else []
+                if node.prefix != prefix or not all(
+                    name_digest(ref.name).startswith(prefix) for ref in names
+                ):
+                    self._find(node_path(child.digest), "tampered", f"not the node of {prefix!r}")
+                    continue
+                yield from self._walk(node, seen)
+
+    def _package(self, ref: PackageRef, views: bool) -> PackageDocument | None:
+        document = self._node(ref.digest, ref.size, PackageDocument)
+        if not isinstance(document, PackageDocument):
+            return None
+        if document.package != ref.name or len(document.releases) != ref.releases:
+            self._find(node_path(ref.digest), "tampered", f"not the document of {ref.name}")
+            return None
+        for release in document.releases:
+            self._expected.add(blob_path(release.blob.digest))
+        key = f"{ref.digest} {int(views)}"
+        if key in self._done:
+            self._blobs.update(r.blob.digest for r in document.releases)
+            return document
+        before = len(self._findings)
+        with tempfile.TemporaryDirectory() as work:
+            files = {}
+            for blob in {r.blob for r in document.releases}:
+                found = self._blob(blob, Path(work))
+                if found is not None:
+                    files[blob.digest] = found
+            if views:
+                for resource in v1.package_resources(document):
+                    self._view(resource, files)
+        if len(self._findings) == before:
+            self._note(key)
+        return document
+
+    def _blob(self, blob: Descriptor, work: Path) -> Path | None:
+        path = blob_path(blob.digest)
+        target = work / blob.digest
+        try:
+            hasher = hashlib.sha256()
+            with target.open("wb") as stream:
+                for piece in self._fetcher.fetch(path, blob.size):
+                    hasher.update(piece)
+                    stream.write(piece)
+            if target.stat().st_size != blob.size or hasher.hexdigest() != blob.digest:
+                raise Tampered(f"{path}: not the bytes that were signed")
+        except CnrMirrorError as error:
+            self._find(path, problem_of(error), error.message)
+            return None
+        with self._lock:
+            self._blobs.add(blob.digest)
+        return target
+
+    # -- views --
+
+    def _view(self, resource: Resource, files: dict[str, Path]) -> None:
+        """One file of the v1 view, asked for as a client would."""
+        body = resource.body
+        with self._lock:
+            self._views += 1
+        blob = (
+            body.blob if isinstance(body, Twin) else body if isinstance(body, Descriptor) else None
+        )
+        if blob is not None and blob.digest not in files:
+            return  # its blob is a finding already
+        try:
+            if isinstance(body, Alias):
+                self._alias(resource.path, body)
+                return
+            size = len(body) if isinstance(body, bytes) else body.size
+            with _content(body, files) as expected:
+                for piece in self._ask(resource.path, size):
+                    if piece != expected.read(len(piece)):
+                        raise Tampered(f"{resource.path}: not what the catalog says")
+                if expected.read(1):
+                    raise Tampered(f"{resource.path}: shorter than the catalog says")
+        except CnrMirrorError as error:
+            self._find(resource.path, problem_of(error), error.message)
+
+    def _alias(self, path: str, alias: Alias) -> None:
+        """Asked over HTTP, it must answer as its target does; in a folder, it must be the link."""
+        if isinstance(self._fetcher, FolderFetcher):
+            link = Path(self._fetcher.name) / path
+            if link.is_symlink() and os.readlink(link) == alias.target:
+                return
+        twin = "" if path.endswith(".json") else "/index.json"
+        target = os.path.normpath(f"{os.path.dirname(path)}/{alias.target}")
+        limit = 64 << 20
+        expected = read(self._ask(target + twin, limit))
+        if read(self._ask(path + twin, limit)) != expected:
+            raise Tampered(f"{path}: does not answer as {target} does")
+
+    def _ask(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        if isinstance(self._fetcher, HttpFetcher):
+            return self._fetcher.get(f"{self._fetcher.name}/{url_of(path)}", max_bytes)
+        return self._fetcher.fetch(path, max_bytes)
+
+    # -- what is kept, and what nobody needs --
+
+    def _history(self, root: CatalogRoot, at: Descriptor) -> None:
+        """Everything that older revisions, as far as they are kept, need."""
+        self._expected.add(node_path(at.digest, CatalogRoot))
+        seen: set[str] = set()
+        known: set[str] = set()
+        while root.revision > self._kept_revision and root.parent is not None:
+            older = self._root(root.parent)
+            if older is None:
+                return
+            if older.revision >= root.revision:
+                self._find(node_path(root.parent.digest, CatalogRoot), "tampered", "not older")
+                return
+            for ref in self._walk(older.tree, seen):
+                if ref.digest in known or node_path(ref.digest) in self._expected:
+                    continue
+                known.add(ref.digest)
+                document = self._node(ref.digest, ref.size, PackageDocument)
+                if isinstance(document, PackageDocument):
+                    for blob in {r.blob for r in document.releases}:
+                        path = blob_path(blob.digest)
+                        if path not in self._expected:
+                            self._expected.add(path)
+                            with tempfile.TemporaryDirectory() as work:
+                                self._blob(blob, Path(work))
+            root = older
+
+    def _extras(self, folder: Path) -> None:
+        base = folder / "catalog"
+        for parent, folders, names in os.walk(base):
+            links = [name for name in folders if (Path(parent) / name).is_symlink()]
+            for name in (*names, *links):
+                path = (Path(parent) / name).relative_to(folder).as_posix()
+                if path not in self._expected:
+                    self._find(path, "extra", "nothing refers to it")
+
+    # -- bookkeeping --
+
+    def _resume(self, at: Descriptor) -> None:
+        if self._journal is None:
+            return
+        try:
+            fresh = time.time() - self._journal.stat().st_mtime < _JOURNAL_SECONDS
+            lines = self._journal.read_text().splitlines() if fresh else []
+        except FileNotFoundError:
+            lines = []
+        if lines[:1] == [at.digest]:
+            self._done = set(lines[1:])
+        else:
+            self._journal.parent.mkdir(parents=True, exist_ok=True)
+            self._journal.write_text(f"{at.digest}\n")
+
+    def _note(self, line: str) -> None:
+        if self._journal is not None:
+            with self._lock, self._journal.open("a") as journal:
+                journal.write(f"{line}\n")
+
+    def _find(self, path: str, problem: str, reason: str) -> None:
+        with self._lock:
+            self._findings.append(Finding(path, problem, reason))  # type: ignore[arg-type]
+
+    def _report(
+        self,
+        verified: Verified | None,
+        complete: bool,
+        chosen: Iterable[PackageRef],
+        releases: int,
+        refs: list[PackageRef],
+        root: CatalogRoot | None = None,
+        target: Descriptor | None = None,
+    ) -> Audit:
+        notes = list(verified.notes) if verified else []
+        return Audit(
+            self._fetcher.name,
+            root.revision if root else -1,
+            target.digest if target else "",
+            verified.expires if verified else "",
+            verified is not None and verified.fresh,
+            complete,
+            len(list(chosen)),
+            releases,
+            len(self._blobs),
+            self._views,
+            sorted(set(self._findings)),
+            notes,
+        )
+
+
+class _Joined:
+    """Pieces of bytes as one stream to compare with."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        while len(self._rest) < size:
+            piece = next(self._pieces, b"")
+            if not piece:
+                break
+            self._rest += piece
+        result, self._rest = self._rest[:size], self._rest[size:]
+        return result
+
+
+@contextmanager
+def _content(body: bytes | Descriptor | Twin, files: dict[str, Path]) -> Iterator[_Joined]:
+    if isinstance(body, bytes):
+        yield _Joined(iter([body]))
+        return
+    blob = body.blob if isinstance(body, Twin) else body
+    with files[blob.digest].open("rb") as stream:
+        pieces = iter(lambda: stream.read(1 << 16), b"")
+        yield _Joined(body.chunks(stream) if isinstance(body, Twin) else pieces)
+
+
+def compare(first: Remote, second: Remote) -> list[str]:
+    """Whether two mirrors of one registry tell one story; notes on what could not be told.
+
+    Raises:
+        Equivocation: one revision number with two catalogs, or two histories.
+    """
+    a, b = first.verified, second.verified
+    if a.root.registry != b.root.registry:
+        raise Equivocation(f"{first.fetcher.name} and {second.fetcher.name}: two registries")
+    if a.timestamp_version == b.timestamp_version:
+        path = f"{METADATA}/timestamp.json"
+        if read(first.fetcher.fetch(path, 1 << 20)) != read(second.fetcher.fetch(path, 1 << 20)):
+            raise Equivocation(
+                f"two timestamps of version {a.timestamp_version}: keys were misused"
+            )
+    older, newer = (first, second) if a.root.revision <= b.root.revision else (second, first)
+    wanted = older.verified
+    try:
+        for at, root in newer.catalog.history(newer.verified.at):
+            if root.revision == wanted.root.revision:
+                if at.digest != wanted.at.digest:
+                    raise Equivocation(
+                        f"revision {root.revision} is {at.digest} at {newer.fetcher.name}, but "
+                        f"{wanted.at.digest} at {older.fetcher.name}: keys were misused"
+                    )
+                return []
+            if root.revision < wanted.root.revision:
+                break
+    except IncompleteError:
+        return [f"{newer.fetcher.name} keeps no history back to revision {wanted.root.revision}"]
+    return [f"{newer.fetcher.name} keeps no history back to revision {wanted.root.revision}"]

@@ -1,0 +1,251 @@
+"""Keys and roots by the command line: made, listed, rotated, carried between two machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from securesystemslib.signer import CryptoSigner
+
+from tests.conftest import chart_bytes
+
+ROOT = Path(__file__).parents[1]
+
+
+class Machine:
+    """A home of its own: configuration, state, cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        kinds = ("CONFIG", "STATE", "CACHE")
+        homes = {f"XDG_{kind}_HOME": str(self.folder / kind.lower()) for kind in kinds}
+        done = subprocess.run(
+            [sys.executable, "-m", "cnrmirror", *arguments], cwd=self.folder, timeout=60,
+            capture_output=True, text=True,
+            env={**os.environ, **homes, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    machine = Machine(tmp_path_factory.mktemp("made") / "mirror")
+    (machine.folder / "pw").write_text("a passphrase of this test\n")
+    machine("init", "m", "--offline-keys", "vault", "--passphrase-file", "pw")
+    (machine.folder / "a-1.0.0.tgz").write_bytes(chart_bytes("a", "1.0.0"))
+    machine("-C", "m", "push", "--namespace", "ns", "a-1.0.0.tgz")
+    return machine.folder
+
+
+@pytest.fixture
+def mirror(made: Path, tmp_path: Path) -> Machine:
+    """A machine with a mirror "m" of one package, its offline keys in "vault"."""
+    shutil.copytree(made, tmp_path / "mirror", symlinks=True)
+    return Machine(tmp_path / "mirror")
+
+
+@pytest.fixture
+def reader(tmp_path: Path, mirror: Machine) -> Machine:
+    """Another machine, which has pinned the root and pulled once."""
+    machine = Machine(tmp_path / "reader")
+    shutil.copy(mirror.folder / "m/site/catalog/metadata/1.root.json", machine.folder / "root.json")
+    machine("list", "--from", str(mirror.folder / "m"), "--root", "root.json")
+    return machine
+
+
+def keys(machine: Machine) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in json.loads(machine("--json", "-C", "m", "keys", "list")):
+        found.setdefault(row["role"], []).append(row["key"])
+    return found
+
+
+def test_init_says_what_to_pin_and_keeps_private_keys_private(mirror: Machine) -> None:
+    private = [*mirror.folder.rglob("*.pem")]
+    assert len(private) == 6  # three roots, targets, publish, refresh
+    for path in private:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert not path.is_relative_to(mirror.folder / "m")
+    for path in (mirror.folder / "vault").iterdir():
+        assert b"OPENSSH" in path.read_bytes()  # encrypted
+    said = mirror("init", "again")
+    assert "NOT protected" in said and "sha256" in said and "1.root.json" in said
+    mirror("init", "m", code=3)
+
+
+def test_without_its_keys_nothing_can_be_changed(mirror: Machine, tmp_path: Path) -> None:
+    stranger = Machine(tmp_path / "stranger")
+    mirror_folder = str(mirror.folder / "m")
+    before = (mirror.folder / "m/site/catalog/metadata/timestamp.json").read_bytes()
+    said = stranger("-C", mirror_folder, "push", "--namespace", "x",
+                    str(mirror.folder / "a-1.0.0.tgz"), code=9)  # fmt: skip
+    assert "publish key" in said
+    assert (mirror.folder / "m/site/catalog/metadata/timestamp.json").read_bytes() == before
+    key = next((mirror.folder / "config").rglob("publish-*.pem"))
+    key.chmod(0o644)
+    assert "chmod 600" in mirror("-C", "m", "channel", "set", "ns/a", "x", "1.0.0", code=9)
+
+
+def test_a_mirror_without_a_known_root_is_not_read(mirror: Machine, tmp_path: Path) -> None:
+    stranger = Machine(tmp_path / "stranger")
+    source = str(mirror.folder / "m")
+    assert "--root" in stranger("list", "--from", source, code=9)
+    assert "TRUST ON FIRST USE" in stranger("list", "--from", source, "--trust-on-first-use")
+    assert "ns/a" in stranger("list", "--from", source)
+
+
+def test_refresh_signs_again_and_says_what_expires(mirror: Machine, reader: Machine) -> None:
+    before = json.loads((mirror.folder / "m/site/catalog/metadata/timestamp.json").read_text())
+    mirror("-C", "m", "refresh")
+    after = json.loads((mirror.folder / "m/site/catalog/metadata/timestamp.json").read_text())
+    assert after["signed"]["version"] == before["signed"]["version"] + 1
+    assert after["signed"]["meta"] == before["signed"]["meta"]
+    assert "ns/a" in reader("search", "a", "--from", str(mirror.folder / "m"))
+
+
+def test_online_keys_are_rotated_and_readers_follow(mirror: Machine, reader: Machine) -> None:
+    before = keys(mirror)
+    offline = ("--offline-keys", "vault", "--passphrase-file", "pw")
+    assert "passphrase" in mirror("-C", "m", "keys", "rotate", "publish", *offline[:2], code=3)
+    mirror("-C", "m", "keys", "rotate", "publish", *offline)
+    mirror("-C", "m", "keys", "rotate", "refresh", *offline)
+    after = keys(mirror)
+    assert after["catalog"] != before["catalog"]
+    assert after["timestamp"] != before["timestamp"]
+    assert after["root"] == before["root"]
+    assert "ns/a" in reader("list", "--from", str(mirror.folder / "m"))
+    mirror("-C", "m", "keys", "renew", *offline)
+    said = reader("check", "--from", str(mirror.folder / "m"), "--strict")
+    assert "all well" in said
+
+
+def test_a_lost_root_key_is_replaced_across_two_machines(
+    mirror: Machine, reader: Machine, tmp_path: Path
+) -> None:
+    """One file goes from the mirror's machine to the vault's and back."""
+    vault = Machine(tmp_path / "offline")
+    shutil.move(mirror.folder / "vault", vault.folder / "vault")
+    (vault.folder / "pw").write_text("a passphrase of this test\n")
+    lost = keys(mirror)["root"][2]
+    next((vault.folder / "vault").glob(f"*-{lost[:8]}.pem")).unlink()
+    new = ("--new-keys", str(tmp_path / "new"), "--passphrase-file", "pw")
+    mirror("-C", "m", "root", "propose", "--out", "next.json", "--replace", lost[:8], *new)
+    assert "0 of 2" in mirror("root", "status", "next.json")
+    mirror("-C", "m", "root", "publish", "next.json", code=9)
+    shutil.copy(mirror.folder / "next.json", vault.folder)
+    said = vault("root", "sign", "next.json", "--offline-keys", "vault",
+                 "--passphrase-file", "pw")  # fmt: skip
+    assert "complete: " in said
+    shutil.copy(vault.folder / "next.json", mirror.folder)
+    mirror("-C", "m", "root", "publish", "next.json")
+    mirror("-C", "m", "root", "publish", "next.json")  # as after one that was killed
+    assert lost not in keys(mirror)["root"]
+    assert "ns/a" in reader("list", "--from", str(mirror.folder / "m"))
+    assert "all well" in reader("check", "--from", str(mirror.folder / "m"), "--strict")
+
+
+def test_a_key_behind_a_signers_uri_signs_too(mirror: Machine, reader: Machine) -> None:
+    """``file2:`` stands for all URIs of securesystemslib (awskms:, gcpkms:, hsm: …)."""
+    signer = CryptoSigner.generate_ed25519()
+    private = serialization.load_pem_private_key(signer.private_bytes, None)
+    (mirror.folder / "elsewhere.pem").write_bytes(signer.private_bytes)
+    (mirror.folder / "public.pem").write_bytes(
+        private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    with (mirror.folder / "m/mirror.yaml").open("a") as config:
+        config.write(f'trust:\n  publish: "file2:{mirror.folder}/elsewhere.pem"\n')
+    mirror("-C", "m", "keys", "rotate", "publish", "--offline-keys", "vault",
+           "--passphrase-file", "pw", "--public-key", "public.pem")  # fmt: skip
+    mirror("-C", "m", "channel", "set", "ns/a", "stable", "1.0.0")
+    assert "1.0.0" in reader("show", "ns/a:stable", "--from", str(mirror.folder / "m"))
+    (mirror.folder / "elsewhere.pem").unlink()
+    mirror("-C", "m", "channel", "set", "ns/a", "edge", "1.0.0", code=9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("pull", "ns/a"), 2),
+        (("pull", "ns/a", "--from", "ftp://x"), 3),
+        (("pull", "ns/a", "--from", "nowhere"), 3),
+        (("pull", "ns/a", "--from", "s3://UPPER"), 3),
+        (("pull", "ns", "--from", "m"), 3),
+        (("pull", "ns/a", "--from", "http://127.0.0.1:1", "--root", "root.json"), 12),
+        (("pull", "ns/a", "--from", "m", "--at", "yesterday"), 2),
+        (("pull", "ns/a", "--from", "m", "--allow-expired", "forever"), 2),
+        (("pull", "ns/a", "--from", "m", "--expect", "12"), 3),
+        (("pull", "ns/a", "--from", "m", "--root", "a-1.0.0.tgz"), 9),
+        (("pull", "ns/b", "--from", "m", "--root", "root.json"), 5),
+        (("root", "status", "a-1.0.0.tgz"), 3),
+        (("root", "status", "nothing"), 3),
+        (("root", "sign", "root.json", "--offline-keys", "vault"), 3),
+        (("-C", "m", "root", "propose", "--out", "x", "--replace", "zz"), 2),
+    ],
+)
+def test_bad_input_is_explained(mirror: Machine, arguments: tuple[str, ...], code: int) -> None:
+    shutil.copy(mirror.folder / "m/site/catalog/metadata/1.root.json", mirror.folder / "root.json")
+    mirror(*arguments, code=code)
+
+
+def test_metadata_that_expired_and_was_allowed_has_an_exit_code_of_its_own(
+    mirror: Machine, reader: Machine
+) -> None:
+    source = str(mirror.folder / "m")
+    now = datetime.now(UTC).isoformat()
+    assert "NOT fresh" in reader("list", "--from", source, "--at", now, code=13)
+    reader("pull", "ns/a", "--from", source, "--at", now, "--tarball", code=13)
+
+
+def test_init_never_replaces_a_damaged_mirror(mirror: Machine) -> None:
+    metadata = mirror.folder / "m/site/catalog/metadata"
+    (metadata / "timestamp.json").unlink()
+    before = (metadata / "1.root.json").read_bytes()
+    mirror("init", "m", code=3)
+    assert (metadata / "1.root.json").read_bytes() == before
+
+
+def test_a_rotation_that_was_killed_half_way_harms_no_reader(
+    mirror: Machine, reader: Machine
+) -> None:
+    """New targets are there, the catalog is still signed by the old key; then cron refreshes."""
+    source = mirror.folder / "m"
+    rotated = shutil.copytree(source, mirror.folder / "rotated")
+    mirror("-C", "rotated", "keys", "rotate", "publish", "--offline-keys", "vault",
+           "--passphrase-file", "pw")  # fmt: skip
+    shutil.copy(rotated / "site/catalog/metadata/2.targets.json", source / "site/catalog/metadata")
+    mirror("-C", "m", "refresh")
+    assert "ns/a" in reader("list", "--from", str(source))
+    mirror("-C", "m", "channel", "set", "ns/a", "x", "1.0.0")
+    assert "ns/a" in reader("list", "--from", str(source))
+
+
+def test_a_root_is_not_begun_that_cannot_be_finished(mirror: Machine) -> None:
+    for key in (mirror.folder / "config").rglob("publish-*.pem"):
+        key.unlink()
+    mirror("-C", "m", "keys", "rotate", "refresh", "--offline-keys", "vault",
+           "--passphrase-file", "pw", code=9)  # fmt: skip
+    assert not (mirror.folder / "m/site/catalog/metadata/2.root.json").exists()
+
+
+def test_a_sample_vouches_only_for_itself(mirror: Machine, reader: Machine) -> None:
+    source = mirror.folder / "m"
+    assert "all well" in reader("check", "--from", str(source), "--sample", "1")
+    blob = next((source / "site/catalog/blobs").rglob("*/*/*"))
+    blob.write_bytes(b"!")
+    reader("check", "--from", str(source), "--sample", "1", code=9)
+    reader("check", "--from", str(source), code=9)

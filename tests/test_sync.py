@@ -1,0 +1,392 @@
+"""Sync with upstreams that are wrong, hostile, or gone: nothing wrong enters, nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnrmirror import config
+from cnrmirror.archive import inspect
+from cnrmirror.documents import Channel
+from cnrmirror.errors import InvalidDocument, NetworkError
+from cnrmirror.fetcher import HttpFetcher
+from cnrmirror.interfaces import Hole, Listing, Offer, Progress
+from cnrmirror.sources.helm import HelmSource
+from cnrmirror.sources.registry import RegistrySource
+from cnrmirror.workflow import change
+from cnrmirror.workflow.check import check
+from cnrmirror.workflow.filters import Filter, renamed
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.push import Wish, push
+from cnrmirror.workflow.sync import PARTIAL, SHRUNK, Rules, SyncReport, sync
+from tests.conftest import NOW, chart_bytes
+from tests.hostile import hosting
+
+MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
+
+
+class Memory:
+    """A source in memory, whose contents a test changes."""
+
+    name = "up"
+
+    def __init__(self) -> None:
+        self.blobs: dict[tuple[str, str], bytes] = {}
+        self.channels: dict[str, list[Channel]] = {}
+        self.holes: list[Hole] = []
+        self.opened: list[str] = []
+        self.lie: bytes | None = None
+        self.failure: Exception | None = None
+
+    def put(self, package: str, release: str, text: str = "") -> None:
+        self.blobs[package, release] = chart_bytes(package.partition("/")[2], release, text)
+
+    def look(self, progress: Progress) -> Listing:
+        if self.failure is not None:
+            raise self.failure
+        offers = [
+            Offer(p, r, "helm", f"2026-01-0{n % 9 + 1}T00:00:00", MANIFEST, _digest(b), len(b), "")
+            for n, ((p, r), b) in enumerate(sorted(self.blobs.items()))
+        ]
+        return Listing(offers, self.channels, self.holes, [])
+
+    def open(self, offer: Offer) -> Iterator[bytes]:
+        self.opened.append(f"{offer.upstream}@{offer.release}")
+        yield self.lie or self.blobs[offer.upstream, offer.release]
+
+
+def _digest(data: bytes) -> str:
+    return inspect(io.BytesIO(data)).diff_id
+
+
+@pytest.fixture
+def upstream() -> Memory:
+    source = Memory()
+    for number in range(10):
+        source.put(f"ns/p{number}", "1.0.0")
+    source.put("ns/p1", "2.0.0")
+    source.channels = {"ns/p1": [Channel("stable", "1.0.0", ["1.0.0"])]}
+    return source
+
+
+def run(project: Project, source: Any, **rules: Any) -> SyncReport:
+    dry = rules.pop("dry_run", False)
+    keep = rules.pop("keep", False)
+    report = sync(project, [(source, Rules(**rules))], NOW, dry, keep)
+    assert check(project).findings == []
+    return report
+
+
+def releases(project: Project) -> set[str]:
+    return {
+        f"{ref.name}@{r.release}"
+        for ref in project.catalog.packages(project.tree())
+        for r in project.catalog.document(ref).releases
+    }
+
+
+def test_a_first_sync_is_one_revision_and_a_second_one_is_none(
+    project: Project, upstream: Memory
+) -> None:
+    report = run(project, upstream)
+    assert (report.exit_code, report.revision, report.sources[0].fetched) == (0, 1, 11)
+    assert project.document("ns/p1").channels == upstream.channels["ns/p1"]
+    upstream.opened.clear()
+    again = run(project, upstream)
+    assert (again.exit_code, again.revision, upstream.opened) == (0, None, [])
+    upstream.put("ns/p3", "1.1.0")
+    run(project, upstream)
+    assert upstream.opened == ["ns/p3@1.1.0"]
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(
+    project: Project, upstream: Memory
+) -> None:
+    report = run(project, upstream, dry_run=True)
+    assert [a.kind for a in report.sources[0].actions] == ["fetch"] * 11
+    assert upstream.opened == [] and releases(project) == set()
+
+
+def test_what_is_gone_upstream_is_kept_or_followed(project: Project, upstream: Memory) -> None:
+    run(project, upstream)
+    del upstream.blobs["ns/p9", "1.0.0"]
+    run(project, upstream)
+    assert "ns/p9@1.0.0" in releases(project)
+    run(project, upstream, deletes="follow")
+    assert "ns/p9@1.0.0" not in releases(project)
+    upstream.put("ns/p9", "1.0.0", "with other content")
+    assert run(project, upstream, deletes="follow").exit_code == 4
+    upstream.put("ns/p9", "1.0.0")
+    run(project, upstream, deletes="follow")
+    assert "ns/p9@1.0.0" in releases(project)
+
+
+@pytest.mark.parametrize("left", [0, 5])
+def test_an_upstream_that_shrinks_much_deletes_nothing(
+    project: Project, upstream: Memory, left: int
+) -> None:
+    run(project, upstream)
+    before = releases(project)
+    upstream.blobs = dict(list(upstream.blobs.items())[:left])
+    report = run(project, upstream, deletes="follow")
+    assert report.exit_code == SHRUNK and releases(project) == before
+
+
+def test_an_upstream_that_fails_deletes_nothing(project: Project, upstream: Memory) -> None:
+    run(project, upstream)
+    before = releases(project)
+    upstream.failure = NetworkError("it answers 500")
+    report = run(project, upstream, deletes="follow", max_shrink=1.0)
+    assert report.exit_code == 12 and releases(project) == before
+
+
+def test_a_package_that_could_not_be_read_is_not_gone(project: Project, upstream: Memory) -> None:
+    run(project, upstream)
+    del upstream.blobs["ns/p9", "1.0.0"]
+    upstream.holes = [Hole("ns/p9", "500")]
+    report = run(project, upstream, deletes="follow")
+    assert report.exit_code == PARTIAL and "ns/p9@1.0.0" in releases(project)
+
+
+def test_a_changed_release_is_frozen_accepted_or_fails(project: Project, upstream: Memory) -> None:
+    run(project, upstream)
+    before = project.document("ns/p2").releases[0].content.digest
+    upstream.put("ns/p2", "1.0.0", "changed")
+    upstream.put("ns/p2", "3.0.0")
+    report = run(project, upstream, changes="fail")
+    assert report.exit_code == 4 and "ns/p2@3.0.0" not in releases(project)
+    report = run(project, upstream)
+    assert report.exit_code == 4 and "ns/p2@3.0.0" in releases(project)
+    assert project.document("ns/p2").find("1.0.0", "helm").content.digest == before  # type: ignore[union-attr]
+    assert run(project, upstream, changes="accept").exit_code == 0
+    assert project.document("ns/p2").find("1.0.0", "helm").content.digest != before  # type: ignore[union-attr]
+
+
+def test_what_was_pushed_here_is_never_touched(
+    project: Project, upstream: Memory, tmp_path: Path
+) -> None:
+    path = tmp_path / "p1-1.0.0.tgz"
+    path.write_bytes(chart_bytes("p1", "1.0.0", "our own"))
+    push(project, [path], Wish(namespace="ns"), NOW)
+    report = run(project, upstream, changes="accept", deletes="follow")
+    assert report.exit_code == 4
+    assert project.document("ns/p1").find("1.0.0", "helm").origin == "push"  # type: ignore[union-attr]
+    change.remove(project, "ns/p5", "1.0.0", None, "bad", NOW)
+    run(project, upstream)
+    assert "ns/p5@1.0.0" not in releases(project)
+
+
+def test_an_archive_that_is_not_what_was_offered_is_a_hole(
+    project: Project, upstream: Memory
+) -> None:
+    upstream.lie = chart_bytes("evil", "1.0.0")
+    report = run(project, upstream)
+    assert report.exit_code == PARTIAL and len(report.sources[0].holes) == 11
+    assert releases(project) == set()
+    upstream.lie = b"no archive at all"
+    assert run(project, upstream).exit_code == PARTIAL
+    upstream.lie = None
+    assert run(project, upstream).exit_code == 0
+
+
+def test_what_a_killed_run_fetched_is_not_fetched_again(
+    project: Project, upstream: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Project, "commit", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            run(project, upstream)
+    assert len(upstream.opened) == 11
+    assert run(project, upstream).exit_code == 0
+    assert len(upstream.opened) == 11
+
+
+def test_a_tightened_filter_removes_and_says_so(project: Project, upstream: Memory) -> None:
+    run(project, upstream)
+    tight = Filter(packages=["ns/p1", "/ns.p[23]/"], newest=1)
+    assert run(project, upstream, filter=tight, keep=True).revision is None
+    report = run(project, upstream, filter=tight)
+    assert releases(project) == {"ns/p1@2.0.0", "ns/p2@1.0.0", "ns/p3@1.0.0"}
+    assert sum(a.kind == "drop" for a in report.sources[0].actions) == 8
+    assert project.document("ns/p1").channels == []
+    by_channel = Filter(channels=["stable"])
+    run(project, upstream, filter=by_channel)
+    assert releases(project) == {"ns/p1@1.0.0"}
+
+
+def test_names_are_mapped_and_the_first_source_has_a_release(
+    project: Project, upstream: Memory
+) -> None:
+    second = Memory()
+    second.name = "second"
+    second.put("theirs/p1", "1.0.0", "another")
+    second.put("theirs/p1", "5.0.0")
+    report = sync(
+        project,
+        [(upstream, Rules()), (second, Rules(names={"theirs/*": "ns/*"}))],
+        NOW,
+    )
+    assert report.exit_code == 0
+    assert project.document("ns/p1").versions() == ["5.0.0", "2.0.0", "1.0.0"]
+    assert project.document("ns/p1").find("1.0.0", "helm").origin == "up"  # type: ignore[union-attr]
+    assert renamed("quay/x", {"quay/x": "ours/y"}) == "ours/y"
+    assert renamed("other/x", {"quay/*": "ours/*"}) == "other/x"
+
+
+class FaultyRegistry:
+    """A registry over HTTP, with a fault that a test chooses."""
+
+    def __init__(self, folder: Path, count: int = 3) -> None:
+        self.blob = chart_bytes("a", "1.0.0")
+        self.names = [f"ns/a{n}" for n in range(count)]
+        self.fault = ""
+        self.seen: list[tuple[str, str | None]] = []
+        self.failures = 0
+
+    def __call__(self, handler: BaseHTTPRequestHandler, path: Path) -> bool:
+        url = handler.path
+        self.seen.append((url, handler.headers.get("Authorization")))
+        if self.fault.isdigit() and self.failures < 2:
+            self.failures += 1
+            self.answer(handler, int(self.fault), b"{}")
+            return True
+        api = "/cnr/api/v1/packages"
+        if url == api:
+            rows = [{"name": n, "releases": ["1.0.0"]} for n in self.names]
+            body = {"huge": b"[" + b" " * (65 << 20) + b"]", "deep": b"[" * 9999,
+                    "no list": b"{}"}.get(self.fault, json.dumps(rows).encode())  # fmt: skip
+            self.answer(handler, 500 if self.fault == "list 500" else 200, body)
+        elif url.endswith("/channels"):
+            self.answer(handler, 200, b"[]")
+        elif url.endswith("/pull"):
+            self.pull(handler)
+        else:
+            name = "/".join(url.removeprefix(api).strip("/").split("/")[:2])
+            digest = _digest(self.blob)
+            if self.fault == "wrong digest":
+                digest = hashlib.sha256(b"else").hexdigest()
+            content = {"digest": digest, "size": len(self.blob), "urls": [], "mediaType": "x"}
+            manifest = {"package": name, "release": "1.0.0", "mediaType": MANIFEST,
+                        "created_at": NOW, "metadata": None, "content": content}  # fmt: skip
+            if self.fault == "another package":
+                manifest["package"] = "evil/x"
+            if self.fault == "bad release":
+                manifest["release"] = "../../x"
+            self.answer(handler, 200, json.dumps([manifest]).encode())
+        return True
+
+    def pull(self, handler: BaseHTTPRequestHandler) -> None:
+        if self.fault in ("file", "other host"):
+            target = {"file": "file:///etc/passwd", "other host": self.elsewhere}[self.fault]
+            handler.send_response(302)
+            handler.send_header("Location", target)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+        elif self.fault == "cut off":
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(self.blob)))
+            handler.end_headers()
+            handler.wfile.write(self.blob[:50])
+            handler.close_connection = True
+        elif self.fault == "base64":
+            self.answer(handler, 200, base64.b64encode(self.blob))
+        else:
+            self.answer(handler, 200, self.blob)
+
+    elsewhere = ""
+
+    @staticmethod
+    def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        try:
+            handler.wfile.write(body)
+        except OSError:
+            handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "holes"),
+    [("", 0, 0), ("429", 0, 0), ("503", 0, 0), ("list 500", 12, 0), ("huge", 12, 0),
+     ("deep", 12, 0), ("no list", 12, 0), ("wrong digest", PARTIAL, 3), ("cut off", PARTIAL, 3),
+     ("another package", PARTIAL, 6), ("bad release", PARTIAL, 6), ("file", PARTIAL, 3),
+     ("base64", PARTIAL, 3)],
+)  # fmt: skip
+def test_a_faulty_registry_ends_as_it_must(
+    project: Project, tmp_path: Path, fault: str, code: int, holes: int
+) -> None:
+    registry = FaultyRegistry(tmp_path)
+    registry.fault = fault
+    with hosting(tmp_path) as host:
+        host.fault = registry
+        http = HttpFetcher(host.url, timeout=5, sleep=lambda seconds: None)
+        report = run(project, RegistrySource("up", http, parallel=1))
+        http.close()
+    assert report.exit_code == code, report
+    assert len(report.sources[0].holes) in (holes, 3 if holes else 0)
+    assert bool(releases(project)) == (code == 0)
+
+
+def test_a_secret_never_follows_a_redirect_to_another_host(
+    project: Project, tmp_path: Path
+) -> None:
+    registry, other = FaultyRegistry(tmp_path, 1), FaultyRegistry(tmp_path, 1)
+    registry.fault = "other host"
+    with hosting(tmp_path) as host, hosting(tmp_path) as stranger:
+        registry.elsewhere = f"{stranger.url}/somewhere/pull"
+        host.fault, stranger.fault = registry, other
+        http = HttpFetcher(host.url, headers={"Authorization": "Bearer secret"})
+        report = run(project, RegistrySource("up", http))
+        http.close()
+    assert report.exit_code == 0
+    assert {value for _, value in registry.seen} == {"Bearer secret"}
+    assert {value for _, value in other.seen} == {None}
+
+
+def test_a_helm_repository_is_mirrored_and_its_digests_are_checked(
+    project: Project, tmp_path: Path
+) -> None:
+    site = tmp_path / "helm"
+    site.mkdir()
+    entries: dict[str, Any] = {}
+    for name, wrong in (("a", False), ("b", True)):
+        data = chart_bytes(name, "1.0.0")
+        (site / f"{name}-1.0.0.tgz").write_bytes(data)
+        digest = hashlib.sha256(b"else" if wrong else data).hexdigest()
+        entries[name] = [
+            {"version": "1.0.0", "urls": [f"{name}-1.0.0.tgz"], "digest": digest,
+             "created": "2026-01-02T03:04:05Z"},
+            {"version": "not semver", "urls": ["x"]},
+            {"version": "2.0.0", "urls": ["file:///etc/passwd"]},
+        ]  # fmt: skip
+    (site / "index.yaml").write_text(json.dumps({"apiVersion": "v1", "entries": entries}))
+    with hosting(site) as host:
+        http = HttpFetcher(host.url)
+        report = run(project, HelmSource("up", http, "charts"))
+        http.close()
+    assert report.exit_code == PARTIAL and len(report.sources[0].holes) == 5
+    assert releases(project) == {"charts/a@1.0.0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("sources:\n  up:\n    type: registry\n    url: http://x\n    uri: x\n", 6),
+     ("sources:\n  up:\n    type: regsitry\n", 4), ("views:\n  dialect: quay\n", 3),
+     ("sources:\n  up:\n    type: helm\n    url: http://x\n", 3)],
+)  # fmt: skip
+def test_a_wrong_configuration_is_named_with_its_line(
+    project: Project, text: str, line: int
+) -> None:
+    path = project.folder / "mirror.yaml"
+    path.write_text(f"id: x\n{text}")
+    with pytest.raises(InvalidDocument, match=rf"mirror.yaml:{line}:"):
+        config.load(path)
