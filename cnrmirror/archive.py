@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import msgspec
-import pathspec
 from isal import isal_zlib
 
 from cnrmirror.descriptor import CHUNK, Descriptor
 from cnrmirror.errors import HostileArchive, InputError, TooLarge
+from cnrmirror.ignore import IgnoreRules
 from cnrmirror.tarball import Limits, TarScanner
 
 # The files that tell what a package is; at the root, or in the one folder there.
@@ -26,9 +26,17 @@ _TELLING = re.compile(
 )
 # isal's stubs call its error class an instance.
 _BROKEN = (cast(type[Exception], isal_zlib.error), zlib.error, EOFError)
+MAX_TELLING = 1 << 20
 _RATIO_FROM = 4 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _IGNORE_FILES = (".helmignore", ".apprignore", ".kpmignore")
+
+
+def _wanted(name: str) -> int | None:
+    """How much of a member is to be kept: the text of what tells, the name alone of a bundle."""
+    if not _TELLING.fullmatch(name):
+        return None
+    return 0 if name.endswith(".dab") else MAX_TELLING
 
 
 class ArchiveInfo(msgspec.Struct, frozen=True):
@@ -60,9 +68,10 @@ class ArchiveReader:
         self._packed = hashlib.sha256()
         self._unpacked = hashlib.sha256()
         self._size = 0
+        self._head = b""
         self._unpacked_size = 0
         self._gunzip = isal_zlib.decompressobj(wbits=31)
-        self._scanner = TarScanner(limits, lambda name: _TELLING.fullmatch(name) is not None)
+        self._scanner = TarScanner(limits, _wanted)
 
     def feed(self, chunk: bytes) -> None:
         """The next gzip bytes.
@@ -75,6 +84,11 @@ class ArchiveReader:
         if self._size > self._limits.packed:
             raise TooLarge(f"the archive is larger than {self._limits.packed} bytes")
         self._packed.update(chunk)
+        if len(self._head) < 4:
+            self._head += chunk[:4]
+            # RFC 1952, 2.3.1.2: a reader must refuse what it cannot know.
+            if len(self._head) >= 4 and self._head[3] & 0xE0:
+                raise HostileArchive("the archive has a gzip header with reserved flags")
         if self._gunzip.eof:
             raise HostileArchive("the archive has bytes after the end of its gzip stream")
         try:
@@ -143,7 +157,7 @@ def pack(folder: Path, prefix: str = "", limits: Limits = Limits()) -> bytes:
     """The folder as a reproducible gzipped tar.
 
     Members are sorted, owned by nobody, dated 1970; modes are 0644 and 0755. A ``.helmignore``
-    (or ``.apprignore``, ``.kpmignore``) is honoured with the rules of ``.gitignore``. The tar's
+    (or ``.apprignore``, ``.kpmignore``) is honoured with helm's rules (``ignore``). The tar's
     bytes, and so the CNR digest, are the same on every machine.
 
     Args:
@@ -165,29 +179,41 @@ def pack(folder: Path, prefix: str = "", limits: Limits = Limits()) -> bytes:
 
 def _packable(folder: Path) -> Iterator[Path]:
     ignored = _ignore_rules(folder)
-    for parent, folders, files in os.walk(folder):
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
         here = Path(parent).relative_to(folder)
-        folders[:] = sorted(f for f in folders if not ignored.match_file(f"{here / f}/"))
-        for name in sorted([*files, *(f for f in folders if (Path(parent) / f).is_symlink())]):
-            if not ignored.match_file(str(here / name)):
+        folders[:] = sorted(f for f in folders if not ignored((here / f).as_posix(), True))
+        links = [f for f in folders if (Path(parent) / f).is_symlink()]
+        for name in sorted([*files, *links]):
+            if name in links or not ignored((here / name).as_posix(), False):
                 yield Path(parent) / name
 
 
-def _ignore_rules(folder: Path) -> pathspec.GitIgnoreSpec:
-    # helm's own default: hidden files among the templates are never part of a chart.
-    lines = ["/templates/.?*"]
+def _ignore_rules(folder: Path) -> IgnoreRules:
     for name in _IGNORE_FILES:
-        if (folder / name).is_file():
-            lines += (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
-            break
-    return pathspec.GitIgnoreSpec.from_lines(lines)
+        path = folder / name
+        if path.is_file():
+            try:
+                with path.open("rb") as stream:
+                    text = stream.read(MAX_TELLING).decode(errors="replace")
+            except OSError as error:
+                raise InputError(f"{path}: {error.strerror}") from error
+            return IgnoreRules(text, str(path))
+    return IgnoreRules("", "")
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str, folder: Path, limits: Limits) -> None:
     member = tarfile.TarInfo(name)
     if path.is_symlink():
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{path}: a symlink that leads out of the package; replace it")
+        try:
+            inside = path.resolve().is_relative_to(folder.resolve())
+        except (OSError, RuntimeError):  # a link that leads to itself
+            inside = False
+        if not inside:
+            raise InputError(f"{path}: a symlink that leads out of the package, or nowhere")
         member.type, member.linkname = tarfile.SYMTYPE, os.readlink(path)
         tar.addfile(member)
         return
@@ -199,5 +225,8 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, folder: Path, limits: Limi
     if member.size > limits.member:
         raise TooLarge(f"{path}: larger than {limits.member} bytes")
     member.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-    with path.open("rb") as content:
-        tar.addfile(member, content)
+    try:
+        with path.open("rb") as content:
+            tar.addfile(member, content)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'it became shorter'}") from error

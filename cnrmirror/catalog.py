@@ -142,6 +142,23 @@ class CatalogReader:
             if olds.get(name) != news.get(name):
                 yield Difference(name, olds.get(name), news.get(name))
 
+    def added(self, old: Node, new: Node) -> Iterator[Descriptor]:
+        """The nodes and package documents below ``new`` that are not below ``old``."""
+        if isinstance(new, Leaf):
+            known = {ref.digest for ref in self.packages(old)}
+            for ref in new.packages:
+                if ref.digest not in known:
+                    yield Descriptor(ref.digest, ref.size)
+            return
+        for nibble, child in sorted(new.children.items()):
+            before = old.children.get(nibble) if isinstance(old, Branch) else None
+            if before != child:
+                yield Descriptor(child.digest, child.size)
+                below: Node = old if isinstance(old, Leaf) else EMPTY
+                if isinstance(old, Branch) and before:
+                    below = self._child(old, nibble, before)
+                yield from self.added(below, self._child(new, nibble, child))
+
 
 class Catalog(CatalogReader):
     """Reads and writes catalog trees in a store."""

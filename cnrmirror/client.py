@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cnrmirror.archive import ArchiveReader
+from cnrmirror.archive import inspect
 from cnrmirror.catalog import CatalogReader
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import (
@@ -206,7 +206,8 @@ def resolve(document: PackageDocument, reference: Reference, media_type: str | N
     """
     if reference.kind == "digest":
         found = [r for r in document.releases if r.content.digest == reference.value]
-        found = found[:1]  # one tar, whatever releases name it: the highest
+        wanted = [r for r in found if media_type in (None, r.media_type)]
+        found = wanted[:1]  # one tar, whatever releases name it: the highest
     else:
         if reference.kind == "channel":
             current = [c.current for c in document.channels if c.name == reference.value]
@@ -261,18 +262,17 @@ def pull(
     target = free(folder / (f"{name}.tar.gz" if tarball else name))
     with staging(folder) as work:
         made = work / "archive.tar.gz"
-        reader = ArchiveReader(limits)
         with made.open("xb") as stream:
             for piece in remote.blob(release.blob):
                 stream.write(piece)
-                if not tarball:
-                    reader.feed(piece)
         if tarball:
             place_file(made, target)
         else:
-            if reader.close().diff_id != release.content.digest:
-                raise Tampered(f"{package}@{release.release}: its content is not what was signed")
+            # Only now are the bytes known to be the signed ones: nothing was parsed before.
             with made.open("rb") as archive:
+                if inspect(archive, limits).diff_id != release.content.digest:
+                    raise Tampered(f"{package}@{release.release}: not the content that was signed")
+                archive.seek(0)
                 extract(archive, work, target)
     verified = remote.verified
     return Pulled(

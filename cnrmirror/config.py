@@ -111,6 +111,34 @@ class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True,
 SourceConfig = Registry | Helm | Mirror | Charts | KeyValue | Backup
 
 
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A place to publish to: ``to`` is s3://BUCKET/PREFIX, or a folder (relative to the project).
+
+    For folders: ``links`` (symlinks for aliases, else copies), ``portable`` (refuse names that
+    exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: ``pull``
+    (what …/pull is there), ``bare_prefix`` (also without /cnr) and the settings of the connection.
+    """
+
+    to: str
+    grace_minutes: Annotated[float, msgspec.Meta(ge=0, le=525600)] = 60
+    links: bool = True
+    portable: bool = False
+    host: Literal["", "netlify", "cloudflare-pages", "github-pages"] = ""
+    pull: Literal["archive", "json"] = "archive"
+    bare_prefix: bool = False
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    path_style: bool = True
+    storage_class: str = ""
+    encryption: Literal["", "AES256", "aws:kms"] = ""
+    kms_key: str = ""
+
+    @property
+    def is_bucket(self) -> bool:
+        return self.to.startswith("s3://")
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of mirror.yaml. ``id`` tells this registry from every other."""
 
@@ -122,6 +150,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     trust: Trust = Trust()
     sources: dict[str, SourceConfig] = {}
+    publish: dict[str, Target] = {}
     lock_wait_seconds: float = 60
 
 
@@ -193,6 +222,8 @@ def _line(data: bytes, message: str) -> int:
 
 def find_project(start: Path) -> Path:
     """The nearest folder, from ``start`` upwards, with a mirror.yaml. Raises UsageError."""
+    if not start.is_dir():
+        raise UsageError(f"{start}: there is no such folder")
     for folder in (start, *start.resolve().parents):
         if (folder / FILE_NAME).is_file():
             return folder

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -254,6 +255,8 @@ def _check_depth(value: Any, room: int = MAX_JSON_DEPTH) -> None:
             _check_depth(item, room - 1)
     elif isinstance(value, str):
         value.encode()
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that is too large")
 
 
 def parse_json(data: bytes | str, where: str, max_bytes: int = MAX_METADATA_BYTES) -> Any:

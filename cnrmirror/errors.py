@@ -10,7 +10,8 @@
     │   ├── InvalidDocument        … JSON or YAML that is not what it must be
     │   └── TooLarge               … more bytes than the limit allows
     ├── ConflictError          4   a decision is needed: nothing was overwritten
-    │   └── ReleaseConflict        … a release is there already with another digest
+    │   ├── ReleaseConflict        … a release is there already with another digest
+    │   └── Outdated               … somebody else wrote it since it was read
     ├── NotFoundError          5   no such package, release, channel or revision
     ├── DamageError            6   what is on disk is not what the catalog says
     │   └── DigestMismatch         … bytes do not have the digest or size they must have
@@ -24,11 +25,12 @@
     │   └── Equivocation           … two mirrors tell two stories under one key
     ├── StaleError            10   signed well, but too old: expired, or a clock is behind
     ├── IncompleteError       11   the host lacks a file that the catalog names
-    └── NetworkError          12   the host cannot be reached, is too slow, or answers with errors
+    ├── NetworkError          12   the host cannot be reached, is too slow, or answers with errors
+    └── AccessDenied          16   a place refuses: wrong credentials, no right, a clock that is off
 
 The number is the exit code of the command line (``docs/exit-codes.md``); 13 is success with
-expired metadata that ``--allow-expired`` or ``--at`` let pass. Each message says what
-is wrong, where, and what to do next.
+expired metadata that ``--allow-expired`` or ``--at`` let pass, 14 and 15 are those of ``sync``.
+Each message says what is wrong, where, and what to do next.
 """
 
 from __future__ import annotations
@@ -83,6 +85,10 @@ class ReleaseConflict(ConflictError):
     """The release exists with other content; law 5: it is never overwritten silently."""
 
     code = "package-exists"
+
+
+class Outdated(ConflictError):
+    """Somebody else wrote it since it was read; nothing was overwritten."""
 
 
 class NotFoundError(CnrMirrorError):
@@ -158,6 +164,13 @@ class IncompleteError(CnrMirrorError):
 class NetworkError(CnrMirrorError):
     exit_code = 12
     code = "network"
+
+
+class AccessDenied(CnrMirrorError):
+    """A host that can be reached, and does not let this user do it."""
+
+    exit_code = 16
+    code = "unauthorized-access"
 
 
 STALE_ACCEPTED = 13

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cnrmirror.errors import ConflictError, HostileArchive
-from cnrmirror.files import link_or_copy, storage_errors, sync_path
+from cnrmirror.files import link_or_copy, storage_errors, sync_filesystem, sync_path
 
 _PARTIAL = ".cnrmirror-partial-"
 
@@ -89,8 +89,24 @@ def extract(archive: BinaryIO, work: Path, target: Path) -> None:
     try:
         with tarfile.open(fileobj=archive, mode="r:gz") as tar:
             tar.extractall(inner, filter="data")
-    except (tarfile.TarError, EOFError) as error:
+            _set_modes(tar, inner)
+    except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
         raise HostileArchive(f"the archive cannot be unpacked safely: {error}") from error
     free(target)
+    sync_filesystem(work)
     os.rename(inner, target)
     sync_path(target.parent)
+
+
+def _set_modes(tar: tarfile.TarFile, folder: Path) -> None:
+    """The modes that the archive says, less the umask, as ``tar`` sets them; never more than 0777.
+
+    Folders from the innermost outwards, since one may not be entered any more afterwards.
+    """
+    mask = os.umask(0)
+    os.umask(mask)
+    members = {member.name.strip("/"): member for member in tar if not member.issym()}
+    for name, member in sorted(members.items(), reverse=True):
+        path = folder / name
+        if not path.is_symlink():
+            os.chmod(path, member.mode & 0o777 & ~mask)

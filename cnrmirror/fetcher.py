@@ -6,16 +6,20 @@ the whole of it, so that a host that drips is not waited for (TUF 1.0, "slow ret
 
 from __future__ import annotations
 
+import base64
 import functools
 import os
 import random
+import re
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import requests
 import urllib3
@@ -27,7 +31,7 @@ PIECE = 1 << 16
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
 _RETRIED = {429, 500, 502, 503, 504}
 _MAX_REDIRECTS = 5
-_MAX_WAIT = 30.0
+_MAX_WAIT = 120.0
 
 
 def bounded(pieces: Iterator[bytes], max_bytes: int, where: str) -> Iterator[bytes]:
@@ -130,22 +134,15 @@ class HttpFetcher:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        try:
-            good = urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
-        except ValueError:
-            good = False
-        if not good:
-            raise InputError(f"{url}: not an http or https address")
-        self.name = url.rstrip("/")
+        self.name, headers = _without_credentials(url, dict(headers or {}))
         self._timeout = timeout
         self._min_rate = min_rate
         self._attempts = attempts
         self._sleep = sleep
         self._clock = clock
-        self._session = requests.Session()
-        self._session.headers.update(_AGENT)
-        self._session.verify = verify
-        self._headers = dict(headers or {})
+        self._session = _quiet_session()
+        self._verify = verify
+        self._headers = headers
         self._origin = _origin(url)
         self._pause = 1 / rate if rate else 0.0
         self._next = 0.0
@@ -157,40 +154,43 @@ class HttpFetcher:
         url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
         yield from self.get(url, max_bytes)
 
-    def get(self, url: str, max_bytes: int) -> Iterator[bytes]:
-        """As ``fetch``, of a whole address (with a query)."""
-        deadline = self._clock() + self._timeout + max_bytes / self._min_rate
-        with self._response(url) as response:
-            yield from bounded(self._pieces(response, deadline, url), max_bytes, url)
+    def get(self, url: str, max_bytes: int, where: str = "") -> Iterator[bytes]:
+        """As ``fetch``, of a whole address (with a query); ``where`` is what errors call it."""
+        where = where or url
+        with self._response(url, where) as response:
+            yield from bounded(self._pieces(response, where), max_bytes, where)
 
     def close(self) -> None:
         """Let go of the connections."""
         self._session.close()
 
-    def _response(self, url: str) -> requests.Response:
+    def _response(self, url: str, where: str) -> requests.Response:
         for attempt in range(1, self._attempts + 1):
             last = attempt == self._attempts
             try:
-                response = self._follow(url)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                response = self._follow(url, where)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
+                    ValueError) as error:  # fmt: skip
                 if last:
-                    raise NetworkError(f"{url}: {_reason(error)}") from error
+                    raise NetworkError(f"{where}: {_reason(error)}") from error
                 self._sleep(random.uniform(0.1, 0.5) * 2**attempt)
                 continue
-            if response.status_code == 200:
+            status = response.status_code
+            if status == 200:
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     response.close()
-                    raise Tampered(f"{url}: encoded, though it was asked for as it is")
+                    raise Tampered(f"{where}: encoded, though it was asked for as it is")
                 return response
             response.close()
-            if response.status_code in (403, 404, 410):
-                raise IncompleteError(f"{url}: missing ({response.status_code})", path=url)
-            if response.status_code not in _RETRIED or last:
-                raise NetworkError(f"{url}: the host answers {response.status_code}")
-            self._sleep(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
+            if status in (401, 403, 404, 410):
+                what = "missing" if status in (404, 410) else "missing, or not for this user"
+                raise IncompleteError(f"{where}: {what} ({status})", status=status)
+            if status not in _RETRIED or last:
+                raise NetworkError(f"{where}: the host answers {status}")
+            self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _follow(self, url: str) -> requests.Response:
+    def _follow(self, url: str, where: str) -> requests.Response:
         for _ in range(_MAX_REDIRECTS):
             self._take_turn()
             headers = self._headers if _origin(url) == self._origin else None
@@ -198,9 +198,10 @@ class HttpFetcher:
                 2 * self._timeout,
                 functools.partial(
                     self._session.get, url, stream=True, timeout=self._timeout,
-                    allow_redirects=False, headers=headers,
+                    allow_redirects=False, headers=headers, proxies=_proxies(url),
+                    verify=_authorities() if self._verify is True else self._verify,
                 ),
-                url,
+                where,
             )  # fmt: skip
             target = response.headers.get("Location")
             if response.status_code not in (301, 302, 303, 307, 308) or not target:
@@ -209,9 +210,9 @@ class HttpFetcher:
             following = requests.compat.urljoin(url, target)
             scheme = urlsplit(following).scheme
             if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
-                raise Tampered(f"{url}: redirected to {following}")
+                raise Tampered(f"{where}: redirected to {following:.200}")
             url = following
-        raise NetworkError(f"{url}: more than {_MAX_REDIRECTS} redirects")
+        raise NetworkError(f"{where}: more than {_MAX_REDIRECTS} redirects")
 
     def _take_turn(self) -> None:
         with self._lock:
@@ -221,17 +222,66 @@ class HttpFetcher:
         if wait > 0:
             self._sleep(wait)
 
-    def _pieces(self, response: requests.Response, deadline: float, url: str) -> Iterator[bytes]:
+    def _rest(self, seconds: float) -> None:
+        """Ask nothing of this host for so long, from no thread."""
+        with self._lock:
+            self._next = max(self._next, self._clock() + seconds)
+
+    def _pieces(self, response: requests.Response, where: str) -> Iterator[bytes]:
         raw: urllib3.HTTPResponse = response.raw
+        began, seen = self._clock(), 0
         try:
             while piece := _within(
-                2 * self._timeout, functools.partial(raw.read1, PIECE, decode_content=False), url
+                2 * self._timeout, functools.partial(raw.read1, PIECE, decode_content=False), where
             ):
+                seen += len(piece)
                 yield piece
-                if self._clock() > deadline:
-                    raise NetworkError(f"{url}: slower than {self._min_rate} bytes a second")
+                # What came so far must have come at the least rate, after a little patience.
+                if self._clock() > began + self._timeout + seen / self._min_rate:
+                    raise NetworkError(f"{where}: slower than {self._min_rate} bytes a second")
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NetworkError(f"{url}: {_reason(error)}") from error
+            raise NetworkError(f"{where}: {_reason(error)}") from error
+
+
+def _without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The address without user and password, which become a header. Raises InputError."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an http or https address")
+        host = parts.netloc.rpartition("@")[2]
+        assert parts.port is None or parts.port
+    except (ValueError, AssertionError):
+        shown = re.sub(r"//[^/@]*@", "//…@", url)
+        raise InputError(f"{shown}: not an http or https address") from None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
+
+
+def _quiet_session() -> requests.Session:
+    """A session that adds nothing by itself: no .netrc, no cookies, no redirects, no body read."""
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update(_AGENT)
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    # Else the body of a redirect is read whole, and decoded, before anybody can bound it.
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for an address."""
+    found: dict[str, str] = requests.utils.get_environ_proxies(url)
+    return found
+
+
+def _authorities() -> str | bool:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 def _within(seconds: float, action: Callable[[], T], url: str) -> T:
@@ -265,9 +315,15 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def _retry_after(response: requests.Response) -> float:
+    """The seconds that a host asks for, as a number or a date (RFC 9110, 10.2.3), bounded."""
     text = response.headers.get("Retry-After", "")
-    good = text.isascii() and text.isdecimal() and len(text) < 9
-    return min(float(text), _MAX_WAIT) if good else 0.0
+    if text.isascii() and text.isdecimal() and len(text) < 9:
+        return min(float(text), _MAX_WAIT)
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(0.0, seconds), _MAX_WAIT)
 
 
 def _reason(error: Exception) -> str:

@@ -32,7 +32,8 @@ def storage_errors(what: str) -> Iterator[None]:
             hint = "no permission to write there: check owner and mode, or the mount"
         else:
             hint = error.strerror or str(error)
-        raise StorageError(f"{what}: {hint}", path=str(error.filename or what)) from error
+        where = str(error.filename or what)
+        raise StorageError(f"{where}: {hint}", path=where) from error
 
 
 def write_all(descriptor: int, chunks: Iterable[bytes]) -> None:

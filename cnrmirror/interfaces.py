@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
 
 from cnrmirror.documents import Channel, Head, Kept
+from cnrmirror.resource import Resource
+from cnrmirror.roles import Edition
 
 
 class Signer(Protocol):
     """Makes a revision the current one, by signing it."""
 
-    def publish(self, head: Head, now: str) -> None:
+    def check_keys(self) -> None:
+        """Make sure that it can, before anything is written. Raises NotTrusted."""
+
+    def publish(self, head: Head, now: str, above: Edition | None = None) -> None:
         """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
+
+        With ``above``, an edition that is published elsewhere, no version is as low as there.
 
         Raises:
             NotTrusted: a key is missing.
@@ -109,14 +116,66 @@ class Source(Protocol):
         """The archive of an offer, bounded, piece by piece. Raises as ``look`` does."""
 
 
+class Listed(msgspec.Struct, frozen=True):
+    """One object of a destination: its key, its size in bytes, and the place's own tag for it."""
+
+    key: str
+    size: int
+    tag: str
+
+
+class Destination(Protocol):
+    """A place that a mirror is published to: a folder, a bucket.
+
+    ``requests`` counts what was asked of it. Everything is written whole or not at all.
+    """
+
+    name: str
+    requests: int
+    notes: list[str]
+
+    def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
+        """An object's bytes and its tag; None if there is none.
+
+        Raises:
+            AccessDenied, NotFoundError, NetworkError, StorageError: it cannot be had.
+            Tampered: it is longer than ``max_bytes``.
+        """
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """Write a small object if it still has the tag ``expected`` (None: if there is none).
+
+        Returns:
+            Its new tag.
+
+        Raises:
+            Outdated: somebody else wrote it meanwhile; nothing was written.
+        """
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        """Write these, in any order and several at a time; done when all are there."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove these; no harm if one is not there."""
+
+    def listing(self) -> Iterator[Listed]:
+        """Everything that is there."""
+
+    def holds(self, listed: Listed, resource: Resource) -> bool:
+        """Whether a listed object has the bytes of a resource; it is read only if it must be."""
+
+    def close(self) -> None:
+        """Let go of connections; the destination is not used any more."""
+
+
 class Progress(Protocol):
     """Where long work tells how far it is."""
 
     def start(self, label: str, total: int | None) -> None:
         """A new stage of ``total`` steps begins; None if nobody knows."""
 
-    def advance(self, steps: int = 1) -> None:
-        """So many steps more are done."""
+    def advance(self, steps: int = 1, size: int = 0) -> None:
+        """So many steps more are done, and so many bytes were moved."""
 
     def finish(self) -> None:
         """The stage is over."""
@@ -128,7 +187,7 @@ class NoProgress:
     def start(self, label: str, total: int | None) -> None:
         pass
 
-    def advance(self, steps: int = 1) -> None:
+    def advance(self, steps: int = 1, size: int = 0) -> None:
         pass
 
     def finish(self) -> None:

@@ -14,51 +14,11 @@ superseded files are kept, so that a missing one can be told from one that was c
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Head, Kept
+from cnrmirror.documents import Head
 from cnrmirror.errors import DamageError
-
-TARGET = "catalog.json"
-MAX_BYTES = 1 << 20
-
-
-class FileInfo(msgspec.Struct, frozen=True):
-    """What one role says of another's file; only ``version`` is given everywhere."""
-
-    version: int = 0
-    length: int = 0
-    hashes: dict[str, str] = {}
-    custom: dict[str, Any] = {}
-
-
-class Signed(msgspec.Struct, frozen=True, rename={"kept": "x-kept"}):
-    """The signed part of a role's file, as far as an owner has to know it."""
-
-    version: int
-    expires: str
-    meta: dict[str, FileInfo] = {}
-    targets: dict[str, FileInfo] = {}
-    kept: Kept = Kept()
-
-
-class RoleFile(msgspec.Struct, frozen=True):
-    signed: Signed
-
-
-def parse_role(data: bytes, where: str) -> Signed:
-    """The signed part of a role's file. Raises DamageError."""
-    try:
-        return msgspec.json.decode(data, type=RoleFile).signed
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise DamageError(
-            f"{where}: not signed metadata: {error}; restore it from a copy"
-        ) from error
+from cnrmirror.roles import MAX_BYTES, Edition, FileInfo, Signed, edition_of, parse_role
 
 
 class MetadataFolder:
@@ -67,42 +27,35 @@ class MetadataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def role(self, file_name: str, info: FileInfo | None = None) -> Signed:
-        """A role's file, with the digest that another one gives for it, if it does.
-
-        Raises:
-            DamageError: missing, or not what it must be.
-        """
+    def read(self, file_name: str, info: FileInfo | None = None) -> bytes:
+        """A file's bytes. Raises DamageError if it is missing."""
         path = self.path / file_name
         try:
             with path.open("rb") as stream:
-                data = stream.read(MAX_BYTES)
+                return stream.read(MAX_BYTES)
         except FileNotFoundError:
             raise DamageError(f"{path}: this metadata is missing; restore it from a copy") from None
-        if info is not None and info.hashes.get("sha256") != hashlib.sha256(data).hexdigest():
-            raise DamageError(f"{path}: not the file that was signed; restore it from a copy")
-        return parse_role(data, str(path))
+
+    def role(self, file_name: str) -> Signed:
+        """A role's file. Raises DamageError if it is missing, or not what it must be."""
+        return parse_role(self.read(file_name), str(self.path / file_name))
 
     def timestamp(self) -> Signed:
         """The pointer. Raises DamageError."""
         return self.role("timestamp.json")
 
-    def head(self) -> Head:
-        """The current head.
+    def edition(self) -> Edition:
+        """What the mirror stands at.
 
         Raises:
             DamageError: a file of the chain is missing, or not the one that was signed.
         """
-        timestamp = self.timestamp()
-        try:
-            info = timestamp.meta["snapshot.json"]
-            snapshot = self.role(f"{info.version}.snapshot.json", info)
-            info = snapshot.meta["catalog.json"]
-            target = self.role(f"{info.version}.catalog.json", info).targets[TARGET]
-            at = Descriptor(target.hashes["sha256"], target.length)
-            return Head(at, int(target.custom["revision"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DamageError(f"{self.path}: incomplete metadata ({error}); restore it") from error
+        return edition_of(self.read("timestamp.json"), self.read, str(self.path))
+
+    def head(self) -> Head:
+        """The current head. Raises as ``edition`` does."""
+        edition = self.edition()
+        return Head(edition.at, edition.revision)
 
     def superseded(self, before: float) -> tuple[int, int, list[Path]]:
         """Catalog and snapshot files that only readers before a time (seconds) may still want.

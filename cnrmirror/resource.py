@@ -10,7 +10,13 @@ import pybase64
 
 from cnrmirror.descriptor import CHUNK, Descriptor
 
-Cache = Literal["short", "immutable"]
+Cache = Literal["short", "immutable", "no-cache"]
+
+CACHE_CONTROL: dict[Cache, str] = {
+    "short": "public, max-age=60",
+    "immutable": "public, max-age=31536000, immutable",
+    "no-cache": "no-cache",
+}
 
 JSON_TYPE = "application/json"
 GZIP_TYPE = "application/x-gzip"

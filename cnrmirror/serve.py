@@ -16,7 +16,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    HTTPException,
+    RequestedRangeNotSatisfiable,
+    RequestEntityTooLarge,
+)
 from werkzeug.wrappers import Request, Response
 
 from cnrmirror.descriptor import Descriptor
@@ -33,7 +37,7 @@ from cnrmirror.errors import (
     UsageError,
 )
 from cnrmirror.names import PackageName, check_media_type, check_release, select_release
-from cnrmirror.resource import GZIP_TYPE, JSON_TYPE, Alias, Resource, Twin
+from cnrmirror.resource import CACHE_CONTROL, GZIP_TYPE, JSON_TYPE, Alias, Resource, Twin
 from cnrmirror.site import html, v1
 from cnrmirror.site.routes import Route, route
 from cnrmirror.sources.charts import Identity
@@ -44,7 +48,6 @@ from cnrmirror.workflow.push import push_blob
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_CACHE = {"short": "public, max-age=60", "immutable": "public, max-age=31536000, immutable"}
 _CATALOG = re.compile(
     r"/catalog/(?:(?P<metadata>metadata/(?:[0-9]+\.[a-z]+|timestamp)\.json)"
     r"|targets/[0-9a-f]{64}\.catalog\.json|nodes/sha256/[0-9a-f]{2}/[0-9a-f]{64}"
@@ -88,6 +91,8 @@ class Application:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
         request.max_content_length = self.max_body
+        if "," in environ.get("HTTP_RANGE", ""):
+            del environ["HTTP_RANGE"]  # several ranges: the whole is a valid answer (RFC 9110)
         try:
             response = self._answer(request)
         except CnrMirrorError as error:
@@ -96,6 +101,9 @@ class Application:
             response = self._json(v1.error(code, error.message, **error.details), status)
         except RequestEntityTooLarge:
             response = self._json(v1.error("invalid-parameters", "the body is too large"), 413)
+        except RequestedRangeNotSatisfiable as error:
+            response = self._json(v1.error("invalid-usage", str(error)), 416)
+            response.headers["Content-Range"] = f"bytes */{error.length}"
         except HTTPException as error:
             response = self._json(v1.error("invalid-usage", str(error)), error.code or 400)
         response.headers["Access-Control-Allow-Origin"] = "*"
@@ -116,14 +124,21 @@ class Application:
             raise NotFoundError(v1.NOT_FOUND)
         if self._token is None or request.method not in ("POST", "DELETE"):
             response = self._json(v1.error("unsupported", v1.READ_ONLY), 405)
-            response.headers["Allow"] = "GET, HEAD, OPTIONS"
+            if self._token is not None:
+                message = f"{request.method} is none of the registry's calls"
+                response = self._json(v1.error("unsupported", message), 405)
+            response.headers["Allow"] = self._allowed
             return response
         refused = self._unauthorised(request)
         return refused or self._write(request)
 
+    @property
+    def _allowed(self) -> str:
+        return "GET, HEAD, OPTIONS" + ("" if self._token is None else ", POST, DELETE")
+
     def _preflight(self) -> Response:
         headers = {
-            "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+            "Access-Control-Allow-Methods": self._allowed,
             "Access-Control-Allow-Headers": "Authorization, Content-Type, Range",
             "Access-Control-Max-Age": "86400",
         }
@@ -152,7 +167,7 @@ class Application:
         pieces = iter(lambda: stream.read(1 << 16), b"")
         response = Response(pieces, mimetype=None, content_type=kind)
         response.call_on_close(stream.close)
-        cache = "no-cache" if match["metadata"] else _CACHE["immutable"]
+        cache = CACHE_CONTROL["no-cache" if match["metadata"] else "immutable"]
         response.headers["Cache-Control"] = cache
         response.content_length = status.st_size
         response.set_etag(f"{status.st_mtime_ns:x}-{status.st_size:x}")
@@ -193,8 +208,7 @@ class Application:
         if found.kind in ("manifest", "pull"):
             found = _resolved(found, document)
         resource = resources.get(found.path)
-        if found.kind == "releases" and "media_type" in found.query:
-            chosen = found.query["media_type"]
+        if chosen := found.kind == "releases" and found.query.get("media_type"):
             if not any(r.media_type == chosen for r in document.releases):
                 return Resource(found.path, v1.to_json([]))
             if len({r.media_type for r in document.releases}) == 1:
@@ -219,7 +233,7 @@ class Application:
         response = Response(data, mimetype=None, content_type=resource.media_type)
         if not isinstance(body, bytes):
             response.call_on_close(stream.close)
-        response.headers["Cache-Control"] = _CACHE[resource.cache]
+        response.headers["Cache-Control"] = CACHE_CONTROL[resource.cache]
         response.content_length = length
         response.set_etag(tag)
         if resource.filename:

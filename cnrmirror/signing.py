@@ -43,7 +43,7 @@ from cnrmirror.documents import Head, Kept
 from cnrmirror.errors import InvalidDocument, NotTrusted, TooLarge
 from cnrmirror.files import replace_durably, sync_filesystem, write_new
 from cnrmirror.keys import PUBLISH, REFRESH, KeyFolder
-from cnrmirror.metadata import MAX_BYTES, TARGET
+from cnrmirror.roles import MAX_BYTES, TARGET, Edition
 
 LIFETIME = {"root": 365, "targets": 365, "catalog": 90, "snapshot": 90, "timestamp": 7}
 REGISTRY = "x-registry"
@@ -245,14 +245,25 @@ class Repository:
         """
         signer = offline.signer("targets", self.keys_of("targets"))
         if signer is None:
-            raise NotTrusted(f"{offline.folder}: the targets key is not here; say --keys FOLDER")
+            raise NotTrusted(
+                f"{offline.folder}: the targets key is not here; say --offline-keys FOLDER"
+            )
         old = self.current(Targets, "targets")
         version = old.signed.version + 1 if old else 1
         key = publish_key or self.keys_of("catalog")[0]
         self._write(f"{version}.targets.json", self._targets(version, key, signer, now))
 
-    def publish(self, head: Head, now: str) -> None:
+    def check_keys(self) -> None:
+        """Make sure that a revision can be signed here. Raises NotTrusted."""
+        self._signer("catalog")
+        self._signer("snapshot")
+
+    def publish(self, head: Head, now: str, above: Edition | None = None) -> None:
         """Sign a new catalog, snapshot and timestamp; the timestamp is replaced last, durably.
+
+        Args:
+            above: an edition that is published elsewhere: all versions are higher than there, and
+                what is kept begins with this revision's files.
 
         Raises:
             NotTrusted: an online key is missing.
@@ -265,14 +276,15 @@ class Repository:
             TARGET,
             {"custom": {"revision": head.revision}},
         )
-        version = (old.signed.version if old else 0) + 1
+        version = max(old.signed.version if old else 0, above.catalog.version if above else 0) + 1
         metadata = Metadata(
             Targets(version, expires=_expiry("catalog", now), targets={TARGET: target})
         )
         metadata.sign(self._signer("catalog"))
         data = to_bytes(metadata)
         self._write(f"{version}.catalog.json", data)
-        self._snapshot({"catalog.json": _meta_file(version, data)}, now, always=True)
+        info = {"catalog.json": _meta_file(version, data)}
+        self._snapshot(info, now, always=True, above=above)
 
     def refresh(self, now: str) -> None:
         """Sign the timestamp again, and what it needs where more than half its time is over."""
@@ -310,7 +322,13 @@ class Repository:
         self._signer("catalog", targets)
         self._signer("snapshot", root=root)
 
-    def _snapshot(self, changed: dict[str, MetaFile], now: str, always: bool) -> None:
+    def _snapshot(
+        self,
+        changed: dict[str, MetaFile],
+        now: str,
+        always: bool,
+        above: Edition | None = None,
+    ) -> None:
         """The snapshot, if it has to change, and the timestamp."""
         old = self.current(Snapshot, "snapshot")
         known = dict(old.signed.meta) if old else {}
@@ -321,21 +339,30 @@ class Repository:
         meta = {**known, **changed, "targets.json": _meta_file(version, data)}
         timestamp = self.current(Timestamp, "timestamp")
         if always or old is None or meta != known:
-            version = old.signed.version + 1 if old else 1
+            version = max(old.signed.version if old else 0, above.snapshot.version if above else 0)
+            version += 1
             metadata = Metadata(Snapshot(version, expires=_expiry("snapshot", now), meta=meta))
             metadata.sign(self._signer("snapshot"))
             data = to_bytes(metadata)
             self._write(f"{version}.snapshot.json", data)
-            self._timestamp(timestamp, _meta_file(version, data), now, None)
+            kept = None
+            if above is not None:
+                kept = Kept(meta["catalog.json"].version, version, above.revision)
+            self._timestamp(timestamp, _meta_file(version, data), now, kept, above)
         else:
             assert timestamp is not None
             self._timestamp(timestamp, timestamp.signed.snapshot_meta, now, None)
 
     def _timestamp(
-        self, old: Metadata[Timestamp] | None, info: MetaFile, now: str, kept: Kept | None
+        self,
+        old: Metadata[Timestamp] | None,
+        info: MetaFile,
+        now: str,
+        kept: Kept | None,
+        above: Edition | None = None,
     ) -> None:
         timestamp = Timestamp(
-            old.signed.version + 1 if old else 1,
+            max(old.signed.version if old else 0, above.version if above else 0) + 1,
             expires=_expiry("timestamp", now),
             snapshot_meta=info,
         )

@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from cnrmirror.descriptor import HEX64, Descriptor
+from cnrmirror.descriptor import HEX64, Descriptor, verified
 from cnrmirror.documents import CatalogRoot, decode, encode
-from cnrmirror.errors import DamageError
+from cnrmirror.errors import DamageError, DigestMismatch
 from cnrmirror.files import write_new
 
 D = TypeVar("D", bound=msgspec.Struct)
@@ -78,12 +78,22 @@ class Store:
 
     def add_blob(self, blob: Descriptor, chunks: Iterable[bytes]) -> None:
         """Keep a blob whose chunks are known to be of this digest; nothing to do if it is there."""
-        if not self.has_blob(blob):
+        if not self._is_whole(blob):
             self._add(self.blob_path(blob.digest), chunks)
+
+    def _is_whole(self, blob: Descriptor) -> bool:
+        """Whether the blob is there with its own bytes: a damaged one is to be replaced."""
+        try:
+            with open(self.blob_path(blob.digest), "rb") as stream:
+                for _ in verified(stream, blob, ""):
+                    pass
+        except (FileNotFoundError, DigestMismatch):
+            return False
+        return True
 
     def adopt_blob(self, blob: Descriptor, path: str) -> None:
         """Keep a scratch file as a blob (it is moved)."""
-        if self.has_blob(blob):
+        if self._is_whole(blob):
             os.unlink(path)
             return
         target = self.blob_path(blob.digest)
@@ -98,8 +108,14 @@ class Store:
         return path
 
     def put(self, document: msgspec.Struct) -> Descriptor:
-        """Keep a document as a node; its descriptor. Writes nothing if it is there already."""
+        """Keep a document as a node; its descriptor. Writes nothing if it is there already.
+
+        Raises:
+            TooLarge, InvalidDocument: it has more, or longer texts, than a document may have.
+        """
         data = encode(document)
+        # What could not be read back must never be signed.
+        decode(data, type(document), type(document).__name__.lower())
         node = Descriptor.of(data)
         is_root = isinstance(document, CatalogRoot)
         path = self.root_path(node.digest) if is_root else self.node_path(node.digest)

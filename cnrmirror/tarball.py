@@ -8,6 +8,7 @@ folder it is unpacked into. Formats: POSIX.1-2001 pax, POSIX.1-1988 ustar, GNU l
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 import unicodedata
@@ -24,6 +25,11 @@ _NO_PREFIX = bytes(155)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _FILE, _DIRECTORY, _SYMLINK = "file", "directory", "symlink"
+_NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
+_FIELDS = ("mode", "uid", "gid", "mtime", "devmajor", "devminor")
+_MAX_NUMBER = 1 << 40
+_PAX_TIME = re.compile(rb"-?[0-9]{1,11}(?:\.[0-9]{0,12})?")
+_SPARSE = ("GNU.sparse", "SCHILY.realsize", "SUN.holesdata")
 _TYPES = {0: _FILE, 48: _FILE, 55: _FILE, 53: _DIRECTORY, 50: _SYMLINK}
 _REFUSED = {49: "a hard link", 51: "a device", 52: "a device", 54: "a FIFO", 83: "a sparse file"}
 
@@ -42,15 +48,23 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 def _octal(field: bytes, what: str) -> int:
-    text = field.strip(b" \0")
-    if not text:
-        return 0
-    try:
-        if text.isdigit():  # int() alone would take signs, underscores and "0o"
-            return int(text, 8)
-    except ValueError:
-        pass
-    raise HostileArchive(f"the archive has a header whose {what} is not an octal number")
+    # Readers differ in what they make of a NUL before the digits, or of anything after them.
+    match = _NUMBER.fullmatch(field)
+    if match is None:
+        raise HostileArchive(f"the archive has a header whose {what} is not an octal number")
+    return int(match[1] or b"0", 8)
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_numbers(owner: bytes, mtime: bytes, device: bytes) -> None:
+    """The numbers that nothing here needs: a reader that cannot parse them stops there."""
+    fields = (owner[:8], owner[8:16], owner[16:], mtime, device[:8], device[8:])
+    for field, what in zip(fields, _FIELDS, strict=True):
+        # Large owners and early times stand in base 256 (GNU).
+        if not (field[0] in (0x80, 0xFF) and what in ("uid", "gid", "mtime")):
+            _octal(field, what)
+        elif abs(int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)) > _MAX_NUMBER:
+            raise HostileArchive(f"the archive has a header whose {what} is out of range")
 
 
 def _checksum(block: bytes) -> int:
@@ -73,10 +87,11 @@ class TarScanner:
 
     Args:
         limits: bounds for members, names and sizes.
-        wanted: tells by its name whether a member's content is to be kept in ``captured``.
+        wanted: tells by its name whether a member is noted in ``captured``, and how many bytes
+            of its content it may have: None for not at all, 0 for the name alone.
     """
 
-    def __init__(self, limits: Limits, wanted: Callable[[str], bool]) -> None:
+    def __init__(self, limits: Limits, wanted: Callable[[str], int | None]) -> None:
         self.captured: dict[str, bytes] = {}
         self.flags: set[str] = set()
         self.members = 0
@@ -88,6 +103,7 @@ class TarScanner:
         self._kept = bytearray()
         self._extended: int | None = None
         self._override: dict[str, str] = {}
+        self._seen: set[int] = set()
         self._ended = False
         self._kinds: dict[str, str] = {}
         self._folded: dict[str, str] = {}
@@ -131,6 +147,7 @@ class TarScanner:
         if _octal(block[148:156], "checksum") != _checksum(block):
             raise HostileArchive("the archive has a header with a wrong checksum: not a tar?")
         size = _octal(block[124:136], "size")
+        _check_numbers(block[100:124], block[136:148], block[329:345])
         kind = block[156]
         if kind in b"xgLK":
             self._begin_extended(kind, size)
@@ -145,6 +162,9 @@ class TarScanner:
             raise TooLarge(f"the archive has an extended header of {size} bytes")
         if not size:
             raise HostileArchive("the archive has an empty extended header")
+        if kind in self._seen and kind != ord("g"):
+            raise HostileArchive("the archive has two extended headers for one member")
+        self._seen.add(kind)
         self._extended = kind
         self._kept.clear()
         self._skip = -(-size // BLOCK) * BLOCK
@@ -178,17 +198,20 @@ class TarScanner:
             if not record.endswith(b"\n") or not equals or len(record) != int(digits):
                 raise HostileArchive("the archive has a malformed PAX record")
             name = _text(key)
-            if name.startswith("GNU.sparse"):
+            if name.startswith(_SPARSE):
                 raise HostileArchive("the archive has a sparse file: refused")
+            if name in ("mtime", "atime", "ctime") and not _PAX_TIME.fullmatch(value):
+                raise HostileArchive(f"the archive has a PAX {name} that is no time")
             if name in ("path", "linkpath", "size"):
                 if is_global:
                     raise HostileArchive(f"the archive has a global PAX record for {name!r}")
-                if b"\0" in value:
-                    raise HostileArchive("the archive has a PAX name with a NUL in it")
+                if b"\0" in value or not value:
+                    raise HostileArchive("the archive has an empty PAX name, or one with a NUL")
                 self._set(name, _text(value))
 
     def _member(self, block: bytes, kind: str, size: int) -> None:
         override, self._override = self._override, {}
+        self._seen.clear()
         if "size" in override and override["size"] != str(size):
             raise HostileArchive("the archive has a PAX size that contradicts its header")
         self.members += 1
@@ -199,6 +222,9 @@ class TarScanner:
         raw_name = override["path"] if "path" in override else self._name_in(block)
         name = self._safe(raw_name)
         if kind == _FILE and raw_name.endswith("/"):
+            # The oldest archives mark folders so; elsewhere, readers differ in what that is.
+            if block[156] != 0 or "path" in override:
+                raise HostileArchive(f"member {raw_name!r} is a file with the name of a folder")
             kind = _DIRECTORY
         if kind == _SYMLINK:
             self._symlink(name, override.get("linkpath") or _text(block[157:257]))
@@ -206,9 +232,14 @@ class TarScanner:
             raise HostileArchive(f"member {name!r} is a {kind} with content")
         self._place(name, kind)
         self._skip = -(-size // BLOCK) * BLOCK
-        if size and self._wanted(name):
-            self._capture = (name, size)
-            self._kept.clear()
+        keep = self._wanted(name) if kind == _FILE else None
+        if keep is not None:
+            self.captured[name] = b""
+            if keep and size > keep:
+                raise TooLarge(f"member {name!r} is larger than {keep} bytes")
+            if keep and size:
+                self._capture = (name, size)
+                self._kept.clear()
 
     @staticmethod
     def _name_in(block: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -116,6 +117,18 @@ class SiteTree:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR):
                     raise
             folder = os.path.dirname(folder)
+
+    def make_way(self, path: str) -> None:
+        """Remove what is in the way of a file at ``path``: files and links in a folder's place."""
+        here = self._root
+        *folders, name = path.split("/")
+        for folder in folders:
+            here = f"{here}/{folder}"
+            if os.path.islink(here) or os.path.isfile(here):
+                os.unlink(here)
+        here = f"{here}/{name}"
+        if os.path.isdir(here) and not os.path.islink(here):
+            shutil.rmtree(here)
 
     def differs(self, resource: Resource, same_blob: Callable[[str, Descriptor], bool]) -> str:
         """Why the file on disk is not this resource: ``""``, ``missing``, ``size``, ``digest``.

@@ -8,20 +8,21 @@ mark kept apart does: no older revision under the same keys is accepted again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from tuf.api import exceptions
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.serialization import DeserializationError, SerializationError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from cnrmirror.descriptor import Descriptor
@@ -42,9 +43,8 @@ from cnrmirror.errors import (
 from cnrmirror.fetcher import read
 from cnrmirror.files import locked, replace_durably, storage_errors
 from cnrmirror.interfaces import Fetcher
-from cnrmirror.metadata import MAX_BYTES, TARGET
+from cnrmirror.roles import MAX_BYTES, METADATA, TARGET
 
-METADATA = "catalog/metadata"
 _CONFIG = UpdaterConfig(
     root_max_length=MAX_BYTES, timestamp_max_length=16384,
     snapshot_max_length=MAX_BYTES, targets_max_length=MAX_BYTES,
@@ -68,7 +68,10 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The newest that was ever accepted under one set of keys."""
+    """The newest that was ever accepted of one registry; ``roots``: version → digest of each root.
+
+    Whoever pins a later root of the same chain is held to the same mark.
+    """
 
     root: int
     targets: int
@@ -78,6 +81,7 @@ class Mark(msgspec.Struct, frozen=True):
     digest: str
     timestamp_keys: list[str]
     catalog_keys: list[str]
+    roots: dict[str, str] = {}
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -98,6 +102,7 @@ class _Bridge(FetcherInterface):
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
         self.failure: CnrMirrorError | None = None
+        self._limit = MAX_BYTES
         self._reading: Iterator[bytes] = iter(())
 
     def close(self) -> None:
@@ -105,11 +110,16 @@ class _Bridge(FetcherInterface):
         if isinstance(self._reading, Generator):
             self._reading.close()
 
+    def download_bytes(self, url: str, max_length: int) -> bytes:
+        """As python-tuf's own; remembers how long the file may be: nobody waits for more."""
+        self._limit = min(max_length, MAX_BYTES)
+        return super().download_bytes(url, max_length)
+
     def _fetch(self, url: str) -> Iterator[bytes]:
         path = url.removeprefix("mirror:///")
         try:
-            # One byte more than any role may have: python-tuf bounds each below that.
-            self._reading = self._fetcher.fetch(path, MAX_BYTES + 1)
+            # One byte more, so that a longer file is seen to be that.
+            self._reading = self._fetcher.fetch(path, self._limit + 1)
             yield from self._reading
         except IncompleteError as error:
             self.failure = error
@@ -130,10 +140,9 @@ class Trust:
 
     def __init__(self, pinned: bytes, cache: Path, marks: Path) -> None:
         self.pinned = pinned
-        identity = hashlib.sha256(pinned).hexdigest()
+        identity = root_identity(pinned)
         self._cache = cache / identity
-        self._mark = marks / f"{identity}.json"
-
+        self._mark = _lineage(marks, identity)
         self._pin: Path | None = None
 
     def remember_as(self, pin: Path) -> None:
@@ -147,10 +156,12 @@ class Trust:
             NotTrusted: it is there, and cannot be read.
         """
         try:
-            return msgspec.json.decode(self._mark.read_bytes(), type=Mark)
+            mark = msgspec.json.decode(self._mark.read_bytes(), type=Mark)
+            datetime.fromisoformat(mark.time)
+            return mark
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:  # DecodeError is one, too
             raise NotTrusted(
                 f"{self._mark}: cannot be read ({error}); it remembers the newest revision seen: "
                 "remove it only if you accept to forget that"
@@ -171,20 +182,41 @@ class Trust:
         with storage_errors(str(self._cache.parent)):
             self._cache.parent.mkdir(parents=True, exist_ok=True)
             self._mark.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self._cache.with_suffix(".lock"), 60):
+        with self._private_copy() as work:
             mark = self.mark()
             reference = self._reference(policy, now, mark)
             try:
-                return self._attempt(fetcher, reference, policy.at is None, [], policy, mark, now)
+                return self._attempt(fetcher, work, reference, policy.at is None, [], policy, now)
             except StaleError as error:
-                expired = error.details.get("expires")
-                if not policy.allow_expired or policy.at or not isinstance(expired, datetime):
+                if "expires" not in error.details or not policy.allow_expired or policy.at:
                     raise
+                # The library does not tell when a role below the snapshot expired: then it is
+                # asked for the earliest moment that is allowed.
+                expired = error.details["expires"] or now - policy.allow_expired
                 if now - expired > policy.allow_expired:
                     raise
                 note = f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"
                 before = expired - timedelta(seconds=1)
-                return self._attempt(fetcher, before, False, [note], policy, mark, now, True)
+                return self._attempt(fetcher, work, before, False, [note], policy, now, True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with what is remembered; never held while a host is waited for."""
+        with storage_errors(str(self._cache)), locked(self._cache.with_suffix(".lock"), 60):
+            yield
+
+    @contextmanager
+    def _private_copy(self) -> Iterator[Path]:
+        """A copy of the library's cache to work on."""
+        with storage_errors(str(self._cache.parent)):
+            outer = Path(tempfile.mkdtemp(prefix=".work-", dir=self._cache.parent))
+        try:
+            with self._locked():
+                if self._cache.is_dir():
+                    _copy_tree(self._cache, outer / "cache")
+            yield outer / "cache"
+        finally:
+            shutil.rmtree(outer, ignore_errors=True)
 
     @staticmethod
     def _reference(policy: Policy, now: datetime, mark: Mark | None) -> datetime:
@@ -208,19 +240,15 @@ class Trust:
     def _attempt(
         self,
         fetcher: Fetcher,
+        work: Path,
         reference: datetime,
         fresh: bool,
         notes: list[str],
         policy: Policy,
-        mark: Mark | None,
         now: datetime,
         late: bool = False,
     ) -> Verified:
         bridge = _Bridge(fetcher)
-        work = self._cache.with_suffix(".new")
-        shutil.rmtree(work, ignore_errors=True)
-        if self._cache.is_dir():
-            shutil.copytree(self._cache, work, symlinks=True)
         with _translated(fetcher.name, bridge):
             updater = Updater(
                 str(work), f"mirror:///{METADATA}/", fetcher=bridge, config=_CONFIG,
@@ -231,10 +259,15 @@ class Trust:
             try:
                 info = updater.get_targetinfo(TARGET)
             except exceptions.ExpiredMetadataError as error:
+                details = (
+                    {}
+                    if updater._trusted_set.root.is_expired(reference)
+                    else {"expires": _expiry(updater)}
+                )
                 raise StaleError(
                     f"{fetcher.name}: {error}; the mirror was not signed again in time, or "
                     "somebody holds an old state before you",
-                    expires=_expiry(updater),
+                    **details,
                 ) from error
         trusted = updater._trusted_set
         if late and trusted.root.is_expired(now):
@@ -262,12 +295,13 @@ class Trust:
             )
         if trusted.root.version >= _CONFIG.max_root_rotations + 1:
             notes = [*notes, f"stopped at root version {trusted.root.version}: pin a newer root"]
-        catalog = trusted["catalog"]
-        assert isinstance(catalog, Targets)
+        catalog = trusted.get("catalog")
+        delegations = trusted.targets.delegations
+        roles = delegations.roles if delegations else None
+        if not isinstance(catalog, Targets) or roles is None or "catalog" not in roles:
+            raise Tampered(f"{fetcher.name}: its targets delegate the catalog to nobody")
         if policy.at is not None:
             notes = [*notes, f"valid as of {policy.at.isoformat()}, NOT fresh"]
-        delegations = trusted.targets.delegations
-        assert delegations is not None and delegations.roles is not None
         new = Mark(
             trusted.root.version,
             trusted.targets.version,
@@ -276,10 +310,12 @@ class Trust:
             root.time,
             at.digest,
             sorted(trusted.root.roles["timestamp"].keyids),
-            sorted(delegations.roles["catalog"].keyids),
+            sorted(roles["catalog"].keyids),
+            _roots_in(work),
         )
-        with storage_errors(str(self._mark)):
-            self._remember(fetcher.name, mark, new)
+        with self._locked(), storage_errors(str(self._mark)):
+            # What another process accepted meanwhile counts.
+            self._remember(fetcher.name, self.mark(), new)
             # Only now: what the library took from a mirror that was refused after all is forgotten.
             shutil.rmtree(self._cache, ignore_errors=True)
             os.rename(work, self._cache)
@@ -301,6 +337,7 @@ class Trust:
     def _remember(self, name: str, old: Mark | None, new: Mark) -> None:
         if old is not None:
             _check_mark(name, old, new)
+            new = msgspec.structs.replace(new, roots={**old.roots, **new.roots})
         if old != new:
             replace_durably(self._mark, msgspec.json.encode(new), self._mark.parent)
         if self._pin is not None and not _holds(self._pin, self.pinned):
@@ -334,7 +371,7 @@ def _check_mark(name: str, old: Mark, new: Mark) -> None:
 
 
 def _moment(text: str, now: datetime, where: str) -> datetime:
-    """The time of a catalog root: UTC without an offset, and not in the future. Raises Tampered."""
+    """When a catalog root was made: UTC, not in the future. Raises Tampered, StaleError."""
     if not _TIME.fullmatch(text):
         raise Tampered(f"{where}: its catalog has no proper time: {text!r:.60}")
     try:
@@ -342,7 +379,10 @@ def _moment(text: str, now: datetime, where: str) -> datetime:
     except ValueError as error:
         raise Tampered(f"{where}: its catalog has no proper time: {error}") from error
     if moment > now + _CLOCK_SKEW:
-        raise Tampered(f"{where}: its catalog is of {text}, which lies in the future")
+        raise StaleError(
+            f"{where}: its catalog is of {text}, which this machine's clock has in the future: "
+            "set the clock"
+        )
     return moment
 
 
@@ -365,9 +405,8 @@ def checked(expected: Descriptor, data: bytes, where: str) -> bytes:
 def _expiry(updater: Updater) -> datetime | None:
     """When the last role that was loaded expires; None if it is the root: that is final."""
     trusted = updater._trusted_set
-    found = [
-        trusted[role].expires for role in ("timestamp", "snapshot", "targets") if role in trusted
-    ]
+    roles = ("timestamp", "snapshot", "targets", "catalog")
+    found = [trusted[role].expires for role in roles if role in trusted]
     now = trusted.reference_time
     expired = [moment for moment in found if moment <= now]
     return min(expired) if expired else None
@@ -398,13 +437,53 @@ def _translated(name: str, bridge: _Bridge) -> Iterator[None]:
         bridge.close()
 
 
-def parse_pinned(data: bytes, where: str) -> dict[str, Any]:
-    """The signed part of a root file that somebody wants to pin. Raises NotTrusted."""
+def parse_pinned(data: bytes, where: str) -> Root:
+    """The root in a file that somebody wants to pin. Raises NotTrusted."""
     try:
-        document = json.loads(data)
-        signed: dict[str, Any] = document["signed"]
-        if signed["_type"] != "root":
-            raise ValueError("not a root")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        root = Metadata.from_bytes(data[: MAX_BYTES + 1]).signed
+        if not isinstance(root, Root):
+            raise ValueError("a role file, but not a root's")
+        return root
+    except (DeserializationError, exceptions.RepositoryError, ValueError, RecursionError) as error:
         raise NotTrusted(f"{where}: not a TUF root file: {error}") from error
-    return signed
+
+
+def root_identity(data: bytes) -> str:
+    """The digest of a root's signed part, however its file is written. Raises NotTrusted."""
+    try:
+        return hashlib.sha256(Metadata.from_bytes(data).signed_bytes).hexdigest()
+    except (
+        DeserializationError, SerializationError, exceptions.RepositoryError, ValueError,
+        RecursionError,
+    ) as error:  # fmt: skip
+        raise NotTrusted(f"not a TUF root file: {error}") from error
+
+
+def _roots_in(cache: Path) -> dict[str, str]:
+    """Version → identity of the roots that the library has accepted, one after the other."""
+    found = {}
+    for path in (cache / "root_history").glob("*.root.json"):
+        found[path.name.partition(".")[0]] = root_identity(path.read_bytes())
+    return found
+
+
+def _lineage(marks: Path, identity: str) -> Path:
+    """The mark of the registry that a root belongs to: one that has seen it, or a new one."""
+    own = marks / f"{identity}.json"
+    if own.exists():
+        return own
+    for path in sorted(marks.glob("*.json")):
+        try:
+            mark = msgspec.json.decode(path.read_bytes(), type=Mark)
+        except (OSError, ValueError):
+            continue
+        if identity in mark.roots.values():
+            return path
+    return own
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, symlinks=True)
+    except shutil.Error as error:  # a list of what failed; the first says enough
+        raise OSError(errno.EIO, str(error.args[0][0][2]), str(source)) from error

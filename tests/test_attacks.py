@@ -552,7 +552,8 @@ def test_a_revision_of_an_impossible_time_does_not_spoil_the_memory(
                          root.tree, project.head().catalog)  # fmt: skip
     assert project.signer is not None
     project.signer.publish(Head(project.store.put(forged), 3), NOW)
-    victim.refused(Tampered)
+    # Of the future, it may be this machine's clock that is wrong.
+    victim.refused(StaleError if time.startswith("9999") else Tampered)
 
 
 def test_a_signed_release_that_is_no_release_writes_nothing(original: Path, tmp_path: Path) -> None:

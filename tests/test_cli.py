@@ -50,6 +50,7 @@ def test_a_first_session(run: Run, chart: Callable[..., Path]) -> None:
     assert [line.split("\t")[:2] for line in changed] == [
         ["~", "ns/a:stable"],
         ["+", "ns/a@1.1.0 (helm)"],
+        ["+", "ns/b@1.0.0 (helm) removed"],
     ]
     assert "a test" in run("-C", "m", "log").stdout
     run("-C", "m", "rollback", "2")

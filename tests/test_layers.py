@@ -7,11 +7,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "cnrmirror"
 ROWS = [
-    {"errors", "descriptor", "names", "documents", "resource", "interfaces"},
+    {"errors", "descriptor", "names", "documents", "resource", "roles", "interfaces"},
     {
         "files",
         "tarball",
         "archive",
+        "ignore",
         "store",
         "catalog",
         "tree",
@@ -23,7 +24,7 @@ ROWS = [
         "bucket",
         "client",
     },
-    {"site", "sources", "signing"},
+    {"site", "sources", "publish", "signing"},
     {"config", "workflow", "serve"},
     {"cli", "__main__", "__init__"},
 ]
@@ -60,7 +61,9 @@ def test_adapters_do_not_know_each_other() -> None:
     for path in (PACKAGE / "sources").rglob("*.py"):
         assert "site" not in imports(path)
     for path in (PACKAGE / "site").rglob("*.py"):
-        assert "sources" not in imports(path)
+        assert not imports(path) & {"sources", "publish"}
+    for path in (PACKAGE / "publish").rglob("*.py"):
+        assert not imports(path) & {"sources", "site"}
 
 
 def test_imports_stand_at_the_top() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 
 import click
 
 from cnrmirror import __version__
-from cnrmirror.cli.common import Context
-from cnrmirror.errors import CnrMirrorError
+from cnrmirror.cli.common import Context, plain
+from cnrmirror.errors import CnrMirrorError, StorageError
 
 _MODULES = {
     "init": "init",
@@ -29,6 +30,7 @@ _MODULES = {
     "sync": "sync",
     "report": "sync",
     "config": "sync",
+    "publish": "publish",
     "serve": "serve",
     "pull": "pull",
     "search": "pull",
@@ -73,22 +75,30 @@ def cli(context: click.Context, folder: str, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit with the code of docs/exit-codes.md."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    arguments = sys.argv[1:]
+    as_json = "--json" in arguments
+    if as_json:  # before the command or after it: both are meant
+        arguments = ["--json", *(a for a in arguments if a != "--json")]
     try:
-        code = cli.main(standalone_mode=False)  # click gives the code of an Exit back
+        # click gives the code of an Exit back
+        code = cli.main(arguments, standalone_mode=False)
         if isinstance(code, int):
             sys.exit(code)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
+        if as_json:
+            _print_error("invalid-usage", error.format_message(), {})
         error.show()
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except CnrMirrorError as error:
-        if "--json" in sys.argv:
-            text = {"code": error.code, "message": error.message, "details": error.details}
-            click.echo(json.dumps(text, default=str))
-        click.echo(f"cnrmirror: {error.message}", err=True)
+        if as_json:
+            _print_error(error.code, error.message, error.details)
+        click.echo(f"cnrmirror: {plain(error.message)}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo("cnrmirror: interrupted; the next command goes on from here", err=True)
@@ -96,3 +106,20 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"cnrmirror: {where}{error.strerror or error}", err=True)
+        sys.exit(StorageError.exit_code)
+    except MemoryError:
+        click.echo("cnrmirror: there is not enough memory for this", err=True)
+        sys.exit(1)
+
+
+def _end(number: int, frame: object) -> None:
+    """Asked to end: as if interrupted, so that nothing half made is left behind."""
+    sys.exit(128 + number)
+
+
+def _print_error(code: str, message: str, details: dict[str, object]) -> None:
+    text = {"code": code, "message": message, "details": details}
+    click.echo(json.dumps(text, default=str))

@@ -7,12 +7,22 @@ from itertools import islice
 import click
 
 from cnrmirror.cli.common import Context, pass_context
+from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import PackageRef
 from cnrmirror.workflow.project import Project
 
+_DETAILS = (" archive", " metadata", " created", " releases")
+
 
 @click.command()
-@click.option("-n", "number", default=20, show_default=True, help="How many revisions at most.")
+@click.option(
+    "-n",
+    "number",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many revisions at most.",
+)
 @pass_context
 def log(context: Context, number: int) -> None:
     """The revisions, newest first."""
@@ -39,7 +49,7 @@ def diff(context: Context, old: str, new: str) -> None:
     for difference in project.catalog.diff(before, after):
         olds, news = _facts(project, difference.old), _facts(project, difference.new)
         for fact in sorted(olds.keys() | news.keys()):
-            if olds.get(fact) != news.get(fact):
+            if olds.get(fact) != news.get(fact) and not _implied(fact, olds, news):
                 sign = "+" if fact not in olds else "-" if fact not in news else "~"
                 rows.append((sign, f"{difference.name}{fact}", news.get(fact) or olds[fact]))
     keys = ("change", "what", "value")
@@ -48,12 +58,29 @@ def diff(context: Context, old: str, new: str) -> None:
     )
 
 
+def _implied(fact: str, olds: dict[str, str], news: dict[str, str]) -> bool:
+    """A detail of a release that came or went, or of a channel that moved: that says it all."""
+    whole = next((fact.removesuffix(end) for end in _DETAILS if fact.endswith(end)), None)
+    return whole is not None and olds.get(whole) != news.get(whole)
+
+
 def _facts(project: Project, ref: PackageRef | None) -> dict[str, str]:
     if ref is None:
         return {}
     document = project.catalog.document(ref)
-    facts = {f"@{r.release} ({r.media_type})": r.content.digest for r in document.releases}
-    return facts | {f":{c.name}": c.current for c in document.channels}
+    facts = {}
+    for release in document.releases:
+        name = f"@{release.release} ({release.media_type})"
+        facts[name] = release.content.digest
+        facts[f"{name} archive"] = release.blob.digest
+        facts[f"{name} metadata"] = Descriptor.of(bytes(release.metadata)).digest
+        facts[f"{name} created"] = release.created_at
+    for channel in document.channels:
+        facts[f":{channel.name}"] = channel.current
+        facts[f":{channel.name} releases"] = " ".join(channel.releases)
+    for stone in document.tombstones:
+        facts[f"@{stone.release} ({stone.media_type}) removed"] = stone.reason
+    return facts
 
 
 COMMANDS = [log, diff]

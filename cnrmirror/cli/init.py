@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
 from cnrmirror.descriptor import Descriptor
+from cnrmirror.files import storage_errors
 from cnrmirror.keys import PUBLISH, REFRESH, generate, write_key
 from cnrmirror.workflow.project import Project, prepare
 
@@ -38,6 +40,10 @@ def init(
     """
     identity = str(uuid.uuid4())
     secret = passphrase(passphrase_file)
+    if offline is not None:
+        with storage_errors(str(offline)):  # before anything else is made
+            offline.mkdir(parents=True, exist_ok=True, mode=0o700)
+            tempfile.TemporaryFile(dir=offline).close()
     prepare(folder, identity)
     project = Project(folder)
     identity = project.config.id

@@ -46,7 +46,8 @@ def passphrase(file: Path | None) -> bytes | None:
     """The first line of a passphrase file. Raises InputError if it is empty."""
     if file is None:
         return None
-    line = file.read_bytes()[:4096].split(b"\n", 1)[0].rstrip(b"\r")
+    with file.open("rb") as stream:
+        line = stream.read(4096).split(b"\n", 1)[0].rstrip(b"\r")
     if not line:
         raise InputError(f"{file}: the passphrase is empty")
     return line

@@ -9,7 +9,7 @@ from tuf.api.metadata import Root
 
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
-from cnrmirror.errors import InputError, NotTrusted, UsageError
+from cnrmirror.errors import InputError, NotTrusted, StaleError, UsageError
 from cnrmirror.files import replace_durably
 from cnrmirror.keys import PUBLISH, REFRESH, KeyFolder, generate, public_key, write_key
 from cnrmirror.signing import Repository
@@ -57,6 +57,8 @@ def refresh(context: Context) -> None:
         {"timestamp": timestamp.version, "expires": timestamp.expires, "warnings": warnings},
         [f"timestamp {timestamp.version}, good until {timestamp.expires}"],
     )
+    if any(warning["days"] <= 0 for warning in warnings):  # type: ignore[operator]
+        raise click.exceptions.Exit(StaleError.exit_code)  # readers refuse the mirror already
 
 
 @click.group()
@@ -102,8 +104,22 @@ def keys_rotate(
     project = context.project()
     signed = repository(project)
     folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
+    role = signed.root().roles["root"]
+    needed = 1 if purpose == PUBLISH else role.threshold
+    able = [k for k in signed.keys_of("targets" if purpose == PUBLISH else "root")
+            if folder.signer("targets" if purpose == PUBLISH else "root", [k])]  # fmt: skip
+    if len(able) < needed:
+        raise NotTrusted(
+            f"{offline}: {len(able)} of the {needed} keys that must sign are here; "
+            "several machines: 'root propose', 'root sign', 'root publish'"
+        )
     if public is not None:
         new = public_key(public)
+        if signed.keys.signer(purpose, [new]) is None:
+            raise NotTrusted(
+                f"nothing here can sign with {new.keyid}: put its signer URI into mirror.yaml "
+                f"(trust.{purpose}) first"
+            )
     else:
         made = generate()
         write_key(online_folder(project.config.id), purpose, made, None)
@@ -187,6 +203,8 @@ def root_propose(
         online = found[0] in current.roles["timestamp"].keyids
         if not online and new_keys is None:
             raise UsageError("say --new-keys FOLDER: where the new offline keys go")
+        if not online and passphrase_file is None:
+            click.echo("cnrmirror: the new key gets no passphrase (--passphrase-file)", err=True)
         target = online_folder(project.config.id) if online or new_keys is None else new_keys
         kind = next(name for name in ("timestamp", "targets", "root")
                     if found[0] in current.roles[name].keyids)  # fmt: skip
@@ -242,9 +260,10 @@ def _tell(context: Context, proposal: rotation.Proposal) -> None:
     root = proposal.proposed.signed
     assert isinstance(root, Root)
     context.result(
-        {"status": result, "complete": result.complete},
+        {"status": result, "complete": result.complete, "changes": rotation.changes(proposal)},
         [
             f"root {result.version}, good until {result.expires}",
+            *rotation.changes(proposal),
             f"signatures by the old root's keys: {result.old} of {result.old_threshold}",
             f"signatures by the new root's keys: {result.new} of {result.new_threshold}",
             *([] if result.targets_signed else ["the new targets key has not signed yet"]),

@@ -22,12 +22,21 @@ from cnrmirror.cli.trusted import (
     trust_for,
 )
 from cnrmirror.client import Remote
-from cnrmirror.errors import STALE_ACCEPTED, DamageError
+from cnrmirror.errors import (
+    STALE_ACCEPTED,
+    DamageError,
+    IncompleteError,
+    InvalidDocument,
+    NetworkError,
+    StaleError,
+    TrustError,
+)
 from cnrmirror.verify import Trust
 from cnrmirror.workflow import change, hosts
-from cnrmirror.workflow.audit import Auditor
+from cnrmirror.workflow.audit import Auditor, failed
 from cnrmirror.workflow.audit import compare as compare_mirrors
 from cnrmirror.workflow.check import check as check_project
+from cnrmirror.workflow.strict import problem_of
 
 
 @click.command()
@@ -40,10 +49,17 @@ def build(context: Context) -> None:
     project = context.project()
     with project.writing():
         written, removed = project.builder.rebuild(project.head())
-        configurations = hosts.write(project)
+        configurations: list[str] = []
+        try:
+            configurations = hosts.write(project)
+        except InvalidDocument as error:
+            click.echo(f"cnrmirror: no configurations in hosts/: {error.message}", err=True)
     context.result(
         {"written": written, "removed": removed, "hosts": configurations},
-        [f"{written} files written, {removed} removed; server configurations in hosts/"],
+        [
+            f"{written} files written, {removed} removed"
+            + ("; server configurations in hosts/" if configurations else "")
+        ],
     )
 
 
@@ -113,7 +129,10 @@ def _audit(
         journal = folder("CACHE") / "audits" / name
         auditor = Auditor(fetcher, trust, Bar(), journal)
         clock = datetime.now(UTC)
-        report = auditor.run(origin.policy, clock, sample, strict, views)
+        try:
+            report = auditor.run(origin.policy, clock, sample, strict, views)
+        except (TrustError, StaleError, IncompleteError, NetworkError) as error:
+            report = failed(fetcher.name, error)
         reports.append(report)
         lines += [f"{f.problem}\t{f.path}\t{f.reason}" for f in report.findings]
         lines += [f"note\t{note}" for note in report.notes]
@@ -125,7 +144,11 @@ def _audit(
             + ("" if report.complete else " (not everything was looked at)")
         )
         if compare and not report.findings:
-            lines += _compare(origin, source, compare)
+            try:
+                lines += _compare(origin, source, compare)
+            except (TrustError, StaleError, IncompleteError, NetworkError) as error:
+                lines.append(f"{problem_of(error)}\t{compare}\t{error.message}")
+                code = min(filter(None, (code, error.exit_code)))
         code = min(filter(None, (code, report.exit_code)), default=0)
         if not code and not report.fresh:
             code = STALE_ACCEPTED

@@ -10,7 +10,7 @@ import msgspec
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.documents import MAX_METADATA_BYTES, normalise_metadata, parse_json
-from cnrmirror.errors import TooLarge
+from cnrmirror.errors import InputError, TooLarge, UsageError
 from cnrmirror.names import PackageName, check_channel, check_media_type, check_release
 from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow.push import push as push_paths
@@ -51,6 +51,12 @@ def push(
     cnrmirror push --as myname/elasticsearch --release 2.2.1 -t helm elasticsearch.tar.gz
     cnrmirror push --namespace charts --channel stable ./nginx
     """
+    given = {"--as": package, "--namespace": namespace, "--release": release, "-t": media_type}
+    empty = [name for name, value in given.items() if value == ""]
+    if empty:
+        raise UsageError(f"{empty[0]} is empty: say something, or leave it out")
+    if package and namespace:
+        raise UsageError("--as names the namespace already: leave --namespace out")
     wish = Wish(
         package=str(PackageName.parse(package)) if package else None,
         namespace=namespace,
@@ -81,7 +87,7 @@ def _metadata(path: Path) -> msgspec.Raw:
         with path.open("rb") as stream:
             data = stream.read(MAX_METADATA_BYTES + 1)
     except OSError as error:
-        raise click.FileError(str(path), error.strerror) from error
+        raise InputError(f"{path}: {error.strerror}") from error
     if len(data) > MAX_METADATA_BYTES:
         raise TooLarge(f"{path}: more than {MAX_METADATA_BYTES} bytes")
     return normalise_metadata(parse_json(data, str(path)), str(path))

@@ -10,7 +10,7 @@ import waitress
 
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.errors import UsageError
+from cnrmirror.errors import InputError, UsageError
 from cnrmirror.serve import Application
 
 TOKEN_VARIABLE = "CNRMIRROR_TOKEN"
@@ -35,25 +35,39 @@ def serve(
     cnrmirror serve --port 8080
     curl http://127.0.0.1:8080/cnr/api/v1/packages
     """
-    token = token_file.read_text().strip() if token_file else os.environ.get(TOKEN_VARIABLE, "")
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if token_file:
+        try:
+            token = token_file.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{token_file}: not a token: {error}") from error
     if accept_push and not token:
         raise UsageError(
             f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
             "in the environment"
         )
     project = signing_project(context) if accept_push else context.project()
-    with project.writing():
-        pass
+    if accept_push:
+        with project.writing():
+            pass  # what a killed command left is finished before somebody waits for an answer
     application = Application(project, now, token if accept_push else None)
-    server = waitress.create_server(
-        application,
-        host=host,
-        port=port,
-        threads=8,
-        ident="cnrmirror",
-        max_request_body_size=application.max_body,
-    )
-    click.echo(f"serving on http://{host}:{server.effective_port}", err=True)
+    try:
+        server = waitress.create_server(
+            application,
+            host=host,
+            port=port,
+            threads=8,
+            ident="cnrmirror",
+            # A little more than the application takes, which says no in JSON.
+            max_request_body_size=application.max_body + (16 << 20),
+        )
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+    # A name may stand for several addresses; then there are several servers.
+    listens = getattr(server, "effective_listen", None) or [(host, server.effective_port)]
+    for address, number in listens:
+        shown = f"[{address}]" if ":" in address else address
+        click.echo(f"serving on http://{shown}:{number}", err=True)
     server.run()
 
 

@@ -14,13 +14,14 @@ import click
 import msgspec
 
 from cnrmirror.bucket import BucketFetcher
+from cnrmirror.cli.common import plain
 from cnrmirror.client import Remote, first_good
 from cnrmirror.descriptor import parse_digest
 from cnrmirror.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
 from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
 from cnrmirror.interfaces import Fetcher
-from cnrmirror.metadata import MAX_BYTES
-from cnrmirror.verify import METADATA, Policy, Trust, parse_pinned
+from cnrmirror.roles import MAX_BYTES, METADATA
+from cnrmirror.verify import Policy, Trust, parse_pinned
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -100,7 +101,7 @@ def _duration(text: str | None) -> timedelta:
         return timedelta(0)
     units = {"d": "days", "h": "hours", "m": "minutes"}
     number, unit = text[:-1], text[-1]
-    if not number.isdigit() or unit not in units or len(number) > 5:
+    if not (number.isascii() and number.isdecimal()) or unit not in units or len(number) > 5:
         raise UsageError(f"--allow-expired {text}: write a number and d, h or m: 90d")
     return timedelta(**{units[unit]: int(number)})
 
@@ -141,23 +142,27 @@ def trust_for(origin: Origin, source: str, fetcher: Fetcher) -> Trust:
         NotTrusted: nothing is known of it.
     """
     state = folder("STATE")
-    pin = state / "roots" / f"{hashlib.sha256(source.encode()).hexdigest()}.json"
+    # One place has one name, however it is written.
+    place = source.rstrip("/") if "://" in source else str(Path(source).resolve())
+    pin = state / "roots" / f"{hashlib.sha256(place.encode()).hexdigest()}.json"
     if origin.root is not None:
-        data = origin.root.read_bytes()[: MAX_BYTES + 1]
+        with origin.root.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
     elif pin.exists():
         data = pin.read_bytes()
     elif origin.first_use:
         data = read(fetcher.fetch(f"{METADATA}/1.root.json", MAX_BYTES))
         click.echo(
-            f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {source}. From now on its root is\n"
+            f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {fetcher.name}.\n"
+            "From now on its root is\n"
             f"  sha256 {hashlib.sha256(data).hexdigest()}\n"
             "compare this with what the publisher says; if it differs, you were lied to",
             err=True,
         )
     else:
         raise NotTrusted(
-            f"{source}: no root is known for this mirror; get its root.json from its publisher and "
-            "say --root root.json (or, unsafe, --trust-on-first-use)"
+            f"{fetcher.name}: no root is known for this mirror; get its root.json from its "
+            "publisher and say --root root.json (or, unsafe, --trust-on-first-use)"
         )
     parse_pinned(data, str(origin.root or pin))
     trust = Trust(data, folder("CACHE") / "tuf", state / "marks")
@@ -172,7 +177,7 @@ def read_verified(origin: Origin, use: Callable[[Remote], T]) -> tuple[T, bool]:
     fresh = True
 
     def warn(text: str) -> None:
-        click.echo(f"cnrmirror: {text}", err=True)
+        click.echo(f"cnrmirror: {plain(text)}", err=True)
 
     def noted(remote: Remote) -> T:
         nonlocal fresh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from cnrmirror.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.site import html, v1
 
 # Raise it when a renderer's output changes: every mirror is then rebuilt by its next command.
-VERSION = 1
+VERSION = 2
 # Smaller documents fit into one packet anyway.
 _PRECOMPRESS_FROM = 1400
 
@@ -25,13 +26,15 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``dialect``: whose words new manifests and the version document use. ``profile``: ``full`` for
     servers that take a generated configuration, ``plain`` for those that only know index.html.
     ``plain_pull``: what ``pull`` is in the plain profile, the archive or its JSON twin (which
-    ``appr pull`` asks for). ``precompress``: write ``.gz`` beside larger JSON documents.
+    ``appr pull`` asks for). ``precompress``: write ``.gz`` beside larger JSON documents. ``keep``:
+    globs of files in the site that are somebody else's (``CNAME``, ``robots.txt``).
     """
 
     dialect: Vendor = "appr"
     profile: Literal["full", "plain"] = "full"
     plain_pull: Literal["archive", "json"] = "archive"
     precompress: bool = True
+    keep: list[str] = []
 
 
 class Views:
@@ -51,6 +54,10 @@ class Views:
         """Differs whenever the same catalog would give other files."""
         return f"{VERSION} {self._url} {encode(self._settings).decode()}"
 
+    def keeps(self, path: str) -> bool:
+        """Whether a file of the site is somebody else's, to be left alone."""
+        return any(fnmatchcase(path, pattern) for pattern in self._settings.keep)
+
     def package(self, document: PackageDocument | None) -> list[Resource]:
         """Every file of one package, leaves first; none for None."""
         if document is None:
@@ -64,7 +71,11 @@ class Views:
     def fixed(self) -> list[Resource]:
         """What does not depend on what the mirror holds."""
         resources = [*v1.fixed_resources(self._settings.dialect, self._url)]
-        return [*self._adapted(resources), html.index_page(self._url)]
+        page = html.index_page(self._url)
+        if self._settings.profile == "plain":
+            # GitHub Pages leaves out what begins with "_" or "." where this is not there.
+            resources.append(Resource(".nojekyll", b"", "text/plain"))
+        return [*self._adapted(resources), page]
 
     def _adapted(self, resources: Iterable[Resource]) -> Iterator[Resource]:
         plain = self._settings.profile == "plain"

@@ -1,4 +1,4 @@
-"""Server configurations for the site: nginx, Caddy, Apache, lighttpd.
+"""Configurations for the site: nginx, Caddy, Apache, lighttpd; CloudFront, Netlify, Pages.
 
 They say in four languages what ``routes`` says in Python; the tests hold each against it.
 """
@@ -8,11 +8,34 @@ from __future__ import annotations
 import re
 
 from cnrmirror.errors import InvalidDocument
+from cnrmirror.resource import Resource
 from cnrmirror.site.html import environment
 
-_TEMPLATES = ("nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua")
+_TEMPLATES = (
+    "nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua", "cloudfront.js",
+    "github-pages.yml",
+)  # fmt: skip
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]+|[A-Za-z0-9.-]+")
+
+
+def host_files(host: str) -> list[Resource]:
+    """What a host of static sites wants to find in the site itself.
+
+    Args:
+        host: netlify, cloudflare-pages or github-pages.
+    """
+    if host == "github-pages":
+        return []  # the plain profile has what it wants
+    templates = environment()
+    return [
+        Resource(
+            name,
+            templates.get_template(f"hosts/{name}").render(queries=host == "netlify").encode(),
+            "text/plain",
+        )
+        for name in ("_headers", "_redirects")
+    ]
 
 
 def configurations(root: str, folder: str, address: str, port: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from cnrmirror.archive import ArchiveReader, pack
+from cnrmirror.archive import MAX_TELLING, ArchiveReader, pack
 from cnrmirror.descriptor import CHUNK
 from cnrmirror.errors import CnrMirrorError, InputError, InvalidDocument
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
@@ -61,7 +61,12 @@ def find(path: Path) -> Iterator[Path]:
     if path.is_file() or is_package_folder(path):
         yield path
         return
-    entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    if not path.is_dir():
+        raise InputError(f"{path}: neither a file nor a folder")
+    try:
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
     found = [path / e.name for e in entries if _ARCHIVE.fullmatch(e.name) and e.is_file()]
     found += [path / e.name for e in entries if e.is_dir() and is_package_folder(path / e.name)]
     if not found:
@@ -78,8 +83,16 @@ def is_package_folder(path: Path) -> bool:
 
 def telling_of_folder(folder: Path) -> dict[str, bytes]:
     """The files of a package folder that tell what it is, as ``ArchiveInfo.telling`` has them."""
-    names = [*_MARKS, *(p.name for p in sorted(folder.glob("*.dab")))]
-    return {n: (folder / n).read_bytes() for n in names if (folder / n).is_file()}
+    found = {path.name: b"" for path in sorted(folder.glob("*.dab"))}
+    for name in _MARKS:
+        path = folder / name
+        if path.is_file():
+            try:
+                with path.open("rb") as stream:
+                    found[name] = stream.read(MAX_TELLING + 1)
+            except OSError as error:
+                raise InputError(f"{path}: {error.strerror}") from error
+    return found
 
 
 def identify(telling: dict[str, bytes], path: Path, wish: Wish) -> Identity:
@@ -115,7 +128,11 @@ def _plain(release: str) -> str:
 
 def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str, str]]:
     """The media type, and name and version as far as the package's own files tell them."""
-    by_name = {p.rpartition("/")[2]: data for p, data in sorted(telling.items(), reverse=True)}
+    at_root = {name: data for name, data in telling.items() if "/" not in name}
+    below = {name.partition("/")[0] for name in telling}
+    if not at_root and len(below) > 1:
+        raise InputError(f"{path}: several packages in one: {', '.join(sorted(below))}")
+    by_name = at_root or {p.rpartition("/")[2]: data for p, data in telling.items()}
     if "Chart.yaml" in by_name:
         return "helm", _scalars(by_name["Chart.yaml"], f"{path}: Chart.yaml")
     if "manifest.yaml" in by_name or "manifest.jsonnet" in by_name:
@@ -137,24 +154,31 @@ def _scalars(data: bytes, where: str, below: str | None = None) -> dict[str, str
     Only the node tree is made, no Python objects: that halves the time, and keeps ``1.10`` from
     becoming 1.1. With ``below``, the mapping under that key is meant, if there is one.
     """
-    if len(data) > 1 << 20:
-        raise InvalidDocument(f"{where}: larger than a MiB")
+    if len(data) > MAX_TELLING:
+        raise InvalidDocument(f"{where}: larger than {MAX_TELLING} bytes")
     try:
         node = yaml.compose(data, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{where}: not YAML: {error}") from error
     if not isinstance(node, yaml.MappingNode):
         raise InvalidDocument(f"{where}: not a mapping")
-    fields: dict[str, yaml.Node] = {}
-    for key, value in node.value:
-        if str(key.value) in fields:
-            raise InvalidDocument(f"{where}: the key {key.value!r} stands twice")
-        fields[str(key.value)] = value
+    fields = _fields(node, where)
     inner = fields.get(below) if below else None
     if isinstance(inner, yaml.MappingNode):
-        fields = {str(key.value): value for key, value in inner.value}
+        fields = _fields(inner, where)
     found = {k: fields[k] for k in ("name", "version") if k in fields}
     return {k: v.value for k, v in found.items() if isinstance(v, yaml.ScalarNode) and v.value}
+
+
+def _fields(node: yaml.MappingNode, where: str) -> dict[str, yaml.Node]:
+    """The values of a mapping's plain keys; a key that is a mapping itself may have no end."""
+    fields: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in fields:
+                raise InvalidDocument(f"{where}: the key {key.value!r} stands twice")
+            fields[key.value] = value
+    return fields
 
 
 class ChartsSource:

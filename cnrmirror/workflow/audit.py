@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import posixpath
 import random
 import tempfile
 import threading
@@ -11,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -26,6 +28,7 @@ from cnrmirror.documents import (
     PackageDocument,
     PackageRef,
     name_digest,
+    parse_json,
 )
 from cnrmirror.errors import (
     CnrMirrorError,
@@ -38,10 +41,20 @@ from cnrmirror.errors import (
 )
 from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
 from cnrmirror.interfaces import Fetcher, Progress, stage
+from cnrmirror.names import Vendor
 from cnrmirror.resource import Alias, Resource, Twin
-from cnrmirror.site import v1
+from cnrmirror.roles import METADATA
+from cnrmirror.site import html, v1
 from cnrmirror.site.routes import url_of
-from cnrmirror.verify import METADATA, Policy, Trust, Verified
+from cnrmirror.verify import Policy, Trust, Verified
+from cnrmirror.workflow.sitefiles import (
+    NAMED,
+    NOT_OURS,
+    Known,
+    files_below,
+    second_form,
+    wrong_name,
+)
 from cnrmirror.workflow.strict import Finding, StrictMetadata, problem_of
 
 _JOURNAL_SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
@@ -70,6 +83,13 @@ class Audit(msgspec.Struct, frozen=True):
         return min((_EXIT[f.problem] for f in self.findings), default=0)
 
 
+def failed(source: str, error: CnrMirrorError) -> Audit:
+    """The report of an audit that could not even begin."""
+    problem = "stale" if isinstance(error, StaleError) else problem_of(error)
+    finding = Finding(f"{METADATA}/timestamp.json", problem, error.message)
+    return Audit(source, -1, "", "", False, False, 0, 0, 0, 0, [finding], [])
+
+
 class Auditor:
     """One audit of one mirror.
 
@@ -92,6 +112,9 @@ class Auditor:
         self._progress = progress
         self._journal = journal
         self._lock = threading.Lock()
+        self._local = threading.local()  # what this thread found of the package at hand
+        self._notes: list[str] = []
+        self._known = Known()
         self._findings: list[Finding] = []
         self._expected: set[str] = set()
         self._done: set[str] = set()
@@ -120,10 +143,12 @@ class Auditor:
             it, they become findings.
         """
         verified, target = self._metadata(policy, now, strict)
-        if target is None:
-            return self._report(verified, False, [], 0, [])
-        root = verified.root if verified else self._root(target)
-        if root is None:
+        root = None
+        if target is not None:
+            root = verified.root if verified else self._root(target)
+        if root is None or target is None:
+            if strict:
+                self._files_by_name(known=False)
             return self._report(verified, False, [], 0, [])
         refs = sorted(self._walk(root.tree))
         chosen = refs
@@ -147,10 +172,12 @@ class Auditor:
         if views and complete:
             for resource in v1.aggregate_resources(sorted(rows, key=lambda r: r.name), rows):
                 self._view(resource, {})
+            self._fixed()
         if strict and sample is None:
             self._history(root, verified.at if verified else target)
-            if isinstance(self._fetcher, FolderFetcher):
-                self._extras(Path(self._fetcher.name))
+            self._files_by_name(known=True)
+            if views and complete:
+                self._extra_views()
         if self._journal is not None:
             self._journal.unlink(missing_ok=True)
         return self._report(verified, complete, chosen, releases, refs, root, target)
@@ -171,19 +198,20 @@ class Auditor:
         if not strict:
             return verified, verified.at if verified else None
         metadata = StrictMetadata(self._fetcher, self._trust.pinned)
-        metadata.check()
+        metadata.check(policy.at or now)
         self._findings += metadata.findings
         self._expected |= metadata.expected
         self._kept_revision = metadata.kept.revision
-        if failure is not None and not metadata.findings:
+        if isinstance(failure, StaleError):
+            for path, expires in metadata.expired:
+                self._find(path, "stale", f"expired on {expires}")
+        if failure is not None and not self._findings:
+            path = f"{METADATA}/timestamp.json"
+            of_target = isinstance(failure, Tampered | IncompleteError)
+            if metadata.target is not None and of_target:
+                path = node_path(metadata.target.digest, CatalogRoot)
             stale = isinstance(failure, StaleError)
-            problem = "stale" if stale else problem_of(failure)
-            # The root itself is checked below, by its name.
-            if metadata.target is None or stale or isinstance(failure, TrustError):
-                path = "catalog/metadata/timestamp.json"
-                if metadata.target is not None and not stale:
-                    path = node_path(metadata.target.digest, CatalogRoot)
-                self._find(path, problem, failure.message)
+            self._find(path, "stale" if stale else problem_of(failure), failure.message)
         return verified, metadata.target
 
     def _root(self, at: Descriptor) -> CatalogRoot | None:
@@ -241,7 +269,7 @@ class Auditor:
         if key in self._done:
             self._blobs.update(r.blob.digest for r in document.releases)
             return document
-        before = len(self._findings)
+        self._local.found = 0
         with tempfile.TemporaryDirectory() as work:
             files = {}
             for blob in {r.blob for r in document.releases}:
@@ -251,7 +279,7 @@ class Auditor:
             if views:
                 for resource in v1.package_resources(document):
                     self._view(resource, files)
-        if len(self._findings) == before:
+        if not self._local.found:
             self._note(key)
         return document
 
@@ -280,6 +308,11 @@ class Auditor:
         body = resource.body
         with self._lock:
             self._views += 1
+            if isinstance(body, Alias):
+                base = posixpath.join(posixpath.dirname(resource.path), body.target)
+                self._known.aliases[resource.path] = posixpath.normpath(base)
+            else:
+                self._known.paths.add(resource.path)
         blob = (
             body.blob if isinstance(body, Twin) else body if isinstance(body, Descriptor) else None
         )
@@ -345,14 +378,58 @@ class Auditor:
                                 self._blob(blob, Path(work))
             root = older
 
-    def _extras(self, folder: Path) -> None:
-        base = folder / "catalog"
-        for parent, folders, names in os.walk(base):
-            links = [name for name in folders if (Path(parent) / name).is_symlink()]
-            for name in (*names, *links):
-                path = (Path(parent) / name).relative_to(folder).as_posix()
-                if path not in self._expected:
-                    self._find(path, "extra", "nothing refers to it")
+    def _files_by_name(self, known: bool) -> None:
+        """Every file of a folder's catalog: is it what its name says, and does it belong there?
+
+        Args:
+            known: whether all that must be there was found out; else only the names tell.
+        """
+        if not isinstance(self._fetcher, FolderFetcher):
+            return
+        folder = Path(self._fetcher.name)
+        named = {finding.path for finding in self._findings}
+        for path in files_below(folder, "catalog"):
+            if path in named:
+                continue
+            reason = wrong_name(folder / path, path)
+            if reason:
+                self._find(path, "tampered" if NAMED.fullmatch(path) else "extra", reason)
+            elif known and path not in self._expected:
+                self._find(path, "extra", "nothing refers to it")
+
+    def _fixed(self) -> None:
+        """The files that do not depend on the packages, in one of the forms that they may have."""
+        path = ".well-known/app-registry-uri.json"
+        try:
+            found = parse_json(read(self._ask(path, 1 << 16)), path)
+            prefix = found.get("prefix") if isinstance(found, dict) else None
+            if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
+                raise Tampered(f"{path}: its prefix is {prefix!r:.200}")
+            url = prefix.removesuffix("/cnr/")
+            self._notes.append(f"it sends clients to {url or 'no other address'}")
+        except (CnrMirrorError, AttributeError) as error:
+            problem = problem_of(error) if isinstance(error, CnrMirrorError) else "tampered"
+            self._find(path, problem, str(error))
+            return
+        vendor: Vendor = "appr"
+        with contextlib.suppress(CnrMirrorError):
+            if b"cnr-api" in read(self._ask("cnr/version/index.json", 1 << 16)):
+                vendor = "cnr"
+        for resource in (*v1.fixed_resources(vendor, url), html.index_page(url)):
+            if not isinstance(resource.body, Alias):
+                self._view(resource, {})
+
+    def _extra_views(self) -> None:
+        """Files of a folder's site that no view has, and second forms that are not as the first."""
+        if not isinstance(self._fetcher, FolderFetcher):
+            return
+        folder = Path(self._fetcher.name)
+        for path in files_below(folder, ""):
+            if path.startswith("catalog/") or path in self._known.paths:
+                continue
+            reason = second_form(folder, path, self._known)
+            if reason:
+                self._find(path, "extra" if reason == NOT_OURS else "tampered", reason)
 
     # -- bookkeeping --
 
@@ -366,6 +443,12 @@ class Auditor:
             lines = []
         if lines[:1] == [at.digest]:
             self._done = set(lines[1:])
+            if self._done:
+                when = datetime.fromtimestamp(self._journal.stat().st_mtime, UTC)
+                self._notes.append(
+                    f"{len(self._done)} packages were read by an audit that was interrupted at "
+                    f"{when.isoformat(timespec='seconds')}, and not again"
+                )
         else:
             self._journal.parent.mkdir(parents=True, exist_ok=True)
             self._journal.write_text(f"{at.digest}\n")
@@ -376,6 +459,7 @@ class Auditor:
                 journal.write(f"{line}\n")
 
     def _find(self, path: str, problem: str, reason: str) -> None:
+        self._local.found = getattr(self._local, "found", 0) + 1
         with self._lock:
             self._findings.append(Finding(path, problem, reason))  # type: ignore[arg-type]
 
@@ -389,7 +473,7 @@ class Auditor:
         root: CatalogRoot | None = None,
         target: Descriptor | None = None,
     ) -> Audit:
-        notes = list(verified.notes) if verified else []
+        notes = [*(verified.notes if verified else []), *self._notes]
         return Audit(
             self._fetcher.name,
             root.revision if root else -1,
@@ -447,7 +531,8 @@ def compare(first: Remote, second: Remote) -> list[str]:
         path = f"{METADATA}/timestamp.json"
         if read(first.fetcher.fetch(path, 1 << 20)) != read(second.fetcher.fetch(path, 1 << 20)):
             raise Equivocation(
-                f"two timestamps of version {a.timestamp_version}: keys were misused"
+                f"{first.fetcher.name} and {second.fetcher.name} have two timestamps of version "
+                f"{a.timestamp_version}: keys were misused"
             )
     older, newer = (first, second) if a.root.revision <= b.root.revision else (second, first)
     wanted = older.verified

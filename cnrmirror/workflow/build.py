@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -103,7 +103,7 @@ class Builder:
         self._state.unlink(missing_ok=True)
         tree = self._catalog.root(head.catalog).tree
         fixed = self.views.fixed()
-        self.tree.update([r for r in fixed if self._differs(r)], [])
+        self.tree.update(self._wrong(fixed), [])
         expected = {r.path for r in fixed}
         rows: dict[str, Row] = {}
         refs = list(self._catalog.packages(tree))
@@ -116,20 +116,24 @@ class Builder:
                     document = self._catalog.document(ref)
                     resources = self.views.package(document)
                     expected.update(r.path for r in resources)
-                    self.tree.update([r for r in resources if self._differs(r)], [])
+                    self.tree.update(self._wrong(resources), [])
                     found = row(document)
                     if found:
                         rows[ref.name] = found
                     progress.advance()
             lists = self.views.aggregates(_sorted(rows), rows.values())
             expected.update(r.path for r in lists)
-            self.tree.update([r for r in lists if self._differs(r)], [])
+            self.tree.update(self._wrong(lists), [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
         self._remember(Built(head.catalog, self.views.fingerprint, dict(rows)))
         return self.tree.written - written, self.tree.removed - removed
 
-    def _differs(self, resource: Resource) -> bool:
-        return bool(self.tree.differs(resource, self.same_blob))
+    def _wrong(self, resources: Iterable[Resource]) -> list[Resource]:
+        """Those that are not on the disk as they must be; what is in their way is removed."""
+        found = [r for r in resources if self.tree.differs(r, self.same_blob)]
+        for resource in found:
+            self.tree.make_way(resource.path)
+        return found
 
     def same_blob(self, path: str, blob: Descriptor) -> bool:
         """Whether a file has a blob's bytes: one inode, or equal content."""
@@ -154,7 +158,7 @@ class Builder:
             links = [f for f in folders if os.path.islink(f"{folder}/{f}")]
             for name in (*files, *links):
                 path = name if here == "." else f"{here}/{name}"
-                if path not in expected:
+                if path not in expected and not self.views.keeps(path):
                     yield path
 
     def _packages(self, differences: Sequence[Difference]) -> dict[str, Row]:

@@ -10,10 +10,12 @@ import msgspec
 
 from cnrmirror.catalog import Catalog
 from cnrmirror.documents import CatalogRoot, Channel, Head, Kept, PackageDocument, Tombstone
-from cnrmirror.errors import NotFoundError, NotTrusted
+from cnrmirror.errors import DamageError, InputError, NotFoundError, NotTrusted
 from cnrmirror.names import check_channel, newest_first
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import move
+
+_MAX_REASON = 1000
 
 
 def set_channel(
@@ -83,12 +85,16 @@ def remove(
     Raises:
         NotFoundError: there is no such release (in this media type).
     """
+    if len(reason) > _MAX_REASON or not reason.isprintable():
+        raise InputError(f"--reason: one line of at most {_MAX_REASON} characters, please")
     with project.writing():
         document = project.document(package)
         gone = [r for r in document.of_release(release) if media_type in (None, r.media_type)]
         if not gone:
             raise NotFoundError(
-                f"package {package} doesn't exist, v: {release}, type: {media_type}",
+                f"there is no release {release}"
+                + (f" ({media_type})" if media_type else "")
+                + f" of {package}; see 'cnrmirror show {package}'",
                 package=package,
                 release=release,
                 media_type=media_type,
@@ -108,7 +114,22 @@ def rollback(project: Project, revision: str, now: str) -> Head | None:
     """A new revision with the content of an old one. Raises NotFoundError."""
     with project.writing():
         _, root = project.revision(revision)
+        _require_whole(project, root)
         return project.commit_tree(root.tree, f"rollback to revision {root.revision}", now)
+
+
+def _require_whole(project: Project, root: CatalogRoot) -> None:
+    """Raises DamageError if something that the revision needs is not there any more."""
+    for difference in project.catalog.diff(project.tree(), root.tree):
+        if difference.new is None:
+            continue
+        for release in project.catalog.document(difference.new).releases:
+            if not project.store.has_blob(release.blob):
+                raise DamageError(
+                    f"revision {root.revision} needs the archive of {difference.name}@"
+                    f"{release.release} ({release.blob.digest}), which is not there any more: "
+                    "restore it from a copy"
+                )
 
 
 class Garbage(msgspec.Struct, frozen=True):
@@ -137,7 +158,9 @@ def collect(
         keep: set[str] = set()
         oldest = project.root().revision
         for number, (at, root) in enumerate(project.catalog.history(project.head().catalog)):
-            if number >= max(1, revisions) and root.time < limit.replace(tzinfo=None).isoformat():
+            young = os.stat(project.store.root_path(at.digest)).st_mtime >= limit.timestamp()
+            young = young or root.time >= limit.replace(tzinfo=None).isoformat()
+            if number >= max(1, revisions) and not young:
                 break
             keep.add(at.digest)
             keep.update(reachable(project.catalog, root, keep))

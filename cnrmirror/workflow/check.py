@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -43,7 +44,7 @@ def check(project: Project) -> CheckReport:
     Raises:
         DamageError: the head or the tree itself cannot be read.
     """
-    with project.writing():
+    with project.writing_if_possible():
         head = project.head()
         builder = project.builder
         findings: list[Finding] = []
@@ -86,7 +87,7 @@ def check(project: Project) -> CheckReport:
         compare(builder.views.fixed())
         findings += [Finding(path, "extra") for path in builder.extra(expected)]
         findings += _check_blobs(project, blobs)
-        findings += _check_nodes(project)
+        findings += _check_nodes(project, blobs)
         return CheckReport(
             head.revision,
             len(rows),
@@ -141,14 +142,14 @@ def _blob_problem(path: str, blob: Descriptor) -> Problem | None:
     return None
 
 
-def _check_nodes(project: Project) -> list[Finding]:
-    """Every node on disk has its digest, and every file there is named by one."""
+def _check_nodes(project: Project, known: Collection[str]) -> list[Finding]:
+    """Every file of the catalog is named by its digest, also those that only old revisions need."""
     findings = []
     for what in ("nodes", "blobs", "targets"):
         for path, digest, status in project.store.walk(what):
             if not digest:
                 findings.append(Finding(_inside(project, path), "extra"))
-            elif what != "blobs":
+            elif what != "blobs" or digest not in known:
                 problem = _blob_problem(path, Descriptor(digest, status.st_size))
                 if problem:
                     findings.append(Finding(_inside(project, path), problem))

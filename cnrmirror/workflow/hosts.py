@@ -10,6 +10,9 @@ def write(project: Project) -> list[str]:
     """Write them for where the site lies, or will lie (``hosts.root``); their names.
 
     Only files that differ are written.
+
+    Raises:
+        InvalidDocument: a path that configurations cannot hold; nothing was written.
     """
     hosts = project.config.hosts
     folder = project.folder.resolve() / "hosts"

@@ -8,6 +8,7 @@ up to the revision, from the one they stand at (``.state/built.json``).
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cnrmirror.errors import InvalidDocument, NotFoundError, NotTrusted
 from cnrmirror.files import locked, storage_errors
 from cnrmirror.interfaces import NoProgress, Progress, Signer
 from cnrmirror.metadata import MetadataFolder
+from cnrmirror.roles import Edition
 from cnrmirror.site.views import Views
 from cnrmirror.store import Store
 from cnrmirror.workflow.build import Builder
@@ -61,9 +63,20 @@ class Project:
         with storage_errors(str(self.folder)):
             (self.state / "tmp").mkdir(parents=True, exist_ok=True)
             with locked(self.state / "lock", self.config.lock_wait_seconds):
+                if self.signer is not None:
+                    self.signer.check_keys()
                 self.builder.sweep()
                 self.builder.bring_up(self.head())
                 yield
+
+    @contextlib.contextmanager
+    def writing_if_possible(self) -> Iterator[None]:
+        """As ``writing``; on a medium that cannot be written to, without a lock."""
+        if os.access(self.folder, os.W_OK):
+            with self.writing():
+                yield
+        else:
+            yield
 
     def head(self) -> Head:
         """The current revision's head. Raises DamageError."""
@@ -113,12 +126,34 @@ class Project:
         head = self.head()
         if tree == self.tree():
             return None
-        new = self._publish(tree, head.revision + 1, head.catalog, message, now)
+        return self.commit_after(tree, head.catalog, head.revision + 1, message, now)
+
+    def commit_after(
+        self,
+        tree: Node,
+        parent: Descriptor,
+        revision: int,
+        message: str,
+        now: str,
+        above: Edition | None = None,
+    ) -> Head:
+        """A revision after ``parent``, which may be one of another mirror that is merged.
+
+        Args:
+            above: what is published elsewhere: the signed files get higher versions than there.
+        """
+        new = self._publish(tree, revision, parent, message, now, above)
         self.builder.bring_up(new)
         return new
 
     def _publish(
-        self, tree: Node, revision: int, parent: Descriptor | None, message: str, now: str
+        self,
+        tree: Node,
+        revision: int,
+        parent: Descriptor | None,
+        message: str,
+        now: str,
+        above: Edition | None = None,
     ) -> Head:
         if self.signer is None:
             raise NotTrusted("no keys are at hand to sign a revision with")
@@ -134,7 +169,7 @@ class Project:
             parent=parent,
         )
         head = Head(self.store.put(root), revision)
-        self.signer.publish(head, now)
+        self.signer.publish(head, now, above)
         return head
 
     def publish_first(self, now: str) -> None:

@@ -18,7 +18,7 @@ from cnrmirror.documents import (
     Release,
     Tombstone,
 )
-from cnrmirror.errors import CnrMirrorError, ReleaseConflict, UsageError
+from cnrmirror.errors import CnrMirrorError, InputError, ReleaseConflict, UsageError
 from cnrmirror.files import write_all
 from cnrmirror.interfaces import stage
 from cnrmirror.names import Vendor, content_type, manifest_type, newest_first
@@ -136,6 +136,7 @@ def adopt(
     for package, items in sorted(by_package.items()):
         old = project.catalog.get(tree, package) or PackageDocument(package, [])
         releases = {r.key: r for r in old.releases}
+        _check_twice(items)
         for item in items:
             pushed.append(_merge(releases, item, now, accept, project.config.views.dialect))
         tombstones = [t for t in old.tombstones if (t.release, t.media_type) not in releases]
@@ -149,6 +150,22 @@ def adopt(
             changed[package] = new
     head = project.commit(changed, message, now)
     return Report(head.revision if head else None, pushed)
+
+
+def _check_twice(items: Sequence[Incoming]) -> None:
+    """One push must not say two things of one release: which one is meant is for a person."""
+    seen: dict[tuple[str, str], Incoming] = {}
+    for item in items:
+        key = (item.identity.release, item.identity.media_type)
+        other = seen.setdefault(key, item)
+        if other.info.diff_id != item.info.diff_id:
+            raise ReleaseConflict(
+                f"{other.where} and {item.where} are both {item.identity.package}@{key[0]} "
+                f"({key[1]}), with different content: push only one of them",
+                package=item.identity.package,
+                release=key[0],
+                media_type=key[1],
+            )
 
 
 def _check_tombstones(
@@ -272,9 +289,10 @@ def _take_path(
             identity = charts.identify(telling, path, wish)
             prefix = identity.package.partition("/")[2] if identity.media_type == "helm" else ""
             info = _take(store, io.BytesIO(pack(path, prefix, limits)), limits)
+            if telling and not info.telling:
+                raise InputError("its .helmignore leaves out the very file that tells what it is")
         else:
-            with path.open("rb", buffering=0) as stream:
-                info = _take(store, stream, limits)
+            info = _take_file(store, path, limits)
             identity = charts.identify(info.telling, path, wish)
     except CnrMirrorError as error:
         if not error.message.startswith(str(path)):
@@ -282,6 +300,15 @@ def _take_path(
             error.message = f"{path}: {error.message}"
         raise
     return Incoming(str(path), identity, info, metadata)
+
+
+def _take_file(store: Store, path: Path, limits: Limits) -> ArchiveInfo:
+    try:
+        stream = path.open("rb", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    with stream:
+        return _take(store, stream, limits)
 
 
 def _take(store: Store, stream: io.RawIOBase | io.BytesIO, limits: Limits) -> ArchiveInfo:

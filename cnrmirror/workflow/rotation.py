@@ -7,6 +7,7 @@ changes, the targets file for the new key.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
@@ -22,7 +23,7 @@ from tuf.api.serialization import SerializationError
 
 from cnrmirror.errors import BadSignature, ConflictError, InvalidDocument, NotTrusted, TooLarge
 from cnrmirror.keys import KeyFolder
-from cnrmirror.metadata import MAX_BYTES
+from cnrmirror.roles import MAX_BYTES
 from cnrmirror.signing import LIFETIME, Repository, moment, parse, to_bytes
 from cnrmirror.workflow.project import Project
 
@@ -209,8 +210,45 @@ def from_file(path: Path) -> Proposal:
             raise InvalidDocument(f"{path}: not a root proposal: {error}") from error
         return found
 
-    return Proposal(
+    proposal = Proposal(
         metadata(current, Root),
         metadata(proposed, Root),
         metadata(targets, Targets) if targets else None,
     )
+    _check(proposal, path)
+    return proposal
+
+
+def _check(proposal: Proposal, path: Path) -> None:
+    """Raises InvalidDocument for a proposal that 'root propose' would not make."""
+    old, new = proposal.current.signed, proposal.proposed.signed
+    if new.version != old.version + 1:
+        raise InvalidDocument(f"{path}: root {new.version} does not follow root {old.version}")
+    if new.unrecognized_fields != old.unrecognized_fields:
+        raise InvalidDocument(f"{path}: it is for another registry; do not sign it")
+    if new.consistent_snapshot != old.consistent_snapshot or set(new.roles) != set(old.roles):
+        raise InvalidDocument(f"{path}: it is of another kind than the root before; do not sign it")
+
+
+def changes(proposal: Proposal) -> list[str]:
+    """What the new root would change, one line each: what a person who signs has to compare."""
+    old, new = proposal.current.signed, proposal.proposed.signed
+    lines = [f"signed part of root {new.version}: sha256 {_digest(proposal.proposed)}"]
+    for name in sorted(new.roles):
+        before, after = old.roles[name], new.roles[name]
+        lines += [
+            f"{name}: key {keyid} goes" for keyid in before.keyids if keyid not in after.keyids
+        ]
+        lines += [
+            f"{name}: key {keyid} comes" for keyid in after.keyids if keyid not in before.keyids
+        ]
+        if before.threshold != after.threshold:
+            lines.append(f"{name}: {after.threshold} must sign, not {before.threshold}")
+    if proposal.targets is not None and proposal.targets.signed.delegations:
+        keys = ", ".join(sorted(proposal.targets.signed.delegations.keys))
+        lines.append(f"targets {proposal.targets.signed.version}: publish key {keys}")
+    return lines
+
+
+def _digest(metadata: Metadata[Any]) -> str:
+    return hashlib.sha256(metadata.signed_bytes).hexdigest()

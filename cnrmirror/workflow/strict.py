@@ -7,20 +7,20 @@ timestamp says is kept: superseded catalogs and snapshots, old roots and targets
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import Kept
 from cnrmirror.errors import CnrMirrorError, IncompleteError, NetworkError
 from cnrmirror.fetcher import read
 from cnrmirror.interfaces import Fetcher
-from cnrmirror.metadata import MAX_BYTES, TARGET
+from cnrmirror.roles import MAX_BYTES, METADATA, TARGET
 from cnrmirror.signing import KEPT, parse, to_bytes
-from cnrmirror.verify import METADATA
 
 _MANY = 100_000
 Problem = Literal["missing", "tampered", "extra", "stale", "network"]
@@ -56,14 +56,22 @@ class StrictMetadata:
         self.expected: set[str] = set()
         self.kept = Kept()
         self.target: Descriptor | None = None
+        self.expired: list[tuple[str, str]] = []
+        self._now = datetime.min.replace(tzinfo=UTC)
 
-    def check(self) -> None:
-        """Read and check everything; nothing is raised for what the mirror does wrong."""
+    def check(self, now: datetime) -> None:
+        """Read and check everything; nothing is raised for what the mirror does wrong.
+
+        ``expired`` then has the files of the roles in force that are not good any more at ``now``.
+        """
         roots = self._roots()
         newest = roots[-1].signed
+        self._now = now
+        self._age(f"{newest.version}.root.json", newest)
         timestamp = self._role("timestamp.json", Timestamp, [newest], "timestamp")
         if timestamp is None:
             return
+        self._age("timestamp.json", timestamp.signed)
         try:
             kept: Any = timestamp.signed.unrecognized_fields.get(KEPT)
             self.kept = msgspec.convert(kept, Kept)
@@ -81,15 +89,27 @@ class StrictMetadata:
         for version in self._span("snapshot", self.kept.snapshot, info.version):
             self._role(f"{version}.snapshot.json", Snapshot, signed_roots, "snapshot")
         if snapshot is not None:
+            self._age(f"{info.version}.snapshot.json", snapshot.signed)
             self._targets(signed_roots, snapshot.signed)
 
     def _roots(self) -> list[Metadata[Root]]:
         pinned: Metadata[Root] = parse(self._pinned, "the pinned root")
         found = [pinned]
-        for version in range(1, pinned.signed.version):
+        later: Metadata[Any] = pinned
+        for version in range(pinned.signed.version - 1, 0, -1):
+            # Only a root that vouches for the next one is of this registry.
             old = self._role(f"{version}.root.json", Root, None, "root")
-            if old is not None:
-                self._signed(f"{version}.root.json", old, [old.signed], "root")
+            if old is None:
+                break
+            name = f"{version}.root.json"
+            if not self._signed(name, old, [old.signed], "root"):
+                break
+            try:
+                old.signed.verify_delegate("root", later.signed_bytes, later.signatures)
+            except (RepositoryError, ValueError):
+                self._find(name, "tampered", f"it does not vouch for root {version + 1}")
+                break
+            later = old
         name = f"{pinned.signed.version}.root.json"
         data = self._read(name)
         if data is not None and data != self._pinned:
@@ -121,12 +141,16 @@ class StrictMetadata:
             )  # fmt: skip
             if found is not None:
                 judges.append(found.signed)
+                if current:
+                    self._age(f"{version}.targets.json", found.signed)
         info = snapshot.meta.get("catalog.json")
         if info is None or not judges:
             return
         for version in self._span("catalog", self.kept.catalog, info.version):
             self._role(f"{version}.catalog.json", Targets, judges, "catalog")
         catalog = self._role(f"{info.version}.catalog.json", Targets, judges[-1:], "catalog", info)
+        if catalog is not None:
+            self._age(f"{info.version}.catalog.json", catalog.signed)
         if catalog is not None and TARGET in catalog.signed.targets:
             target = catalog.signed.targets[TARGET]
             self.target = Descriptor(target.hashes.get("sha256", ""), target.length)
@@ -221,6 +245,10 @@ class StrictMetadata:
             return None
         self.expected.add(path)
         return data
+
+    def _age(self, name: str, signed: Signed) -> None:
+        if signed.is_expired(self._now):
+            self.expired.append((f"{METADATA}/{name}", signed.expires.isoformat()))
 
     def _find(self, name: str, problem: Problem, reason: str) -> None:
         self.findings.append(Finding(f"{METADATA}/{name}", problem, reason))

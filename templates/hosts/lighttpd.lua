@@ -35,8 +35,9 @@ elseif uri:match("^/cnr/") then
   kind = "application/json"
   local bare = uri:gsub("/$", "")
   local ns, mt = argument("namespace"), argument("media_type")
-  local archive = bare:match("^(/cnr/.+/pull)$") or bare:match("^(/cnr/.+/blobs/sha256/%x+)$")
-  local twin = bare:match("^(/cnr/.+/pull)/json$") or bare:match("^(/cnr/.+/blobs/sha256/[^/]+)/json$")
+  local package = "^(/cnr/api/v1/packages/[^/]+/[^/]+/"
+  local archive = bare:match(package .. "[^/]+/[^/]+/pull)$") or bare:match(package .. "blobs/sha256/%x+)$")
+  local twin = bare:match(package .. "[^/]+/[^/]+/pull)/json$") or bare:match(package .. "blobs/sha256/[^/]+)/json$")
   if bare == "/cnr/api/v1/packages" and (ns or mt) then
     file = "/cnr/api/v1/packages-by/" .. (ns and plain(ns) or "_") .. "/" .. (mt and plain(mt) or "_") .. ".json"
     if not is_file(file) then file = "/cnr/api/v1/packages-by/empty.json" end

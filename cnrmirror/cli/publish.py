@@ -1,0 +1,135 @@
+"""publish."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import click
+import msgspec
+
+from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
+from cnrmirror.errors import DamageError, InvalidDocument, UsageError
+from cnrmirror.files import locked
+from cnrmirror.workflow.publish import Plan, Problem, Published
+from cnrmirror.workflow.publishing import Session, invalidations
+from cnrmirror.workflow.targets import find_targets
+
+# Amazon's list price in us-east-1, in dollars, of one PUT, COPY or LIST and of one GET.
+_PUT_PRICE, _GET_PRICE = 5e-6, 4e-7
+
+
+@click.command()
+@click.argument("names", metavar="[TARGET]...", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Only print the plan: every put and removal.")
+@click.option("--plan", "save", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Save the plan; do nothing else.")  # fmt: skip
+@click.option("--apply", "apply", metavar="FILE",
+              type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Carry out a saved plan; fail if anything changed since.")  # fmt: skip
+@click.option("--audit", is_flag=True, help="List the place and compare everything with it.")
+@click.option("--repair", is_flag=True, help="With --audit: put right what is found.")
+@click.option("--no-merge", is_flag=True,
+              help="Fail if somebody else published there, even if it can be joined.")  # fmt: skip
+@pass_context
+def publish(
+    context: Context,
+    names: tuple[str, ...],
+    dry_run: bool,
+    save: Path | None,
+    apply: Path | None,
+    audit: bool,
+    repair: bool,
+    no_merge: bool,
+) -> None:
+    """Bring places up to this mirror: only what changed, in an order that never breaks a reader.
+
+    TARGET is a name in mirror.yaml, s3://BUCKET/PREFIX, or a folder; all of mirror.yaml if none is
+    given. Credentials come from where the AWS tools find them, AWS_ENDPOINT_URL names another
+    endpoint. Where somebody else published from a copy of this mirror, both are joined first.
+
+    \b
+    cnrmirror publish s3://my-bucket/registry --dry-run
+    cnrmirror publish s3://my-bucket/registry
+    cnrmirror publish production --plan plan.json; cnrmirror publish production --apply plan.json
+    cnrmirror publish production --audit --repair
+    """
+    if repair and not audit:
+        raise UsageError("--repair goes with --audit")
+    project = signing_project(context)
+    targets = find_targets(project, names)
+    if (save or apply) and len(targets) > 1:
+        raise UsageError("--plan and --apply are for one target")
+    results: list[Plan | Published | list[Problem]] = []
+    lines: list[str] = []
+    code = 0
+    for target in targets:
+        session = Session(project, target, merge=not no_merge)
+        with locked(session.memory.lock, project.config.lock_wait_seconds), session:
+            if audit:
+                problems = _audit(session, repair, lines)
+                code = code or (DamageError.exit_code if problems and not repair else 0)
+                results.append(problems)
+            elif dry_run or save:
+                plan = session.plan(now())
+                results.append(plan)
+                lines += _plan_lines(plan)
+                if save:
+                    save.write_bytes(msgspec.json.encode(plan) + b"\n")
+            else:
+                done = session.publish(now(), _saved(apply))
+                results.append(done)
+                lines += _done_lines(done)
+    context.result(results if len(results) > 1 else results[0], lines)
+    sys.exit(code)
+
+
+def _saved(path: Path | None) -> Plan | None:
+    if path is None:
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Plan)
+    except msgspec.DecodeError as error:
+        raise InvalidDocument(f"{path}: not a plan: {error}") from error
+
+
+def _audit(session: Session, repair: bool, lines: list[str]) -> list[Problem]:
+    problems = session.audit(now(), repair)
+    lines += [f"{p.problem}\t{p.key}" for p in problems]
+    name = session.place.name
+    verb = "put right" if repair else "found; --repair puts them right"
+    lines.append(f"{name}: {len(problems)} {verb}" if problems else f"{name}: all well")
+    return problems
+
+
+def _plan_lines(plan: Plan) -> list[str]:
+    counts = Counter(o.action for o in plan.operations)
+    requests = counts["put"] + 4 + (counts["delete"] + 999) // 1000 if plan.operations else 2
+    dollars = counts["put"] * _PUT_PRICE + 2 * _GET_PRICE + 2 * _PUT_PRICE * bool(plan.operations)
+    lines = [f"{o.action}\t{o.key}\t{o.size}" for o in plan.operations]
+    lines += [f"invalidate\t{path}" for path in invalidations(plan)]
+    before = "nothing" if plan.revision_from is None else f"revision {plan.revision_from}"
+    lines.append(
+        f"{plan.place}: from {before} to revision {plan.revision_to}: {counts['put']} puts, "
+        f"{counts['delete']} removals now, {counts['delete later']} later, {plan.bytes} bytes, "
+        f"about {requests} requests, ${dollars:.6f} at S3's list price"
+    )
+    return lines
+
+
+def _done_lines(done: Published) -> list[str]:
+    lines = [f"note\t{note}" for note in done.notes]
+    if not done.puts and not done.deletes:
+        return [*lines, f"{done.place}: stands at revision {done.revision_to} already, "
+                        f"{done.requests} requests"]  # fmt: skip
+    before = "nothing" if done.revision_from is None else f"revision {done.revision_from}"
+    return [
+        *lines,
+        f"{done.place}: from {before} to revision {done.revision_to}: {done.puts} written, "
+        f"{done.deletes} removed, {done.bytes} bytes, {done.requests} requests, {done.seconds} s",
+    ]
+
+
+COMMANDS = [publish]

@@ -1,0 +1,1 @@
+"""Places that a mirror is published to: folders and buckets."""

@@ -1,0 +1,189 @@
+"""A folder as a place to publish to: a web root, a mounted share, what rsync takes from.
+
+Every file appears by rename. Blobs are copied, not linked: the folder may be on another medium,
+and nothing that happens to it may reach the mirror's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from cnrmirror.descriptor import CHUNK, Descriptor
+from cnrmirror.errors import InputError, Outdated, Tampered
+from cnrmirror.files import locked, storage_errors, sync_filesystem, write_new
+from cnrmirror.interfaces import Listed, Progress
+from cnrmirror.resource import Alias, Resource, Twin
+from cnrmirror.store import Store
+
+_SCRATCH = ".cnrmirror/tmp"
+_LOCK_WAIT = 10
+# What Windows, and so exFAT and NTFS media in Windows, cannot name.
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.I)
+_FORBIDDEN = re.compile(r'[<>:"|?*\\]|[. ]$')
+
+
+class DirectoryDestination:
+    """A folder.
+
+    Args:
+        folder: where the site goes; made if it is not there.
+        store: the mirror's blobs.
+        portable: refuse names that exFAT, NTFS or Windows cannot keep apart or at all.
+    """
+
+    def __init__(self, folder: Path, store: Store, portable: bool = False) -> None:
+        self.name = str(folder)
+        self.requests = 0
+        self.notes: list[str] = []
+        self._folder = folder
+        self._store = store
+        self._portable = portable
+        self._folded: dict[str, str] = {}
+        self._real: set[str] = set()
+        self._serial = 0
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
+        """See ``interfaces.Destination``."""
+        self.requests += 1
+        with storage_errors(self.name):
+            try:
+                with open(self._folder / key, "rb") as stream:
+                    data = stream.read(max_bytes + 1)
+            except FileNotFoundError:
+                return None
+        if len(data) > max_bytes:
+            raise Tampered(f"{self.name}/{key}: longer than {max_bytes} bytes")
+        return data, _tag(data)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """See ``interfaces.Destination``."""
+        with storage_errors(self.name):
+            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
+            with locked(self._folder / ".cnrmirror" / "lock", _LOCK_WAIT):
+                found = self.read(key, 64 << 20)
+                if (found[1] if found else None) != expected:
+                    raise Outdated(f"{self.name}/{key}: somebody else published meanwhile")
+                sync_filesystem(self._folder)
+                self._place(Resource(key, data))
+                sync_filesystem(self._folder)
+        return _tag(data)
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        """See ``interfaces.Destination``. Raises InputError for a name that cannot be there."""
+        with storage_errors(self.name):
+            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
+            for resource in resources:
+                if self._portable:
+                    self._check_portable(resource.path)
+                self._place(resource)
+                progress.advance()
+
+    def _check_portable(self, path: str) -> None:
+        for part in path.split("/"):
+            if _DEVICES.fullmatch(part) or _FORBIDDEN.search(part):
+                raise InputError(
+                    f"{path}: the name {part!r} cannot be on exFAT or NTFS; leave that package out"
+                )
+        here = ""
+        for part in path.split("/"):
+            here = f"{here}/{part}" if here else part
+            other = self._folded.setdefault(here.lower(), here)
+            if other != here:
+                raise InputError(f"{other} and {here} are one file on exFAT or NTFS")
+
+    def _place(self, resource: Resource) -> None:
+        self.requests += 1
+        path = f"{self._folder}/{resource.path}"
+        self._serial += 1
+        temporary = f"{self._folder}/{_SCRATCH}/{os.getpid()}.{self._serial}"
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        match resource.body:
+            case bytes() as data:
+                write_new(temporary, [data])
+            case Descriptor() as blob:
+                with self._store.open_blob(blob) as stream:
+                    write_new(temporary, iter(lambda: stream.read(CHUNK), b""))
+            case Twin() as twin:
+                with self._store.open_blob(twin.blob) as stream:
+                    write_new(temporary, twin.chunks(stream))
+            case Alias() as alias:
+                os.symlink(alias.target, temporary)
+        self._make_real(os.path.dirname(resource.path))
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)  # an alias was a folder here, in a place without links
+        os.replace(temporary, path)
+
+    def _make_real(self, folder: str) -> None:
+        """The folder is there and no link: a link would lead into what it is an alias of."""
+        if folder in self._real:
+            return
+        path = f"{self._folder}/{folder}"
+        if folder:
+            self._make_real(os.path.dirname(folder))
+            if os.path.islink(path):
+                os.unlink(path)
+        os.makedirs(path, exist_ok=True)
+        self._real.add(folder)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See ``interfaces.Destination``; folders that are empty then go, too."""
+        with storage_errors(self.name):
+            for key in keys:
+                self.requests += 1
+                (self._folder / key).unlink(missing_ok=True)
+                parent = (self._folder / key).parent
+                while parent != self._folder:
+                    try:
+                        parent.rmdir()
+                    except OSError:
+                        break
+                    parent = parent.parent
+            self._real.clear()
+
+    def listing(self) -> Iterator[Listed]:
+        """See ``interfaces.Destination``."""
+        base = str(self._folder)
+        for folder, folders, names in os.walk(base):
+            here = os.path.relpath(folder, base)
+            if here == ".":
+                folders[:] = [name for name in folders if name != ".cnrmirror"]
+            self.requests += 1
+            links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
+            for name in (*names, *links):
+                status = os.lstat(f"{folder}/{name}")
+                yield Listed(name if here == "." else f"{here}/{name}", status.st_size, "")
+
+    def holds(self, listed: Listed, resource: Resource) -> bool:
+        """See ``interfaces.Destination``."""
+        path = self._folder / listed.key
+        body = resource.body
+        if isinstance(body, Alias):
+            return path.is_symlink() and os.readlink(path) == body.target
+        size = len(body) if isinstance(body, bytes) else body.size
+        if path.is_symlink() or listed.size != size:
+            return False
+        with path.open("rb") as stream:
+            if isinstance(body, bytes):
+                return stream.read() == body
+            blob = body.blob if isinstance(body, Twin) else body
+            with self._store.open_blob(blob) as kept:
+                pieces = body.chunks(kept) if isinstance(body, Twin) else _pieces(kept)
+                return all(stream.read(len(piece)) == piece for piece in pieces)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK), b"")
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

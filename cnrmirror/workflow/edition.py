@@ -1,0 +1,107 @@
+"""The files of an edition that another place lacks, in an order that is safe to bring them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cnrmirror.catalog import EMPTY
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import CatalogRoot, Node
+from cnrmirror.errors import DamageError
+from cnrmirror.resource import Resource
+from cnrmirror.roles import METADATA, Edition
+from cnrmirror.workflow.project import Project
+
+BLOB_TYPE = "application/gzip"
+
+
+def revisions(project: Project, edition: Edition) -> list[tuple[Descriptor, CatalogRoot]]:
+    """The revisions that the edition says are kept, newest first."""
+    found = []
+    for at, root in project.catalog.history(edition.at):
+        found.append((at, root))
+        if root.revision <= edition.kept.revision:
+            break
+    return found
+
+
+def immutable_files(
+    project: Project, edition: Edition, known: CatalogRoot | None
+) -> Iterator[list[Resource]]:
+    """Blobs, nodes and catalog roots that an edition has and a place with ``known`` lacks.
+
+    In batches; a catalog root comes only after everything that it needs.
+    """
+    chosen = []
+    for at, root in revisions(project, edition):
+        if known is not None and root.revision <= known.revision:
+            break
+        chosen.append((at, root))
+    sent: set[str] = set()
+    before: Node = known.tree if known else EMPTY
+    for at, root in reversed(chosen):
+        batch: list[Resource] = []
+        for resource in _below(project, before, root.tree, sent):
+            batch.append(resource)
+            if len(batch) >= 2000:
+                yield batch
+                batch = []
+        yield batch
+        path = f"catalog/targets/{at.digest}.catalog.json"
+        yield [Resource(path, _bytes(project.store.root_path(at.digest)), cache="immutable")]
+        before = root.tree
+
+
+def _below(project: Project, old: Node, new: Node, sent: set[str]) -> Iterator[Resource]:
+    catalog, store = project.catalog, project.store
+    for difference in catalog.diff(old, new):
+        had = catalog.document(difference.old) if difference.old else None
+        has = catalog.document(difference.new) if difference.new else None
+        here = {r.blob for r in has.releases} if has else set()
+        there = {r.blob for r in had.releases} if had else set()
+        for blob in sorted(here - there):
+            if blob.digest not in sent:
+                sent.add(blob.digest)
+                path = f"catalog/blobs/sha256/{blob.digest[:2]}/{blob.digest}"
+                yield Resource(path, blob, BLOB_TYPE, "immutable")
+    for node in catalog.added(old, new):
+        if node.digest not in sent:
+            sent.add(node.digest)
+            path = f"catalog/nodes/sha256/{node.digest[:2]}/{node.digest}"
+            yield Resource(path, _bytes(store.node_path(node.digest)), cache="immutable")
+
+
+def metadata_files(project: Project, edition: Edition, known: Edition | None) -> list[Resource]:
+    """The signed files that an edition has and a place at ``known`` lacks; roots first.
+
+    The timestamp is not among them: it comes last, and by itself.
+    """
+    folder = project.metadata
+    kept = edition.kept
+    first = {
+        "root": known.kept.root + 1 if known else 1,
+        "targets": known.targets.version + 1 if known else 1,
+        "catalog": max(kept.catalog, known.catalog.version + 1 if known else 0),
+        "snapshot": max(kept.snapshot, known.snapshot.version + 1 if known else 0),
+    }
+    last = {
+        "root": kept.root,
+        "targets": edition.targets.version,
+        "catalog": edition.catalog.version,
+        "snapshot": edition.snapshot.version,
+    }
+    found = []
+    for role in ("root", "targets", "catalog", "snapshot"):
+        for version in range(first[role], last[role] + 1):
+            name = f"{version}.{role}.json"
+            if (folder.path / name).exists():
+                found.append(Resource(f"{METADATA}/{name}", folder.read(name), cache="no-cache"))
+    return found
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise DamageError(f"{path}: this node is missing; restore it from a copy") from None

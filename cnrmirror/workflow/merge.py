@@ -1,0 +1,147 @@
+"""Two mirrors of one registry that both went on from a revision: one after the other again.
+
+What the other one published is brought in, our own changes are made again on top of it, and the
+result is a revision after both. Nothing is decided here: what both changed differently is a
+conflict, and nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from cnrmirror.catalog import CatalogReader, Nodes
+from cnrmirror.client import Remote
+from cnrmirror.documents import Channel, Head, PackageDocument, Release, Tombstone
+from cnrmirror.errors import ConflictError, DamageError
+from cnrmirror.roles import Edition
+from cnrmirror.store import Store
+from cnrmirror.workflow.project import Project
+
+T = TypeVar("T")
+
+
+class KeepingNodes:
+    """Nodes from our store; what is not there comes from elsewhere, checked, and stays."""
+
+    def __init__(self, store: Store, elsewhere: Nodes) -> None:
+        self._store = store
+        self._elsewhere = elsewhere
+
+    def get(self, digest: str, size: int, kind: Any) -> Any:
+        """See ``catalog.Nodes``."""
+        try:
+            return self._store.get(digest, size, kind)
+        except DamageError:
+            document = self._elsewhere.get(digest, size, kind)
+            self._store.put(document)
+            return document
+
+
+def merge(project: Project, remote: Remote, nodes: Nodes, above: Edition, now: str) -> Head:
+    """Make a revision that has theirs and ours.
+
+    Args:
+        remote: the other mirror, verified.
+        nodes: reads its documents.
+        above: what it stands at; the new revision's files get higher versions.
+
+    Raises:
+        ConflictError: a release, channel or removal that both changed, or no common revision.
+    """
+    with project.writing():
+        ours = project.root()
+        known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
+        reader = CatalogReader(KeepingNodes(project.store, nodes))
+        base = next(
+            (root for at, root in reader.history(remote.verified.at) if at.digest in known), None
+        )
+        if base is None:
+            raise ConflictError(
+                f"{remote.fetcher.name} and this mirror have no revision in common: "
+                "publish from the mirror that published there last"
+            )
+        theirs = remote.verified.root
+        for difference in reader.diff(base.tree, theirs.tree):
+            if difference.new is not None:
+                for blob in {r.blob for r in reader.document(difference.new).releases}:
+                    project.store.add_blob(blob, remote.blob(blob))
+        for _ in reader.added(base.tree, theirs.tree):
+            pass  # reading keeps them
+        changes = {}
+        for difference in project.catalog.diff(base.tree, ours.tree):
+            name = difference.name
+            before, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
+            changes[name] = merged(name, before, mine, other)
+        refs = {name: project.catalog.put(document) for name, document in changes.items()}
+        tree = project.catalog.change(theirs.tree, refs)
+        return project.commit_after(
+            tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,
+            f"merge with revision {theirs.revision} of {remote.fetcher.name}", now, above,
+        )  # fmt: skip
+
+
+def merged(
+    name: str,
+    base: PackageDocument | None,
+    ours: PackageDocument | None,
+    theirs: PackageDocument | None,
+) -> PackageDocument:
+    """One package of three: what only one side changed is as that side has it.
+
+    Raises:
+        ConflictError: both changed the same release or channel, differently.
+    """
+
+    def parts(pick: Callable[[PackageDocument], dict[Any, T]]) -> dict[Any, T]:
+        found = [pick(document) if document else {} for document in (base, ours, theirs)]
+        return _three_way(name, *found)
+
+    def releases(document: PackageDocument) -> dict[Any, Release]:
+        return {r.key: r for r in document.releases}
+
+    def channels(document: PackageDocument) -> dict[Any, Channel]:
+        return {c.name: c for c in document.channels}
+
+    def tombstones(document: PackageDocument) -> dict[Any, Tombstone]:
+        return {(t.release, t.media_type): t for t in document.tombstones}
+
+    kept = parts(releases)
+    known = {release for release, _ in kept}
+    result = PackageDocument(
+        name,
+        list(kept.values()),
+        [c for c in parts(channels).values() if c.current in known],
+        [t for key, t in parts(tombstones).items() if key not in kept],
+    )
+    return result.sorted()
+
+
+def _three_way(
+    name: str, base: dict[Any, T], ours: dict[Any, T], theirs: dict[Any, T]
+) -> dict[Any, T]:
+    result = {}
+    for key in base.keys() | ours.keys() | theirs.keys():
+        before, mine, other = base.get(key), ours.get(key), theirs.get(key)
+        if mine != other and before not in (mine, other) and not _same_content(mine, other):
+            raise ConflictError(
+                f"{name}: both mirrors changed {_called(key)}: decide in one of them, for example "
+                f"with 'cnrmirror remove' or 'channel set', and publish again"
+            )
+        chosen = other if mine == before or _same_content(mine, other) else mine
+        if chosen is not None:
+            result[key] = chosen
+    return result
+
+
+def _same_content(mine: object, other: object) -> bool:
+    """One release pushed to both: the time of the push is no difference."""
+    if not (isinstance(mine, Release) and isinstance(other, Release)):
+        return False
+    return mine == msgspec.structs.replace(other, created_at=mine.created_at, origin=mine.origin)
+
+
+def _called(key: Any) -> str:
+    return f"release {key[0]} ({key[1]})" if isinstance(key, tuple) else f"channel {key}"

@@ -1,0 +1,513 @@
+"""Publish: bring a place from the edition that it stands at to the mirror's own.
+
+The place's signed timestamp says what is there, so nothing has to be listed. The order is: what is
+named by its digest, then archives, manifests, releases, channels, packages, lists, then the signed
+metadata, and the timestamp last; removals come after that, leaves later than what referred to them.
+
+One object of the place, ``.cnrmirror/state.json``, is taken hold of first (a conditional write). It
+says who publishes, and between which revisions the views stand meanwhile, so that whoever comes
+after a publisher that was killed knows which files may be of which revision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from cnrmirror.catalog import EMPTY, CatalogReader, Nodes
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import CatalogRoot, Node, PackageDocument
+from cnrmirror.errors import (
+    BusyError,
+    ConflictError,
+    DamageError,
+    IncompleteError,
+    InvalidDocument,
+)
+from cnrmirror.interfaces import Destination, Listed, stage
+from cnrmirror.resource import Resource
+from cnrmirror.roles import MAX_BYTES, METADATA, TIMESTAMP, Edition, FileInfo, edition_of
+from cnrmirror.site.layout import RANKS, rank
+from cnrmirror.site.v1 import Row, row
+from cnrmirror.workflow.edition import immutable_files, metadata_files
+from cnrmirror.workflow.project import Project
+
+STATE = ".cnrmirror/state.json"
+_STATE_BYTES = 64 << 20
+_PACKAGES_AT_ONCE = 100
+_STALE = timedelta(minutes=15)
+_RENEW_SECONDS = 60
+_POLL_SECONDS = 0.5
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What the views are at this place: rendered, and in the layout that it needs.
+
+    ``fingerprint`` differs whenever the same catalog would give other files.
+    """
+
+    fingerprint: str
+    package: Callable[[PackageDocument | None], list[Resource]]
+    aggregates: Callable[[list[Row], Iterable[Row]], list[Resource]]
+    fixed: Callable[[], list[Resource]]
+
+
+class Busy(msgspec.Struct, frozen=True):
+    """A publish that is under way, or was killed: the views stand between these revisions."""
+
+    publisher: str
+    time: str
+    states: list[Descriptor | None]
+    to: Descriptor
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a place remembers besides the catalog; ``pending``: removals, and when they are due."""
+
+    form: str = ""
+    busy: Busy | None = None
+    pending: dict[str, str] = {}
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One thing that is done at the place."""
+
+    action: Literal["put", "delete", "delete later"]
+    key: str
+    size: int = 0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a publish does, exactly; a saved one is carried out only if it is still the plan."""
+
+    place: str
+    revision_from: int | None
+    revision_to: int
+    catalog_from: str
+    catalog_to: str
+    form: str
+    operations: list[Operation]
+
+    @property
+    def puts(self) -> int:
+        return sum(o.action == "put" for o in self.operations)
+
+    @property
+    def bytes(self) -> int:
+        return sum(o.size for o in self.operations)
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """One object that is not as it must be."""
+
+    key: str
+    problem: Literal["missing", "size", "bytes", "extra"]
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What a publish did; ``revision_from`` is None for a place that was empty."""
+
+    place: str
+    revision_from: int | None
+    revision_to: int
+    puts: int
+    deletes: int
+    bytes: int
+    requests: int
+    seconds: float
+    notes: list[str]
+
+
+class There(msgspec.Struct, frozen=True):
+    """What was found at the place."""
+
+    edition: Edition | None
+    tag: str | None
+    state: State
+    state_tag: str | None
+
+
+def look(project: Project, place: Destination) -> There:
+    """What is at the place: two reads, and more only if it stands at what we do not know.
+
+    Raises:
+        DamageError, InvalidDocument: something there is not what cnrmirror writes.
+    """
+    found = place.read(TIMESTAMP, MAX_BYTES)
+    kept = place.read(STATE, _STATE_BYTES)
+    try:
+        state = msgspec.json.decode(kept[0], type=State) if kept else State()
+    except msgspec.DecodeError as error:
+        raise InvalidDocument(f"{place.name}/{STATE}: not of this program: {error}") from error
+    if found is None:
+        return There(None, None, state, kept[1] if kept else None)
+
+    def read(name: str, info: FileInfo) -> bytes:
+        path = project.metadata.path / name
+        if path.exists():
+            data = path.read_bytes()
+            if Descriptor.of(data).digest == info.hashes.get("sha256"):
+                return data
+        there = place.read(f"{METADATA}/{name}", MAX_BYTES)
+        if there is None:
+            raise DamageError(f"{place.name}/{METADATA}/{name}: missing; see --audit --repair")
+        return there[0]
+
+    edition = edition_of(found[0], read, f"{place.name}/{METADATA}")
+    return There(edition, found[1], state, kept[1] if kept else None)
+
+
+def wait_for_turn(
+    project: Project, place: Destination, publisher: str, now: str, wait: float
+) -> There:
+    """What is at the place, once nobody else is publishing there.
+
+    Raises:
+        BusyError: somebody is, and was not done after ``wait`` seconds.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        there = look(project, place)
+        busy = there.state.busy
+        if busy is None or busy.publisher == publisher:
+            return there
+        age = _moment(now) - _moment(busy.time)
+        if age > _STALE:
+            return there
+        if time.monotonic() >= deadline:
+            raise BusyError(
+                f"{place.name}: somebody else publishes there since {busy.time}; try again later "
+                f"(if that publish was killed, it counts as over {_STALE} after it began)"
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def relation(project: Project, edition: Edition) -> Literal["ours", "behind", "other"]:
+    """How the edition at a place stands to our own history: in it, or not."""
+    ours = project.metadata.edition()
+    if edition.at == ours.at:
+        return "ours"
+    for at, root in project.catalog.history(ours.at):
+        if at == edition.at or root.parent == edition.at:
+            return "behind"
+        if root.revision <= edition.revision:
+            break
+    return "other"
+
+
+class Publish:
+    """One publish of one mirror to one place.
+
+    Args:
+        project: the mirror; its current edition is what is published.
+        place: where to.
+        form: the views that the place has.
+        there: what was found there.
+        nodes: reads nodes of revisions that only the place may have.
+        grace_minutes: how long what was removed can still be read.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        place: Destination,
+        form: Form,
+        there: There,
+        nodes: Nodes,
+        grace_minutes: float,
+    ) -> None:
+        self._project = project
+        self._place = place
+        self._form = form
+        self._there = there
+        self._nodes = CatalogReader(nodes)
+        self._grace = timedelta(minutes=grace_minutes)
+        self.edition = project.metadata.edition()
+        self.root = project.catalog.root(self.edition.at)
+        self._rows = self._read_rows()
+        self._deletes: list[str] = []
+        self._held: str | None = None
+        self._held_at = 0.0
+        self._there_already: dict[str, Listed] = {}
+
+    # -- what has to be done --
+
+    @property
+    def states(self) -> list[Descriptor | None]:
+        """The revisions between which the views at the place stand; None for "nothing"."""
+        edition, busy = self._there.edition, self._there.state.busy
+        states: list[Descriptor | None] = list(busy.states) if busy else []
+        here = edition.at if edition else None
+        if here not in states:
+            states.append(here)
+        if busy and busy.to not in states and self._root_of(busy.to) is not None:
+            states.append(busy.to)
+        return states
+
+    @property
+    def new_form(self) -> bool:
+        """Whether the views there are of another form: then nothing is known of them."""
+        edition, state = self._there.edition, self._there.state
+        return edition is not None and state.form != self._form.fingerprint
+
+    def nothing_to_do(self, now: str) -> bool:
+        """Whether the place has everything already."""
+        there = self._there
+        return (
+            there.edition is not None
+            and there.edition.timestamp == self.edition.timestamp
+            and there.state.busy is None
+            and not self.new_form
+            and not self._due(now)
+        )
+
+    def _due(self, now: str) -> list[str]:
+        return [key for key, when in self._there.state.pending.items() if when <= now]
+
+    def steps(self) -> Iterator[list[Resource]]:
+        """Everything to be written, in lists whose order matters; within one it does not."""
+        there = self._there.edition
+        known = self._root_of(there.at) if there else None
+        for batch in immutable_files(self._project, self.edition, known):
+            if batch:
+                yield batch
+        yield from self._views([None] if self.new_form else self.states)
+        files = metadata_files(self._project, self.edition, there)
+        if files:
+            yield files
+
+    def _views(self, states: Sequence[Descriptor | None]) -> Iterator[list[Resource]]:
+        trees = [self._tree_of(state) for state in states]
+        changed: dict[str, list[PackageDocument | None]] = {}
+        for tree in trees:
+            for difference in self._nodes.diff(tree, self.root.tree):
+                changed.setdefault(difference.name, [])
+        old_rows: list[Row] = []
+        rows_of: list[dict[str, Row]] = [dict(self._rows) for _ in trees]
+        names = sorted(changed)
+        for start in range(0, len(names), _PACKAGES_AT_ONCE):
+            ranked: list[list[Resource]] = [[] for _ in range(RANKS)]
+            for name in names[start : start + _PACKAGES_AT_ONCE]:
+                olds = [self._nodes.get(tree, name) for tree in trees]
+                for rows, old in zip(rows_of, olds, strict=True):
+                    found = row(old) if old else None
+                    rows.pop(name, None)
+                    if found:
+                        rows[name] = found
+                        old_rows.append(found)
+                new = self._nodes.get(self.root.tree, name)
+                for resource in self._difference(
+                    [self._form.package(old) for old in olds], self._form.package(new)
+                ):
+                    ranked[rank(resource.path)].append(resource)
+            yield from filter(None, ranked)
+        if names:
+            touched = [*old_rows, *(self._rows[n] for n in names if n in self._rows)]
+            lists = [self._form.aggregates(_sorted(rows), touched) for rows in rows_of]
+            yield self._difference(lists, self._form.aggregates(_sorted(self._rows), touched))
+        if None in states:
+            yield self._form.fixed()
+
+    def _difference(
+        self, olds: Sequence[Iterable[Resource]], new: Iterable[Resource]
+    ) -> list[Resource]:
+        """What has to be written, whichever of the old states the place is in."""
+        before = [{r.path: r for r in old} for old in olds]
+        after = {r.path: r for r in new}
+        gone = {path for old in before for path in old if path not in after}
+        self._deletes += sorted(gone, key=lambda path: (-rank(path), path))
+        return [r for path, r in after.items() if any(old.get(path) != r for old in before)]
+
+    def _tree_of(self, at: Descriptor | None) -> Node:
+        root = self._root_of(at) if at else None
+        return root.tree if root else EMPTY
+
+    def _root_of(self, at: Descriptor) -> CatalogRoot | None:
+        try:
+            return self._nodes.root(at)
+        except (DamageError, IncompleteError):
+            return None
+
+    def _read_rows(self) -> dict[str, Row]:
+        built = self._project.builder.built()
+        if built is not None and built.at == self.edition.at:
+            return built.rows
+        catalog = self._project.catalog
+        documents = (catalog.document(ref) for ref in catalog.packages(self.root.tree))
+        return {found.name: found for found in map(row, documents) if found}
+
+    def plan(self, now: str) -> Plan:
+        """All of it, without doing any of it."""
+        operations = [
+            Operation("put", resource.path, size_of(resource))
+            for batch in self.steps()
+            for resource in batch
+        ]
+        there = self._there.edition
+        if there is None or there.timestamp != self.edition.timestamp:
+            operations.append(Operation("put", TIMESTAMP, len(self.edition.timestamp)))
+        later: Literal["delete", "delete later"] = "delete later" if self._grace else "delete"
+        operations += [Operation(later, key) for key in dict.fromkeys(self._deletes)]
+        operations += [Operation("delete", key) for key in self._due(now)]
+        self._deletes.clear()
+        return Plan(
+            self._place.name,
+            there.revision if there else None,
+            self.edition.revision,
+            there.at.digest if there else "",
+            self.edition.at.digest,
+            self._form.fingerprint,
+            operations,
+        )
+
+    # -- doing it --
+
+    def run(self, publisher: str, now: str) -> Published:
+        """Carry it out.
+
+        Raises:
+            Outdated: somebody else published meanwhile; what they published stands.
+        """
+        began = time.monotonic()
+        there = self._there
+        puts = moved = 0
+        busy = Busy(publisher, now, self.states, self.edition.at)
+        holding = State(there.state.form, busy, there.state.pending)
+        self._hold(holding, there.state_tag)
+        if there.edition is None and there.state.busy is not None:
+            # A first publish that was killed: what it sent is not sent again.
+            self._there_already = {listed.key: listed for listed in self._place.listing()}
+        with stage(self._project.progress, f"Publishing to {self._place.name}", None) as progress:
+            for batch in self.steps():
+                left = [r for r in batch if not self._has(r)]
+                self._place.put(left, progress)
+                puts += len(left)
+                moved += sum(map(size_of, left))
+                if time.monotonic() - self._held_at > _RENEW_SECONDS:
+                    self._hold(holding, self._held)
+        if there.edition is None or there.edition.timestamp != self.edition.timestamp:
+            self._place.swap(TIMESTAMP, self.edition.timestamp, there.tag)
+            puts += 1
+        pending = self._pending(now)
+        due = [key for key, when in pending.items() if when <= now]
+        self._place.delete(due)
+        rest = {key: when for key, when in pending.items() if when > now}
+        self._hold(State(self._form.fingerprint, None, rest), self._held)
+        return Published(
+            self._place.name,
+            there.edition.revision if there.edition else None,
+            self.edition.revision,
+            puts,
+            len(due),
+            moved,
+            self._place.requests,
+            round(time.monotonic() - began, 3),
+            list(self._place.notes),
+        )
+
+    def audit(self) -> list[Problem]:
+        """Everything at the place, listed and compared with what must be there."""
+        listed = {item.key: item for item in self._place.listing()}
+        found = []
+        for resource in self._everything():
+            item = listed.pop(resource.path, None)
+            if item is None:
+                found.append(Problem(resource.path, "missing"))
+            elif not self._place.holds(item, resource):
+                same = item.size == size_of(resource)
+                found.append(Problem(resource.path, "bytes" if same else "size"))
+        pending = self._there.state.pending
+        found += [Problem(key, "extra") for key in listed if key not in pending]
+        return sorted(found)
+
+    def repair(self, problems: Sequence[Problem], publisher: str, now: str) -> None:
+        """Write what is missing or wrong, then remove what is too much."""
+        there = self._there
+        busy = Busy(publisher, now, self.states, self.edition.at)
+        self._hold(State(there.state.form, busy, there.state.pending), there.state_tag)
+        wrong = {p.key for p in problems if p.problem != "extra"}
+        with stage(self._project.progress, f"Repairing {self._place.name}", len(wrong)) as bar:
+            for batch in self._batches(r for r in self._everything() if r.path in wrong):
+                self._place.put(batch, bar)
+        if there.edition is None or there.edition.timestamp != self.edition.timestamp:
+            self._place.swap(TIMESTAMP, self.edition.timestamp, there.tag)
+        extra = [p.key for p in problems if p.problem == "extra"]
+        self._place.delete(sorted(extra, key=lambda key: (-rank(key), key)))
+        self._hold(State(self._form.fingerprint, None, there.state.pending), self._held)
+
+    def _everything(self) -> Iterator[Resource]:
+        """All that the place must have, in the order in which it may be written."""
+        for batch in immutable_files(self._project, self.edition, None):
+            yield from batch
+        for batch in self._views([None]):
+            yield from batch
+        yield from metadata_files(self._project, self.edition, None)
+
+    @staticmethod
+    def _batches(resources: Iterable[Resource]) -> Iterator[list[Resource]]:
+        """Lists of one rank each, so that the order holds."""
+        batch: list[Resource] = []
+        for resource in resources:
+            if batch and (rank(batch[0].path) != rank(resource.path) or len(batch) >= 1000):
+                yield batch
+                batch = []
+            batch.append(resource)
+        yield batch
+
+    def _pending(self, now: str) -> dict[str, str]:
+        """The removals that are still to come; what is there again is none any more."""
+        due = (_moment(now) + self._grace).replace(tzinfo=None).isoformat()
+        pending = dict(self._there.state.pending)
+        for key in self._deletes:
+            pending.setdefault(key, due)
+        if not pending:
+            return {}
+        wanted: set[str] = set()
+        for name in {name for key in pending if (name := package_in(key))}:
+            document = self._nodes.get(self.root.tree, name)
+            wanted.update(r.path for r in self._form.package(document))
+        rows = _sorted(self._rows)
+        wanted.update(r.path for r in self._form.aggregates(rows, rows))
+        return {key: when for key, when in pending.items() if key not in wanted}
+
+    def _has(self, resource: Resource) -> bool:
+        listed = self._there_already.get(resource.path)
+        return listed is not None and self._place.holds(listed, resource)
+
+    def _hold(self, state: State, tag: str | None) -> None:
+        self._held = self._place.swap(STATE, msgspec.json.encode(state), tag)
+        self._held_at = time.monotonic()
+
+
+def package_in(key: str) -> str | None:
+    """The package whose file this is; None for lists and the rest."""
+    parts = key.removeprefix("cnr/").split("/")
+    is_package = parts[:3] == ["api", "v1", "packages"] and len(parts) > 5
+    return f"{parts[3]}/{parts[4]}" if is_package else None
+
+
+def size_of(resource: Resource) -> int:
+    """How many bytes are sent for it; none for a link."""
+    body = resource.body
+    return len(body) if isinstance(body, bytes) else getattr(body, "size", 0)
+
+
+def check_plan(saved: Plan, actual: Plan) -> None:
+    """Raises ConflictError if the place or the mirror is not as it was when the plan was made."""
+    if saved != actual:
+        what = (
+            "the mirror" if saved.catalog_to != actual.catalog_to else f"what is at {saved.place}"
+        )
+        raise ConflictError(f"{what} is not as it was when the plan was made: make a new plan")
+
+
+def _sorted(rows: dict[str, Row]) -> list[Row]:
+    return [rows[name] for name in sorted(rows)]
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

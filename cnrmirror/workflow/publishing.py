@@ -1,0 +1,178 @@
+"""One publish from beginning to end: wait for a turn, join with what others did, carry out."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import TracebackType
+
+from cnrmirror.client import Remote
+from cnrmirror.config import Target
+from cnrmirror.errors import ConflictError
+from cnrmirror.publish.s3 import BucketDestination
+from cnrmirror.roles import TIMESTAMP
+from cnrmirror.site.v1 import PACKAGES
+from cnrmirror.verify import Policy, Trust
+from cnrmirror.workflow.merge import merge
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.publish import (
+    Plan,
+    Problem,
+    Publish,
+    Published,
+    There,
+    check_plan,
+    package_in,
+    relation,
+    wait_for_turn,
+)
+from cnrmirror.workflow.targets import Memory, PlaceNodes, form_of, open_target, reader_of
+
+
+class Session:
+    """A mirror, a place, and what they know of each other.
+
+    Args:
+        merge: join with what somebody else published there; else that is a conflict.
+    """
+
+    def __init__(self, project: Project, target: Target, merge: bool = True) -> None:
+        self._project = project
+        self._target = target
+        self._merge = merge
+        self.memory = Memory(project, target)
+        self.place = open_target(project, target, self.memory.known.conditions)
+        self._fetcher = reader_of(target)
+        self._ahead = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if isinstance(self.place, BucketDestination):
+            self.memory.known.conditions = self.place.conditions
+            self.memory.save()
+        self.place.close()
+        self._fetcher.close()
+
+    def plan(self, now: str) -> Plan:
+        """What a publish would do now. Raises ConflictError if it would have to merge."""
+        there = self._turn(now, wait=0)
+        found = self._compare(there)
+        if found == "other":
+            raise ConflictError(
+                f"{self.place.name}: somebody else published revision "
+                f"{there.edition.revision if there.edition else 0} there; 'publish' joins both"
+            )
+        return self._publish(there).plan(now)
+
+    def publish(self, now: str, saved: Plan | None = None) -> Published:
+        """Carry it out; with a saved plan, only that.
+
+        Raises:
+            ConflictError: what is there cannot be joined, or is not what the plan was made for.
+            BusyError: somebody else publishes there.
+        """
+        there = self._turn(now, self._project.config.lock_wait_seconds)
+        found = self._compare(there)
+        if found == "ahead":
+            assert there.edition is not None
+            note = f"it is ahead of this mirror: revision {there.edition.revision}"
+            return self._nothing(there, note)
+        if found == "other":
+            self._join(there, now)
+        work = self._publish(there)
+        if saved is not None:
+            check_plan(saved, work.plan(now))
+        if work.nothing_to_do(now):
+            return self._nothing(there)
+        done = work.run(self.memory.known.publisher, now)
+        if work.new_form:
+            # Of views in another form nothing is known: what is left of them is looked for.
+            self.audit(now, repair=True)
+        return done
+
+    def audit(self, now: str, repair: bool) -> list[Problem]:
+        """What is wrong at the place; put right, if asked for."""
+        there = self._turn(now, self._project.config.lock_wait_seconds if repair else 0)
+        if self._compare(there) in ("other", "ahead"):
+            raise ConflictError(
+                f"{self.place.name}: somebody else published there; run 'publish' first"
+            )
+        work = self._publish(there)
+        problems = work.audit()
+        if repair and (problems or there.state.busy):
+            work.repair(problems, self.memory.known.publisher, now)
+        return problems
+
+    def _turn(self, now: str, wait: float) -> There:
+        return wait_for_turn(self._project, self.place, self.memory.known.publisher, now, wait)
+
+    def _compare(self, there: There) -> str:
+        """``ours``, ``ahead`` (it has all of ours, and more), or ``other``."""
+        edition = there.edition
+        if edition is None:
+            return "ours"
+        found = relation(self._project, edition)
+        ours = self._project.metadata.edition()
+        if found != "other":
+            newer = ours.follows(edition) or edition.timestamp == ours.timestamp
+            if found == "ours" and not newer:
+                return "ahead"  # somebody else signed the same revision again
+            return "ours" if newer else "other"
+        remote = self._remote()
+        for at, root in remote.catalog.history(remote.verified.at):
+            if at == ours.at:
+                return "ahead"
+            if root.revision <= ours.revision:
+                break
+        return "other"
+
+    def _remote(self) -> Remote:
+        """The place, verified as any client does, from our own newest root."""
+        repository = self._project.metadata
+        version = repository.timestamp().kept.root
+        state = self._project.state / "trust"
+        trust = Trust(
+            repository.read(f"{version}.root.json"), state / "places" / "cache",
+            state / "places" / self.memory.known.publisher,
+        )  # fmt: skip
+        return Remote(self._fetcher, trust.verify(self._fetcher, Policy(), datetime.now(UTC)))
+
+    def _join(self, there: There, now: str) -> None:
+        if not self._merge:
+            assert there.edition is not None
+            raise ConflictError(
+                f"{self.place.name}: somebody else published revision {there.edition.revision} "
+                "there, which this mirror does not have; without --no-merge, both are joined"
+            )
+        assert there.edition is not None
+        nodes = PlaceNodes(self._project.store, self._fetcher)
+        merge(self._project, self._remote(), nodes, there.edition, now)
+
+    def _publish(self, there: There) -> Publish:
+        form = form_of(self._project, self._target)
+        nodes = PlaceNodes(self._project.store, self._fetcher)
+        return Publish(self._project, self.place, form, there, nodes, self._target.grace_minutes)
+
+    def _nothing(self, there: There, *notes: str) -> Published:
+        revision = there.edition.revision if there.edition else 0
+        notes = (*self.place.notes, *notes)
+        return Published(
+            self.place.name, revision, revision, 0, 0, 0, self.place.requests, 0.0, list(notes)
+        )
+
+
+def invalidations(plan: Plan) -> list[str]:
+    """What a cache in front of the place should forget: one path a package, one for the lists."""
+    found: set[str] = set()
+    for operation in plan.operations:
+        package = package_in(operation.key)
+        if operation.key.startswith("catalog/"):
+            continue
+        found.add(f"/{PACKAGES}/{package}*" if package else f"/{operation.key}")
+    if plan.operations:
+        found.add(f"/{TIMESTAMP}")
+    return sorted(found)

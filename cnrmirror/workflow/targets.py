@@ -1,0 +1,161 @@
+"""The places of mirror.yaml that a mirror is published to, made into objects."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cnrmirror.bucket import BucketFetcher, S3Settings, parse_address
+from cnrmirror.client import RemoteNodes
+from cnrmirror.config import Target
+from cnrmirror.documents import PackageDocument
+from cnrmirror.errors import DamageError, UsageError
+from cnrmirror.fetcher import FolderFetcher
+from cnrmirror.files import storage_errors
+from cnrmirror.interfaces import Destination, Fetcher
+from cnrmirror.publish.directory import DirectoryDestination
+from cnrmirror.publish.s3 import BucketDestination
+from cnrmirror.resource import Resource
+from cnrmirror.site import layout
+from cnrmirror.site.v1 import Row
+from cnrmirror.site.views import Views
+from cnrmirror.site.webserver import host_files
+from cnrmirror.store import Store
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.publish import Form
+
+
+class Known(msgspec.Struct):
+    """What this mirror remembers of a place: whether its endpoint respects conditions."""
+
+    publisher: str
+    conditions: bool | None = None
+
+
+class Memory:
+    """A mirror's notes on one place, private to this folder."""
+
+    def __init__(self, project: Project, target: Target) -> None:
+        name = hashlib.sha256(f"{target.endpoint} {target.to}".encode()).hexdigest()[:16]
+        self.folder = project.state / "publish"
+        self._path = self.folder / f"{name}.json"
+        self.lock = self.folder / f"{name}.lock"
+        with storage_errors(str(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.known = msgspec.json.decode(self._path.read_bytes(), type=Known)
+        except (FileNotFoundError, msgspec.DecodeError):
+            self.known = Known(uuid.uuid4().hex)
+            self.save()
+
+    def save(self) -> None:
+        """Keep it for the next publish."""
+        temporary = self._path.with_suffix(".new")
+        temporary.write_bytes(msgspec.json.encode(self.known))
+        temporary.replace(self._path)
+
+
+def find_targets(project: Project, names: Iterable[str]) -> list[Target]:
+    """The targets of these names or addresses; all of mirror.yaml if none is given.
+
+    Raises:
+        UsageError: no such target, or none at all.
+    """
+    known = project.config.publish
+    found = []
+    for name in names:
+        if name in known:
+            found.append(_placed(project, known[name]))
+        elif name.startswith("s3://") or "/" in name or Path(name).is_dir():
+            found.append(Target(to=name if name.startswith("s3://") else str(Path(name).resolve())))
+        else:
+            raise UsageError(
+                f"there is no target {name!r}; there are: {', '.join(known) or 'none'}; "
+                "or give s3://BUCKET/PREFIX, or a folder with a '/' in it"
+            )
+    found = found or [_placed(project, target) for target in known.values()]
+    if not found:
+        raise UsageError(
+            "publish to where? name s3://BUCKET/PREFIX, a folder, or a target of mirror.yaml"
+        )
+    for target in found:
+        if target.is_bucket:
+            parse_address(target.to)
+    return found
+
+
+def _placed(project: Project, target: Target) -> Target:
+    if target.is_bucket:
+        return target
+    return msgspec.structs.replace(target, to=str(project.folder.resolve() / target.to))
+
+
+def open_target(project: Project, target: Target, conditions: bool | None) -> Destination:
+    """The place itself."""
+    if target.is_bucket:
+        return BucketDestination(target.to, _settings(target), project.store, conditions)
+    return DirectoryDestination(Path(target.to), project.store, target.portable)
+
+
+def reader_of(target: Target) -> Fetcher:
+    """Reads the place as a client does."""
+    if target.is_bucket:
+        return BucketFetcher(target.to, _settings(target))
+    return FolderFetcher(Path(target.to))
+
+
+def _settings(target: Target) -> S3Settings:
+    return S3Settings(
+        target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
+        target.encryption, target.kms_key,
+    )  # fmt: skip
+
+
+def form_of(project: Project, target: Target) -> Form:
+    """The views as this place needs them."""
+    settings = project.config.views
+    extra: list[Resource] = []
+    if target.is_bucket:
+        settings = msgspec.structs.replace(settings, profile="full", precompress=False)
+    elif target.host:
+        settings = msgspec.structs.replace(settings, profile="plain")
+        extra = host_files(target.host)
+    views = Views(settings, project.config.url)
+    links = target.links and not target.host
+
+    def placed(resources: Iterable[Resource]) -> list[Resource]:
+        if target.is_bucket:
+            return list(layout.as_objects(resources, target.bare_prefix, target.pull == "json"))
+        return list(layout.as_files(resources, links))
+
+    def package(document: PackageDocument | None) -> list[Resource]:
+        return placed(views.package(document))
+
+    def aggregates(rows: list[Row], changed: Iterable[Row]) -> list[Resource]:
+        return placed(views.aggregates(rows, changed))
+
+    def fixed() -> list[Resource]:
+        return [*placed(views.fixed()), *extra]
+
+    fingerprint = f"{views.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
+    return Form(fingerprint, package, aggregates, fixed)
+
+
+class PlaceNodes:
+    """Documents from our store; those that only the place has, from there."""
+
+    def __init__(self, store: Store, fetcher: Fetcher) -> None:
+        self._store = store
+        self._place = RemoteNodes(fetcher)
+
+    def get(self, digest: str, size: int, kind: Any) -> Any:
+        """See ``catalog.Nodes``."""
+        try:
+            return self._store.get(digest, size, kind)
+        except DamageError:
+            return self._place.get(digest, size, kind)

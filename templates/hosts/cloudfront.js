@@ -1,0 +1,31 @@
+// A CloudFront function (viewer request, runtime 2.0) in front of a bucket that
+// `cnrmirror publish` fills: both prefixes, trailing slashes, ?format=json, list filters.
+function value(query, name) {
+  var found = query[name];
+  return found && found.value ? decodeURIComponent(found.value) : "";
+}
+function plain(text) {
+  return /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text) ? text : "!";
+}
+function handler(event) {
+  var request = event.request;
+  var query = request.querystring;
+  var uri = request.uri;
+  if (uri.length > 1 && uri.charAt(uri.length - 1) === "/") uri = uri.slice(0, -1);
+  if (uri === "/" || uri === "/cnr") uri = "/index.html";
+  if (/^\/(api\/|version$)/.test(uri)) uri = "/cnr" + uri;
+  var namespace = value(query, "namespace");
+  var type = value(query, "media_type");
+  if (uri === "/cnr/api/v1/packages" && (namespace || type)) {
+    uri = "/cnr/api/v1/packages-by/" + (namespace ? plain(namespace) : "_") + "/" +
+      (type ? plain(type) : "_") + ".json";
+  } else if (type && /^\/cnr\/api\/v1\/packages\/[^\/]+\/[^\/]+$/.test(uri)) {
+    uri = uri + "/type-" + plain(type) + ".json";
+  } else if (value(query, "format") === "json" && /\/(pull|blobs\/sha256\/[0-9a-f]{64})$/.test(uri)) {
+    uri = uri + "/json";
+  }
+  request.uri = uri.replace(/\+/g, "%2B");
+  // Some query names (acl, versionId, response-…) mean something to the bucket itself.
+  request.querystring = {};
+  return request;
+}
