@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +36,7 @@ from cnrmirror.errors import (
     UsageError,
 )
 from cnrmirror.extract import extract, free, place_file, staging
-from cnrmirror.fetcher import read
+from cnrmirror.fetcher import in_parallel, read
 from cnrmirror.interfaces import Fetcher
 from cnrmirror.names import (
     PackageName,
@@ -132,12 +131,10 @@ class Remote:
 
     def documents(self) -> Iterator[PackageDocument]:
         """Every package document, sorted by name, several fetched at a time."""
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            try:
-                for batch in _batches(self.refs(), 16 * PARALLEL):
-                    yield from pool.map(self.catalog.document, batch)
-            except InvalidDocument as error:
-                raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+        try:
+            yield from in_parallel(self.catalog.document, self.refs(), PARALLEL)
+        except InvalidDocument as error:
+            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
 
     def blob(self, blob: Descriptor) -> Iterator[bytes]:
         """The blob's bytes; the last piece comes only when all are known to be right.
@@ -160,11 +157,6 @@ class Remote:
             raise Tampered(f"{where}: not the bytes that were signed")
         if last:
             yield last
-
-
-def _batches(refs: list[PackageRef], size: int) -> Iterator[list[PackageRef]]:
-    for start in range(0, len(refs), size):
-        yield refs[start : start + size]
 
 
 def first_good(

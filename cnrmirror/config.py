@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
 from cnrmirror.errors import InvalidDocument, InvalidName, UsageError
+from cnrmirror.names import PackageName
 from cnrmirror.site.views import ViewSettings
 from cnrmirror.tarball import Limits
 from cnrmirror.workflow.filters import Filter
@@ -41,46 +44,60 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refresh: str = ""
 
 
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
 class SourceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every source may say; see ``workflow.sync.Rules``."""
+    """What every source may say; see ``workflow.syncplan.Rules``.
+
+    ``names``: upstream name → name here, each ``ns/name`` or ``ns/*``. ``parallel``: how many
+    archives are fetched at a time.
+    """
 
     deletes: Literal["keep", "follow"] = "keep"
     changes: Literal["freeze", "accept", "fail"] = "freeze"
     max_shrink: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.3
     filter: Filter = Filter()
     names: dict[str, str] = {}
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
 
 
 class Web(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What every source behind HTTP may say.
 
-    ``authorization_env`` and ``authorization_file`` name where the whole value of the header is:
+    ``authorization_env`` or ``authorization_file`` name where the whole value of the header is:
     ``Bearer …``, ``Basic …``, ``token …``. ``rate``: requests a second at most; 0 for no limit.
     """
 
-    url: str
     authorization_env: str = ""
     authorization_file: str = ""
     ca_file: str = ""
-    timeout_seconds: float = 20
-    rate: float = 0
+    timeout_seconds: _Positive = 20
+    rate: Annotated[float, msgspec.Meta(ge=0)] = 0
 
 
 class Registry(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="registry"):
-    """A live CNR registry; ``packages``: names beside those that its list shows."""
+    """A live CNR registry.
 
+    ``packages``: names beside those that its list shows; ``namespaces``: ask for the lists of these
+    only; ``enumerate``: which releases are asked for one by one (``new``, ``all``, ``never``).
+    """
+
+    url: str
     packages: list[str] = []
     namespaces: list[str] = []
+    enumerate: Literal["new", "all", "never"] = "new"
 
 
 class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm"):
     """A Helm repository, whose charts go into ``namespace``."""
 
+    url: str
     namespace: str
 
 
-class Mirror(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
-    """Another cnrmirror, verified by the root file ``root``."""
+class Mirror(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
+    """Another cnrmirror (an address, s3://…, or a folder), verified by the root file ``root``."""
 
     location: str
     root: str
@@ -93,13 +110,17 @@ class Charts(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True,
     namespace: str
 
 
-class KeyValue(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="keyvalue"):
-    """A registry's datastore: one of ``folder``, ``redis`` (an URL), ``etcd`` (an URL)."""
+class KeyValue(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="keyvalue"):
+    """A registry's datastore: one of ``folder``, ``redis`` (an URL), ``etcd`` (an URL).
+
+    ``password_env`` names the variable that holds Redis' password.
+    """
 
     folder: str = ""
     redis: str = ""
     etcd: str = ""
     prefix: str | None = None
+    password_env: str = ""
 
 
 class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="backup"):
@@ -109,6 +130,12 @@ class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True,
 
 
 SourceConfig = Registry | Helm | Mirror | Charts | KeyValue | Backup
+
+
+class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Commands (lists of words, no shell) that are run after something; see docs/sync.md."""
+
+    after_sync: list[str] = []
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -150,6 +177,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     trust: Trust = Trust()
     sources: dict[str, SourceConfig] = {}
+    hooks: Hooks = Hooks()
     publish: dict[str, Target] = {}
     lock_wait_seconds: float = 60
 
@@ -167,23 +195,103 @@ def load(path: Path) -> Config:
     if len(data) > _MAX_BYTES:
         raise InvalidDocument(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
-        value: Any = yaml.safe_load(data)
+        value: Any = yaml.load(data, Loader=_Loader)
         config = msgspec.convert(value, Config)
         for name, source in config.sources.items():
+            _check_source(name, source)
+        for name in config.publish:
             if not _SOURCE_NAME.fullmatch(name):
-                raise ValueError(f"the source {name!r}: use letters, digits, '-' and '_'")
-            source.filter.check()
-    except msgspec.ValidationError as error:
+                raise InvalidDocument(f"use letters, digits, '-' and '_' - at `$.publish.{name}`")
+        if not 0 <= config.retention.grace_hours < 1e6:
+            raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
+    except (msgspec.ValidationError, InvalidDocument) as error:
         message = _in_source(value, str(error))
         line = _line(data, message)
         raise InvalidDocument(f"{path}:{line}: {message}; see docs/configuration.md") from error
-    except InvalidName as error:
-        raise InvalidDocument(f"{path}: {error.message}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidDocument(f"{path}:{line}: {error.problem}; not YAML as it must be") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: {error}; see docs/configuration.md") from error
     if config.url and not config.url.startswith(("http://", "https://")):
         raise InvalidDocument(f"{path}: url must begin with https:// or http://")
     return msgspec.structs.replace(config, url=config.url.rstrip("/"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and strict: a key that stands twice is an error, a date stays the text that it is."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [r for r in resolvers if r[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _check_source(name: str, source: SourceConfig) -> None:
+    """What the types alone do not say. Raises InvalidDocument, naming the key."""
+    here = f"$.sources.{name}"
+
+    def refuse(reason: str, key: str = "") -> InvalidDocument:
+        return InvalidDocument(f"{reason} - at `{here}{'.' + key if key else ''}`")
+
+    if not _SOURCE_NAME.fullmatch(name) or name == "push":
+        raise refuse("a source's name: letters, digits, '-' and '_', and not 'push'")
+    try:
+        source.filter.check()
+    except InvalidDocument as error:
+        raise InvalidDocument(error.message.replace("`$.", f"`{here}.filter.")) from error
+    try:
+        key = "names"
+        for upstream, ours in source.names.items():
+            for text in (upstream, ours):
+                PackageName.parse(text.removesuffix("/*") + "/x" if text.endswith("/*") else text)
+        if isinstance(source, Helm | Charts):
+            key = "namespace"
+            PackageName.parse(f"{source.namespace}/x")
+        if isinstance(source, Registry):
+            key = "packages"
+            for text in source.packages:
+                PackageName.parse(text)
+            key = "namespaces"
+            for text in source.namespaces:
+                PackageName.parse(f"{text}/x")
+    except InvalidName as error:
+        raise refuse(error.message, key) from error
+    if isinstance(source, Registry | Helm):
+        _check_url(source.url, refuse, "url")
+    if isinstance(source, Web) and source.authorization_env and source.authorization_file:
+        raise refuse("one of authorization_env and authorization_file", "authorization_file")
+    if isinstance(source, KeyValue):
+        if sum(map(bool, (source.folder, source.redis, source.etcd))) != 1:
+            raise refuse("one of folder, redis and etcd is needed")
+        if source.etcd:
+            _check_url(source.etcd, refuse, "etcd")
+        if source.redis and "@" in source.redis.partition("://")[2]:
+            raise refuse("no password here: name its variable in password_env", "redis")
+
+
+def _check_url(url: str, refuse: Callable[..., InvalidDocument], key: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        with_password = parts.username is not None
+    except ValueError:
+        good = with_password = False
+    if with_password:
+        raise refuse("no user and password here: use authorization_env or _file", key)
+    if not good:
+        raise refuse("an address with https:// or http:// is needed", key)
 
 
 def _in_source(value: Any, message: str) -> str:
@@ -218,6 +326,16 @@ def _line(data: bytes, message: str) -> int:
             break
         line, node = found[0][0].start_mark.line + 1, found[0][1]
     return line
+
+
+def schema() -> str:
+    """The JSON Schema of mirror.yaml (draft 2020-12), as text."""
+    found = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mirror.yaml of cnrmirror",
+        **msgspec.json.schema(Config),
+    }
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
 
 
 def find_project(start: Path) -> Path:

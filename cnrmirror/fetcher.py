@@ -14,18 +14,23 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+import msgspec
 import requests
 import urllib3
 
 from cnrmirror.errors import IncompleteError, InputError, NetworkError, Tampered
 
+A = TypeVar("A")
 T = TypeVar("T")
 PIECE = 1 << 16
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
@@ -119,6 +124,7 @@ class HttpFetcher:
         headers: sent to this host (scheme, name and port), and never to another.
         verify: a file of CA certificates, or True for the usual ones.
         rate: at most so many requests a second; 0 for no limit.
+        give_up_after: after so many failures in a row nothing more is asked; 0 for never.
         sleep, clock: for tests.
     """
 
@@ -131,6 +137,7 @@ class HttpFetcher:
         headers: Mapping[str, str] | None = None,
         verify: str | bool = True,
         rate: float = 0,
+        give_up_after: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -147,6 +154,8 @@ class HttpFetcher:
         self._pause = 1 / rate if rate else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
+        self._give_up_after = give_up_after
+        self._failures = 0
         self.requests = 0
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
@@ -154,21 +163,79 @@ class HttpFetcher:
         url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
         yield from self.get(url, max_bytes)
 
-    def get(self, url: str, max_bytes: int, where: str = "") -> Iterator[bytes]:
-        """As ``fetch``, of a whole address (with a query); ``where`` is what errors call it."""
+    def get(
+        self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
+    ) -> Iterator[bytes]:
+        """As ``fetch``, of a whole address (with a query).
+
+        Args:
+            where: what errors call it.
+            as_sent: take the bytes as they are, whatever Content-Encoding says of them: many
+                servers say "gzip" of an archive that is gzipped by itself.
+        """
         where = where or url
         with self._response(url, where) as response:
+            if not as_sent and _encoding(response):
+                raise Tampered(f"{where}: encoded, though it was asked for as it is")
             yield from bounded(self._pieces(response, where), max_bytes, where)
+
+    def document(self, url: str, max_bytes: int, kept: KeptAnswer | None = None) -> KeptAnswer:
+        """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
+
+        Args:
+            kept: what was answered before: it is asked whether that is still so.
+
+        Raises:
+            As ``interfaces.Fetcher.fetch``.
+        """
+        conditions = kept.conditions if kept else {}
+        for attempt in range(1, self._attempts + 1):
+            with self._response(url, url, conditions) as response:
+                if response.status_code == 304 and kept is not None:
+                    return kept
+                pieces = bounded(self._pieces(response, url), max_bytes, url)
+                try:
+                    body = read(pieces)
+                except NetworkError:
+                    if attempt == self._attempts:
+                        raise
+                    continue
+                if _encoding(response):
+                    body = _gunzipped(body, max_bytes, url)
+                headers = response.headers
+                return KeptAnswer(body, headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        raise AssertionError("the last attempt returns or raises")
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many requests failed in a row that nothing more is asked."""
+        return 0 < self._give_up_after <= self._failures
 
     def close(self) -> None:
         """Let go of the connections."""
         self._session.close()
 
-    def _response(self, url: str, where: str) -> requests.Response:
+    def _response(
+        self, url: str, where: str, conditions: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        if self.gave_up:
+            raise NetworkError(
+                f"{where}: not asked, {self._failures} requests failed in a row", gave_up=True
+            )
+        try:
+            response = self._answer(url, where, conditions or {})
+        except NetworkError:
+            with self._lock:
+                self._failures += 1
+            raise
+        self._failures = 0
+        return response
+
+    def _answer(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
         for attempt in range(1, self._attempts + 1):
             last = attempt == self._attempts
             try:
-                response = self._follow(url, where)
+                response = self._follow(url, where, conditions)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
                     ValueError) as error:  # fmt: skip
                 if last:
@@ -176,10 +243,7 @@ class HttpFetcher:
                 self._sleep(random.uniform(0.1, 0.5) * 2**attempt)
                 continue
             status = response.status_code
-            if status == 200:
-                if response.headers.get("Content-Encoding", "identity") != "identity":
-                    response.close()
-                    raise Tampered(f"{where}: encoded, though it was asked for as it is")
+            if status == 200 or (status == 304 and conditions):
                 return response
             response.close()
             if status in (401, 403, 404, 410):
@@ -190,10 +254,11 @@ class HttpFetcher:
             self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _follow(self, url: str, where: str) -> requests.Response:
+    def _follow(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
         for _ in range(_MAX_REDIRECTS):
             self._take_turn()
-            headers = self._headers if _origin(url) == self._origin else None
+            ours = self._headers if _origin(url) == self._origin else {}
+            headers = {**ours, **conditions}
             response = _within(
                 2 * self._timeout,
                 functools.partial(
@@ -240,7 +305,56 @@ class HttpFetcher:
                 if self._clock() > began + self._timeout + seen / self._min_rate:
                     raise NetworkError(f"{where}: slower than {self._min_rate} bytes a second")
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NetworkError(f"{where}: {_reason(error)}") from error
+            raise NetworkError(f"{where}: {_reason(error)}", midway=True) from error
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    """An answer, and what to ask with whether it is still the answer."""
+
+    body: bytes
+    etag: str = ""
+    modified: str = ""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        found = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in found.items() if value}
+
+
+def in_parallel(action: Callable[[A], T], items: Iterable[A], threads: int) -> Iterator[T]:
+    """The results in the order of the items, a bounded number ahead of whoever takes them.
+
+    Whoever stops asking does not wait for the rest.
+    """
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(action, item))
+            if len(waiting) >= 8 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _encoding(response: requests.Response) -> str:
+    found: str = response.headers.get("Content-Encoding", "").lower()
+    return "" if found == "identity" else found
+
+
+def _gunzipped(data: bytes, max_bytes: int, where: str) -> bytes:
+    gunzip = zlib.decompressobj(wbits=31)
+    try:
+        body = gunzip.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise Tampered(f"{where}: encoded in an unknown way: {error}") from error
+    if len(body) > max_bytes or not gunzip.eof:
+        raise Tampered(f"{where}: longer than the {max_bytes} bytes that it may have")
+    return body
 
 
 def _without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:

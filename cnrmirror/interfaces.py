@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
 
-from cnrmirror.documents import Channel, Head, Kept
+from cnrmirror.documents import Channel, Head, Kept, Tombstone
 from cnrmirror.resource import Resource
 from cnrmirror.roles import Edition
 
@@ -54,7 +54,9 @@ class Fetcher(Protocol):
 class Offer(msgspec.Struct, frozen=True):
     """One release that a source has: the upstream manifest's fields, and where its archive is.
 
-    ``digest`` is the CNR digest, or "" where the source does not tell; ``place`` is its own affair.
+    ``digest`` is the CNR digest, ``blob_digest`` that of the gzip bytes, or "" where the source
+    does not tell; ``place`` is its own affair. ``named``: the archive must say the same name and
+    release of itself.
     """
 
     package: str
@@ -68,6 +70,8 @@ class Offer(msgspec.Struct, frozen=True):
     urls: list[str] = []
     metadata: msgspec.Raw = msgspec.Raw(b"null")
     renamed_from: str = ""
+    blob_digest: str = ""
+    named: bool = False
 
     @property
     def upstream(self) -> str:
@@ -80,23 +84,30 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Hole(msgspec.Struct, frozen=True, order=True):
-    """What was asked for and could not be had, and why."""
+    """What was asked for and could not be had, and why.
+
+    ``package`` is the one that it concerns; "" if nobody knows: it may be any.
+    """
 
     what: str
     reason: str
+    package: str = ""
 
 
 class Listing(msgspec.Struct, frozen=True):
     """All that a source has, as far as it could be asked.
 
     ``holes`` name packages or releases that are there but could not be read, ``notes`` what a
-    reader should know: a list that looks cut off, a name that cannot be.
+    reader should know: a list that looks cut off, a name that cannot be. ``complete`` is False if
+    there may be more than could be asked for. ``tombstones``: what the source says it took away.
     """
 
     offers: list[Offer]
     channels: dict[str, list[Channel]]
     holes: list[Hole]
     notes: list[str]
+    complete: bool = True
+    tombstones: dict[str, list[Tombstone]] = {}
 
 
 class Source(Protocol):
@@ -104,8 +115,12 @@ class Source(Protocol):
 
     name: str
 
-    def look(self, progress: Progress) -> Listing:
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """What is there.
+
+        Args:
+            known: packages and releases that the mirror has from here already, as the source
+                calls them: they need not be asked for one by one.
 
         Raises:
             NetworkError, IncompleteError, InputError: the list itself cannot be had; never an

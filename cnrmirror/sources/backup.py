@@ -2,73 +2,128 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import mmap
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from cnrmirror.documents import Channel
-from cnrmirror.errors import InputError, InvalidDocument, TooLarge
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress
-from cnrmirror.sources.manifests import channel, decode_blob, offer
+import msgspec
 
-MAX_BYTES = 4 << 30
+from cnrmirror.descriptor import CHUNK
+from cnrmirror.documents import Channel, parse_json
+from cnrmirror.errors import InputError, InvalidDocument
+from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
+from cnrmirror.names import PackageName
+from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
+
+
+class _Dump(msgspec.Struct):
+    packages: list[msgspec.Raw]
+    channels: list[msgspec.Raw]
+
+
+class _Blob(msgspec.Struct):
+    """An entry of which only the archive is wanted, as it stands there: a JSON string."""
+
+    blob: msgspec.Raw = msgspec.Raw(b"")
 
 
 class BackupSource:
-    """A dump in a file. It is one JSON document, so all of it is held while it is read."""
+    """A dump in a file. It is mapped, not read: each entry is looked at by itself."""
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, max_archive: int = 100_000_000) -> None:
         self.name = name
         self._path = path
-        self._blobs: dict[str, str] = {}
+        self._max_archive = max_archive
+        self._entries: list[msgspec.Raw] = []
 
-    def look(self, progress: Progress) -> Listing:
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """See ``interfaces.Source``."""
-        document = self._read()
+        dump = self._read()
+        self._entries = dump.packages
         found: list[Offer] = []
         holes: list[Hole] = []
         members: dict[tuple[str, str], list[str]] = {}
-        for number, entry in enumerate(document["packages"]):
-            where = f"entry {number}"
-            try:
-                if not isinstance(entry, dict) or not isinstance(entry.get("blob"), str):
-                    raise InvalidDocument(f"{where}: no package with a blob")
-                where = f"{entry.get('package')}@{entry.get('release')}"
-                one = offer(entry, str(entry.get("package")), str(number))
-                self._blobs[str(number)] = entry["blob"]
-                found.append(one)
-                for name in entry.get("channels") or []:
-                    members.setdefault((one.package, str(name)), []).append(one.release)
-            except InputError as error:
-                holes.append(Hole(where, error.message))
-        channels: dict[str, list[Channel]] = {}
-        for value in document["channels"]:
-            try:
-                package, name, current = (value[k] for k in ("package", "name", "current"))
-                known = {o.release for o in found if o.package == package}
-                listed = value.get("releases") or members.get((package, name), [])
-                channels.setdefault(package, []).append(channel(name, current, listed, known))
-            except (KeyError, TypeError, AttributeError):
-                holes.append(Hole(f"channel {value!r:.80}", "package, name and current expected"))
-            except InputError as error:
-                holes.append(Hole(f"{package}:{name}", error.message))
+        with stage(progress, f"Reading {self.name}", len(dump.packages)) as step:
+            for number, raw in enumerate(dump.packages):
+                try:
+                    entry = self._entry(raw, number)
+                    name = entry.get("package")
+                    one = offer(entry, name if isinstance(name, str) else "?", str(number))
+                    found.append(one)
+                    names = entry.get("channels")
+                    for name in names if isinstance(names, list) else []:
+                        members.setdefault((one.package, str(name)), []).append(one.release)
+                except InputError as error:
+                    holes.append(Hole(f"entry {number}", error.message[:1000]))
+                step.advance()
+        channels = self._channels(dump, found, members, holes)
         return Listing(found, channels, holes, [])
 
-    def _read(self) -> dict[str, Any]:
+    def _entry(self, raw: msgspec.Raw, number: int) -> dict[str, Any]:
+        """An entry without its archive."""
+        where = f"{self._path}: entry {number}"
         try:
-            if self._path.stat().st_size > MAX_BYTES:
-                raise TooLarge(f"{self._path}: larger than {MAX_BYTES} bytes")
-            document = json.loads(self._path.read_bytes())
-            if not all(isinstance(document[k], list) for k in ("packages", "channels")):
-                raise TypeError("packages and channels must be lists")
+            blob = msgspec.json.decode(raw, type=_Blob).blob
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidDocument(f"{where}: {error}") from error
+        text = memoryview(blob)
+        if len(text) < 2 or text[0] != 34:
+            raise InvalidDocument(f"{where}: no package with a blob")
+        rest = bytes(raw).replace(bytes(text), b'""', 1)
+        value = parse_json(rest, where, MAX_DOCUMENT_BYTES)
+        if not isinstance(value, dict):
+            raise InvalidDocument(f"{where}: not a package")
+        return value
+
+    @staticmethod
+    def _channels(
+        dump: _Dump,
+        found: list[Offer],
+        members: dict[tuple[str, str], list[str]],
+        holes: list[Hole],
+    ) -> dict[str, list[Channel]]:
+        releases: dict[str, set[str]] = {}
+        for one in found:
+            releases.setdefault(one.package, set()).add(one.release)
+        channels: dict[str, list[Channel]] = {}
+        for number, raw in enumerate(dump.channels):
+            where = f"channel {number}"
+            package = ""
+            try:
+                value = parse_json(bytes(raw), where)
+                if not isinstance(value, dict) or not isinstance(value.get("package"), str):
+                    raise InvalidDocument(f"{where}: package, name and current were expected")
+                package = str(PackageName.parse(value["package"]))
+                name = value.get("name")
+                listed = value.get("releases") or members.get((package, str(name)), [])
+                its = channel(name, value.get("current"), listed, releases.get(package, set()))
+                channels.setdefault(package, []).append(its)
+            except InputError as error:
+                holes.append(Hole(where, error.message[:1000], package))
+        return channels
+
+    def _read(self) -> _Dump:
+        try:
+            with self._path.open("rb") as stream:
+                if not os.fstat(stream.fileno()).st_size:
+                    raise InvalidDocument(f"{self._path}: it is empty")
+                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            return msgspec.json.decode(data, type=_Dump)
         except OSError as error:
             raise InputError(f"{self._path}: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidDocument(f"{self._path}: not a registry's backup: {error}") from error
-        result: dict[str, Any] = document
-        return result
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``interfaces.Source``."""
-        yield decode_blob(self._blobs[offer.place], f"{offer.package}@{offer.release}")
+        where = f"{self._path}: {offer.package}@{offer.release}"
+        text = memoryview(msgspec.json.decode(self._entries[int(offer.place)], type=_Blob).blob)
+        if len(text) > self._max_archive * 3 // 2:
+            raise InvalidDocument(f"{where}: its archive is too large")
+        chunks = [text[1:-1][start : start + CHUNK] for start in range(0, len(text) - 2, CHUNK)]
+        if any(b"\\" in bytes(chunk) for chunk in chunks):
+            # JSON may write a line end or a slash with a backslash.
+            chunks = [memoryview(msgspec.json.decode(text, type=str).encode())]
+        yield from decode_blob(map(bytes, chunks), where)

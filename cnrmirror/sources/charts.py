@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -201,17 +201,20 @@ class ChartsSource:
         self._vendor: Vendor = vendor
         self._limits = limits
 
-    def look(self, progress: Progress) -> Listing:
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """See ``interfaces.Source``: every archive is looked into."""
         paths = list(find(self._folder))
         found: list[Offer] = []
         holes: list[Hole] = []
         with stage(progress, f"Reading {self.name}", len(paths)) as step:
             for path in paths:
+                shown = os.fsencode(path).decode(errors="backslashreplace")
                 try:
                     found.append(self._offer(path))
+                except OSError as error:
+                    holes.append(Hole(shown, error.strerror or str(error)))
                 except CnrMirrorError as error:
-                    holes.append(Hole(str(path), error.message))
+                    holes.append(Hole(shown, error.message))
                 step.advance()
         return Listing(found, {}, holes, [])
 
@@ -226,7 +229,7 @@ class ChartsSource:
             identity.package, identity.release, identity.media_type,
             datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(),
             manifest_type(identity.media_type, self._vendor), info.diff_id, info.blob.size,
-            str(path),
+            os.fsencode(path).decode("latin-1"), blob_digest=info.blob.digest,
         )  # fmt: skip
 
     def _pieces(self, path: Path) -> Iterator[bytes]:
@@ -242,4 +245,4 @@ class ChartsSource:
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``interfaces.Source``."""
-        yield from self._pieces(Path(offer.place))
+        yield from self._pieces(Path(os.fsdecode(offer.place.encode("latin-1"))))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import yaml
 
+from cnrmirror.descriptor import HEX64
 from cnrmirror.documents import parse_json
-from cnrmirror.errors import InputError, InvalidDocument, Tampered
-from cnrmirror.fetcher import HttpFetcher, read
+from cnrmirror.errors import IncompleteError, InputError, InvalidDocument, NetworkError
+from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress
 from cnrmirror.names import PackageName, Vendor, check_release, manifest_type
 
 _MAX_INDEX = 256 << 20
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_VERSIONS = 2_000_000
+# Every scalar is a string: 1.10 stays 1.10, and an impossible date is no error.
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 class HelmSource:
@@ -43,53 +47,76 @@ class HelmSource:
         self._namespace = namespace
         self._vendor = vendor
         self._max_archive = max_archive
-        self._digests: dict[str, str] = {}
+        self._urls: dict[tuple[str, str], list[str]] = {}
 
-    def look(self, progress: Progress) -> Listing:
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """See ``interfaces.Source``."""
         url = f"{self._http.name}/index.yaml"
-        data = read(self._http.get(url, _MAX_INDEX))
-        entries = _entries(data, url)
+        entries = _entries(self._http.document(url, _MAX_INDEX).body, url)
         found: list[Offer] = []
         holes: list[Hole] = []
-        for name, versions in sorted(entries.items()):
-            for version in versions if isinstance(versions, list) else []:
+        for name, versions in sorted(entries.items(), key=lambda entry: str(entry[0])):
+            package = f"{self._namespace}/{name}" if isinstance(name, str) else ""
+            if not isinstance(versions, list):
+                holes.append(Hole(package, "a list of versions was expected", package))
+                continue
+            if len(found) + len(holes) + len(versions) > _MAX_VERSIONS:
+                raise InvalidDocument(f"{url}: more than {_MAX_VERSIONS} chart versions")
+            for version in versions:
                 try:
-                    found.append(self._offer(str(name), version))
+                    found.append(self._offer(package, version))
                 except InputError as error:
                     release = version.get("version") if isinstance(version, dict) else "?"
-                    holes.append(Hole(f"{name}@{release}", error.message))
+                    release = release[:200] if isinstance(release, str) else "?"
+                    holes.append(Hole(f"{package[:300]}@{release}", error.message, package))
         return Listing(found, {}, holes, [])
 
     def _offer(self, name: str, version: Any) -> Offer:
-        package = str(PackageName.parse(f"{self._namespace}/{name}"))
+        package = str(PackageName.parse(name))
         if not isinstance(version, dict):
             raise InvalidDocument(f"{name}: not a chart version")
-        release = str(version.get("version", ""))
+        release = version.get("version")
+        if not isinstance(release, str):
+            raise InvalidDocument(f"{name}: it has no version")
         release = check_release(release[1:] if release[:1] == "v" else release)
         urls = version.get("urls")
-        if not isinstance(urls, list) or not urls or not isinstance(urls[0], str):
+        if not isinstance(urls, list) or not urls or not all(isinstance(u, str) for u in urls):
             raise InvalidDocument(f"{name}@{release}: it has no address")
-        url = urljoin(f"{self._http.name}/", urls[0])
-        if not url.startswith(("http://", "https://")):
-            raise InvalidDocument(f"{name}@{release}: {url} is no web address")
+        addresses = [self._address(u, f"{name}@{release}") for u in urls[:8]]
         digest = version.get("digest")
-        if isinstance(digest, str):
-            self._digests[url] = digest.removeprefix("sha256:")
+        digest = digest.removeprefix("sha256:") if isinstance(digest, str) else ""
+        if digest and not HEX64.fullmatch(digest):
+            raise InvalidDocument(f"{name}@{release}: {digest[:80]!r} is no sha256 digest")
+        self._urls[package, release] = addresses
         return Offer(
             package, release, "helm", _time(version.get("created")),
-            manifest_type("helm", self._vendor), "", 0, url,
+            manifest_type("helm", self._vendor), "", 0, addresses[0], blob_digest=digest,
+            named=True,
         )  # fmt: skip
 
+    def _address(self, url: str, what: str) -> str:
+        try:
+            found = urljoin(f"{self._http.name}/", url)
+            good = urlsplit(found).scheme in ("http", "https") and bool(urlsplit(found).hostname)
+        except ValueError:
+            good = False
+        if not good:
+            raise InvalidDocument(f"{what}: {url[:200]!r} is no web address")
+        return found
+
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``; the digest in the index, where there is one, is checked."""
-        hasher = hashlib.sha256()
-        for piece in self._http.get(offer.place, self._max_archive):
-            hasher.update(piece)
-            yield piece
-        expected = self._digests.get(offer.place)
-        if expected and hasher.hexdigest() != expected:
-            raise Tampered(f"{offer.place}: digest {hasher.hexdigest()}, the index says {expected}")
+        """See ``interfaces.Source``; where the first address has nothing, the next one is asked."""
+        urls = self._urls[offer.upstream, offer.release]
+        for url in urls:
+            begun = False
+            try:
+                for piece in self._http.get(url, self._max_archive, as_sent=True):
+                    begun = True
+                    yield piece
+                return
+            except (IncompleteError, NetworkError):
+                if begun or url == urls[-1]:
+                    raise
 
 
 def _entries(data: bytes, url: str) -> dict[str, Any]:
@@ -106,7 +133,17 @@ def _entries(data: bytes, url: str) -> dict[str, Any]:
     return entries
 
 
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?")
+
+
 def _time(value: Any) -> str:
-    """As the registry writes times; YAML may have made a datetime of it already."""
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value or "")
-    return text.removesuffix("Z").removesuffix("+00:00")[:26]
+    """As the registry writes times: UTC, no offset; "" for what is none."""
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return ""
+    offset = (match[4] or "Z").replace("Z", "+00:00")
+    try:
+        moment = datetime.fromisoformat(f"{match[1]}T{match[2]}{(match[3] or '')[:7]}{offset}")
+        return moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+    except (ValueError, OverflowError):
+        return ""

@@ -10,22 +10,23 @@ Keys, below a prefix (``appr/packages/`` or ``cnr/packages/``)::
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+import msgspec
+
 from cnrmirror.documents import Channel, parse_json
 from cnrmirror.errors import (
-    CnrMirrorError,
     IncompleteError,
     InputError,
     InvalidDocument,
     NetworkError,
-    TooLarge,
+    Tampered,
+    TrustError,
 )
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
+from cnrmirror.fetcher import PIECE, FolderFetcher, HttpFetcher, read
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
 from cnrmirror.names import PackageName
 from cnrmirror.sources.manifests import (
@@ -42,11 +43,12 @@ PREFIXES = ("appr/packages/", "cnr/packages/", "packages/", "")
 class Keys(Protocol):
     """Where the keys are."""
 
-    def get(self, key: str, max_bytes: int) -> bytes:
-        """The value of a key.
+    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
+        """The value of a key, piece by piece.
 
         Raises:
             IncompleteError: there is no such key.
+            Tampered: it is longer than ``max_bytes``.
             NetworkError: the store cannot be reached.
         """
 
@@ -57,9 +59,9 @@ class FolderKeys:
     def __init__(self, folder: Path) -> None:
         self._fetcher = FolderFetcher(folder)
 
-    def get(self, key: str, max_bytes: int) -> bytes:
+    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
         """See ``Keys``."""
-        return read(self._fetcher.fetch(key, max_bytes))
+        return self._fetcher.fetch(key, max_bytes)
 
 
 class RedisKeys:
@@ -68,22 +70,21 @@ class RedisKeys:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def get(self, key: str, max_bytes: int) -> bytes:
+    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
         """See ``Keys``."""
-        try:
-            if self._client.strlen(key) > max_bytes:
-                raise TooLarge(f"{key}: more than {max_bytes} bytes")
-            value = self._client.get(key)
-        except CnrMirrorError:
-            raise
-        except (
-            Exception
-        ) as error:  # redis-py is an optional dependency: its errors have no names here
-            raise NetworkError(f"Redis: {error}") from error
-        if value is None:
+        size = self._ask("strlen", key)
+        if not size and not self._ask("exists", key):
             raise IncompleteError(f"Redis has no key {key}")
-        data: bytes = value if isinstance(value, bytes) else str(value).encode()
-        return data
+        if size > max_bytes:
+            raise Tampered(f"{key}: longer than the {max_bytes} bytes that it may have")
+        for start in range(0, size, PIECE):
+            yield self._ask("getrange", key, start, start + PIECE - 1)
+
+    def _ask(self, command: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._client, command)(*arguments)
+        except Exception as error:  # an optional dependency: its errors have no names here
+            raise NetworkError(f"Redis: {type(error).__name__}: {error}") from error
 
 
 class EtcdKeys:
@@ -92,16 +93,23 @@ class EtcdKeys:
     def __init__(self, http: HttpFetcher) -> None:
         self._http = http
 
-    def get(self, key: str, max_bytes: int) -> bytes:
-        """See ``Keys``."""
+    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``Keys``. The value stands in a JSON string, so it is held whole."""
         url = f"{self._http.name}/v2/keys/{quote(key)}"
-        # The value stands in a JSON string; escapes may double it.
-        data = read(self._http.get(url, 2 * max_bytes + 65536))
+        data = self._http.document(url, 2 * max_bytes + 65536).body  # escapes may double it
         try:
-            node = json.loads(data)["node"]
-            return str(node["value"]).encode()
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            value = msgspec.json.decode(data, type=_EtcdAnswer).node.value
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidDocument(f"{url}: not an etcd answer: {error}") from error
+        yield value.encode(errors="surrogatepass")
+
+
+class _EtcdNode(msgspec.Struct):
+    value: str
+
+
+class _EtcdAnswer(msgspec.Struct):
+    node: _EtcdNode
 
 
 class KeyValueSource:
@@ -127,7 +135,7 @@ class KeyValueSource:
         prefixes = PREFIXES if self._prefix is None else (self._prefix,)
         for prefix in prefixes:
             try:
-                data = self._keys.get(f"{prefix}packages.json", MAX_LIST_BYTES)
+                data = read(self._keys.open(f"{prefix}packages.json", MAX_LIST_BYTES))
             except IncompleteError:
                 continue
             self._prefix = prefix
@@ -136,12 +144,12 @@ class KeyValueSource:
             f"{self.name}: there is no packages.json below {', '.join(map(repr, prefixes))}"
         )
 
-    def look(self, progress: Progress) -> Listing:
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """See ``interfaces.Source``."""
         index = self._index()
         try:
             names = sorted(
-                f"{ns}/{name}" for ns, all_ in index["packages"].items() for name in all_
+                f"{ns}/{name}" for ns, names in index["packages"].items() for name in names
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidDocument(f"{self.name}: packages.json is not an index: {error}") from error
@@ -156,15 +164,15 @@ class KeyValueSource:
                     holes += bad
                     if its:
                         channels[name] = its
-                except (InputError, IncompleteError) as error:
-                    holes.append(Hole(name, error.message))
+                except (InputError, IncompleteError, TrustError) as error:
+                    holes.append(Hole(name, error.message, name))
                 step.advance()
         return Listing(found, channels, holes, [])
 
     def _package(self, name: str) -> tuple[list[Offer], list[Channel], list[Hole]]:
         PackageName.parse(name)
         key = f"{self._prefix}{name}/releases.json"
-        data = parse_json(self._keys.get(key, MAX_DOCUMENT_BYTES), key, MAX_DOCUMENT_BYTES)
+        data = parse_json(read(self._keys.open(key, MAX_DOCUMENT_BYTES)), key, MAX_DOCUMENT_BYTES)
         try:
             releases = data["releases"]
             manifests = [m for r in releases.values() for m in r["manifests"].values()]
@@ -182,10 +190,10 @@ class KeyValueSource:
             try:
                 its.append(channel(channel_name, current, members[channel_name], known))
             except InputError as error:
-                holes.append(Hole(f"{name}:{channel_name}", error.message))
+                holes.append(Hole(f"{name}:{channel_name}"[:300], error.message, name))
         return found, its, holes
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``interfaces.Source``."""
         key = f"{self._prefix}{offer.upstream}/digests/sha256/{offer.digest}"
-        yield decode_blob(self._keys.get(key, self._max_archive * 4 // 3 + 4), key)
+        yield from decode_blob(self._keys.open(key, self._max_archive * 3 // 2), key)

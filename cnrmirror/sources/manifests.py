@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -83,8 +84,8 @@ def offers(values: Any, package: str) -> tuple[list[Offer], list[Hole]]:
         try:
             good.append(offer(value, package))
         except InputError as error:
-            release = value.get("release", "?") if isinstance(value, dict) else "?"
-            bad.append(Hole(f"{package}@{release}", error.message))
+            release = str(value.get("release", "?"))[:200] if isinstance(value, dict) else "?"
+            bad.append(Hole(f"{package}@{release}", error.message[:1000], package))
     return good, bad
 
 
@@ -98,9 +99,21 @@ def channel(name: Any, current: Any, releases: Any, known: set[str]) -> Channel:
     return Channel(check_channel(name), current, newest_first(dict.fromkeys([*kept, current])))
 
 
-def decode_blob(text: bytes | str, where: str) -> bytes:
-    """An archive out of its base64. Raises InvalidDocument."""
+def decode_blob(pieces: Iterable[bytes], where: str) -> Iterator[bytes]:
+    """An archive out of its base64, piece by piece; line ends in it do not matter.
+
+    Raises:
+        InvalidDocument: not base64, or cut off.
+    """
+    rest = b""
     try:
-        return base64.b64decode(text, validate=True)
+        for piece in pieces:
+            text = rest + piece.translate(None, b"\r\n")
+            whole = len(text) // 4 * 4
+            rest = text[whole:]
+            if whole:
+                yield base64.b64decode(text[:whole], validate=True)
+        if rest:
+            raise ValueError("it is cut off")
     except (binascii.Error, ValueError) as error:
         raise InvalidDocument(f"{where}: not base64: {error}") from error

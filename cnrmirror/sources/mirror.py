@@ -6,7 +6,8 @@ differ between the two revisions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +16,14 @@ import msgspec
 from cnrmirror.catalog import CatalogReader
 from cnrmirror.client import Remote, RemoteNodes
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Channel, encode
-from cnrmirror.errors import DamageError, InvalidDocument
+from cnrmirror.documents import Channel, PackageDocument, PackageRef, Tombstone, encode
+from cnrmirror.errors import CnrMirrorError, DamageError, InvalidDocument
+from cnrmirror.fetcher import in_parallel
 from cnrmirror.files import write_new
-from cnrmirror.interfaces import Listing, Offer, Progress, stage
+from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
 from cnrmirror.store import Store
 
+_PARALLEL = 8
 D = TypeVar("D", bound=msgspec.Struct)
 
 
@@ -35,9 +38,11 @@ class KeptNodes:
     def __init__(self, remote: RemoteNodes, store: Store) -> None:
         self._remote = remote
         self._store = store
+        self.used: set[str] = set()
 
     def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
         """The document of this digest, from the store or from afar."""
+        self.used.add(digest)
         try:
             kept: D = self._store.get(digest, size, kind)
             return kept
@@ -50,6 +55,12 @@ class KeptNodes:
         write_new(temporary, [encode(document)])
         Path(temporary).replace(path)
         return document
+
+    def forget_others(self) -> None:
+        """Remove what was not asked for this time."""
+        for path, digest, _ in self._store.walk("nodes"):
+            if digest not in self.used:
+                os.unlink(path)
 
 
 class MirrorSource:
@@ -68,37 +79,54 @@ class MirrorSource:
         self._remote: Remote | None = None
         self._blobs: dict[str, Descriptor] = {}
 
-    def look(self, progress: Progress) -> Listing:
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """See ``interfaces.Source``. Raises TrustError and StaleError, too."""
-        self._remote = self._connect()
-        nodes = KeptNodes(RemoteNodes(self._remote.fetcher), self._store)
+        remote = self._remote = self._connect()
+        nodes = KeptNodes(RemoteNodes(remote.fetcher), self._store)
         catalog = CatalogReader(nodes)
-        refs = sorted(catalog.packages(self._remote.verified.root.tree))
+        refs = sorted(catalog.packages(remote.verified.root.tree))
         found: list[Offer] = []
         channels: dict[str, list[Channel]] = {}
+        tombstones: dict[str, list[Tombstone]] = {}
+        holes: list[Hole] = []
+
+        def read(ref: PackageRef) -> PackageDocument | Hole:
+            try:
+                return catalog.document(ref)
+            except CnrMirrorError as error:
+                return Hole(ref.name, error.message, ref.name)
+
         with stage(progress, f"Reading {self.name}", len(refs)) as step:
-            for ref in refs:
-                document = catalog.document(ref)
-                for item in document.releases:
-                    self._blobs[item.blob.digest] = item.blob
-                    found.append(
-                        Offer(
-                            document.package,
-                            item.release,
-                            item.media_type,
-                            item.created_at,
-                            item.manifest_type,
-                            item.content.digest,
-                            item.content.size,
-                            item.blob.digest,
-                            item.content.urls,
-                            item.metadata,
-                        )
-                    )
-                if document.channels:
-                    channels[document.package] = document.channels
+            for document in in_parallel(read, refs, _PARALLEL):
+                if isinstance(document, Hole):
+                    holes.append(document)
+                else:
+                    found += self._offers(document)
+                    if document.channels:
+                        channels[document.package] = document.channels
+                    if document.tombstones:
+                        tombstones[document.package] = document.tombstones
                 step.advance()
-        return Listing(found, channels, [], list(self._remote.verified.notes))
+        nodes.forget_others()
+        notes = list(remote.verified.notes)
+        return Listing(found, channels, holes, notes, tombstones=tombstones)
+
+    def _offers(self, document: PackageDocument) -> Iterator[Offer]:
+        for item in document.releases:
+            self._blobs[item.blob.digest] = item.blob
+            yield Offer(
+                document.package,
+                item.release,
+                item.media_type,
+                item.created_at,
+                item.manifest_type,
+                item.content.digest,
+                item.content.size,
+                item.blob.digest,
+                item.content.urls,
+                item.metadata,
+                blob_digest=item.blob.digest,
+            )
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``interfaces.Source``."""

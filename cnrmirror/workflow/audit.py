@@ -11,7 +11,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +38,7 @@ from cnrmirror.errors import (
     Tampered,
     TrustError,
 )
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
+from cnrmirror.fetcher import FolderFetcher, HttpFetcher, in_parallel, read
 from cnrmirror.interfaces import Fetcher, Progress, stage
 from cnrmirror.names import Vendor
 from cnrmirror.resource import Alias, Resource, Twin
@@ -160,14 +159,13 @@ class Auditor:
         releases = documents = 0
         rows: list[v1.Row] = []
         with stage(self._progress, "Auditing packages", len(chosen)) as progress:
-            with ThreadPoolExecutor(PARALLEL) as pool:
-                for document in pool.map(lambda ref: self._package(ref, views), chosen):
-                    if document is not None:
-                        documents += 1
-                        releases += len(document.releases)
-                        found = v1.row(document)
-                        rows += [found] if found else []
-                    progress.advance()
+            for document in in_parallel(lambda ref: self._package(ref, views), chosen, PARALLEL):
+                if document is not None:
+                    documents += 1
+                    releases += len(document.releases)
+                    found = v1.row(document)
+                    rows += [found] if found else []
+                progress.advance()
         complete = documents == root.packages == len(chosen)
         if views and complete:
             for resource in v1.aggregate_resources(sorted(rows, key=lambda r: r.name), rows):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
 
-from cnrmirror.documents import Channel
-from cnrmirror.errors import InvalidDocument
+from cnrmirror.documents import Channel, Tombstone
+from cnrmirror.errors import InvalidDocument, InvalidName
 from cnrmirror.interfaces import Listing, Offer
 from cnrmirror.names import PackageName, matches, newest_first
+
+# A day, or a moment in UTC; "" for none.
+_TIME = r"^(\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?)?$"
 
 
 class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,16 +32,23 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media_types: list[str] = []
     releases: str = ""
     prereleases: bool = True
-    newest: int = 0
-    created_after: str = ""
+    newest: Annotated[int, msgspec.Meta(ge=0)] = 0
+    created_after: Annotated[str, msgspec.Meta(pattern=_TIME)] = ""
     channels: list[str] = []
 
     def check(self) -> None:
-        """Raises InvalidDocument for a pattern or range that cannot be."""
-        for pattern in (*self.packages, *self.exclude):
-            _matches("", pattern)
+        """Raises InvalidDocument, naming the key, for a pattern or range that cannot be."""
+        for key in ("packages", "exclude"):
+            for pattern in getattr(self, key):
+                try:
+                    _matches("", pattern)
+                except InvalidDocument as error:
+                    raise InvalidDocument(f"{error.message} - at `$.{key}`") from error
         if self.releases:
-            matches("1.0.0", self.releases)
+            try:
+                matches("1.0.0", self.releases)
+            except InvalidName as error:
+                raise InvalidDocument(f"{error.message} - at `$.releases`") from error
 
     def select(self, listing: Listing) -> list[Offer]:
         """The offers that are wanted, sorted."""
@@ -89,6 +100,17 @@ def renamed(name: str, names: Mapping[str, str]) -> str:
     return name
 
 
+def upstream_names(name: str, names: Mapping[str, str]) -> str:
+    """What the upstream calls a package of this name here: the other direction of ``renamed``."""
+    for upstream, target in names.items():
+        if target == name and not upstream.endswith("/*"):
+            return upstream
+    for upstream, target in names.items():
+        if upstream.endswith("/*") and target.endswith("/*") and name.startswith(target[:-1]):
+            return upstream[:-1] + name[len(target) - 1 :]
+    return name
+
+
 def mapped(listing: Listing, names: Mapping[str, str]) -> Listing:
     """The listing with its packages called as they are called here. Raises InvalidName."""
     if not names:
@@ -100,8 +122,17 @@ def mapped(listing: Listing, names: Mapping[str, str]) -> Listing:
     channels: dict[str, list[Channel]] = {}
     for name, found in listing.channels.items():
         channels.setdefault(here(name), []).extend(found)
+    stones: dict[str, list[Tombstone]] = {}
+    for name, gone in listing.tombstones.items():
+        stones.setdefault(here(name), []).extend(gone)
     offers = [_called(offer, here(offer.package)) for offer in listing.offers]
-    return msgspec.structs.replace(listing, offers=offers, channels=channels)
+    holes = [
+        msgspec.structs.replace(hole, package=renamed(hole.package, names))
+        for hole in listing.holes
+    ]
+    return msgspec.structs.replace(
+        listing, offers=offers, channels=channels, holes=holes, tombstones=stones
+    )
 
 
 def _called(offer: Offer, name: str) -> Offer:
@@ -110,11 +141,3 @@ def _called(offer: Offer, name: str) -> Offer:
         if name == offer.package
         else msgspec.structs.replace(offer, package=name, renamed_from=offer.package)
     )
-
-
-def by_package(offers: Iterable[Offer]) -> dict[str, list[Offer]]:
-    """The offers of each package."""
-    found: dict[str, list[Offer]] = {}
-    for offer in offers:
-        found.setdefault(offer.package, []).append(offer)
-    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnrmirror import config
 from cnrmirror.client import Remote
-from cnrmirror.errors import InputError, UsageError
+from cnrmirror.errors import InputError, NotTrusted, UsageError
 from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import Fetcher, Source
 from cnrmirror.sources.backup import BackupSource
@@ -22,7 +22,9 @@ from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.store import Store
 from cnrmirror.verify import Policy, Trust
 from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.sync import Rules
+from cnrmirror.workflow.syncplan import Rules
+
+_GIVE_UP_AFTER = 8  # requests that failed one after the other, each tried three times
 
 
 def open_sources(
@@ -68,35 +70,56 @@ def _source(
     limits, vendor = project.config.limits, project.config.views.dialect
     match source:
         case config.Registry():
-            http = _http(project, source, environment)
-            return RegistrySource(name, http, source.packages, source.namespaces, limits.packed)
+            http = _http(project, source.url, source, environment)
+            return RegistrySource(
+                name, http, source.packages, source.namespaces, limits.packed, source.parallel,
+                source.enumerate, project.state / "upstream" / name,
+            )  # fmt: skip
         case config.Helm():
-            http = _http(project, source, environment)
+            http = _http(project, source.url, source, environment)
             return HelmSource(name, http, source.namespace, vendor, limits.packed)
         case config.Charts():
             folder = project.folder / source.folder
             return ChartsSource(name, folder, source.namespace, vendor, limits)
         case config.Backup():
-            return BackupSource(name, project.folder / source.file)
+            return BackupSource(name, project.folder / source.file, limits.packed)
         case config.KeyValue():
-            return KeyValueSource(name, _keys(project, name, source), source.prefix, limits.packed)
+            keys = _keys(project, name, source, environment)
+            return KeyValueSource(name, keys, source.prefix, limits.packed)
         case config.Mirror():
-            return _mirror(project, name, source, fetcher_for)
+            return _mirror(project, name, source, environment, fetcher_for)
 
 
-def _http(project: Project, web: config.Web, environment: Mapping[str, str]) -> HttpFetcher:
+def _http(
+    project: Project, url: str, web: config.Web, environment: Mapping[str, str]
+) -> HttpFetcher:
     headers = {}
     if web.authorization_env:
         value = environment.get(web.authorization_env)
         if not value:
-            raise InputError(f"{web.url}: the variable {web.authorization_env} is not set")
-        headers["Authorization"] = value
+            raise InputError(f"{url}: the variable {web.authorization_env} is not set")
+        headers["Authorization"] = _header(value, web.authorization_env)
     elif web.authorization_file:
-        headers["Authorization"] = _text(project.folder / web.authorization_file)
-    verify: str | bool = str(project.folder / web.ca_file) if web.ca_file else True
+        path = project.folder / web.authorization_file
+        headers["Authorization"] = _header(_text(path), str(path))
+    verify: str | bool = True
+    if web.ca_file:
+        verify = str(project.folder / web.ca_file)
+        if not Path(verify).is_file():
+            raise InputError(f"{verify}: there is no such file of certificates")
     return HttpFetcher(
-        web.url, timeout=web.timeout_seconds, headers=headers, verify=verify, rate=web.rate
-    )
+        url, timeout=web.timeout_seconds, headers=headers, verify=verify, rate=web.rate,
+        give_up_after=_GIVE_UP_AFTER,
+    )  # fmt: skip
+
+
+def _header(value: str, where: str) -> str:
+    """A value that can stand in a header; what it is, is never said."""
+    if not value.isascii() or not value.isprintable() or not value.strip():
+        raise InputError(
+            f"{where}: what it holds cannot be the value of a header: one line, please"
+        )
+    return value.strip()
 
 
 def _text(path: Path) -> str:
@@ -106,26 +129,37 @@ def _text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 
-def _keys(project: Project, name: str, source: config.KeyValue) -> Keys:
-    chosen = [x for x in (source.folder, source.redis, source.etcd) if x]
-    if len(chosen) != 1:
-        raise InputError(f"source {name}: one of folder, redis and etcd is needed")
+def _keys(
+    project: Project, name: str, source: config.KeyValue, environment: Mapping[str, str]
+) -> Keys:
     if source.folder:
         return FolderKeys(project.folder / source.folder)
     if source.etcd:
-        return EtcdKeys(HttpFetcher(source.etcd))
+        return EtcdKeys(_http(project, source.etcd, source, environment))
     try:
         redis: Any = importlib.import_module("redis")
     except ImportError as error:
         raise InputError("Redis needs another package: pip install 'cnrmirror[redis]'") from error
+    password = None
+    if source.password_env:
+        password = environment.get(source.password_env)
+        if not password:
+            raise InputError(f"source {name}: the variable {source.password_env} is not set")
     try:
-        return RedisKeys(redis.Redis.from_url(source.redis, socket_timeout=20))
+        client = redis.Redis.from_url(
+            source.redis, socket_timeout=source.timeout_seconds, password=password
+        )
     except ValueError as error:
-        raise InputError(f"source {name}: {source.redis}: {error}") from error
+        raise InputError(f"source {name}: not an address of Redis: {error}") from error
+    return RedisKeys(client)
 
 
 def _mirror(
-    project: Project, name: str, source: config.Mirror, fetcher_for: Callable[[str], Fetcher]
+    project: Project,
+    name: str,
+    source: config.Mirror,
+    environment: Mapping[str, str],
+    fetcher_for: Callable[[str], Fetcher],
 ) -> MirrorSource:
     location = source.location
     if "://" not in location:
@@ -135,10 +169,16 @@ def _mirror(
     except OSError as error:
         raise InputError(f"source {name}: {source.root}: {error.strerror}") from error
     state = project.state / "trust"
-    trust = Trust(pinned, state / "cache", state / "marks")
+    try:
+        trust = Trust(pinned, state / "cache", state / "marks")
+    except NotTrusted as error:
+        raise InputError(f"source {name}: {source.root}: {error.message}") from error
 
     def connect() -> Remote:
-        fetcher = fetcher_for(location)
+        if location.startswith(("http://", "https://")):
+            fetcher: Fetcher = _http(project, location, source, environment)
+        else:
+            fetcher = fetcher_for(location)
         return Remote(fetcher, trust.verify(fetcher, Policy(), datetime.now(UTC)))
 
     store = Store(project.state / "upstream" / name, project.state / "tmp")

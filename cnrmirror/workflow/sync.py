@@ -1,72 +1,51 @@
 """Sync: bring what sources have into the mirror; one run is one revision.
 
 look (what is there) → select (filters, names) → plan (against what the mirror has) → fetch (each
-archive looked into and checked while it is copied) → adopt. An upstream error is never read as
-"empty", one bad package is a hole in the report and no harm to the others, and what was fetched by
-a run that was killed is not fetched again.
+archive looked into and checked while it is copied) → merge → one commit. An upstream error is never
+read as "empty", one bad package is a hole in the report and no harm to the others, and what was
+fetched by a run that was killed is not fetched again.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import msgspec
 
-from cnrmirror.archive import ArchiveInfo, ArchiveReader
-from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import Channel, Content, PackageDocument, Release, Tombstone
-from cnrmirror.errors import (
-    CnrMirrorError,
-    NetworkError,
-    StorageError,
-    Tampered,
-)
-from cnrmirror.files import storage_errors, write_all
-from cnrmirror.interfaces import Hole, Listing, Offer, Source, stage
+from cnrmirror.errors import CnrMirrorError, NetworkError, StorageError
+from cnrmirror.interfaces import Hole, Listing, Source
 from cnrmirror.names import content_type, newest_first
-from cnrmirror.workflow.filters import Filter, mapped
+from cnrmirror.workflow.filters import mapped, upstream_names
 from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.syncfetch import Fetched, Journal, fetch_all
+from cnrmirror.workflow.syncplan import (
+    PUSHED,
+    UPSTREAM_GONE,
+    Action,
+    Key,
+    Plan,
+    Rules,
+    plan,
+)
 
-PARALLEL = 4
-PARTIAL, SHRUNK = 14, 15
-Kind = Literal["fetch", "replace", "same", "frozen", "kept", "drop", "shadowed"]
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """How one source is treated.
-
-    ``deletes``: ``keep`` what is gone upstream, or ``follow`` and drop it. ``changes``: when a
-    release has another digest than before, ``freeze`` (keep ours, say so), ``accept`` it, or
-    ``fail``.
-    ``max_shrink``: if a larger part than this is gone, nothing is dropped.
-    """
-
-    deletes: Literal["keep", "follow"] = "keep"
-    changes: Literal["freeze", "accept", "fail"] = "freeze"
-    max_shrink: float = 0.3
-    filter: Filter = Filter()
-    names: dict[str, str] = {}
-
-
-class Action(msgspec.Struct, frozen=True, order=True):
-    """What is to be done about one release."""
-
-    package: str
-    release: str
-    media_type: str
-    kind: Kind
-    reason: str = ""
+PARTIAL, SHRUNK, FROZEN = 14, 15, 4
+_GRAVEST_FIRST = (9, 10, 11, 12, 16, 3, 1, SHRUNK, FROZEN, PARTIAL)
 
 
 class SourceReport(msgspec.Struct, frozen=True):
-    """What a run did with one source, and how complete the mirror is of it."""
+    """What a run did with one source, and how complete the mirror is of it.
+
+    ``asked``: the filter and the names that were asked for. ``error`` is why the source could not
+    be had at all, or no further; ``error_code`` its exit code.
+    """
 
     source: str
+    time: str
+    asked: dict[str, Any]
     offered: int
     wanted: int
     actions: list[Action]
@@ -74,18 +53,20 @@ class SourceReport(msgspec.Struct, frozen=True):
     notes: list[str]
     fetched: int
     bytes: int
+    complete: bool = True
     error: str = ""
+    error_code: int = 0
     shrunk: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0, or: 12 not reachable, 15 shrinkage refused, 4 frozen changes, 14 holes."""
+        """0, or: the error's own, 15 shrinkage refused, 4 frozen changes, 14 holes."""
         if self.error:
-            return NetworkError.exit_code
+            return self.error_code
         if self.shrunk:
             return SHRUNK
         if any(action.kind == "frozen" for action in self.actions):
-            return 4
+            return FROZEN
         return PARTIAL if self.holes else 0
 
 
@@ -98,28 +79,48 @@ class SyncReport(msgspec.Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """That of the gravest source: 12, 15, 4, 14."""
-        found = {report.exit_code for report in self.sources}
-        return next((code for code in (12, SHRUNK, 4, PARTIAL) if code in found), 0)
+        """That of the gravest source."""
+        found = {report.exit_code for report in self.sources} - {0}
+        return min(found, key=_gravity, default=0)
 
 
-class Fetched(msgspec.Struct, frozen=True):
-    """An archive that is in the store."""
-
-    blob: Descriptor
-    diff_id: str
-    flags: tuple[str, ...]
+def _gravity(code: int) -> int:
+    return _GRAVEST_FIRST.index(code) if code in _GRAVEST_FIRST else len(_GRAVEST_FIRST)
 
 
-class _Plan(msgspec.Struct):
-    """What one source comes to."""
+class Remembered(msgspec.Struct, frozen=True):
+    """What a mirror remembers of a source between two runs; rebuildable, but for its channels."""
 
-    source: Source
-    rules: Rules
-    listing: Listing
-    wanted: list[Offer]
-    actions: list[Action]
-    shrunk: bool
+    report: SourceReport
+    filter: str
+    channels: dict[str, list[str]] = {}
+
+
+class _Run:
+    """One run over several sources: what has changed so far, and who gave what."""
+
+    def __init__(self, project: Project, names: Sequence[str], now: str, keep: bool) -> None:
+        self.project = project
+        self.now = now
+        self.keep = keep
+        self.changed: dict[str, PackageDocument] = {}
+        self.taken: set[Key] = set()
+        self.taken_channels: set[tuple[str, str]] = set()
+        self.owned: dict[str, list[Key]] = {name: [] for name in names}
+        self._tree = project.tree()
+        for ref in project.catalog.packages(self._tree):
+            for release in project.catalog.document(ref).releases:
+                if release.origin in self.owned:
+                    key = (ref.name, release.release, release.media_type)
+                    self.owned[release.origin].append(key)
+
+    def document(self, package: str) -> PackageDocument | None:
+        """A package as it is at this point of the run."""
+        return self.changed.get(package) or self.project.catalog.get(self._tree, package)
+
+    def documents(self, packages: Iterable[str]) -> dict[str, PackageDocument]:
+        found = {package: self.document(package) for package in packages}
+        return {package: document for package, document in found.items() if document}
 
 
 def sync(
@@ -128,6 +129,7 @@ def sync(
     now: str,
     dry_run: bool = False,
     keep: bool = False,
+    parallel: int = 4,
 ) -> SyncReport:
     """Bring the mirror up to its sources. Where two offer one release, the first one has it.
 
@@ -135,44 +137,122 @@ def sync(
         now: the time of the run, ISO 8601, UTC without an offset.
         dry_run: only say what would be done; nothing is fetched or written.
         keep: what a tightened filter leaves out stays.
+        parallel: how many archives are fetched at a time.
 
     Raises:
         BusyError, StorageError, NotTrusted: the mirror itself cannot be worked on.
     """
     with project.writing():
-        documents = _documents(project)
-        reports: list[SourceReport] = []
-        changed: dict[str, PackageDocument] = {}
-        taken: set[tuple[str, str, str]] = set()
+        run = _Run(project, [source.name for source, _ in sources], now, keep)
+        reports = []
+        memories = []
         for source, rules in sources:
+            before = remembered(project, source.name)
             try:
-                listing = mapped(source.look(project.progress), rules.names)
-                plan = _plan(source, rules, listing, {**documents, **changed}, taken, keep)
+                report, channels = _one(run, source, rules, before, dry_run, parallel)
             except StorageError:
                 raise
             except CnrMirrorError as error:
-                reports.append(
-                    SourceReport(source.name, 0, 0, [], [], [], 0, 0, error=error.message)
-                )
-                continue
-            taken.update(offer.key for offer in plan.wanted)
-            report = _carry_out(project, plan, documents, changed, now, dry_run)
+                report, channels = _failed(source, rules, now, error), None
+            except Exception as error:  # a fault in one adapter is no harm to the other sources
+                text = f"internal error: {type(error).__name__}: {error}"
+                report, channels = _failed(source, rules, now, CnrMirrorError(text)), None
             reports.append(report)
+            if channels is None:
+                channels = before.channels if before else {}
+            used = _fingerprint(rules)
+            if keep or report.error:
+                used = before.filter if before else ""
+            memories.append(Remembered(report, used, channels))
         revision = None
-        if changed and not dry_run:
-            head = project.commit(dict(changed), _message(reports), now)
+        if run.changed and not dry_run:
+            head = project.commit(dict(run.changed), _message(reports), now)
             revision = head.revision if head else None
-        result = SyncReport(now, revision, reports)
         if not dry_run:
-            _save(project, result)
-            for report in reports:
-                _journal(project, report.source).unlink(missing_ok=True)
-        return result
+            for memory in memories:
+                _remember(project, memory)
+                Journal(_journal(project, memory.report.source)).remove()
+        return SyncReport(now, revision, reports)
 
 
-def _documents(project: Project) -> dict[str, PackageDocument]:
-    refs = project.catalog.packages(project.tree())
-    return {ref.name: project.catalog.document(ref) for ref in refs}
+def _failed(source: Source, rules: Rules, now: str, error: CnrMirrorError) -> SourceReport:
+    return SourceReport(
+        source.name, now, _asked(rules), 0, 0, [], [], [], 0, 0, False, error.message,
+        error.exit_code,
+    )  # fmt: skip
+
+
+def _one(
+    run: _Run,
+    source: Source,
+    rules: Rules,
+    before: Remembered | None,
+    dry_run: bool,
+    parallel: int,
+) -> tuple[SourceReport, dict[str, list[str]] | None]:
+    """One source: its report, and the channels that are its own from now on."""
+    project = run.project
+    ours = run.owned[source.name]
+    known = {(upstream_names(package, rules.names), release) for package, release, _ in ours}
+    listing = mapped(source.look(project.progress, known), rules.names)
+    packages = {offer.package for offer in listing.offers} | {key[0] for key in ours}
+    found = plan(
+        source.name, rules, listing, run.documents(packages), ours, run.taken,
+        before is None or before.filter == _fingerprint(rules), run.keep,
+    )  # fmt: skip
+    frozen = found.of_kind("frozen")
+    failed = bool(frozen) and rules.changes == "fail"
+    fetched: dict[Key, Fetched] = {}
+    holes = list(found.holes)
+    error: CnrMirrorError | None = None
+    channels = None
+    notes = list(listing.notes)
+    if not failed:
+        if not dry_run:
+            todo = [found.wanted[action.key] for action in found.of_kind("fetch", "replace")]
+            journal = Journal(_journal(project, source.name))
+            for offer, result in fetch_all(project, source, todo, journal, parallel):
+                if isinstance(result, Fetched):
+                    fetched[offer.key] = result
+                    notes += _oddities(offer.key, offer.size, result)
+                else:
+                    what = f"{offer.package}@{offer.release}"
+                    holes.append(Hole(what, result.message, offer.package))
+                    if isinstance(result, NetworkError) and result.details.get("gave_up"):
+                        error = result
+        had = before.channels if before else {}
+        channels = _merge(run, found, listing, fetched, rules, had)
+        settled = found.of_kind("same", "frozen", "fetch" if dry_run else "same")
+        run.taken.update(fetched, (action.key for action in settled))
+    else:
+        notes.append("releases changed upstream, and 'changes: fail' is set: nothing was taken")
+    if found.shrunk:
+        notes.append("much of it is gone upstream: nothing was dropped; look, then say what to do")
+    report = SourceReport(
+        source.name, run.now, _asked(rules), len(listing.offers), len(found.wanted), found.actions,
+        sorted(set(holes)), notes, len(fetched), sum(f.blob.size for f in fetched.values()),
+        listing.complete, error.message if error else "", error.exit_code if error else 0,
+        found.shrunk,
+    )  # fmt: skip
+    return report, channels
+
+
+def _oddities(key: Key, size: int, result: Fetched) -> list[str]:
+    if size in (0, result.blob.size):
+        return []
+    return [
+        f"{key[0]}@{key[1]}: its manifest says {size} bytes, its archive has {result.blob.size}"
+    ]
+
+
+def _asked(rules: Rules) -> dict[str, Any]:
+    asked: dict[str, Any] = msgspec.to_builtins(rules)
+    return asked
+
+
+def _fingerprint(rules: Rules) -> str:
+    data = msgspec.json.encode([rules.filter, sorted(rules.names.items())])
+    return hashlib.sha256(data).hexdigest()
 
 
 def _message(reports: Sequence[SourceReport]) -> str:
@@ -187,147 +267,90 @@ def _message(reports: Sequence[SourceReport]) -> str:
     return f"sync {', '.join(parts) or 'channels'}"
 
 
-def _plan(
-    source: Source,
-    rules: Rules,
-    listing: Listing,
-    documents: Mapping[str, PackageDocument],
-    taken: set[tuple[str, str, str]],
-    keep: bool,
-) -> _Plan:
-    """What to do about each release that is wanted, and each that came from here before."""
-    selected = rules.filter.select(listing)
-    wanted = []
-    actions = []
-    for offer in {offer.key: offer for offer in selected}.values():
-        if offer.key in taken:
-            actions.append(Action(*offer.key, "shadowed", "an earlier source has it"))
-            continue
-        action = _about(source, rules, offer, documents.get(offer.package))
-        wanted.append(offer)
-        actions.append(action)
-    offered = {offer.key for offer in listing.offers}
-    chosen = {offer.key for offer in wanted}
-    unread = {hole.what.partition("@")[0].partition(" ")[0] for hole in listing.holes}
-    ours = [
-        (document.package, release.release, release.media_type)
-        for document in documents.values()
-        for release in document.releases
-        if release.origin == source.name
-    ]
-    gone = [key for key in ours if key not in offered and key[0] not in unread]
-    shrunk = bool(ours) and len(gone) > rules.max_shrink * len(ours)
-    for key in ours:
-        if key in chosen or key in taken:
-            continue
-        if key in offered:
-            kind: Kind = "kept" if keep else "drop"
-            actions.append(Action(*key, kind, "left out by the filter"))
-        elif key in gone:
-            drop = rules.deletes == "follow" and not shrunk
-            reason = "gone upstream" + (", too many at once" if shrunk else "")
-            actions.append(Action(*key, "drop" if drop else "kept", reason))
-    refused = shrunk and (rules.deletes == "follow" or not listing.offers)
-    return _Plan(source, rules, listing, wanted, sorted(actions), refused)
-
-
-def _about(source: Source, rules: Rules, offer: Offer, document: PackageDocument | None) -> Action:
-    old = document.find(offer.release, offer.media_type) if document else None
-    stone = next(
-        (t for t in (document.tombstones if document else [])
-         if (t.release, t.media_type) == (offer.release, offer.media_type)), None,
-    )  # fmt: skip
-    if old is None:
-        if stone is None:
-            return Action(*offer.key, "fetch")
-        if stone.reason != UPSTREAM_GONE:
-            return Action(*offer.key, "kept", f"removed here on {stone.removed_at}: {stone.reason}")
-        if offer.digest and stone.digest != offer.digest and rules.changes != "accept":
-            return Action(*offer.key, "frozen", f"it is back with digest {offer.digest}")
-        return Action(*offer.key, "fetch", "it is back")
-    if not offer.digest or old.content.digest == offer.digest:
-        return Action(*offer.key, "same")
-    if old.origin != source.name:
-        return Action(*offer.key, "frozen", f"{old.origin} gave {old.content.digest}")
-    if rules.changes == "accept":
-        return Action(*offer.key, "replace", f"it had digest {old.content.digest}")
-    return Action(*offer.key, "frozen", f"upstream has {offer.digest} now")
-
-
-UPSTREAM_GONE = "gone upstream"
-
-
-def _carry_out(
-    project: Project,
-    plan: _Plan,
-    documents: Mapping[str, PackageDocument],
-    changed: dict[str, PackageDocument],
-    now: str,
-    dry_run: bool,
-) -> SourceReport:
-    """Fetch and merge one source's part into ``changed``."""
-    frozen = [a for a in plan.actions if a.kind == "frozen"]
-    failed = bool(frozen) and plan.rules.changes == "fail"
-    wanted_now = {(a.package, a.release, a.media_type): a for a in plan.actions}
-    todo = [o for o in plan.wanted if wanted_now[o.key].kind in ("fetch", "replace")]
-    holes = list(plan.listing.holes)
-    fetched: dict[tuple[str, str, str], Fetched] = {}
-    new_bytes = count = 0
-    if not dry_run and not failed:
-        for offer, result in _fetch_all(project, plan.source, todo):
-            if isinstance(result, CnrMirrorError):
-                holes.append(Hole(f"{offer.package}@{offer.release}", result.message))
-            else:
-                fetched[offer.key] = result
-                new_bytes += result.blob.size
-                count += 1
-        _merge(project, plan, fetched, documents, changed, now)
-    notes = [*plan.listing.notes]
-    if failed:
-        notes.append("releases changed upstream, and 'changes: fail' is set: nothing was taken")
-    if plan.shrunk:
-        notes.append(
-            "much of it is gone upstream: nothing was dropped; look, then raise max_shrink"
-        )
-    return SourceReport(
-        plan.source.name, len(plan.listing.offers), len(plan.wanted), plan.actions,
-        sorted(set(holes)), notes, count, new_bytes, shrunk=plan.shrunk,
-    )  # fmt: skip
+# -- merging --------------------------------------------------------------------------------------
 
 
 def _merge(
-    project: Project,
-    plan: _Plan,
-    fetched: Mapping[tuple[str, str, str], Fetched],
-    documents: Mapping[str, PackageDocument],
-    changed: dict[str, PackageDocument],
-    now: str,
-) -> None:
-    offers = {offer.key: offer for offer in plan.wanted}
-    packages = {a.package for a in plan.actions} | set(plan.listing.channels)
-    drops = {(a.package, a.release, a.media_type): a for a in plan.actions if a.kind == "drop"}
+    run: _Run,
+    found: Plan,
+    listing: Listing,
+    fetched: Mapping[Key, Fetched],
+    rules: Rules,
+    had: Mapping[str, list[str]],
+) -> dict[str, list[str]]:
+    """One source's part into the run's documents; the channels that are this source's."""
+    packages = {key[0] for key in found.wanted} | {a.package for a in found.actions} | set(had)
+    unread = {hole.package for hole in found.holes}
+    drops = {action.key: action for action in found.of_kind("drop")}
+    owned: dict[str, list[str]] = {}
     for package in sorted(packages):
-        old = changed.get(package) or documents.get(package) or PackageDocument(package, [])
+        old = run.document(package) or PackageDocument(package, [])
         releases = {r.key: r for r in old.releases}
         stones = list(old.tombstones)
+        upstream_stones = listing.tombstones.get(package, [])
         for key, action in drops.items():
             if key[0] == package and key[1:] in releases:
                 gone = releases.pop(key[1:])
-                if action.reason == UPSTREAM_GONE:
-                    stones.append(Tombstone(*key[1:], gone.content.digest, now, UPSTREAM_GONE))
+                if action.reason == UPSTREAM_GONE and not _named(upstream_stones, key):
+                    stones.append(Tombstone(*key[1:], gone.content.digest, run.now, UPSTREAM_GONE))
         for key, result in fetched.items():
             if key[0] == package:
-                releases[key[1:]] = _release(project, plan.source.name, offers[key], result, now)
-        stones = [s for s in stones if (s.release, s.media_type) not in releases]
+                offer = found.wanted[key]
+                releases[key[1:]] = _release(found.source, offer, result, run.now)
+        stones += [t for t in upstream_stones if not _named(stones, (package, *_of(t)))]
+        stones = [t for t in stones if _of(t) not in releases]
+        wanted = any(key[0] == package for key in found.wanted)
+        its = listing.channels.get(package, []) if wanted else []
         known = {release for release, _ in releases}
-        channels = {c.name: c for c in _known(old.channels, known)}
-        for channel in _known(plan.listing.channels.get(package, []), known):
+        channels, mine = _channels(
+            run, old, its, known, had.get(package, []),
+            rules.deletes == "follow" and wanted and package not in unread,
+        )  # fmt: skip
+        if mine:
+            owned[package] = mine
+        new = PackageDocument(package, list(releases.values()), channels, stones).sorted()
+        if new != old and (new.releases or new.tombstones or old.releases):
+            run.changed[package] = new
+    return owned
+
+
+def _of(stone: Tombstone) -> tuple[str, str]:
+    return stone.release, stone.media_type
+
+
+def _named(stones: Iterable[Tombstone], key: tuple[str, ...]) -> bool:
+    return any(_of(stone) == key[1:] for stone in stones)
+
+
+def _channels(
+    run: _Run,
+    old: PackageDocument,
+    upstream: Sequence[Channel],
+    known: set[str],
+    had: Sequence[str],
+    follow: bool,
+) -> tuple[list[Channel], list[str]]:
+    """The channels of a package, and the names of those that this source gave.
+
+    A channel that was set here, in a package that has releases of others, stays as it is; one that
+    is gone upstream goes only with ``deletes: follow``; the first source to give one has it.
+    """
+    local = any(r.origin == PUSHED for r in old.releases)
+    channels = {c.name: c for c in _known(old.channels, known)}
+    mine = []
+    for channel in _known(upstream, known):
+        key = (old.package, channel.name)
+        set_here = local and channel.name in channels and channel.name not in had
+        if key not in run.taken_channels and not set_here:
+            run.taken_channels.add(key)
             channels[channel.name] = channel
-        new = PackageDocument(
-            package, list(releases.values()), list(channels.values()), stones
-        ).sorted()
-        if new != old:
-            changed[package] = new
+            mine.append(channel.name)
+    if follow:
+        for name in set(had) - {c.name for c in upstream}:
+            channels.pop(name, None)
+    else:
+        mine += [name for name in had if name in channels and name not in mine]
+    return list(channels.values()), sorted(mine)
 
 
 def _known(channels: Sequence[Channel], known: set[str]) -> Iterator[Channel]:
@@ -340,11 +363,11 @@ def _known(channels: Sequence[Channel], known: set[str]) -> Iterator[Channel]:
             yield Channel(channel.name, kept[0], kept)
 
 
-def _release(project: Project, origin: str, offer: Offer, result: Fetched, now: str) -> Release:
-    vendor = "cnr" if ".cnr." in offer.manifest_type else "appr"
+def _release(origin: str, offer: Any, result: Fetched, now: str) -> Release:
+    vendor: Any = "cnr" if ".cnr." in offer.manifest_type else "appr"
     content = Content(
         result.diff_id,
-        content_type(offer.media_type, vendor),  # type: ignore[arg-type]
+        content_type(offer.media_type, vendor),
         offer.size or result.blob.size,
         offer.urls,
     )
@@ -354,109 +377,33 @@ def _release(project: Project, origin: str, offer: Offer, result: Fetched, now: 
     )  # fmt: skip
 
 
-# -- fetching -------------------------------------------------------------------------------------
+# -- what is remembered between two runs ----------------------------------------------------------
 
 
 def _journal(project: Project, source: str) -> Path:
     return project.state / f"sync-{source}.jsonl"
 
 
-class _Line(msgspec.Struct, frozen=True):
-    key: tuple[str, str, str]
-    digest: str
-    place: str
-    fetched: Fetched
+def _memory(project: Project, source: str) -> Path:
+    return project.state / f"sync-{source}.json"
 
 
-def _fetch_all(
-    project: Project, source: Source, offers: Sequence[Offer]
-) -> Iterator[tuple[Offer, Fetched | CnrMirrorError]]:
-    """Every archive into the store, several at a time; not again what a killed run has."""
-    journal = _journal(project, source.name)
-    before = {(line.key, line.digest, line.place): line.fetched for line in _lines(journal)}
-    lock = threading.Lock()
-
-    def fetch(offer: Offer) -> Fetched | CnrMirrorError:
-        known = before.get((offer.key, offer.digest, offer.place))
-        if known is not None and project.store.has_blob(known.blob):
-            return known
-        try:
-            with storage_errors(str(project.folder)):
-                result = _fetch(project, source, offer)
-        except StorageError:
-            raise
-        except CnrMirrorError as error:
-            return error
-        line = _Line(offer.key, offer.digest, offer.place, result)
-        with lock, journal.open("ab") as stream:
-            stream.write(msgspec.json.encode(line) + b"\n")
-        return result
-
-    with stage(project.progress, f"Fetching from {source.name}", len(offers)) as progress:
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            for offer, result in zip(offers, pool.map(fetch, offers), strict=True):
-                yield offer, result
-                progress.advance()
-
-
-def _lines(journal: Path) -> Iterator[_Line]:
+def remembered(project: Project, source: str) -> Remembered | None:
+    """What the last run that asked a source has left; None if there was none."""
     try:
-        with journal.open("rb") as stream:
-            for text in stream:
-                try:
-                    yield msgspec.json.decode(text, type=_Line)
-                except msgspec.DecodeError:
-                    return  # the last line of a killed run
-    except FileNotFoundError:
-        return
+        return msgspec.json.decode(_memory(project, source).read_bytes(), type=Remembered)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
-def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
-    """One archive: looked into while it is copied, kept only if it is what was offered.
-
-    Raises:
-        Tampered: another digest than the manifest has.
-        HostileArchive, TooLarge, and what the source raises.
-    """
-    reader = ArchiveReader(project.config.limits)
-    name = f"{threading.get_ident()}.fetch"
-    temporary = project.store.scratch_file(name)
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        try:
-            for piece in source.open(offer):
-                reader.feed(piece)
-                write_all(descriptor, [piece])
-        finally:
-            os.close(descriptor)
-        info: ArchiveInfo = reader.close()
-        if offer.digest and info.diff_id != offer.digest:
-            raise Tampered(
-                f"{offer.package}@{offer.release}: its archive has digest {info.diff_id}, its "
-                f"manifest says {offer.digest}"
-            )
-        project.store.adopt_blob(info.blob, temporary)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-    return Fetched(info.blob, info.diff_id, info.flags)
-
-
-# -- the report of the last run -------------------------------------------------------------------
-
-
-def _save(project: Project, report: SyncReport) -> None:
-    path = project.state / "sync-report.json"
+def _remember(project: Project, memory: Remembered) -> None:
+    path = _memory(project, memory.report.source)
     temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(report))
+    temporary.write_bytes(msgspec.json.encode(memory))
     temporary.replace(path)
 
 
-def last_report(project: Project) -> SyncReport | None:
-    """What the last run did; None if there was none."""
-    try:
-        return msgspec.json.decode(
-            (project.state / "sync-report.json").read_bytes(), type=SyncReport
-        )
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
+def last_reports(project: Project) -> list[SourceReport]:
+    """What the last run that asked each source of mirror.yaml did."""
+    found = [remembered(project, name) for name in project.config.sources]
+    return [memory.report for memory in found if memory]

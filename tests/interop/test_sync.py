@@ -137,7 +137,7 @@ def test_a_second_sync_asks_little_and_writes_nothing(
     http.close()
     packages = len(documents(project))
     assert report.revision is None and report.sources[0].fetched == 0
-    assert http.requests - requests == 2 + 2 * packages + len(report.sources[0].holes)
+    assert http.requests - requests == 1 + 2 * packages + len(report.sources[0].holes)
     assert {p: p.lstat().st_mtime_ns for p in project.site.rglob("*")} == before
 
 
