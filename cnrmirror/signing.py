@@ -262,8 +262,7 @@ class Repository:
         """Sign a new catalog, snapshot and timestamp; the timestamp is replaced last, durably.
 
         Args:
-            above: an edition that is published elsewhere: all versions are higher than there, and
-                what is kept begins with this revision's files.
+            above: an edition that is published elsewhere: all versions are higher than there.
 
         Raises:
             NotTrusted: an online key is missing.
@@ -347,7 +346,8 @@ class Repository:
             self._write(f"{version}.snapshot.json", data)
             kept = None
             if above is not None:
-                kept = Kept(meta["catalog.json"].version, version, above.revision)
+                mine: Any = timestamp.signed.unrecognized_fields.get(KEPT) if timestamp else None
+                kept = _later(msgspec.convert(mine, Kept) if mine else Kept(), above.kept)
             self._timestamp(timestamp, _meta_file(version, data), now, kept, above)
         else:
             assert timestamp is not None
@@ -396,6 +396,16 @@ class Repository:
         temporary.unlink(missing_ok=True)
         write_new(str(temporary), [data])
         os.replace(temporary, self.path / name)
+
+
+def _later(mine: Kept, theirs: Kept) -> Kept:
+    """What both keep."""
+    return Kept(
+        max(mine.catalog, theirs.catalog),
+        max(mine.snapshot, theirs.snapshot),
+        max(mine.revision, theirs.revision),
+        max(mine.root, theirs.root),
+    )
 
 
 def _expiry(role: str, now: str) -> datetime:

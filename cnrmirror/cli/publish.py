@@ -66,7 +66,7 @@ def publish(
     lines: list[str] = []
     code = 0
     for target in targets:
-        session = Session(project, target, merge=not no_merge)
+        session = Session.open(project, target, merge=not no_merge)
         with locked(session.memory.lock, project.config.lock_wait_seconds), session:
             if audit:
                 problems = _audit(session, repair, lines)

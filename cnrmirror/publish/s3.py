@@ -185,7 +185,8 @@ class BucketDestination:
         except _Unsupported:
             return False
         finally:
-            self.delete([key])
+            with contextlib.suppress(AccessDenied):
+                self.delete([key])
 
     def _say_unconditional(self) -> None:
         note = (
@@ -355,7 +356,8 @@ class BucketDestination:
             answer = self._once(remove, self.name)
             for failed in answer.get("Errors", []):
                 raise AccessDenied(
-                    f"{self.name}/{failed.get('Key')}: not deleted: {failed.get('Message')}"
+                    f"{self.name}/{failed.get('Key')}: not deleted: {failed.get('Message')}; check "
+                    "the credentials and their rights"
                 )
 
     def listing(self) -> Iterator[Listed]:

@@ -22,8 +22,9 @@ _KEYS = (
     (re.compile(r"(.+/pull)\.json"), r"\1/json"),
 )
 _BARE = re.compile(r"cnr/(?=api/|version(?:/|$))")
-# What may be read first is written last: archives, manifests, releases, channels, packages, lists.
-RANKS = 6
+# What may be read first is written last.
+_ARCHIVE, _TWIN, _MANIFEST, _RELEASE, _DEFAULT, _CHANNEL, _PACKAGE, _LISTS = 0, 1, 2, 3, 4, 6, 7, 8
+RANKS = 9
 
 
 def key_of(path: str) -> str:
@@ -94,17 +95,23 @@ def _with_prefix(resources: Iterable[Resource]) -> list[Resource]:
 
 
 def rank(path: str) -> int:
-    """When a file may be written: only after everything of a lower rank; 0 to ``RANKS`` - 1."""
+    """When a file may be written: only after everything of a lower rank; 0 to ``RANKS`` - 1.
+
+    Archives, their JSON twins, manifests, releases; the same of ``default``, channels; packages;
+    lists. ``…/pull`` and ``…/pull/json`` are apart, too: some servers lose one of two keys that
+    come at once, if one is the other's folder.
+    """
     _, found, below = path.partition(PACKAGES.removeprefix("cnr/") + "/")
-    if not found:
-        return RANKS - 1
-    parts = below.removesuffix("/index.json").split("/")
-    if len(parts) < 3:
-        return RANKS - 1 if len(parts) == 1 or parts == ["search", "index.json"] else 4
+    parts = below.removesuffix("/index.json").split("/") if found else []
+    if len(parts) < 2 or parts == ["search", "index.json"]:
+        return _LISTS
+    if len(parts) == 2 or parts[2:] == ["channels"] or parts[2].startswith(("type-", "index.")):
+        return _PACKAGE
+    if parts[2] == "channels":
+        return _CHANNEL
     if parts[2] == "blobs":
-        return 0
-    if parts[2] in ("default", "channels"):
-        return 4 if parts[2:] == ["channels"] else 3
-    if len(parts) >= 4:
-        return 0 if parts[4:5] in (["pull"], ["pull.json"]) else 1
-    return 4 if parts[2].startswith(("type-", "index.")) else 2
+        return _TWIN if parts[-1].endswith("json") else _ARCHIVE
+    if len(parts) == 3:
+        return _RELEASE
+    kind = _ARCHIVE if parts[4:] == ["pull"] else _TWIN if parts[4:5] else _MANIFEST
+    return kind + (_DEFAULT if parts[2] == "default" else 0)

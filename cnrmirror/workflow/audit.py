@@ -44,6 +44,7 @@ from cnrmirror.names import Vendor
 from cnrmirror.resource import Alias, Resource, Twin
 from cnrmirror.roles import METADATA
 from cnrmirror.site import html, v1
+from cnrmirror.site.layout import key_of
 from cnrmirror.site.routes import url_of
 from cnrmirror.verify import Policy, Trust, Verified
 from cnrmirror.workflow.sitefiles import (
@@ -275,8 +276,10 @@ class Auditor:
                 if found is not None:
                     files[blob.digest] = found
             if views:
-                for resource in v1.package_resources(document):
-                    self._view(resource, files)
+                resources = {r.path: r for r in v1.package_resources(document)}
+                for path, resource in resources.items():
+                    is_pull = path.endswith("/pull")
+                    self._view(resource, files, resources[f"{path}.json"] if is_pull else None)
         if not self._local.found:
             self._note(key)
         return document
@@ -301,8 +304,14 @@ class Auditor:
 
     # -- views --
 
-    def _view(self, resource: Resource, files: dict[str, Path]) -> None:
-        """One file of the v1 view, asked for as a client would."""
+    def _view(
+        self, resource: Resource, files: dict[str, Path], twin: Resource | None = None
+    ) -> None:
+        """One file of the v1 view, asked for as a client would.
+
+        Args:
+            twin: another form that it may have: ``…/pull`` is JSON on some hosts.
+        """
         body = resource.body
         with self._lock:
             self._views += 1
@@ -320,15 +329,54 @@ class Auditor:
             if isinstance(body, Alias):
                 self._alias(resource.path, body)
                 return
-            size = len(body) if isinstance(body, bytes) else body.size
-            with _content(body, files) as expected:
-                for piece in self._ask(resource.path, size):
-                    if piece != expected.read(len(piece)):
-                        raise Tampered(f"{resource.path}: not what the catalog says")
-                if expected.read(1):
-                    raise Tampered(f"{resource.path}: shorter than the catalog says")
+            try:
+                self._compare(resource.path, body, files)
+            except Tampered:
+                if twin is None:
+                    raise
+                assert isinstance(twin.body, Twin)
+                self._compare(resource.path, twin.body, files)
+                self._note_once("its …/pull is JSON, as appr asks for it, not the archive")
         except CnrMirrorError as error:
             self._find(resource.path, problem_of(error), error.message)
+
+    def _compare(self, path: str, body: bytes | Descriptor | Twin, files: dict[str, Path]) -> None:
+        """Raises Tampered, IncompleteError or NetworkError if no address of it gives its bytes."""
+        size = len(body) if isinstance(body, bytes) else body.size
+        first: CnrMirrorError | None = None
+        for address in self._addresses(path):
+            try:
+                with _content(body, files) as expected:
+                    for piece in self._get(address, size):
+                        if piece != expected.read(len(piece)):
+                            raise Tampered(f"{path}: not what the catalog says")
+                    if expected.read(1):
+                        raise Tampered(f"{path}: shorter than the catalog says")
+                if first is not None and isinstance(self._fetcher, HttpFetcher):
+                    self._note_once("it does not know ?format=json and the filters of lists")
+                return
+            except (Tampered, IncompleteError) as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _addresses(self, path: str) -> list[str]:
+        """Where a file of the view may be asked for; the usual place first."""
+        if isinstance(self._fetcher, FolderFetcher):
+            return [path]
+        if isinstance(self._fetcher, HttpFetcher):
+            url = url_of(path)
+            # A bucket behind HTTP ignores queries; what they mean is there under its own key.
+            return [url, key_of(path)] if "?" in url else [url]
+        return list(dict.fromkeys((key_of(path), path)))
+
+    def _get(self, address: str, max_bytes: int) -> Iterator[bytes]:
+        if isinstance(self._fetcher, HttpFetcher):
+            return self._fetcher.get(f"{self._fetcher.name}/{address}", max_bytes)
+        return self._fetcher.fetch(address, max_bytes)
+
+    def _ask(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        return self._get(self._addresses(path)[0], max_bytes)
 
     def _alias(self, path: str, alias: Alias) -> None:
         """Asked over HTTP, it must answer as its target does; in a folder, it must be the link."""
@@ -343,10 +391,10 @@ class Auditor:
         if read(self._ask(path + twin, limit)) != expected:
             raise Tampered(f"{path}: does not answer as {target} does")
 
-    def _ask(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        if isinstance(self._fetcher, HttpFetcher):
-            return self._fetcher.get(f"{self._fetcher.name}/{url_of(path)}", max_bytes)
-        return self._fetcher.fetch(path, max_bytes)
+    def _note_once(self, note: str) -> None:
+        with self._lock:
+            if note not in self._notes:
+                self._notes.append(note)
 
     # -- what is kept, and what nobody needs --
 
@@ -414,7 +462,9 @@ class Auditor:
             if b"cnr-api" in read(self._ask("cnr/version/index.json", 1 << 16)):
                 vendor = "cnr"
         for resource in (*v1.fixed_resources(vendor, url), html.index_page(url)):
-            if not isinstance(resource.body, Alias):
+            # A web server shows its error documents only as errors.
+            shown = isinstance(self._fetcher, FolderFetcher) or "/40" not in resource.path
+            if shown and not isinstance(resource.body, Alias):
                 self._view(resource, {})
 
     def _extra_views(self) -> None:

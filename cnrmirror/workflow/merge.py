@@ -14,9 +14,19 @@ import msgspec
 
 from cnrmirror.catalog import CatalogReader, Nodes
 from cnrmirror.client import Remote
-from cnrmirror.documents import Channel, Head, PackageDocument, Release, Tombstone
-from cnrmirror.errors import ConflictError, DamageError
-from cnrmirror.roles import Edition
+from cnrmirror.documents import (
+    CatalogRoot,
+    Channel,
+    Head,
+    Node,
+    PackageDocument,
+    Release,
+    Tombstone,
+)
+from cnrmirror.errors import ConflictError, DamageError, IncompleteError
+from cnrmirror.fetcher import read
+from cnrmirror.files import replace_durably
+from cnrmirror.roles import MAX_BYTES, METADATA, Edition
 from cnrmirror.store import Store
 from cnrmirror.workflow.project import Project
 
@@ -51,36 +61,66 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: Edition, now: s
     Raises:
         ConflictError: a release, channel or removal that both changed, or no common revision.
     """
-    with project.writing():
+    with project.signing():
         ours = project.root()
         known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
         reader = CatalogReader(KeepingNodes(project.store, nodes))
-        base = next(
-            (root for at, root in reader.history(remote.verified.at) if at.digest in known), None
-        )
+        theirs_on: list[CatalogRoot] = []
+        base = None
+        for at, root in reader.history(remote.verified.at):
+            if at.digest in known:
+                base = root
+                break
+            theirs_on.append(root)
         if base is None:
             raise ConflictError(
                 f"{remote.fetcher.name} and this mirror have no revision in common: "
                 "publish from the mirror that published there last"
             )
         theirs = remote.verified.root
-        for difference in reader.diff(base.tree, theirs.tree):
-            if difference.new is not None:
-                for blob in {r.blob for r in reader.document(difference.new).releases}:
-                    project.store.add_blob(blob, remote.blob(blob))
-        for _ in reader.added(base.tree, theirs.tree):
-            pass  # reading keeps them
+        before = base
+        for root in reversed(theirs_on):
+            _bring(project, remote, reader, before.tree, root.tree)
+            before = root
         changes = {}
         for difference in project.catalog.diff(base.tree, ours.tree):
             name = difference.name
-            before, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
-            changes[name] = merged(name, before, mine, other)
+            first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
+            changes[name] = merged(name, first, mine, other)
         refs = {name: project.catalog.put(document) for name, document in changes.items()}
         tree = project.catalog.change(theirs.tree, refs)
-        return project.commit_after(
+        head = project.commit_after(
             tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,
             f"merge with revision {theirs.revision} of {remote.fetcher.name}", now, above,
         )  # fmt: skip
+        _take_metadata(project, remote, above)
+        return head
+
+
+def _bring(project: Project, remote: Remote, reader: CatalogReader, old: Node, new: Node) -> None:
+    """What one revision of theirs has more than the one before it."""
+    for difference in reader.diff(old, new):
+        if difference.new is not None:
+            for blob in {r.blob for r in reader.document(difference.new).releases}:
+                if not project.store.has_blob(blob):
+                    project.store.add_blob(blob, remote.blob(blob))
+    for _ in reader.added(old, new):
+        pass  # reading keeps them
+
+
+def _take_metadata(project: Project, remote: Remote, above: Edition) -> None:
+    """Superseded files as they are there, in the place of ours that nobody has seen."""
+    for role, last in (("catalog", above.catalog.version), ("snapshot", above.snapshot.version)):
+        for version in range(last, 0, -1):
+            name = f"{version}.{role}.json"
+            path = project.metadata.path / name
+            try:
+                data = read(remote.fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
+            except IncompleteError:
+                break  # not kept any more
+            if path.exists() and path.read_bytes() == data:
+                break  # from here on, both have one history
+            replace_durably(path, data, project.state / "tmp")
 
 
 def merged(

@@ -63,11 +63,22 @@ class Project:
         with storage_errors(str(self.folder)):
             (self.state / "tmp").mkdir(parents=True, exist_ok=True)
             with locked(self.state / "lock", self.config.lock_wait_seconds):
-                if self.signer is not None:
-                    self.signer.check_keys()
                 self.builder.sweep()
                 self.builder.bring_up(self.head())
                 yield
+
+    @contextlib.contextmanager
+    def signing(self) -> Iterator[None]:
+        """As ``writing``, to make a revision: the keys are looked for before anything is written.
+
+        Raises:
+            NotTrusted: a key is missing.
+        """
+        if self.signer is None:
+            raise NotTrusted("no keys are at hand to sign a revision with")
+        self.signer.check_keys()
+        with self.writing():
+            yield
 
     @contextlib.contextmanager
     def writing_if_possible(self) -> Iterator[None]:
@@ -155,8 +166,7 @@ class Project:
         now: str,
         above: Edition | None = None,
     ) -> Head:
-        if self.signer is None:
-            raise NotTrusted("no keys are at hand to sign a revision with")
+        assert self.signer is not None
         packages, releases = counts(tree)
         root = CatalogRoot(
             registry=self.config.id,

@@ -305,9 +305,12 @@ class Publish:
                 ):
                     ranked[rank(resource.path)].append(resource)
             yield from filter(None, ranked)
-        if names:
+        if names or None in states:
             touched = [*old_rows, *(self._rows[n] for n in names if n in self._rows)]
-            lists = [self._form.aggregates(_sorted(rows), touched) for rows in rows_of]
+            lists = [
+                self._form.aggregates(_sorted(rows), touched) if state is not None else []
+                for state, rows in zip(states, rows_of, strict=True)
+            ]
             yield self._difference(lists, self._form.aggregates(_sorted(self._rows), touched))
         if None in states:
             yield self._form.fixed()
@@ -429,7 +432,7 @@ class Publish:
         there = self._there
         busy = Busy(publisher, now, self.states, self.edition.at)
         self._hold(State(there.state.form, busy, there.state.pending), there.state_tag)
-        wrong = {p.key for p in problems if p.problem != "extra"}
+        wrong = {p.key for p in problems if p.problem != "extra"} - {TIMESTAMP}
         with stage(self._project.progress, f"Repairing {self._place.name}", len(wrong)) as bar:
             for batch in self._batches(r for r in self._everything() if r.path in wrong):
                 self._place.put(batch, bar)
@@ -446,6 +449,7 @@ class Publish:
         for batch in self._views([None]):
             yield from batch
         yield from metadata_files(self._project, self.edition, None)
+        yield Resource(TIMESTAMP, self.edition.timestamp, cache="no-cache")
 
     @staticmethod
     def _batches(resources: Iterable[Resource]) -> Iterator[list[Resource]]:

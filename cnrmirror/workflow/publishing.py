@@ -8,6 +8,7 @@ from types import TracebackType
 from cnrmirror.client import Remote
 from cnrmirror.config import Target
 from cnrmirror.errors import ConflictError
+from cnrmirror.interfaces import Destination, Fetcher
 from cnrmirror.publish.s3 import BucketDestination
 from cnrmirror.roles import TIMESTAMP
 from cnrmirror.site.v1 import PACKAGES
@@ -32,17 +33,33 @@ class Session:
     """A mirror, a place, and what they know of each other.
 
     Args:
+        place: the target, opened to be written.
+        fetcher: reads it as any client does.
         merge: join with what somebody else published there; else that is a conflict.
     """
 
-    def __init__(self, project: Project, target: Target, merge: bool = True) -> None:
+    def __init__(
+        self,
+        project: Project,
+        target: Target,
+        memory: Memory,
+        place: Destination,
+        fetcher: Fetcher,
+        merge: bool = True,
+    ) -> None:
         self._project = project
         self._target = target
         self._merge = merge
-        self.memory = Memory(project, target)
-        self.place = open_target(project, target, self.memory.known.conditions)
-        self._fetcher = reader_of(target)
-        self._ahead = False
+        self.memory = memory
+        self.place = place
+        self._fetcher = fetcher
+
+    @classmethod
+    def open(cls, project: Project, target: Target, merge: bool = True) -> Session:
+        """A session with a target of mirror.yaml. Raises AccessDenied, InputError."""
+        memory = Memory(project, target)
+        place = open_target(project, target, memory.known.conditions)
+        return cls(project, target, memory, place, reader_of(target), merge)
 
     def __enter__(self) -> Session:
         return self

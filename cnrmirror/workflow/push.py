@@ -84,7 +84,7 @@ def push(
     found = [p for path in paths for p in charts.find(path)]
     if len(found) > 1 and wish.package and wish.release:
         raise UsageError(f"{len(found)} packages cannot all be {wish.package}@{wish.release}")
-    with project.writing():
+    with project.signing():
         incoming = list(_take_all(project, found, wish, metadata))
         return adopt(project, incoming, now, channels, accept, f"push {_what(incoming)}")
 
@@ -97,7 +97,7 @@ def push_blob(
     Raises:
         ReleaseConflict: the release is there, whatever its digest, and ``force`` is not set.
     """
-    with project.writing():
+    with project.signing():
         document = project.catalog.get(project.tree(), identity.package)
         if document and document.find(identity.release, identity.media_type) and not force:
             raise ReleaseConflict(

@@ -142,7 +142,7 @@ def sync(
     Raises:
         BusyError, StorageError, NotTrusted: the mirror itself cannot be worked on.
     """
-    with project.writing():
+    with project.signing():
         run = _Run(project, [source.name for source, _ in sources], now, keep)
         reports = []
         memories = []

@@ -1,0 +1,408 @@
+"""Publishing: only what changed, in an order that never breaks a reader, and nobody's work lost."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cnrmirror.config import Target
+from cnrmirror.errors import BusyError, ConflictError, InputError, UsageError
+from cnrmirror.sources.charts import Wish
+from cnrmirror.workflow import change
+from cnrmirror.workflow.check import check
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.publish import STATE, Operation, Plan
+from cnrmirror.workflow.publishing import Session, invalidations
+from cnrmirror.workflow.push import push
+from cnrmirror.workflow.targets import Memory, find_targets
+from tests.conftest import chart_bytes
+from tests.mirrors import make, reopen
+from tests.places import (
+    API,
+    Killed,
+    MemoryFetcher,
+    MemoryPlace,
+    files,
+    reader_sees_no_gap,
+    verified_reader_sees_no_gap,
+)
+
+BUCKET = Target(to="s3://memory/x", grace_minutes=0)
+CLOCK = datetime.now(UTC).replace(tzinfo=None)
+NOW = CLOCK.isoformat()
+
+
+def later(minutes: float) -> str:
+    return (CLOCK + timedelta(minutes=minutes)).isoformat()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make(tmp_path / "mirror", "00000000-0000-4000-8000-000000000002", NOW)
+
+
+def add(project: Project, name: str, release: str, *channels: str, text: str = "") -> None:
+    path = project.folder.parent / f"{name}-{release}{text}.tgz"
+    path.write_bytes(chart_bytes(name, release, text))
+    push(project, [path], Wish(namespace="ns", release=release), NOW, channels)
+
+
+def session(project: Project, objects: dict[str, bytes], target: Target = BUCKET) -> Session:
+    place = MemoryPlace(project.store, objects)
+    return Session(project, target, Memory(project, target), place, MemoryFetcher(objects))
+
+
+def published(project: Project, target: Target = BUCKET, now: str = NOW) -> dict[str, bytes]:
+    """What a first publish of the mirror gives, but for the state."""
+    objects: dict[str, bytes] = {}
+    session(project, objects, target).publish(now)
+    return shown(objects)
+
+
+def shown(objects: dict[str, bytes]) -> dict[str, bytes]:
+    return {key: data for key, data in objects.items() if not key.startswith(".cnrmirror/")}
+
+
+def change_something(project: Project, chance: random.Random, step: int) -> None:
+    name = f"p{chance.randrange(4)}"
+    document = project.catalog.get(project.tree(), f"ns/{name}")
+    releases = document.versions() if document else []
+    match chance.randrange(5):
+        case 0 | 1:
+            add(project, name, f"{chance.randrange(3)}.{step}.0", *chance.choice([(), ("edge",)]))
+        case 2 if releases:
+            change.remove(project, f"ns/{name}", chance.choice(releases), None, "a test", NOW)
+        case 3 if releases:
+            change.set_channel(project, f"ns/{name}", "stable", chance.choice(releases), NOW)
+        case 4 if document and document.channels:
+            change.remove_channel(project, f"ns/{name}", document.channels[0].name, None, NOW)
+
+
+def test_a_bucket_answers_every_path_by_its_key(project: Project) -> None:
+    add(project, "a", "1.0.0", "stable")
+    add(project, "a", "1.1.0")
+    objects = published(project)
+    paths = ["", "/1.0.0", "/1.0.0/helm", "/1.0.0/helm/pull", "/1.0.0/helm/pull/json", "/1.0.0/-"]
+    paths += ["/default/helm", "/default/-/pull", "/channels", "/channels/stable"]
+    for path in paths:
+        assert f"{API}/ns/a{path}" in objects
+    assert {API, f"{API}/search", "cnr/version", "index.html"} <= objects.keys()
+    assert objects[f"{API}/ns/a/default/-"] == objects[f"{API}/ns/a/1.1.0/helm"]
+    assert not any(key.startswith(("api", "version")) for key in objects)
+    bare = published(project, msgspec.structs.replace(BUCKET, bare_prefix=True))
+    assert bare["api/v1/packages/ns/a"] == bare[f"{API}/ns/a"] and "version" in bare
+    both = published(project, msgspec.structs.replace(BUCKET, pull="json"))
+    assert both[f"{API}/ns/a/1.0.0/helm/pull"] == objects[f"{API}/ns/a/1.0.0/helm/pull/json"]
+
+
+def test_nothing_new_costs_two_requests(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    before = dict(objects)
+    done = session(project, objects).publish(later(1))
+    assert (done.requests, done.puts, objects) == (2, 0, before)
+
+
+def test_one_release_costs_less_than_fifty_requests(project: Project) -> None:
+    objects: dict[str, bytes] = {}
+    for number in range(80):
+        add(project, f"p{number}", "1.0.0", "stable")
+    session(project, objects).publish(NOW)
+    add(project, "p7", "1.1.0", "stable")
+    assert session(project, objects).publish(NOW).requests < 50
+    assert shown(objects) == published(project)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_differences_come_to_the_same_as_a_first_publish(project: Project, seed: int) -> None:
+    chance = random.Random(seed)
+    objects: dict[str, bytes] = {}
+    for step in range(12):
+        for _ in range(chance.randrange(1, 4)):
+            change_something(project, chance, step)
+        session(project, objects).publish(NOW)
+        assert {k: v for k, v in shown(objects).items() if not k.startswith("catalog/")} == {
+            k: v for k, v in published(project).items() if not k.startswith("catalog/")
+        }
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_reader_ever_sees_a_gap_and_a_killed_publish_is_finished(
+    project: Project, seed: int
+) -> None:
+    chance = random.Random(seed)
+    objects: dict[str, bytes] = {}
+    grace = msgspec.structs.replace(BUCKET, grace_minutes=60)
+
+    def look(key: str) -> None:
+        reader_sees_no_gap(objects)
+        verified_reader_sees_no_gap(objects)
+
+    for step in range(25):
+        change_something(project, chance, step)
+        change_something(project, chance, step + 100)
+        one = session(project, objects, grace)
+        assert isinstance(one.place, MemoryPlace)
+        left = chance.randrange(60)
+
+        def tick(key: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+
+        one.place.before, one.place.after = tick, look
+        try:
+            one.publish(NOW)
+        except Killed:
+            pass
+    one = session(project, objects, grace)
+    assert isinstance(one.place, MemoryPlace)
+    one.place.after = look
+    one.publish(NOW)
+    session(project, objects, grace).publish(later(61))
+    ours = {k: v for k, v in shown(objects).items() if not k.startswith("catalog/")}
+    assert ours == {k: v for k, v in published(project).items() if not k.startswith("catalog/")}
+    assert session(project, objects, grace).audit(later(62), repair=False) == []
+
+
+def test_what_a_first_publish_had_sent_is_not_sent_again(project: Project) -> None:
+    for number in range(20):
+        add(project, f"p{number}", "1.0.0")
+    objects: dict[str, bytes] = {}
+    one = session(project, objects)
+    assert isinstance(one.place, MemoryPlace)
+    sent: list[str] = []
+
+    def tick(key: str) -> None:
+        sent.append(key)
+        if len(sent) == 200:
+            raise Killed
+
+    one.place.before = tick
+    with pytest.raises(Killed):
+        one.publish(NOW)
+    two = session(project, objects)
+    assert isinstance(two.place, MemoryPlace)
+    again: list[str] = []
+    two.place.before = again.append
+    two.publish(NOW)
+    assert not set(sent[:-1]) & set(again) - {STATE}
+    assert shown(objects) == published(project)
+
+
+def test_what_was_removed_can_be_read_for_a_while(project: Project) -> None:
+    grace = msgspec.structs.replace(BUCKET, grace_minutes=60)
+    add(project, "a", "1.0.0")
+    add(project, "a", "1.1.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects, grace).publish(NOW)
+    change.remove(project, "ns/a", "1.1.0", None, "bad", NOW)
+    session(project, objects, grace).publish(NOW)
+    assert "1.1.0" not in objects[f"{API}/ns/a"].decode()
+    assert f"{API}/ns/a/1.1.0/helm/pull" in objects
+    assert session(project, objects, grace).publish(later(30)).puts == 0
+    assert f"{API}/ns/a/1.1.0/helm/pull" in objects
+    assert session(project, objects, grace).publish(later(61)).deletes > 5
+    assert f"{API}/ns/a/1.1.0/helm/pull" not in objects
+    assert session(project, objects, grace).publish(later(62)).requests == 2
+    add(project, "a", "1.1.0")
+    session(project, objects, grace).publish(later(63))
+    assert f"{API}/ns/a/1.1.0/helm/pull" in objects
+
+
+def copy_of(project: Project) -> Project:
+    folder = project.folder.parent / "second"
+    shutil.copytree(project.folder, folder, symlinks=True)
+    shutil.rmtree(folder / ".state" / "publish", ignore_errors=True)
+    return reopen(folder)
+
+
+def test_two_publishers_lose_nothing_of_each_other(project: Project) -> None:
+    add(project, "a", "1.0.0", "stable")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    add(project, "b", "1.0.0")
+    add(project, "a", "1.1.0")
+    add(second, "c", "1.0.0")
+    add(second, "a", "1.2.0", "edge")
+    change.set_channel(second, "ns/a", "stable", "1.2.0", NOW)
+    session(project, objects).publish(NOW)
+    session(second, objects).publish(NOW)
+    names = [row["name"] for row in json.loads(objects[API])]
+    assert names == ["ns/a", "ns/b", "ns/c"]
+    assert second.document("ns/a").versions() == ["1.2.0", "1.1.0", "1.0.0"]
+    assert check(second).findings == []
+    verified_reader_sees_no_gap(objects)
+    done = session(project, objects).publish(NOW)
+    assert done.puts == 0 and "ahead" in done.notes[-1]
+    add(project, "d", "1.0.0")
+    session(project, objects).publish(NOW)
+    assert len(json.loads(objects[API])) == 4
+    assert session(project, objects).audit(NOW, repair=False) == []
+
+
+def test_what_both_changed_differently_is_a_conflict_and_nothing_is_done(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    add(project, "a", "1.1.0")
+    add(second, "a", "1.1.0", text="other")
+    session(project, objects).publish(NOW)
+    before = dict(objects)
+    with pytest.raises(ConflictError, match=r"1\.1\.0"):
+        session(second, objects).publish(NOW)
+    assert objects == before
+    change.remove(second, "ns/a", "1.1.0", None, "theirs is right", NOW)
+    with pytest.raises(ConflictError):
+        Session(second, BUCKET, Memory(second, BUCKET), MemoryPlace(second.store, objects),
+                MemoryFetcher(objects), merge=False).publish(NOW)  # fmt: skip
+
+
+def test_somebody_who_publishes_is_waited_for_but_not_for_ever(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    add(project, "b", "1.0.0")
+    one = session(project, objects)
+    assert isinstance(one.place, MemoryPlace)
+
+    def tick(key: str) -> None:
+        if key == f"{API}/ns/b":
+            raise Killed
+
+    one.place.before = tick
+    with pytest.raises(Killed):
+        one.publish(NOW)
+    add(second, "c", "1.0.0")
+    msgspec.structs.force_setattr(second.config, "lock_wait_seconds", 0)
+    with pytest.raises(BusyError):
+        session(second, objects).publish(NOW)
+    session(second, objects).publish(later(16))
+    assert [row["name"] for row in json.loads(objects[API])] == ["ns/a", "ns/c"]
+    session(project, objects).publish(later(17))
+    assert [row["name"] for row in json.loads(objects[API])] == ["ns/a", "ns/b", "ns/c"]
+    session(project, objects).audit(later(18), repair=True)  # a root that nobody needs is left
+    assert session(project, objects).audit(later(19), repair=False) == []
+
+
+def test_a_plan_is_what_is_done_and_fails_on_drift(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    add(project, "a", "1.1.0")
+    plan = session(project, objects).plan(NOW)
+    assert f"/{API}/ns/a*" in invalidations(plan)
+    one = session(project, objects)
+    assert isinstance(one.place, MemoryPlace)
+    written: list[str] = []
+    one.place.before = written.append
+    add(project, "b", "1.0.0")
+    with pytest.raises(ConflictError, match="new plan"):
+        one.publish(NOW, plan)
+    assert written == []
+    plan = session(project, objects).plan(NOW)
+    saved = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
+    one.publish(NOW, saved)
+    puts = {o.key for o in plan.operations if o.action == "put"}
+    assert set(written) == puts | {STATE}
+    assert session(project, objects).plan(NOW).operations == []
+
+
+def test_an_audit_names_and_repairs_what_is_wrong(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    good = shown(objects)
+    objects[f"{API}/ns/a"] = objects[f"{API}/ns/a"].replace(b"helm", b"kpm!")
+    objects[f"{API}/search"] = b"[]"
+    del objects[next(key for key in objects if "/blobs/" in key and key.startswith("catalog"))]
+    objects["stranger"] = b"?"
+    found = session(project, objects).audit(NOW, repair=False)
+    assert sorted(p.problem for p in found) == ["bytes", "extra", "missing", "size"]
+    session(project, objects).audit(NOW, repair=True)
+    assert shown(objects) == good
+    assert session(project, objects).audit(NOW, repair=False) == []
+
+
+# -- folders ----------------------------------------------------------------------------------
+
+
+def to_folder(project: Project, folder: Path, **settings: object) -> Session:
+    target = Target(to=str(folder), grace_minutes=0, **settings)  # type: ignore[arg-type]
+    return Session.open(project, target)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_folder_gets_the_site_and_then_only_differences(
+    project: Project, tmp_path: Path, links: bool
+) -> None:
+    chance = random.Random(links)
+    out = tmp_path / "out"
+    for step in range(10):
+        change_something(project, chance, step)
+        with to_folder(project, out, links=links) as one:
+            one.publish(NOW)
+    if links:
+        assert files(out) == files(project.site)
+    else:
+        assert not any(path.is_symlink() for path in out.rglob("*"))
+        for name, content in files(project.site).items():
+            if isinstance(content, bytes):
+                assert (out / name).read_bytes() == content
+    with to_folder(project, out, links=links) as one:
+        assert one.audit(NOW, repair=False) == []
+
+
+def test_a_folder_of_another_form_is_brought_into_the_new_one(
+    project: Project, tmp_path: Path
+) -> None:
+    add(project, "a", "1.0.0")
+    out = tmp_path / "out"
+    for links in (True, False, True):
+        with to_folder(project, out, links=links) as one:
+            one.publish(NOW)
+        fresh = tmp_path / f"fresh-{links}"
+        with to_folder(project, fresh, links=links) as one:
+            one.publish(NOW)
+        assert files(out) == files(fresh)
+    for host in ("netlify", "cloudflare-pages", "github-pages"):
+        with to_folder(project, out, host=host) as one:
+            one.publish(NOW)
+        assert (out / ".nojekyll").exists()
+        assert (out / "_redirects").exists() == (host != "github-pages")
+        assert (out / f"{API}/ns/a/index.html").is_file()
+
+
+def test_names_that_windows_cannot_hold_are_refused_where_asked(
+    project: Project, tmp_path: Path
+) -> None:
+    push_blob = tmp_path / "con-1.0.0.tgz"
+    push_blob.write_bytes(chart_bytes("con", "1.0.0"))
+    push(project, [push_blob], Wish(namespace="ns"), NOW)
+    with to_folder(project, tmp_path / "out", links=False, portable=True) as one:
+        with pytest.raises(InputError, match="exFAT"):
+            one.publish(NOW)
+
+
+def test_a_target_is_a_name_a_bucket_or_a_folder(project: Project, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        find_targets(project, [])
+    with pytest.raises(UsageError, match="there is no target"):
+        find_targets(project, ["production"])
+    with pytest.raises(InputError):
+        find_targets(project, ["s3://not_a_bucket!"])
+    assert [t.to for t in find_targets(project, ["s3://bucket/x", str(tmp_path)])] == [
+        "s3://bucket/x", str(tmp_path),
+    ]  # fmt: skip
+    assert Operation("put", "x", 3).size == 3
