@@ -270,7 +270,11 @@ def other_roles(proposal: Any) -> None:
     roles["mirrors"] = roles["root"]
 
 
-@pytest.mark.parametrize("change", [another_registry, another_version, other_roles])
+def another_kind(proposal: Any) -> None:
+    proposal["proposed"]["signed"]["consistent_snapshot"] = False
+
+
+@pytest.mark.parametrize("change", [another_registry, another_version, other_roles, another_kind])
 def test_a_root_that_no_one_would_propose_is_not_signed(
     mirror: Machine, change: Callable[[Any], None]
 ) -> None:

@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -178,28 +179,46 @@ def test_a_range_behind_the_end_tells_the_length(client: Client) -> None:
     assert answer.headers["Content-Range"] == f"bytes */{len(whole)}"
 
 
-def test_a_body_that_is_too_long_is_refused_in_json(project: Project) -> None:
-    with (project.folder / "mirror.yaml").open("a") as config:
-        config.write("limits: {packed: 1000}\n")
-    command = [sys.executable, "-m", "cnrmirror", "-C", str(project.folder), "serve",
-               "--port", "0", "--accept-push"]  # fmt: skip
+@contextmanager
+def serving(project: Project, *options: str) -> Iterator[str]:
+    """The address of the command ``serve``, as long as the block lasts."""
     server = subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "cnrmirror", "-C", str(project.folder), "serve", "--port", "0",
+         *options],
+        cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
         env={**os.environ, "CNRMIRROR_TOKEN": "secret"},
     )  # fmt: skip
     assert server.stderr is not None
     try:
-        address = server.stderr.readline().rpartition(" ")[2].strip()
-        answer = requests.post(
-            f"{address}{BASE}/ns/a", data=b" " * (3 << 20), timeout=60,
-            headers={"Authorization": "Bearer secret"},
-        )  # fmt: skip
+        yield server.stderr.readline().rpartition(" ")[2].strip()
     finally:
         server.terminate()
         server.wait()
         server.stderr.close()
+
+
+def test_a_body_that_is_too_long_is_refused_in_json(project: Project) -> None:
+    with (project.folder / "mirror.yaml").open("a") as config:
+        config.write("limits: {packed: 1000}\n")
+    with serving(project, "--accept-push") as address:
+        answer = requests.post(
+            f"{address}{BASE}/ns/a", data=b" " * (3 << 20), timeout=60,
+            headers={"Authorization": "Bearer secret"},
+        )  # fmt: skip
     assert answer.status_code == 413
     assert set(answer.json()) == {"code", "message", "details"}
+
+
+def test_a_copy_that_cannot_be_written_to_is_served(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    shutil.rmtree(project.state)
+    with serving(project) as address:
+        assert requests.get(f"{address}{BASE}", timeout=60).json()[0]["name"] == "ns/a"
+        pulled = requests.get(f"{address}{BASE}/ns/a/1.0.0/helm/pull", timeout=60)
+    assert pulled.content == chart("a", "1.0.0").read_bytes()
+    assert not project.state.exists()  # nothing was written, whoever runs this
 
 
 @pytest.mark.parametrize("token", [None, "secret"])
@@ -216,15 +235,3 @@ def test_numbers_that_json_cannot_carry_are_refused() -> None:
     for value in (math.inf, -math.inf, math.nan):
         with pytest.raises(InvalidDocument):
             normalise_metadata({"a": [value]})
-
-
-def test_a_copy_without_state_is_served_and_not_written_to(
-    project: Project, chart: Callable[..., Path]
-) -> None:
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
-    shutil.rmtree(project.state)
-    client = Client(Application(Project(project.folder), lambda: NOW, None))
-    listed = client.get(BASE).json
-    assert listed and listed[0]["name"] == "ns/a"
-    assert client.get(f"{BASE}/ns/a/1.0.0/helm/pull", buffered=True).status_code == 200
-    assert not project.state.exists()
