@@ -21,12 +21,19 @@ def identified(telling: dict[str, bytes]) -> str:
     return f"{found.package}@{found.release} {found.media_type}"
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("Chart.yaml", "helm"), ("manifest.yaml", "kpm"), ("docker-compose.yml", "docker-compose")],
+)
 @pytest.mark.parametrize("below", ["sub/Chart.yaml", "sub/manifest.yaml", "a/docker-compose.yml"])
 @pytest.mark.parametrize("turned", [False, True])
-def test_files_at_the_root_go_before_those_in_a_folder(below: str, turned: bool) -> None:
-    files = [("Chart.yaml", CHART), (below, b"name: sub\nversion: 2.0.0\n")]
+def test_files_at_the_root_go_before_those_in_a_folder(
+    name: str, media_type: str, below: str, turned: bool
+) -> None:
+    files = [(name, CHART), (below, b"name: sub\nversion: 2.0.0\n")]
     telling = dict(reversed(files) if turned else files)
-    assert identified(telling) == "ns/root@1.0.0 helm"
+    found = identify(telling, Path("x-1.0.0.tgz"), Wish(namespace="ns"))
+    assert (found.package, found.release, found.media_type) == ("ns/root", "1.0.0", media_type)
 
 
 def test_two_packages_in_one_archive_are_an_error() -> None:
