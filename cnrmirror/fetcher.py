@@ -150,7 +150,7 @@ class HttpFetcher:
         self._session = _quiet_session()
         self._verify = verify
         self._headers = headers
-        self._origin = _origin(url)
+        self._origin = _origin(self.name)
         self._pause = 1 / rate if rate else 0.0
         self._next = 0.0
         self._lock = threading.Lock()

@@ -118,17 +118,22 @@ class SiteTree:
                     raise
             folder = os.path.dirname(folder)
 
-    def make_way(self, path: str) -> None:
-        """Remove what is in the way of a file at ``path``: files and links in a folder's place."""
-        here = self._root
-        *folders, name = path.split("/")
-        for folder in folders:
-            here = f"{here}/{folder}"
-            if os.path.islink(here) or os.path.isfile(here):
-                os.unlink(here)
-        here = f"{here}/{name}"
-        if os.path.isdir(here) and not os.path.islink(here):
-            shutil.rmtree(here)
+    def make_way(self, paths: Iterable[str]) -> None:
+        """Remove what is in the way of files at ``paths``: files and links in a folder's place."""
+        clear = {self._root}
+        for path in paths:
+            here = f"{self._root}/{path}"
+            self._clear_folder(here.rpartition("/")[0], clear)
+            if os.path.isdir(here) and not os.path.islink(here):
+                shutil.rmtree(here)
+
+    def _clear_folder(self, folder: str, clear: set[str]) -> None:
+        if folder in clear:
+            return
+        self._clear_folder(folder.rpartition("/")[0], clear)
+        if os.path.islink(folder) or os.path.isfile(folder):
+            os.unlink(folder)
+        clear.add(folder)
 
     def differs(self, resource: Resource, same_blob: Callable[[str, Descriptor], bool]) -> str:
         """Why the file on disk is not this resource: ``""``, ``missing``, ``size``, ``digest``.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -14,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnrmirror.archive import gzip_bytes, inspect, pack
+from cnrmirror.archive import MAX_TELLING, gzip_bytes, inspect, pack
 from cnrmirror.errors import HostileArchive, InputError, TooLarge
-from cnrmirror.tarball import Limits
+from cnrmirror.tarball import Limits, TarScanner
 from tests.conftest import tar_gz
 from tests.recorded import CONFORMANCE
 
@@ -58,6 +60,29 @@ def broken_checksum() -> bytes:
     return gzip.compress(bytes(tar))
 
 
+def patched(tar: bytearray, block: int, at: int, value: bytes) -> None:
+    """Other bytes in a header, and a checksum that is right again."""
+    tar[block + at : block + at + len(value)] = value
+    tar[block + 148 : block + 156] = b" " * 8
+    tar[block + 148 : block + 156] = b"%06o\0 " % sum(tar[block : block + 512])
+
+
+def field(at: int, value: bytes) -> bytes:
+    tar = bytearray(raw_tar(tar_gz(CHART)))
+    patched(tar, 0, at, value)
+    return gzip.compress(bytes(tar))
+
+
+def two_extended_headers() -> bytes:
+    tar = raw_tar(pax({"comment": "x"}))
+    return gzip.compress(tar[:1024] + tar)
+
+
+def reserved_flag() -> bytes:
+    data = tar_gz(CHART)
+    return data[:3] + b"\x20" + data[4:]
+
+
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "two gzip members": lambda: tar_gz(CHART) + tar_gz(CHART),
     "garbage after the gzip stream": lambda: tar_gz(CHART) + b"garbage",
@@ -90,6 +115,25 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "no gzip": lambda: b"PK\x03\x04" + bytes(600),
     "nothing": lambda: b"",
     "an empty tar": lambda: gzip.compress(bytes(10240)),
+    "a size behind a NUL": lambda: field(124, b"\0" + b"00000000027"),
+    "a mode that is no number": lambda: field(100, b"garbage\0"),
+    "an owner that is no number": lambda: field(108, b"0000x00\0"),
+    "a time that is no number": lambda: field(136, b"1.5e3\0"),
+    "a major device that is no number": lambda: field(329, b"-000001\0"),
+    "a minor device that is no number": lambda: field(337, b"0x00001\0"),
+    "a time in the far future": lambda: field(136, b"\x80" + (2**70).to_bytes(11, "big")),
+    "an empty name in PAX": lambda: pax({"path": ""}),
+    "an empty target in PAX": lambda: pax({"linkpath": ""}),
+    "a sparse file of star": lambda: pax({"SCHILY.realsize": "10"}),
+    "a sparse file of Solaris": lambda: pax({"SUN.holesdata": " 0 1"}),
+    "a PAX time without end": lambda: pax({"mtime": "inf"}),
+    "a PAX time that is far off": lambda: pax({"mtime": "1e300"}),
+    "a PAX time that is no number": lambda: pax({"mtime": "nan"}),
+    "two extended headers": two_extended_headers,
+    "a file named as a folder": lambda: tar_gz({**CHART, "a/d/": b""}),
+    "a PAX file named as a folder": lambda: tar_gz({"a/x": b""}, pax_headers={"path": "a/d/"}),
+    "a reserved gzip flag": reserved_flag,
+    "a Chart.yaml without end": lambda: tar_gz({"a/Chart.yaml": b"#" * (MAX_TELLING + 1)}),
     "raw deflate": lambda: zlib.compress(raw_tar(tar_gz(CHART))),
 }
 
@@ -120,6 +164,11 @@ def test_every_limit_holds(limits: Limits, files: dict[str, bytes]) -> None:
 
 def test_a_symlink_inside_is_accepted_and_flagged() -> None:
     assert looked_into(link("a/values.yaml", "Chart.yaml")) == ("symlinks",)
+
+
+def test_of_a_bundle_only_the_name_is_held() -> None:
+    info = inspect(io.BytesIO(tar_gz({"a/x.dab": b"1" * 1000})))
+    assert info.telling == {"a/x.dab": b""}
 
 
 def test_the_conformance_packages_have_their_recorded_digests() -> None:
@@ -157,6 +206,47 @@ def test_a_mutated_archive_never_breaks_the_reader(where: int, what: bytes) -> N
         pass
 
 
+LONG = f"a/{'n' * 120}"
+LAYOUT = {"a/Chart.yaml": b"a: ", LONG: b"long", "a/é": b""}
+HEADERS = [n for n in range(0, 6144, 512) if raw_tar(tar_gz(LAYOUT))[n + 257 : n + 262] == b"ustar"]
+FIELDS = st.sampled_from([0, 100, 108, 116, 124, 136, 156, 157, 257, 263, 265, 329, 337, 345])
+VALUES = st.binary(min_size=1, max_size=12) | st.sampled_from(
+    [
+        b"\0",
+        b" ",
+        b"1",
+        b"2",
+        b"5",
+        b"7",
+        b"x",
+        b"a/\0",
+        b"/\0",
+        b"0000002\0",
+        b"\x80",
+        b"\xff" * 12,
+    ]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(HEADERS), FIELDS, VALUES), min_size=1, max_size=3))
+def test_what_the_scanner_accepts_tarfile_reads_with_the_same_names(
+    changes: list[tuple[int, int, bytes]],
+) -> None:
+    tar = bytearray(raw_tar(tar_gz(LAYOUT)))
+    for change in changes:
+        patched(tar, *change)
+    scanner = TarScanner(Limits(), lambda name: 0)
+    try:
+        scanner.feed(bytes(tar))
+        scanner.close()
+    except InputError:
+        return
+    with tarfile.open(fileobj=io.BytesIO(tar)) as read:
+        members = read.getmembers()
+    assert scanner.members == len(members)
+    assert {posixpath.normpath(m.name) for m in members if m.isfile()} == set(scanner.captured)
+
+
 def test_a_folder_packs_to_the_same_bytes_and_honours_helmignore(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         base = tmp_path / folder
@@ -178,3 +268,33 @@ def test_a_folder_with_a_symlink_that_leads_out_is_not_packed(tmp_path: Path) ->
     (tmp_path / "chart" / "passwd").symlink_to("/etc/passwd")
     with pytest.raises(InputError, match="leads out"):
         pack(tmp_path / "chart")
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chart" / "templates").mkdir(parents=True)
+    (tmp_path / "chart" / "Chart.yaml").write_text("name: chart\n")
+    scandir = os.scandir
+
+    def refuse(path: str | Path = ".") -> os._ScandirIterator[str]:
+        if str(path).endswith("templates"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="templates: Permission denied"):
+        pack(tmp_path / "chart")
+
+
+def test_a_symlink_that_leads_to_itself_is_not_packed(tmp_path: Path) -> None:
+    (tmp_path / "chart").mkdir()
+    (tmp_path / "chart" / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop: a symlink that leads"):
+        pack(tmp_path / "chart")
+
+
+def test_a_wrong_line_of_helmignore_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".helmignore").write_text("*.tmp\n[\n")
+    with pytest.raises(InputError, match="helmignore:2"):
+        pack(tmp_path)

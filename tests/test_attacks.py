@@ -19,6 +19,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root
 
+from cnrmirror import verify
 from cnrmirror.client import Remote, first_good, pull
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import CatalogRoot, Head, encode
@@ -34,6 +35,7 @@ from cnrmirror.errors import (
     TrustError,
 )
 from cnrmirror.fetcher import FolderFetcher, HttpFetcher
+from cnrmirror.files import locked
 from cnrmirror.interfaces import NoProgress
 from cnrmirror.keys import KeyFolder, write_key
 from cnrmirror.names import Reference
@@ -710,3 +712,99 @@ def test_no_mutation_brings_a_wrong_byte_to_disk_and_the_audit_names_each(
 def test_descriptor_of_the_root_is_what_is_signed(original: Path) -> None:
     project = reopen(original)
     assert Descriptor.of(encode(project.root())) == project.head().catalog
+
+
+# -- what was found by reading: each of these once passed --
+
+
+def resigned(victim: Victim, **changes: object) -> None:
+    """Other things said by targets, and all above it signed again with the right keys."""
+    signed_by(victim.meta / "1.targets.json", key("targets"), **changes)
+    snapshot = Metadata.from_bytes((victim.meta / "3.snapshot.json").read_bytes())  # type: ignore[var-annotated]
+    info = MetaFile.from_data(1, (victim.meta / "1.targets.json").read_bytes(), ["sha256"])
+    meta = {**snapshot.signed.meta, "targets.json": info}
+    signed_by(victim.meta / "3.snapshot.json", key("refresh"), meta=meta)
+    info = MetaFile.from_data(3, (victim.meta / "3.snapshot.json").read_bytes(), ["sha256"])
+    signed_by(victim.meta / "timestamp.json", key("refresh"), snapshot_meta=info)
+
+
+def test_targets_that_delegate_to_nobody_are_a_clean_error(original: Path, tmp_path: Path) -> None:
+    victim = Victim(original, tmp_path, "folder")
+    catalog = Metadata.from_bytes((victim.meta / "3.catalog.json").read_bytes())  # type: ignore[var-annotated]
+    resigned(victim, delegations=None, targets=catalog.signed.targets)
+    victim.refused(Tampered)
+
+
+def test_targets_that_expired_below_a_fresh_timestamp_may_be_allowed(
+    original: Path, tmp_path: Path
+) -> None:
+    victim = Victim(original, tmp_path, "folder")
+    resigned(victim, expires=(CLOCK + timedelta(days=1)).replace(microsecond=0))
+    late = CLOCK + timedelta(days=3)
+    victim.refused(StaleError, now=late)
+    with pytest.raises(StaleError):
+        victim.trust.verify(victim.fetcher(), Policy(allow_expired=timedelta(days=1)), late)
+    allowed = Policy(allow_expired=timedelta(days=5))
+    verified = victim.trust.verify(victim.fetcher(), allowed, late)
+    assert not verified.fresh and "NOT fresh" in verified.notes[0]
+
+
+def test_a_clock_that_is_behind_is_said_to_a_client_without_memory(
+    original: Path, tmp_path: Path
+) -> None:
+    victim = Victim(original, tmp_path, "folder")
+    said = victim.refused(StaleError, now=CLOCK - timedelta(days=2))
+    assert "set the clock" in said.message
+
+
+class Reentrant(FolderFetcher):
+    """While the first file is read, another process verifies the same mirror."""
+
+    def __init__(self, folder: Path, other: Callable[[], object]) -> None:
+        super().__init__(folder)
+        self.others: list[Callable[[], object]] = [other]
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        if self.others:
+            self.others.pop()()
+        yield from super().fetch(path, max_bytes)
+
+
+def test_nobody_waits_for_a_slow_host_of_another(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = Victim(original, tmp_path, "folder")
+    monkeypatch.setattr(verify, "locked", lambda path, wait: locked(path, 0))
+
+    def other() -> object:
+        return victim.trust.verify(victim.good, Policy(), CLOCK)
+
+    slow = Reentrant(victim.site, other)
+    assert victim.trust.verify(slow, Policy(), CLOCK).root.revision == 2
+    assert slow.others == []
+
+
+@pytest.mark.parametrize("pinned", ["a later root", "the same, indented"])
+def test_one_registry_has_one_memory_whatever_root_is_pinned(
+    original: Path, tmp_path: Path, pinned: str
+) -> None:
+    victim = Victim(original, tmp_path, "folder")
+    project = reopen(victim.project)
+    repository = project.signer
+    assert isinstance(repository, Repository)
+    proposal = rotation.propose(repository, {}, None, NOW)
+    for name in ("root-1", "root-2"):
+        proposal.proposed.sign(key(name), append=True)
+    rotation.publish(project, repository, proposal, NOW)
+    old = (victim.meta / "timestamp.json").read_bytes()
+    path = tmp_path / "z-1.0.0.tgz"
+    path.write_bytes(chart_bytes("z", "1.0.0"))
+    push(project, [path], Wish(namespace="ns"), NOW)
+    victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
+    victim.replace(f"{META}/timestamp.json", old)
+    data = (victim.meta / "2.root.json").read_bytes()
+    if pinned == "the same, indented":
+        data = json.dumps(json.loads(victim.trust.pinned), indent=2).encode()
+    again = Trust(data, tmp_path / "cache", tmp_path / "marks")
+    with pytest.raises(Rollback):
+        again.verify(victim.fetcher(), Policy(), CLOCK)

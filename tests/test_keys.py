@@ -8,8 +8,10 @@ import shutil
 import stat
 import subprocess
 import sys
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -188,6 +190,7 @@ def test_a_key_behind_a_signers_uri_signs_too(mirror: Machine, reader: Machine) 
         (("pull", "ns/a", "--from", "http://127.0.0.1:1", "--root", "root.json"), 12),
         (("pull", "ns/a", "--from", "m", "--at", "yesterday"), 2),
         (("pull", "ns/a", "--from", "m", "--allow-expired", "forever"), 2),
+        (("pull", "ns/a", "--from", "m", "--allow-expired", "²d"), 2),
         (("pull", "ns/a", "--from", "m", "--expect", "12"), 3),
         (("pull", "ns/a", "--from", "m", "--root", "a-1.0.0.tgz"), 9),
         (("pull", "ns/b", "--from", "m", "--root", "root.json"), 5),
@@ -249,3 +252,102 @@ def test_a_sample_vouches_only_for_itself(mirror: Machine, reader: Machine) -> N
     blob.write_bytes(b"!")
     reader("check", "--from", str(source), "--sample", "1", code=9)
     reader("check", "--from", str(source), code=9)
+
+
+OFFLINE = ("--offline-keys", "vault", "--passphrase-file", "pw")
+
+
+def another_registry(proposal: Any) -> None:
+    proposal["proposed"]["signed"]["x-registry"] = "another"
+
+
+def another_version(proposal: Any) -> None:
+    proposal["proposed"]["signed"]["version"] += 4
+
+
+def other_roles(proposal: Any) -> None:
+    roles = proposal["proposed"]["signed"]["roles"]
+    roles["mirrors"] = roles["root"]
+
+
+def another_kind(proposal: Any) -> None:
+    proposal["proposed"]["signed"]["consistent_snapshot"] = False
+
+
+@pytest.mark.parametrize("change", [another_registry, another_version, other_roles, another_kind])
+def test_a_root_that_no_one_would_propose_is_not_signed(
+    mirror: Machine, change: Callable[[Any], None]
+) -> None:
+    mirror("-C", "m", "root", "propose", "--out", "next.json")
+    mirror("root", "status", "next.json")
+    proposal = json.loads((mirror.folder / "next.json").read_text())
+    change(proposal)
+    wrong = json.dumps(proposal)
+    (mirror.folder / "next.json").write_text(wrong)
+    mirror("root", "status", "next.json", code=3)
+    mirror("root", "sign", "next.json", *OFFLINE, code=3)
+    assert (mirror.folder / "next.json").read_text() == wrong
+
+
+def test_who_signs_a_root_sees_which_keys_come_and_go(mirror: Machine) -> None:
+    gone = keys(mirror)["root"][2]
+    said = mirror("-C", "m", "root", "propose", "--out", "next.json", "--replace", gone,
+                  "--new-keys", "new", "--threshold", "3")  # fmt: skip
+    come = json.loads((mirror.folder / "next.json").read_text())["proposed"]["signed"]["roles"]
+    new = next(k for k in come["root"]["keyids"] if k not in keys(mirror)["root"])
+    for text in (said, mirror("root", "status", "next.json"),
+                 mirror("root", "sign", "next.json", *OFFLINE)):  # fmt: skip
+        assert f"root: key {gone} goes" in text
+        assert f"root: key {new} comes" in text
+        assert "root: 3 must sign, not 2" in text
+
+
+@pytest.mark.parametrize(("purpose", "missing"), [("publish", "targets"), ("refresh", "root")])
+def test_a_rotation_that_cannot_be_signed_leaves_nothing_behind(
+    mirror: Machine, purpose: str, missing: str
+) -> None:
+    for path in (mirror.folder / "vault").glob(f"{missing}-*.pem"):
+        path.unlink()
+    before = files(mirror.folder)
+    said = mirror("-C", "m", "keys", "rotate", purpose, *OFFLINE, code=9)
+    assert "keys that must sign are here" in said
+    assert files(mirror.folder) == before
+    mirror("-C", "m", "channel", "set", "ns/a", "stable", "1.0.0")
+
+
+def files(folder: Path) -> dict[str, int]:
+    """Every file but locks, and when it was written."""
+    return {str(p): p.lstat().st_mtime_ns for p in folder.rglob("*")
+            if p.is_file() and p.name != "lock"}  # fmt: skip
+
+
+def test_a_push_without_keys_writes_nothing(mirror: Machine, tmp_path: Path) -> None:
+    (mirror.folder / "b-1.0.0.tgz").write_bytes(chart_bytes("b", "1.0.0"))
+    before = files(mirror.folder)
+    stranger = Machine(tmp_path / "stranger")
+    stranger("-C", str(mirror.folder / "m"), "push", "--namespace", "ns",
+             str(mirror.folder / "b-1.0.0.tgz"), code=9)  # fmt: skip
+    assert files(mirror.folder) == before
+
+
+def test_a_refresh_says_when_readers_refuse_the_mirror_all_the_same(
+    mirror: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = datetime.now(UTC)
+
+    def after(days: int) -> None:
+        moment = begun + timedelta(days=days)
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int(moment.timestamp())))
+
+    after(200)  # the root is renewed, targets are not
+    mirror("-C", "m", "refresh")
+    mirror("-C", "m", "root", "propose", "--out", "next.json")
+    mirror("root", "sign", "next.json", *OFFLINE)
+    mirror("-C", "m", "root", "publish", "next.json")
+    after(370)
+    said = mirror("-C", "m", "refresh", code=10)
+    assert "targets expires on" in said and "root expires on" not in said
+    mirror("-C", "m", "keys", "renew", *OFFLINE)
+    mirror("-C", "m", "refresh")
+    after(370 + 380)
+    assert "root expires on" in mirror("-C", "m", "refresh", code=10)

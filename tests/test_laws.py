@@ -14,13 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.documents import LEAF_MAX, normalise_metadata
-from cnrmirror.errors import DamageError, ReleaseConflict, UsageError
+from cnrmirror import documents
+from cnrmirror.documents import LEAF_MAX, PackageDocument, Tombstone, normalise_metadata
+from cnrmirror.errors import CnrMirrorError, DamageError, ReleaseConflict, UsageError
 from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow import build as build_module
 from cnrmirror.workflow import change
@@ -299,3 +301,116 @@ def test_a_channel_points_at_the_highest_release_of_a_push(
     with pytest.raises(UsageError):
         push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")],
              Wish(package="ns/c", release="1.0.0"), NOW)  # fmt: skip
+
+
+def refused(project: Project, chart: Callable[..., Path], action: Callable[[], object]) -> str:
+    """The action fails, changes nothing, and the mirror is as usable as before."""
+    before = views(project)
+    with pytest.raises(CnrMirrorError) as caught:
+        action()
+    assert views(project) == before
+    push(project, [chart("next", "1.0.0")], NS, NOW)
+    assert project.document("ns/next").versions() == ["1.0.0"]
+    return caught.value.message
+
+
+def test_what_could_not_be_read_back_is_never_signed(
+    project: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    document = project.document("ns/a")
+    stone = Tombstone("0.1.0", "helm", "0" * 64, NOW, "x" * 5000)
+
+    def commit(new: PackageDocument) -> None:
+        with project.writing():
+            project.commit({"ns/a": new}, "bad", NOW)
+
+    too_long = msgspec.structs.replace(document, tombstones=[stone])
+    assert "4096" in refused(project, chart, lambda: commit(too_long))
+    assert check(project).findings == []
+    with monkeypatch.context() as patch:
+        patch.setattr(documents, "MAX_NODE_BYTES", 2000)
+        releases = [msgspec.structs.replace(document.releases[0], release=f"2.{n}.0")
+                    for n in range(9)]  # fmt: skip
+        too_large = msgspec.structs.replace(document, releases=releases)
+        assert "64 MiB" in refused(project, chart, lambda: commit(too_large))
+    assert check(project).findings == []
+
+
+@pytest.mark.parametrize("reason", ["x" * 1001, "two\nlines", "\x1b[2J"])
+def test_the_reason_of_a_removal_is_one_line_of_bounded_length(
+    project: Project, chart: Callable[..., Path], reason: str
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    said = refused(
+        project, chart, lambda: change.remove(project, "ns/a", "1.0.0", None, reason, NOW)
+    )
+    assert "--reason" in said
+    change.remove(project, "ns/a", "1.0.0", None, "x" * 1000, NOW)
+    assert check(project).findings == []
+
+
+def damage(project: Project, package: str) -> Path:
+    """Other bytes of the same size in the place of an archive."""
+    path = Path(project.store.blob_path(project.document(package).releases[0].blob.digest))
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data[::-1])
+    return path
+
+
+def test_a_damaged_archive_is_replaced_by_a_push_of_the_good_one(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    path = damage(project, "ns/a")
+    assert check(project).findings
+    assert push(project, [chart("a", "1.0.0")], NS, NOW).revision is None
+    assert path.read_bytes() == chart("a", "1.0.0").read_bytes()
+    assert check(project).findings == []
+
+
+def test_archives_that_only_older_revisions_need_are_checked(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    path = damage(project, "ns/a")
+    change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
+    found = [(f.path, f.problem) for f in check(project).findings]
+    assert found == [(str(path.relative_to(project.site)), "digest")]
+
+
+def test_a_rollback_to_what_is_not_there_any_more_is_refused(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    path = damage(project, "ns/a")
+    change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
+    path.unlink()
+    said = refused(project, chart, lambda: change.rollback(project, "1", NOW))
+    assert "revision 1 needs the archive of ns/a@1.0.0" in said
+    assert check(project).findings == []
+
+
+OLD, YOUNG = 1_600_000_000, 1_800_000_000  # seconds: 2020, 2027
+
+
+@pytest.mark.parametrize("days", [[20, 1, 9], [1, 20, 9], [1, 2, 3], [20, 21, 22]])
+@pytest.mark.parametrize("young", ["targets", "nodes", "blobs", "none", "all"])
+def test_gc_keeps_a_revision_whole_or_not_at_all(
+    project: Project, chart: Callable[..., Path], days: list[int], young: str
+) -> None:
+    """Whatever SOURCE_DATE_EPOCH said, and whatever a copy did to the times of the files."""
+    for day in days:
+        push(project, [chart(f"p{day}", "1.0.0")], NS, f"2026-06-{day:02}T00:00:00")
+        change.remove(project, f"ns/p{day}", "1.0.0", None, "gone", f"2026-06-{day:02}T01:00:00")
+    for path in (project.site / "catalog").rglob("*"):
+        part = path.relative_to(project.site / "catalog").parts[0]
+        moment = YOUNG if young in (part, "all") else OLD
+        os.utime(path, (moment, moment))
+    change.collect(project, 1, 24 * 5, "2026-06-15T00:00:00", dry_run=False)
+    for _, root in project.catalog.history(project.head().catalog):
+        for ref in project.catalog.packages(root.tree):
+            for release in project.catalog.document(ref).releases:
+                assert project.store.has_blob(release.blob)
+    assert check(project).findings == []

@@ -22,7 +22,13 @@ import pytest
 
 from cnrmirror.client import Remote, pull, resolve
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.errors import ConflictError, HostileArchive, NotFoundError, UsageError
+from cnrmirror.errors import (
+    ConflictError,
+    HostileArchive,
+    NotFoundError,
+    Tampered,
+    UsageError,
+)
 from cnrmirror.fetcher import FolderFetcher, HttpFetcher
 from cnrmirror.names import Reference
 from cnrmirror.sources.charts import Wish
@@ -184,6 +190,10 @@ def test_references_are_resolved_as_the_registry_does(tmp_path: Path, project: P
     assert found("@1.2.0") == "1.2.0"
     digest = document.of_release("1.2.0")[0].content.digest
     assert found(f"@sha256:{digest}") in ("1.2.0", "1.2.0+b.7")
+    digest = document.of_release("1.0.0")[0].content.digest
+    for media_type in ("helm", "kpm"):
+        chosen = resolve(document, Reference.parse(f"ns/a@sha256:{digest}"), media_type)
+        assert (chosen.release, chosen.media_type) == ("1.0.0", media_type)
     with pytest.raises(UsageError):
         found("@1.0.0", None)
     for wrong in ("@9.9.9", ":nowhere", "@>=9.0.0", f"@sha256:{'0' * 64}"):
@@ -241,3 +251,59 @@ def test_a_cold_pull_out_of_many_packages_is_ten_small_requests(tmp_path: Path) 
         fetcher.close()
         assert len(host.requests) <= 10
         assert host.sent - pulled.blob.size <= 64 << 10
+
+
+@pytest.mark.parametrize("tarball", [True, False])
+@pytest.mark.parametrize("where", [0, 0.5, 1])
+def test_one_wrong_byte_in_a_large_archive_is_found_and_nothing_appears(
+    tmp_path: Path, project: Project, tarball: bool, where: float
+) -> None:
+    chart = tmp_path / "a-1.0.0.tgz"
+    noise = random.Random(7).randbytes(3 << 20)
+    chart.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\n", "a/noise": noise}))
+    push(project, [chart], Wish(namespace="ns"), NOW)
+    blob = Path(project.store.blob_path(project.document("ns/a").releases[0].blob.digest))
+    data = bytearray(blob.read_bytes())
+    data[int(where * (len(data) - 1))] ^= 1
+    blob.unlink()
+    blob.write_bytes(data)
+    with pytest.raises(Tampered):
+        pull(remote(project, tmp_path), Reference.parse("ns/a"), None, tmp_path / "d", tarball,
+             Limits())  # fmt: skip
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_modes_are_those_that_tar_sets(tmp_path: Path, project: Project, mask: int) -> None:
+    buffer = io.BytesIO()
+    chart = b"name: a\nversion: 1.0.0\n"
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, mode in (("a", 0o700), ("a/Chart.yaml", 0o644), ("a/private", 0o600),
+                           ("a/fixed", 0o444), ("a/all", 0o777), ("a/shut", 0o555),
+                           ("a/shut/inside", 0o4711)):  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.mode = mode
+            if name in ("a", "a/shut"):
+                member.type = tarfile.DIRTYPE
+                tar.addfile(member)
+                continue
+            member.size = len(chart)
+            tar.addfile(member, io.BytesIO(chart))
+    path = tmp_path / "a-1.0.0.tgz"
+    path.write_bytes(gzip.compress(buffer.getvalue()))
+    push(project, [path], Wish(namespace="ns"), NOW)
+    (tmp_path / "tar").mkdir()
+    there = remote(project, tmp_path)
+    before = os.umask(mask)
+    try:
+        pulled = pull(there, Reference.parse("ns/a"), None, tmp_path / "d", False, Limits())
+        command = ["tar", "xzf", str(path), "--no-same-permissions"]
+        subprocess.run(command, cwd=tmp_path / "tar", check=True)
+    finally:
+        os.umask(before)
+
+    def modes(folder: Path) -> dict[str, int]:
+        found = {p.relative_to(folder).as_posix(): p.stat().st_mode for p in folder.rglob("*")}
+        return {name: stat.S_IMODE(mode) & 0o777 for name, mode in found.items()}
+
+    assert modes(Path(pulled.path)) == modes(tmp_path / "tar")

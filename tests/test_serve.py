@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from werkzeug.test import Client, TestResponse
 
+from cnrmirror.documents import normalise_metadata
+from cnrmirror.errors import InvalidDocument
 from cnrmirror.serve import Application
 from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow.check import check
@@ -91,6 +100,7 @@ BAD_BODIES: dict[str, Any] = {
     "a blob that is no archive": {**chart(), "blob": "aGVsbG8="},
     "a key twice": b'{"release": "1.0.0", "release": "2.0.0", "blob": ""}',
     "NaN": b'{"metadata": NaN}',
+    "a number without end": json.dumps({**chart(), "metadata": 1}).encode()[:-1] + b"e999}",
     "too deep": b"[" * 20000,
     "bad UTF-8": b'{"blob": "\xff"}',
     "a lone surrogate": b'{"metadata": "\\ud800"}',
@@ -146,3 +156,82 @@ def test_the_fixed_pages_are_there(client: Client) -> None:
     assert known and known["uri_prefix"] == "/cnr/"
     assert b"<html" in client.get("/").data
     assert client.get("/nothing").status_code == 404
+
+
+def test_an_empty_media_type_is_none(client: Client) -> None:
+    post(client, f"{BASE}/ns/a", chart())
+    for path in (BASE, f"{BASE}/ns/a"):
+        assert client.get(f"{path}?media_type=").json == client.get(path).json != []
+
+
+def test_several_ranges_are_answered_with_the_whole(client: Client) -> None:
+    post(client, f"{BASE}/ns/a", chart())
+    for path in (f"{BASE}/ns/a", f"{BASE}/ns/a/1.0.0/helm/pull"):
+        whole = client.get(path, buffered=True).data
+        answer = client.get(path, headers={"Range": "bytes=0-1,4-5"}, buffered=True)
+        assert (answer.status_code, answer.data) == (200, whole)
+
+
+def test_a_range_behind_the_end_tells_the_length(client: Client) -> None:
+    whole = client.get(BASE).data
+    answer = client.get(BASE, headers={"Range": "bytes=99999-"})
+    assert answer.status_code == 416 and answer.json
+    assert answer.headers["Content-Range"] == f"bytes */{len(whole)}"
+
+
+@contextmanager
+def serving(project: Project, *options: str) -> Iterator[str]:
+    """The address of the command ``serve``, as long as the block lasts."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "cnrmirror", "-C", str(project.folder), "serve", "--port", "0",
+         *options],
+        cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "CNRMIRROR_TOKEN": "secret"},
+    )  # fmt: skip
+    assert server.stderr is not None
+    try:
+        yield server.stderr.readline().rpartition(" ")[2].strip()
+    finally:
+        server.terminate()
+        server.wait()
+        server.stderr.close()
+
+
+def test_a_body_that_is_too_long_is_refused_in_json(project: Project) -> None:
+    with (project.folder / "mirror.yaml").open("a") as config:
+        config.write("limits: {packed: 1000}\n")
+    with serving(project, "--accept-push") as address:
+        answer = requests.post(
+            f"{address}{BASE}/ns/a", data=b" " * (3 << 20), timeout=60,
+            headers={"Authorization": "Bearer secret"},
+        )  # fmt: skip
+    assert answer.status_code == 413
+    assert set(answer.json()) == {"code", "message", "details"}
+
+
+def test_a_copy_that_cannot_be_written_to_is_served(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    shutil.rmtree(project.state)
+    with serving(project) as address:
+        assert requests.get(f"{address}{BASE}", timeout=60).json()[0]["name"] == "ns/a"
+        pulled = requests.get(f"{address}{BASE}/ns/a/1.0.0/helm/pull", timeout=60)
+    assert pulled.content == chart("a", "1.0.0").read_bytes()
+    assert not project.state.exists()  # nothing was written, whoever runs this
+
+
+@pytest.mark.parametrize("token", [None, "secret"])
+def test_what_is_allowed_depends_on_whether_pushes_are(project: Project, token: str | None) -> None:
+    client = Client(Application(project, lambda: NOW, token))
+    allowed = "GET, HEAD, OPTIONS" + (", POST, DELETE" if token else "")
+    options = client.options(f"{BASE}/ns/a")
+    assert options.headers["Access-Control-Allow-Methods"] == allowed
+    refused = client.put(f"{BASE}/ns/a", data=b"")
+    assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
+
+
+def test_numbers_that_json_cannot_carry_are_refused() -> None:
+    for value in (math.inf, -math.inf, math.nan):
+        with pytest.raises(InvalidDocument):
+            normalise_metadata({"a": [value]})

@@ -52,7 +52,7 @@ class Context:
             return
         table = Table(*columns, box=None, header_style="bold")
         for row in rows:
-            table.add_row(*(Text(str(cell)) for cell in row))
+            table.add_row(*(Text(plain(cell)) for cell in row))
         Console().print(table)
 
 

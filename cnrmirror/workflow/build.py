@@ -130,10 +130,10 @@ class Builder:
 
     def _wrong(self, resources: Iterable[Resource]) -> list[Resource]:
         """Those that are not on the disk as they must be; what is in their way is removed."""
-        found = [r for r in resources if self.tree.differs(r, self.same_blob)]
-        for resource in found:
-            self.tree.make_way(resource.path)
-        return found
+        resources = list(resources)
+        # Before they are compared: behind a link in a folder's place, they may seem to be right.
+        self.tree.make_way(r.path for r in resources)
+        return [r for r in resources if self.tree.differs(r, self.same_blob)]
 
     def same_blob(self, path: str, blob: Descriptor) -> bool:
         """Whether a file has a blob's bytes: one inode, or equal content."""

@@ -17,9 +17,10 @@ def write(project: Project) -> list[str]:
     hosts = project.config.hosts
     folder = project.folder.resolve() / "hosts"
     root = hosts.root or str(project.site.resolve())
+    texts = configurations(root, str(folder), hosts.address, hosts.port)
     folder.mkdir(exist_ok=True)
     names = []
-    for name, text in configurations(root, str(folder), hosts.address, hosts.port).items():
+    for name, text in texts.items():
         path = folder / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)

@@ -216,9 +216,11 @@ def test_two_publishers_at_once_lose_nothing(
         push(each, [path], Wish(namespace="ns"), _now())
     environment = {**os.environ, **s3.environment()}
     running = [
-        subprocess.Popen([sys.executable, "-m", "cnrmirror", "-C", str(p.folder), "publish", target],
-                         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        for p in projects
+        subprocess.Popen(
+            [sys.executable, "-m", "cnrmirror", "-C", str(each.folder), "publish", target],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )
+        for each in projects
     ]  # fmt: skip
     for process, each in zip(running, projects, strict=True):
         output = process.communicate(timeout=120)[0].decode()
