@@ -167,7 +167,10 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of mirror.yaml. ``id`` tells this registry from every other."""
+    """The whole of mirror.yaml. ``id`` tells this registry from every other.
+
+    ``follow``: the root file of a mirror whose state this one takes over, as it was signed there.
+    """
 
     id: str
     url: str = ""
@@ -179,6 +182,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: dict[str, SourceConfig] = {}
     hooks: Hooks = Hooks()
     publish: dict[str, Target] = {}
+    follow: str = ""
     lock_wait_seconds: float = 60
 
 
@@ -245,8 +249,8 @@ def _check_source(name: str, source: SourceConfig) -> None:
     def refuse(reason: str, key: str = "") -> InvalidDocument:
         return InvalidDocument(f"{reason} - at `{here}{'.' + key if key else ''}`")
 
-    if not _SOURCE_NAME.fullmatch(name) or name == "push":
-        raise refuse("a source's name: letters, digits, '-' and '_', and not 'push'")
+    if not _SOURCE_NAME.fullmatch(name) or name in ("push", "import"):
+        raise refuse("a source's name: letters, digits, '-' and '_'; not 'push' or 'import'")
     try:
         source.filter.check()
     except InvalidDocument as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from securesystemslib.signer import CryptoSigner, Key, Signature, Signer, SSlibKey
 
-from cnrmirror.errors import InputError, NotTrusted
+from cnrmirror.errors import BadSignature, InputError, NotTrusted
 from cnrmirror.files import storage_errors
 
 PUBLISH, REFRESH = "publish", "refresh"
@@ -92,6 +94,16 @@ def public_key(path: Path) -> Key:
         return SSlibKey.from_crypto(serialization.load_pem_public_key(path.read_bytes()))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a public key in PEM: {error}") from error
+
+
+def verify_statement(
+    keyid: str, key: dict[str, Any], signature: str, payload: bytes, where: str
+) -> None:
+    """Make sure that a statement is signed by the key that it brings. Raises BadSignature."""
+    try:
+        SSlibKey.from_dict(keyid, dict(key)).verify_signature(Signature(keyid, signature), payload)
+    except (UnverifiedSignatureError, VerificationError, ValueError, KeyError) as error:
+        raise BadSignature(f"{where}: its signature is wrong; it was changed on the way") from error
 
 
 class KeyFolder:

@@ -13,7 +13,7 @@ import hmac
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import msgspec
 from werkzeug.exceptions import (
@@ -23,12 +23,22 @@ from werkzeug.exceptions import (
 )
 from werkzeug.wrappers import Request, Response
 
+from cnrmirror.catalog import CatalogReader
+from cnrmirror.config import Config
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Head, PackageDocument, PackageRef, normalise_metadata, parse_json
+from cnrmirror.documents import (
+    Head,
+    Node,
+    PackageDocument,
+    PackageRef,
+    normalise_metadata,
+    parse_json,
+)
 from cnrmirror.errors import (
     BusyError,
     CnrMirrorError,
     ConflictError,
+    IncompleteError,
     InputError,
     InvalidName,
     NotFoundError,
@@ -65,16 +75,41 @@ _STATUS: list[tuple[type[CnrMirrorError], int]] = [
 ]
 
 
+class Served(Protocol):
+    """What is needed of a mirror to answer for it: of a project, or of a bundle as it lies."""
+
+    config: Config
+
+    @property
+    def catalog(self) -> CatalogReader:
+        """Reads its documents."""
+
+    def head(self) -> Head:
+        """The current revision's head."""
+
+    def tree(self) -> Node:
+        """The current revision's tree."""
+
+    def known_rows(self, head: Head) -> list[v1.Row] | None:
+        """The lists' rows of a revision, sorted, if they are known without reading all of it."""
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """An archive. Raises DamageError, IncompleteError."""
+
+    def open_file(self, path: str) -> BinaryIO:
+        """A file below ``catalog/``. Raises FileNotFoundError, IncompleteError."""
+
+
 class Application:
     """A WSGI application over one mirror.
 
     Args:
-        project: the mirror.
+        project: the mirror; one that is a Project, if pushes are taken.
         now: tells the time of a push.
         token: the bearer token that POST and DELETE must bring; None: they are refused.
     """
 
-    def __init__(self, project: Project, now: Callable[[], str], token: str | None) -> None:
+    def __init__(self, project: Served, now: Callable[[], str], token: str | None) -> None:
         self._project = project
         self._now = now
         self._token = token
@@ -159,21 +194,25 @@ class Application:
     def _catalog_file(self, match: re.Match[str], request: Request) -> Response:
         """A file of the catalog as it is, for clients that verify."""
         try:
-            stream = open(f"{self._project.site}{request.path}", "rb")
-        except FileNotFoundError:
+            stream = self._project.open_file(request.path.lstrip("/"))
+        except (FileNotFoundError, IncompleteError):
             raise NotFoundError(v1.NOT_FOUND) from None
         kind = GZIP_TYPE if match["blob"] else JSON_TYPE
-        status = os.fstat(stream.fileno())
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        if match["metadata"]:
+            tag = Descriptor.of(stream.read()).digest[:32]
+            stream.seek(0)
+        else:
+            tag = request.path.rpartition("/")[2][:32]  # named by its digest
         pieces = iter(lambda: stream.read(1 << 16), b"")
         response = Response(pieces, mimetype=None, content_type=kind)
         response.call_on_close(stream.close)
         cache = CACHE_CONTROL["no-cache" if match["metadata"] else "immutable"]
         response.headers["Cache-Control"] = cache
-        response.content_length = status.st_size
-        response.set_etag(f"{status.st_mtime_ns:x}-{status.st_size:x}")
-        return response.make_conditional(
-            request, accept_ranges=True, complete_length=status.st_size
-        )
+        response.content_length = length
+        response.set_etag(tag)
+        return response.make_conditional(request, accept_ranges=True, complete_length=length)
 
     def _list(self, found: Route) -> Resource:
         rows = self._rows(self._project.head())
@@ -191,9 +230,9 @@ class Application:
         return Resource("packages", v1.to_json(v1.listing(chosen, media_type)))
 
     def _read_rows(self, head: Head) -> list[v1.Row]:
-        built = self._project.builder.built()
-        if built is not None and built.at == head.catalog:
-            return [built.rows[name] for name in sorted(built.rows)]
+        known = self._project.known_rows(head)
+        if known is not None:
+            return known
         catalog = self._project.catalog
         tree = catalog.root(head.catalog).tree
         documents = (catalog.document(ref) for ref in catalog.packages(tree))
@@ -218,7 +257,7 @@ class Application:
         return resource
 
     def _send(self, resource: Resource, request: Request) -> Response:
-        body, store = resource.body, self._project.store
+        body = resource.body
         data: Any
         if isinstance(body, bytes):
             data, length, tag = body, len(body), Descriptor.of(body).digest[:32]
@@ -226,7 +265,7 @@ class Application:
             raise AssertionError(f"{resource.path}: aliases are resolved before this")
         else:
             blob = body.blob if isinstance(body, Twin) else body
-            stream = store.open_blob(blob)
+            stream = self._project.open_blob(blob)
             pieces = iter(lambda: stream.read(1 << 16), b"")
             data = body.chunks(stream) if isinstance(body, Twin) else pieces
             length, tag = body.size, blob.digest[:24] + ("-json" if body is not blob else "")
@@ -260,6 +299,11 @@ class Application:
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
+    @property
+    def _writable(self) -> Project:
+        assert isinstance(self._project, Project)
+        return self._project
+
     def _write(self, request: Request) -> Response:
         path = request.path.removeprefix("/cnr").strip("/").split("/")
         if path[:3] != ["api", "v1", "packages"]:
@@ -276,7 +320,7 @@ class Application:
             case "DELETE", [namespace, name, release, media_type]:
                 package = str(PackageName.parse(f"{namespace}/{name}"))
                 change.remove(
-                    self._project, package, release, check_media_type(media_type),
+                    self._writable, package, release, check_media_type(media_type),
                     "deleted by the registry's API", self._now(),
                 )  # fmt: skip
                 return self._json({"status": "deleted", "package": package, "release": release})
@@ -305,17 +349,17 @@ class Application:
         )
         metadata = normalise_metadata(values.get("metadata"))
         force = str(values.get("force", "false")).lower() == "true"
-        push_blob(self._project, data, identity, metadata, self._now(), force)
+        push_blob(self._writable, data, identity, metadata, self._now(), force)
         return {"status": "ok"}
 
     def _set_channel(self, package: str, channel: str, release: str) -> Response:
-        change.set_channel(self._project, package, channel, release, self._now())
-        document = self._project.document(package)
+        change.set_channel(self._writable, package, channel, release, self._now())
+        document = self._writable.document(package)
         found = next(c for c in document.channels if c.name == channel)
         return self._json(msgspec.to_builtins(found))
 
     def _remove_channel(self, package: str, channel: str, release: str | None) -> Response:
-        change.remove_channel(self._project, package, channel, release, self._now())
+        change.remove_channel(self._writable, package, channel, release, self._now())
         if release is None:
             return self._json({"channel": channel, "package": package, "action": "delete"})
         return self._json(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "cnrmirror"
 ROWS = [
-    {"errors", "descriptor", "names", "documents", "resource", "roles", "interfaces"},
+    {"errors", "descriptor", "names", "documents", "resource", "roles", "receipt", "interfaces"},
     {
         "files",
         "tarball",
@@ -24,7 +24,7 @@ ROWS = [
         "bucket",
         "client",
     },
-    {"site", "sources", "publish", "signing"},
+    {"site", "sources", "publish", "signing", "bundle"},
     {"config", "workflow", "serve"},
     {"cli", "__main__", "__init__"},
 ]

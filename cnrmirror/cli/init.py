@@ -10,9 +10,13 @@ import click
 
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
+from cnrmirror.config import FILE_NAME
 from cnrmirror.descriptor import Descriptor
+from cnrmirror.errors import NotTrusted
 from cnrmirror.files import storage_errors
 from cnrmirror.keys import PUBLISH, REFRESH, generate, write_key
+from cnrmirror.roles import MAX_BYTES
+from cnrmirror.verify import parse_pinned
 from cnrmirror.workflow.project import Project, prepare
 
 
@@ -27,17 +31,30 @@ from cnrmirror.workflow.project import Project, prepare
     help="For one person: two root keys of which one suffices, instead of two of three. "
     "The default without --offline-keys.",
 )  # fmt: skip
+@click.option(
+    "--follow", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Make a mirror that takes over another one's state, as it was signed there: no keys.",
+)  # fmt: skip
 @PASSPHRASE_FILE
 @pass_context
 def init(
-    context: Context, folder: Path, offline: Path | None, solo: bool, passphrase_file: Path | None
+    context: Context,
+    folder: Path,
+    offline: Path | None,
+    solo: bool,
+    follow: Path | None,
+    passphrase_file: Path | None,
 ) -> None:
     """Make a new, empty mirror in DIR, and the keys that sign it.
 
     \b
     cnrmirror init my-mirror                                      # one person, one machine
     cnrmirror init my-mirror --offline-keys /media/usb/keys --passphrase-file FILE
+    cnrmirror init their-mirror --follow root.json; cnrmirror -C their-mirror import BUNDLE
     """
+    if follow is not None:
+        _follower(context, folder, follow)
+        return
     identity = str(uuid.uuid4())
     secret = passphrase(passphrase_file)
     if offline is not None:
@@ -95,6 +112,30 @@ def init(
             f"sign again daily: 'cnrmirror -C {folder} refresh' (docs/trust.md)",
         ],
     )  # fmt: skip
+
+
+def _follower(context: Context, folder: Path, root: Path) -> None:
+    with root.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    registry = parse_pinned(data, str(root)).unrecognized_fields.get("x-registry")
+    if not isinstance(registry, str):
+        raise NotTrusted(f"{root}: it is not the root of a cnrmirror registry")
+    prepare(folder, registry)
+    (folder / "root.json").write_bytes(data)
+    with (folder / FILE_NAME).open("a", encoding="utf-8") as config:
+        config.write(
+            "\n# This mirror takes over what was signed elsewhere; see 'cnrmirror import'.\n"
+        )
+        config.write("follow: root.json\n")
+    digest = Descriptor.of(data).digest
+    context.result(
+        {"folder": str(folder), "id": registry, "sha256": digest},
+        [
+            f"made {folder}, which follows registry {registry}",
+            f"  pinned root: sha256 {digest}; compare it with what the publisher says",
+            f"take something in with 'cnrmirror -C {folder} import BUNDLE'",
+        ],
+    )
 
 
 COMMANDS = [init]

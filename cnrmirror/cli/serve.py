@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 import waitress
 
+from cnrmirror.bundle import BundleFetcher
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.errors import InputError, UsageError
 from cnrmirror.serve import Application
+from cnrmirror.workflow.carried import Carried
 
 TOKEN_VARIABLE = "CNRMIRROR_TOKEN"
 
@@ -25,11 +27,19 @@ TOKEN_VARIABLE = "CNRMIRROR_TOKEN"
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help=f"The bearer token that a push must bring; or set {TOKEN_VARIABLE}.",
 )
+@click.argument("bundle", required=False, metavar="[BUNDLE]", type=click.Path(path_type=Path))
 @pass_context
 def serve(
-    context: Context, host: str, port: int, accept_push: bool, token_file: Path | None
+    context: Context,
+    host: str,
+    port: int,
+    accept_push: bool,
+    token_file: Path | None,
+    bundle: Path | None,
 ) -> None:
     """Answer the registry's API from the catalog, read-only unless --accept-push.
+
+    With BUNDLE, a whole bundle is served as it lies.
 
     \b
     cnrmirror serve --port 8080
@@ -46,11 +56,17 @@ def serve(
             f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
             "in the environment"
         )
-    project = signing_project(context) if accept_push else context.project()
-    if accept_push:
-        with project.writing():
+    if bundle is not None:
+        if accept_push:
+            raise UsageError("nothing can be pushed into a bundle")
+        application = Application(Carried(BundleFetcher([bundle])), now, None)
+    elif accept_push:
+        project = signing_project(context)
+        with project.signing():
             pass  # what a killed command left is finished before somebody waits for an answer
-    application = Application(project, now, token if accept_push else None)
+        application = Application(project, now, token)
+    else:
+        application = Application(context.project(), now, None)
     try:
         server = waitress.create_server(
             application,

@@ -14,12 +14,13 @@ import click
 import msgspec
 
 from cnrmirror.bucket import BucketFetcher
+from cnrmirror.bundle import TOC, BundleFetcher
 from cnrmirror.cli.common import plain
 from cnrmirror.client import Remote, first_good
-from cnrmirror.descriptor import parse_digest
 from cnrmirror.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
 from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
 from cnrmirror.interfaces import Fetcher
+from cnrmirror.receipt import expected_catalog
 from cnrmirror.roles import MAX_BYTES, METADATA
 from cnrmirror.verify import Policy, Trust, parse_pinned
 
@@ -59,7 +60,8 @@ def origin_options(command: F) -> F:
         ),
         click.option("--at", metavar="TIME", help="Verify as of this time (ISO 8601, UTC)."),
         click.option("--allow-expired", metavar="90d", help="Accept what expired so long ago."),
-        click.option("--expect", metavar="DIGEST", help="The catalog's digest, from a receipt."),
+        click.option("--expect", metavar="RECEIPT",
+                     help="A receipt, a file with one, or the catalog's digest."),
     ]  # fmt: skip
 
     def gathered(
@@ -74,7 +76,7 @@ def origin_options(command: F) -> F:
     ) -> Any:
         origin = Origin(
             sources, root, first_use, _time(at), _duration(allow_expired),
-            parse_digest(expect) if expect else None,
+            expected_catalog(expect) if expect else None,
         )  # fmt: skip
         return command(*arguments, origin=origin, **others)
 
@@ -115,8 +117,8 @@ def folder(kind: Literal["STATE", "CACHE"]) -> Path:
     return Path(base) / "cnrmirror"
 
 
-def fetcher_for(source: str) -> FolderFetcher | HttpFetcher | BucketFetcher:
-    """The fetcher for what a person gave as ``--from``: an address, a bucket or a folder.
+def fetcher_for(source: str) -> Fetcher:
+    """The fetcher for what a person gave as ``--from``: an address, a bucket, a folder, a bundle.
 
     A mirror project's folder means its ``site``.
 
@@ -128,8 +130,10 @@ def fetcher_for(source: str) -> FolderFetcher | HttpFetcher | BucketFetcher:
     if "://" in source:
         return HttpFetcher(source)
     folder = Path(source)
+    if folder.is_file() or (folder / TOC).is_file():
+        return BundleFetcher([folder])
     if not folder.is_dir():
-        raise InputError(f"{source}: neither an address (https://…, s3://…) nor a folder")
+        raise InputError(f"{source}: neither an address (https://…, s3://…), a folder nor a bundle")
     if not (folder / "catalog").is_dir() and (folder / "site" / "catalog").is_dir():
         folder = folder / "site"
     return FolderFetcher(folder)
@@ -207,7 +211,7 @@ def exit_if_stale(fresh: bool) -> None:
 
 def each_source(
     origin: Origin,
-) -> Iterator[tuple[str, FolderFetcher | HttpFetcher | BucketFetcher, Trust]]:
+) -> Iterator[tuple[str, Fetcher, Trust]]:
     """Name, fetcher and trust of every source."""
     for source in origin.sources:
         fetcher = fetcher_for(source)

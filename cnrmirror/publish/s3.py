@@ -305,7 +305,7 @@ class BucketDestination:
                 f"{self.name}: there is no bucket {self._bucket!r}: make it first"
             ) from error
         except obs.BaseError as error:
-            if "RequestTimeTooSkewed" in str(error) or "403" in str(error):
+            if "RequestTimeTooSkewed" in str(error):
                 raise self._denied(error, where) from error
             raise Trouble(" ".join(str(error).split())[:300]) from error
 

@@ -70,12 +70,26 @@ class MirrorSource:
         name: what mirror.yaml calls it.
         connect: verifies the mirror and gives its current revision.
         store: where its nodes are kept between two runs.
+        wanted: which packages are asked for at all.
+        at_hand: which archives can be had; others are not offered.
+        part: whether what is offered is only a part of what the mirror has.
     """
 
-    def __init__(self, name: str, connect: Callable[[], Remote], store: Store) -> None:
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Remote],
+        store: Store,
+        wanted: Callable[[PackageRef], bool] = lambda ref: True,
+        at_hand: Callable[[Descriptor], bool] = lambda blob: True,
+        part: bool = False,
+    ) -> None:
         self.name = name
         self._connect = connect
         self._store = store
+        self._wanted = wanted
+        self._at_hand = at_hand
+        self._part = part
         self._remote: Remote | None = None
         self._blobs: dict[str, Descriptor] = {}
 
@@ -84,7 +98,7 @@ class MirrorSource:
         remote = self._remote = self._connect()
         nodes = KeptNodes(RemoteNodes(remote.fetcher), self._store)
         catalog = CatalogReader(nodes)
-        refs = sorted(catalog.packages(remote.verified.root.tree))
+        refs = sorted(filter(self._wanted, catalog.packages(remote.verified.root.tree)))
         found: list[Offer] = []
         channels: dict[str, list[Channel]] = {}
         tombstones: dict[str, list[Tombstone]] = {}
@@ -107,12 +121,13 @@ class MirrorSource:
                     if document.tombstones:
                         tombstones[document.package] = document.tombstones
                 step.advance()
-        nodes.forget_others()
+        if not self._part:
+            nodes.forget_others()
         notes = list(remote.verified.notes)
-        return Listing(found, channels, holes, notes, tombstones=tombstones)
+        return Listing(found, channels, holes, notes, not self._part, tombstones)
 
     def _offers(self, document: PackageDocument) -> Iterator[Offer]:
-        for item in document.releases:
+        for item in filter(lambda release: self._at_hand(release.blob), document.releases):
             self._blobs[item.blob.digest] = item.blob
             yield Offer(
                 document.package,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from cnrmirror.bundle import BundleFetcher
 from cnrmirror.client import PARALLEL, Remote, RemoteNodes, blob_path, node_path
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import (
@@ -142,6 +143,9 @@ class Auditor:
             TrustError, StaleError, IncompleteError, NetworkError: only without ``strict``; with
             it, they become findings.
         """
+        if isinstance(self._fetcher, BundleFetcher) and views:
+            self._note_once("a bundle holds the catalog alone, not the registry's API")
+            views = False
         verified, target = self._metadata(policy, now, strict)
         root = None
         if target is not None:

@@ -41,7 +41,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for key in ("packages", "exclude"):
             for pattern in getattr(self, key):
                 try:
-                    _matches("", pattern)
+                    glob_matches("", pattern)
                 except InvalidDocument as error:
                     raise InvalidDocument(f"{error.message} - at `$.{key}`") from error
         if self.releases:
@@ -72,8 +72,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _wants(self, offer: Offer) -> bool:
         name = offer.package
         return (
-            (not self.packages or any(_matches(name, p) for p in self.packages))
-            and not any(_matches(name, p) for p in self.exclude)
+            (not self.packages or any(glob_matches(name, p) for p in self.packages))
+            and not any(glob_matches(name, p) for p in self.exclude)
             and (not self.media_types or offer.media_type in self.media_types)
             and (self.prereleases or "-" not in offer.release.partition("+")[0])
             and (not self.releases or matches(offer.release, self.releases))
@@ -81,7 +81,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def _matches(name: str, pattern: str) -> bool:
+def glob_matches(name: str, pattern: str) -> bool:
+    """Whether a name matches a glob or, between slashes, a regular expression."""
     if len(pattern) > 2 and pattern[0] == pattern[-1] == "/":
         try:
             return re.fullmatch(pattern[1:-1], name) is not None

@@ -11,16 +11,18 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from cnrmirror import config
 from cnrmirror.catalog import EMPTY, Catalog, counts
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import CatalogRoot, Head, Node, PackageDocument
-from cnrmirror.errors import InvalidDocument, NotFoundError, NotTrusted
+from cnrmirror.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
 from cnrmirror.files import locked, storage_errors
 from cnrmirror.interfaces import NoProgress, Progress, Signer
 from cnrmirror.metadata import MetadataFolder
 from cnrmirror.roles import Edition
+from cnrmirror.site.v1 import Row
 from cnrmirror.site.views import Views
 from cnrmirror.store import Store
 from cnrmirror.workflow.build import Builder
@@ -60,11 +62,17 @@ class Project:
             BusyError: another command worked all the while.
             StorageError: the disk refuses.
         """
+        with self.alone():
+            self.builder.bring_up(self.head())
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Alone with the mirror, whatever it stands at. Raises BusyError, StorageError."""
         with storage_errors(str(self.folder)):
             (self.state / "tmp").mkdir(parents=True, exist_ok=True)
             with locked(self.state / "lock", self.config.lock_wait_seconds):
                 self.builder.sweep()
-                self.builder.bring_up(self.head())
                 yield
 
     @contextlib.contextmanager
@@ -74,6 +82,11 @@ class Project:
         Raises:
             NotTrusted: a key is missing.
         """
+        if self.config.follow:
+            raise UsageError(
+                f"{self.folder} follows another mirror (mirror.yaml: follow): it changes only by "
+                "'cnrmirror import'"
+            )
         if self.signer is None:
             raise NotTrusted("no keys are at hand to sign a revision with")
         self.signer.check_keys()
@@ -90,8 +103,17 @@ class Project:
             yield
 
     def head(self) -> Head:
-        """The current revision's head. Raises DamageError."""
+        """The current revision's head. Raises DamageError; NotFoundError before any import."""
+        if self.config.follow and not (self.metadata.path / "timestamp.json").exists():
+            raise NotFoundError(
+                f"{self.folder}: nothing was taken in yet; see 'cnrmirror import --help'"
+            )
         return self.metadata.head()
+
+    def edition_or_none(self) -> Edition | None:
+        """What the mirror stands at; None if it follows another and has taken in nothing yet."""
+        there = (self.metadata.path / "timestamp.json").exists()
+        return self.metadata.edition() if there else None
 
     def root(self) -> CatalogRoot:
         """The current revision's catalog root."""
@@ -107,6 +129,21 @@ class Project:
         if document is None:
             raise NotFoundError(f"there is no package {package}; see 'cnrmirror list'")
         return document
+
+    def known_rows(self, head: Head) -> list[Row] | None:
+        """The lists' rows of a revision, sorted, if the views stand at it."""
+        built = self.builder.built()
+        if built is None or built.at != head.catalog:
+            return None
+        return [built.rows[name] for name in sorted(built.rows)]
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """An archive. Raises DamageError."""
+        return self.store.open_blob(blob)
+
+    def open_file(self, path: str) -> BinaryIO:
+        """A file of the site. Raises FileNotFoundError."""
+        return open(self.site / path, "rb")
 
     def revision(self, text: str) -> tuple[Descriptor, CatalogRoot]:
         """The revision of a number, a digest (or the beginning of one), or ``head``.

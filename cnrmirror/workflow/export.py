@@ -1,0 +1,283 @@
+"""Export: exactly what a receiver lacks, in volumes for a medium, the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from securesystemslib.signer import CryptoSigner
+
+from cnrmirror import bundle
+from cnrmirror.bundle import FORMAT, Contents, Cut, Member, Volume
+from cnrmirror.catalog import EMPTY
+from cnrmirror.client import blob_path, node_path
+from cnrmirror.documents import CatalogRoot, PackageDocument, Release
+from cnrmirror.errors import ConflictError, InputError, InvalidDocument, NotFoundError
+from cnrmirror.files import storage_errors
+from cnrmirror.interfaces import stage
+from cnrmirror.keys import verify_statement
+from cnrmirror.names import matches
+from cnrmirror.receipt import Receipt
+from cnrmirror.resource import Resource
+from cnrmirror.roles import TIMESTAMP, Edition
+from cnrmirror.site.html import environment
+from cnrmirror.workflow.edition import immutable_files, metadata_files
+from cnrmirror.workflow.filters import glob_matches
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.publish import size_of
+
+_ORDER = {"targets": 0, "nodes": 1, "blobs": 2}
+
+
+class Have(msgspec.Struct, frozen=True, tag_field="kind", tag="have"):
+    """What a receiver holds: a registry's catalog, whole."""
+
+    registry: str
+    catalog: str
+    revision: int
+    time: str
+
+
+class Job(msgspec.Struct, frozen=True):
+    """An export as it will be: what goes into which volume."""
+
+    contents: Contents
+    volumes: list[list[Member]]
+
+    @property
+    def bytes(self) -> int:
+        return sum(volume.size for volume in self.contents.volumes)
+
+    @property
+    def files(self) -> int:
+        return sum(map(len, self.volumes))
+
+
+def receipt_of(project: Project, edition: Edition) -> Receipt:
+    """The receipt of an edition."""
+    root = project.catalog.root(edition.at)
+    return Receipt(
+        root.registry, edition.revision, edition.at.digest, edition.kept.root, edition.version,
+        root.time,
+    )  # fmt: skip
+
+
+def since_digest(project: Project, text: str) -> str:
+    """The catalog digest that REV, RECEIPT or HAVE-FILE means.
+
+    Raises:
+        NotFoundError: no such revision is kept.
+        InputError, InvalidDocument: none of the three, or of another registry.
+    """
+    if text.startswith("cnrmirror-receipt"):
+        return _ours(project, Receipt.parse(text).registry, Receipt.parse(text).catalog)
+    path = Path(text)
+    if not path.is_file():
+        return project.revision(text)[0].digest
+    with path.open("rb") as stream:
+        data = stream.read(1 << 20)
+    if data.startswith(b"cnrmirror-receipt"):
+        receipt = Receipt.parse(data.decode(errors="replace").splitlines()[0])
+        return _ours(project, receipt.registry, receipt.catalog)
+    have = read_have(data, text)
+    return _ours(project, have.registry, have.catalog)
+
+
+def _ours(project: Project, registry: str, catalog: str) -> str:
+    if registry != project.config.id:
+        raise InputError(f"that is of registry {registry}, this mirror is {project.config.id}")
+    return catalog
+
+
+def write_have(have: Have, signer: CryptoSigner) -> bytes:
+    """The statement, signed by the receiver's own key."""
+    signed = msgspec.to_builtins(have)
+    payload = msgspec.json.encode(signed, order="sorted")
+    document = {
+        "signed": signed,
+        "key": signer.public_key.to_dict(),
+        "keyid": signer.public_key.keyid,
+        "signature": signer.sign(payload).signature,
+    }
+    return json.dumps(document, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def read_have(data: bytes, where: str) -> Have:
+    """The statement in a file, its signature checked. Raises InvalidDocument, BadSignature."""
+    try:
+        document = json.loads(data)
+        payload = msgspec.json.encode(document["signed"], order="sorted")
+        verify_statement(document["keyid"], document["key"], document["signature"], payload, where)
+        return msgspec.convert(document["signed"], Have)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: neither a receipt nor what 'have' writes") from error
+
+
+def plan(project: Project, cut: Cut) -> Job:
+    """What an export is: its files, sizes and volumes.
+
+    Raises:
+        NotFoundError: what the receiver has is not kept here any more.
+        InputError: a file is larger than a volume.
+    """
+    edition = project.metadata.edition()
+    if cut.catalog != edition.at.digest:
+        raise ConflictError(
+            "the mirror has gone on since this bundle was cut: export anew, or --since it"
+        )
+    known = _known(project, cut.since)
+    members = [_member(resource) for resource in _signed(project, edition, known)]
+    members += _immutable(project, edition, known, cut)
+    volumes = bundle.plan_volumes(members, cut.volume_size)
+    measured = [
+        bundle.measure(f"volume-{number:03}.tar", volume)
+        for number, volume in enumerate(volumes, 1)
+    ]
+    root = project.catalog.root(edition.at)
+    selected = sorted(_selected(project, root, cut)) if cut.is_part else []
+    contents = Contents(
+        FORMAT, root.registry, root.revision, known.revision if known else -1, root.time,
+        str(receipt_of(project, edition)), cut, measured, selected,
+    )  # fmt: skip
+    return Job(contents, volumes)
+
+
+def _known(project: Project, since: str) -> CatalogRoot | None:
+    if not since:
+        return None
+    for at, root in project.catalog.history(project.head().catalog):
+        if at.digest == since:
+            return root
+    raise NotFoundError(
+        f"catalog {since} is not kept here any more, so no difference can be cut: "
+        "export without --since, and keep more revisions (retention in mirror.yaml)"
+    )
+
+
+def _signed(project: Project, edition: Edition, known: CatalogRoot | None) -> list[Resource]:
+    """The signed files: all that are kept, or those that came after what the receiver has."""
+    found = [Resource(TIMESTAMP, edition.timestamp)]
+    for resource in metadata_files(project, edition, None):
+        name = resource.path.rpartition("/")[2]
+        role = name.split(".")[1]
+        if known is None or role in ("root", "targets") or _is_later(project, name, role, known):
+            found.append(resource)
+    return found
+
+
+def _is_later(project: Project, name: str, role: str, known: CatalogRoot) -> bool:
+    """Whether a catalog file, or the one that a snapshot names, is of a later revision."""
+    signed = project.metadata.role(name)
+    if role == "snapshot":
+        name = f"{signed.meta['catalog.json'].version}.catalog.json"
+        if not (project.metadata.path / name).exists():
+            return False
+        signed = project.metadata.role(name)
+    return int(signed.targets["catalog.json"].custom["revision"]) > known.revision
+
+
+def _immutable(
+    project: Project, edition: Edition, known: CatalogRoot | None, cut: Cut
+) -> list[Member]:
+    """Roots and nodes first: they say what the blobs are for; then blobs, by their digests."""
+    if cut.is_part:
+        found = set(_part(project, edition, known, cut))
+    else:
+        batches = immutable_files(project, edition, known)
+        found = {_member(resource) for batch in batches for resource in batch}
+    return sorted(found, key=lambda member: (_ORDER[member.path.split("/")[1]], member.path))
+
+
+def _part(
+    project: Project, edition: Edition, known: CatalogRoot | None, cut: Cut
+) -> Iterator[Member]:
+    """The current catalog's nodes, the documents of the chosen packages, the chosen archives."""
+    catalog = project.catalog
+    root = catalog.root(edition.at)
+    yield Member(f"catalog/targets/{edition.at.digest}.catalog.json", edition.at.size)
+    for child in catalog.nodes(root.tree):
+        yield Member(node_path(child.digest), child.size)
+    for name, document in _selected(project, root, cut).items():
+        ref = catalog.find(root.tree, name)
+        assert ref is not None
+        yield Member(node_path(ref.digest), ref.size)
+        old = catalog.get(known.tree if known else EMPTY, name)
+        had = {r.blob for r in old.releases} if old else set()
+        for blob in {r.blob for r in chosen(document, cut)} - had:
+            yield Member(blob_path(blob.digest), blob.size)
+
+
+def _selected(project: Project, root: CatalogRoot, cut: Cut) -> dict[str, PackageDocument]:
+    found = {}
+    for ref in sorted(project.catalog.packages(root.tree)):
+        if cut.packages and not any(glob_matches(ref.name, p) for p in cut.packages):
+            continue
+        if any(glob_matches(ref.name, p) for p in cut.exclude):
+            continue
+        document = project.catalog.document(ref)
+        if chosen(document, cut):
+            found[ref.name] = document
+    return found
+
+
+def chosen(document: PackageDocument, cut: Cut) -> list[Release]:
+    """The releases of a package that a part has."""
+    current = {c.current for c in document.channels if c.name in cut.channels}
+    return [
+        r
+        for r in document.releases
+        if (not cut.media_types or r.media_type in cut.media_types)
+        and (not cut.channels or r.release in current)
+        and (not cut.releases or matches(r.release, cut.releases))
+    ]
+
+
+def _member(resource: Resource) -> Member:
+    return Member(resource.path, size_of(resource))
+
+
+def write(project: Project, folder: Path, job: Job, only: int | None = None) -> Contents:
+    """Write the bundle, or one volume of it again; bundle.json comes last.
+
+    Raises:
+        ConflictError: there is another bundle in the folder.
+        InputError: there is no such volume.
+    """
+    with storage_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+    old = _there(folder)
+    if old is not None and msgspec.structs.replace(old, volumes=[]) != msgspec.structs.replace(
+        job.contents, volumes=[]
+    ):
+        raise ConflictError(f"{folder}: there is another bundle already: take another folder")
+    if only is not None and not 1 <= only <= len(job.volumes):
+        raise InputError(f"there are {len(job.volumes)} volumes, no number {only}")
+    written: list[Volume] = []
+    opened = _opener(project)
+    with stage(project.progress, f"Writing {folder}", job.files) as progress:
+        for number, members in enumerate(job.volumes, 1):
+            if only in (None, number):
+                with storage_errors(str(folder)):
+                    name = f"volume-{number:03}.tar"
+                    written.append(bundle.write_volume(folder, name, members, opened, progress))
+    if only is not None:
+        before = old.volumes[only - 1] if old else None
+        if before is not None and before != written[0]:
+            raise ConflictError(f"{folder}: volume {only} is not what it was: export anew")
+        return old or msgspec.structs.replace(job.contents, volumes=written)
+    contents = msgspec.structs.replace(job.contents, volumes=written)
+    readme = environment().get_template("bundle.txt").render(contents=contents)
+    bundle.write_text(folder, contents, readme)
+    return contents
+
+
+def _there(folder: Path) -> Contents | None:
+    return bundle.read_contents(folder) if (folder / bundle.TOC).exists() else None
+
+
+def _opener(project: Project) -> Callable[[str], BinaryIO]:
+    return lambda path: open(os.path.join(project.site, path), "rb")

@@ -1,0 +1,298 @@
+"""Import: a bundle, or any other site, taken in after everything about it was checked.
+
+Two ways, as mirror.yaml says. A mirror that *follows* (``follow: root.json``) becomes what the
+sender signed, file for file, and needs no keys. Any other mirror takes the sender's packages in
+beside its own ones, and signs the result itself: that is a sync.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from cnrmirror.bundle import BundleFetcher, Overlay, check_volumes
+from cnrmirror.catalog import EMPTY, CatalogReader
+from cnrmirror.client import Remote, RemoteNodes, blob_path
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import CatalogRoot, Node, PackageRef
+from cnrmirror.errors import (
+    CnrMirrorError,
+    DamageError,
+    IncompleteError,
+    InputError,
+    NetworkError,
+    NotFoundError,
+    StaleError,
+    TrustError,
+)
+from cnrmirror.fetcher import read
+from cnrmirror.files import replace_durably, storage_errors, sync_filesystem
+from cnrmirror.interfaces import Fetcher, stage
+from cnrmirror.roles import (
+    MAX_BYTES,
+    METADATA,
+    TIMESTAMP,
+    Edition,
+    FileInfo,
+    edition_of,
+    parse_role,
+)
+from cnrmirror.sources.mirror import MirrorSource
+from cnrmirror.store import Store
+from cnrmirror.verify import Policy, Trust
+from cnrmirror.workflow.export import Have
+from cnrmirror.workflow.merge import KeepingNodes
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.sync import SourceReport, SyncReport, sync
+from cnrmirror.workflow.syncplan import Rules
+
+SOURCE = "import"
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What was taken in; ``revision`` is the sender's."""
+
+    place: str
+    revision: int
+    catalog: str
+    packages: int
+    blobs: int
+    bytes: int
+    fresh: bool
+    notes: list[str]
+    sync: SyncReport | None = None
+
+
+def check_bundle(project: Project, fetcher: BundleFetcher) -> None:
+    """Every volume, before anything is taken in.
+
+    Raises:
+        DamageError: a volume is missing or damaged; the message says how to make it again.
+    """
+    contents = fetcher.contents
+    with stage(project.progress, "Checking volumes", len(contents.volumes)) as progress:
+        faults = check_volumes(fetcher.found, progress)
+    if not faults:
+        return
+    names = [volume.name for volume in contents.volumes]
+    remedies = ", ".join(str(names.index(f.volume) + 1) for f in faults)
+    raise DamageError(
+        "; ".join(f"{fault.volume}: {fault.problem}" for fault in faults)
+        + ". Nothing was taken in. To have just these made again, give the sender this "
+        f"bundle.json: 'cnrmirror export FOLDER --again bundle.json --volume N' (N: {remedies})"
+    )
+
+
+def overlay(project: Project, fetcher: Fetcher) -> Fetcher:
+    """A bundle together with what the receiver has; any other site as it is."""
+    if not isinstance(fetcher, BundleFetcher):
+        return fetcher
+    kept = project.state / "upstream" / SOURCE
+
+    def mine(path: str) -> BinaryIO:
+        return open(project.site / path, "rb")
+
+    def theirs(path: str) -> BinaryIO:
+        return open(kept / path.removeprefix("catalog/"), "rb")
+
+    return Overlay(fetcher, [mine, theirs])
+
+
+def follow(project: Project, fetcher: Fetcher, policy: Policy, now: datetime) -> Imported:
+    """Become what the sender signed. Nothing changes before all that is needed is here, checked.
+
+    Raises:
+        TrustError, StaleError: it must not be taken in.
+        IncompleteError: something that is needed is neither in the bundle nor here.
+    """
+    if isinstance(fetcher, BundleFetcher) and fetcher.contents.cut.is_part:
+        raise InputError(
+            f"{fetcher.name}: it holds only a part; a mirror with 'follow' needs all of it"
+        )
+    both = overlay(project, fetcher)
+    with storage_errors(str(project.folder)), project.alone():
+        trust = project_trust(project, _pinned(project))
+        verified = trust.verify(both, policy, now)
+        remote = Remote(both, verified)
+        edition = _edition(both)
+        if edition.at != verified.at:
+            raise IncompleteError(f"{both.name}: it changed while it was read; try again")
+        blobs = size = 0
+        there = project.metadata.path / "timestamp.json"
+        if not there.exists() or there.read_bytes() != edition.timestamp:
+            try:
+                blobs, size = _bring(project, remote, edition)
+                _bring_metadata(project, both, edition)
+            except IncompleteError as error:
+                raise _continues(project, fetcher, error) from error
+            sync_filesystem(project.site)
+            replace_durably(there, edition.timestamp, project.state / "tmp")
+        project.builder.bring_up(project.head())
+    return Imported(
+        both.name, edition.revision, edition.at.digest, verified.root.packages, blobs, size,
+        verified.fresh, verified.notes,
+    )  # fmt: skip
+
+
+def project_trust(project: Project, pinned: bytes) -> Trust:
+    """What a mirror itself trusts and remembers of a sender."""
+    state = project.state / "trust"
+    return Trust(pinned, state / "cache", state / "marks")
+
+
+def _pinned(project: Project) -> bytes:
+    path = project.folder / project.config.follow
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; it is the sender's root.json") from error
+
+
+def _edition(fetcher: Fetcher) -> Edition:
+    """What the place stands at; signatures were checked before."""
+
+    def get(name: str, info: FileInfo) -> bytes:
+        return read(fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
+
+    timestamp = read(fetcher.fetch(TIMESTAMP, MAX_BYTES))
+    return edition_of(timestamp, get, f"{fetcher.name}/{METADATA}")
+
+
+def _bring(project: Project, remote: Remote, edition: Edition) -> tuple[int, int]:
+    """Nodes and blobs of the revisions that are kept and not here; how many blobs, and bytes.
+
+    Oldest first, and a root only after all that it needs: a root that is here is whole.
+    """
+    elsewhere = RemoteNodes(remote.fetcher)
+    reader = CatalogReader(KeepingNodes(project.store, elsewhere))
+    missing: list[tuple[Descriptor, CatalogRoot]] = []
+    here: Descriptor | None = edition.at
+    while here is not None and not project.store.has_root(here):
+        root: CatalogRoot = elsewhere.get(here.digest, here.size, CatalogRoot)
+        missing.append((here, root))
+        here = root.parent if root.revision > edition.kept.revision else None
+    before: Node = project.catalog.root(here).tree if here else EMPTY
+    count = size = 0
+    with stage(project.progress, f"Taking in {remote.fetcher.name}", None) as progress:
+        for _, root in reversed(missing):
+            for difference in reader.diff(before, root.tree):
+                releases = reader.document(difference.new).releases if difference.new else []
+                for blob in sorted({r.blob for r in releases}):
+                    if not project.store.has_blob(blob):
+                        project.store.add_blob(blob, remote.blob(blob))
+                        count += 1
+                        size += blob.size
+                        progress.advance(1, blob.size)
+            for _node in reader.added(before, root.tree):
+                pass  # reading keeps them
+            project.store.put(root)
+            before = root.tree
+    return count, size
+
+
+def _bring_metadata(project: Project, fetcher: Fetcher, edition: Edition) -> None:
+    """The signed files that are kept; the timestamp comes last, and by itself."""
+    folder = project.metadata.path
+    folder.mkdir(parents=True, exist_ok=True)
+    spans = {
+        "root": range(1, edition.kept.root + 1),
+        "targets": range(1, edition.targets.version + 1),
+        "catalog": range(edition.kept.catalog, edition.catalog.version + 1),
+        "snapshot": range(edition.kept.snapshot, edition.snapshot.version + 1),
+    }
+    for role, versions in spans.items():
+        for version in versions:
+            name = f"{version}.{role}.json"
+            if not (folder / name).exists():
+                data = read(fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
+                parse_role(data, f"{fetcher.name}/{METADATA}/{name}")
+                replace_durably(folder / name, data, project.state / "tmp")
+
+
+def _continues(project: Project, fetcher: Fetcher, error: IncompleteError) -> IncompleteError:
+    """What a receiver can do about a bundle that continues from something that it has not."""
+    if not isinstance(fetcher, BundleFetcher) or fetcher.contents.since_revision < 0:
+        return error
+    edition = project.edition_or_none()
+    ours = f"revision {edition.revision}" if edition else "nothing"
+    return IncompleteError(
+        f"{fetcher.name}: it continues from revision {fetcher.contents.since_revision}, and here "
+        f"is {ours}: give the sender what 'cnrmirror have' writes ({error.message})"
+    )
+
+
+def take_in(
+    project: Project,
+    fetcher: Fetcher,
+    trust: Trust,
+    policy: Policy,
+    clock: datetime,
+    now: str,
+) -> Imported:
+    """The sender's packages beside our own, in a revision that we sign.
+
+    Raises:
+        TrustError, StaleError: it must not be taken in.
+    """
+    both = overlay(project, fetcher)
+    part = isinstance(fetcher, BundleFetcher) and fetcher.contents.cut.is_part
+    selected = set(fetcher.contents.selected) if isinstance(fetcher, BundleFetcher) else set()
+    remotes: list[Remote] = []
+
+    def connect() -> Remote:
+        remotes.append(Remote(both, trust.verify(both, policy, clock)))
+        return remotes[-1]
+
+    def wanted(ref: PackageRef) -> bool:
+        return not part or ref.name in selected
+
+    def at_hand(blob: Descriptor) -> bool:
+        inside = isinstance(fetcher, BundleFetcher) and fetcher.has(blob_path(blob.digest))
+        return not part or inside or project.store.has_blob(blob)
+
+    store = Store(project.state / "upstream" / SOURCE, project.state / "tmp")
+    source = MirrorSource(SOURCE, connect, store, wanted, at_hand, part)
+    rules = Rules(deletes="keep" if part else "follow", max_shrink=1.0)
+    report = sync(project, [(source, rules)], now)
+    outcome = report.sources[0]
+    if not remotes:
+        raise IncompleteError(outcome.error) if outcome.error_code == 11 else _as_error(outcome)
+    verified = remotes[0].verified
+    if outcome.exit_code in (0, 4, 14) and not part:
+        have = Have(verified.root.registry, verified.at.digest, verified.root.revision, now)
+        _have_path(project).write_bytes(msgspec.json.encode(have))
+    return Imported(
+        both.name, verified.root.revision, verified.at.digest, verified.root.packages,
+        outcome.fetched, outcome.bytes, verified.fresh, verified.notes, report,
+    )  # fmt: skip
+
+
+def _as_error(outcome: SourceReport) -> CnrMirrorError:
+    """The error that kept a source from being looked at, with its own exit code."""
+    kinds = (TrustError, StaleError, IncompleteError, NetworkError, InputError)
+    kind = next((k for k in kinds if k.exit_code == outcome.error_code), CnrMirrorError)
+    return kind(outcome.error)
+
+
+def have(project: Project, now: str) -> Have:
+    """What this mirror holds of a sender's registry.
+
+    Raises:
+        NotFoundError: nothing was imported yet.
+    """
+    if project.config.follow:
+        project.head()  # says so if there is nothing yet
+        edition = project.metadata.edition()
+        registry = project.catalog.root(edition.at).registry
+        return Have(registry, edition.at.digest, edition.revision, now)
+    try:
+        return msgspec.json.decode(_have_path(project).read_bytes(), type=Have)
+    except (FileNotFoundError, msgspec.DecodeError) as error:
+        raise NotFoundError("nothing was imported yet; see 'cnrmirror import'") from error
+
+
+def _have_path(project: Project) -> Path:
+    return project.state / "imported.json"
