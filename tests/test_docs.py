@@ -1,0 +1,74 @@
+"""The documentation says what the program does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cnrmirror import config, errors
+from cnrmirror.cli import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_annotated_example_is_a_good_configuration(tmp_path: Path) -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    path = tmp_path / "mirror.yaml"
+    path.write_text(example)
+    loaded = config.load(path)
+    assert len(loaded.sources) == 6 and len(loaded.publish) == 2
+    assert loaded.limits == config.Config("x").limits and loaded.retention.revisions == 10
+
+
+def test_the_schema_for_editors_is_that_of_the_program() -> None:
+    assert (ROOT / "docs/mirror.schema.json").read_text() == config.schema() + "\n"
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    table = (ROOT / "docs/exit-codes.md").read_text()
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.M)}
+    kinds = [k for k in vars(errors).values() if isinstance(k, type)]
+    raised = {k.exit_code for k in kinds if issubclass(k, errors.CnrMirrorError)}
+    assert raised | {0, 13, 14, 15, 130} == codes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_that_is_shown_exists(page: Path) -> None:
+    context = click.Context(cli)
+    blocks = re.findall(r"```(?:sh)?\n(.*?)```", page.read_text(), re.S)
+    lines = [line.partition("#")[0] for block in blocks for line in block.splitlines()]
+    for line in lines:
+        match = re.search(r"(?:^|[ '\"(;])cnrmirror((?: -C \S+)?(?: --json)?) ([a-z]+)(.*)", line)
+        if match is None:
+            continue
+        command = cli.get_command(context, match[2])
+        assert command is not None, line
+        rest = match[3].partition(";")[0].partition("|")[0]
+        if isinstance(command, click.Group):
+            command = command.get_command(context, rest.split()[0])
+            assert command is not None, line
+        known = {o for p in command.params for o in p.opts} | {"--json", "--help"}
+        for option in re.findall(r"(?<= )--?[a-zA-Z][\w-]*", rest):
+            assert option in known, f"{option}: {line}"
+
+
+def test_every_command_has_help_with_an_end() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cnrmirror", "--help"], capture_output=True, text=True, check=True
+    )
+    for name in cli.list_commands(click.Context(cli)):
+        assert name in done.stdout
