@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -80,14 +81,17 @@ def test_a_path_that_is_no_file_is_an_error(project: Project, tmp_path: Path) ->
             push(project, [path], Wish(namespace="ns"), NOW)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_path_that_may_not_be_read_is_an_error(
-    project: Project, tmp_path: Path, folder: bool
+    project: Project, tmp_path: Path, folder: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a-1.0.0.tgz"
     path.mkdir() if folder else path.touch()
-    path.chmod(0)
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    # Root may read everything, so the system's answer is made up here.
+    monkeypatch.setattr(os if folder else Path, "scandir" if folder else "open", refuse)
     with pytest.raises(InputError, match="Permission denied"):
         push(project, [path], Wish(namespace="ns"), NOW)
-    path.chmod(0o700)
