@@ -88,10 +88,15 @@ def test_a_path_that_may_not_be_read_is_an_error(
     path = tmp_path / "a-1.0.0.tgz"
     path.mkdir() if folder else path.touch()
 
-    def refuse(*arguments: object, **more: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
     # Root may read everything, so the system's answer is made up here.
-    monkeypatch.setattr(os if folder else Path, "scandir" if folder else "open", refuse)
+    owner, name = (os, "scandir") if folder else (Path, "open")
+    original = getattr(owner, name)
+
+    def refuse(of: Path, *arguments: object, **more: object) -> object:
+        if Path(of) == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(of, *arguments, **more)
+
+    monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(InputError, match="Permission denied"):
         push(project, [path], Wish(namespace="ns"), NOW)
