@@ -351,3 +351,21 @@ def test_a_refresh_says_when_readers_refuse_the_mirror_all_the_same(
     mirror("-C", "m", "refresh")
     after(370 + 380)
     assert "root expires on" in mirror("-C", "m", "refresh", code=10)
+
+
+def test_init_takes_online_keys_that_are_elsewhere(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "home")
+    made = CryptoSigner.generate_ed25519()
+    private = machine.folder / "elsewhere.pem"
+    private.write_bytes(made.private_bytes)
+    public = serialization.load_pem_private_key(made.private_bytes, None).public_key()
+    (machine.folder / "public.pem").write_bytes(
+        public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    output = machine("init", "m", "--publish-key", f"file2:{private}", "public.pem")
+    assert made.public_key.keyid in output
+    assert not list((machine.folder / "config").rglob("publish-*.pem"))
+    (machine.folder / "a-1.0.0.tgz").write_bytes(chart_bytes("a", "1.0.0"))
+    machine("-C", "m", "push", "--namespace", "ns", "a-1.0.0.tgz")

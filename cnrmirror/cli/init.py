@@ -14,7 +14,7 @@ from cnrmirror.config import FILE_NAME
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.errors import NotTrusted
 from cnrmirror.files import storage_errors
-from cnrmirror.keys import PUBLISH, REFRESH, generate, write_key
+from cnrmirror.keys import PUBLISH, REFRESH, generate, public_key, write_key
 from cnrmirror.roles import MAX_BYTES
 from cnrmirror.verify import parse_pinned
 from cnrmirror.workflow.project import Project, prepare
@@ -32,6 +32,13 @@ from cnrmirror.workflow.project import Project, prepare
     "The default without --offline-keys.",
 )  # fmt: skip
 @click.option(
+    "--publish-key", "publish_key", nargs=2, metavar="URI PEM",
+    help="A publish key that is elsewhere (awskms:…, gcpkms:…, hsm:…), and its public half.",
+)  # fmt: skip
+@click.option(
+    "--refresh-key", "refresh_key", nargs=2, metavar="URI PEM", help="The same for the refresh key."
+)
+@click.option(
     "--follow", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Make a mirror that takes over another one's state, as it was signed there: no keys.",
 )  # fmt: skip
@@ -42,6 +49,8 @@ def init(
     folder: Path,
     offline: Path | None,
     solo: bool,
+    publish_key: tuple[str, str] | None,
+    refresh_key: tuple[str, str] | None,
     follow: Path | None,
     passphrase_file: Path | None,
 ) -> None:
@@ -61,7 +70,13 @@ def init(
         with storage_errors(str(offline)):  # before anything else is made
             offline.mkdir(parents=True, exist_ok=True, mode=0o700)
             tempfile.TemporaryFile(dir=offline).close()
+    elsewhere = {PUBLISH: publish_key, REFRESH: refresh_key}
+    public = {purpose: public_key(Path(key[1])) for purpose, key in elsewhere.items() if key}
     prepare(folder, identity)
+    if public and "\ntrust:" not in (folder / FILE_NAME).read_text():
+        lines = [f"  {purpose}: {elsewhere[purpose][0]}\n" for purpose in public]  # type: ignore[index]
+        with (folder / FILE_NAME).open("a", encoding="utf-8") as file:
+            file.write("\ntrust:\n" + "".join(lines))
     project = Project(folder)
     identity = project.config.id
     signer = repository(project)
@@ -70,23 +85,26 @@ def init(
     online = online_folder(identity)
     offline = offline or online / "offline"
     roots = [generate() for _ in range(2 if solo else 3)]
-    targets, publish, refresh = generate(), generate(), generate()
+    targets = generate()
     for number, key in enumerate(roots, 1):
         write_key(offline, f"root-{number}", key, secret)
     write_key(offline, "targets", targets, secret)
-    write_key(online, PUBLISH, publish, None)
-    write_key(online, REFRESH, refresh, None)
+    for purpose in (PUBLISH, REFRESH):
+        if purpose not in public:
+            made = generate()
+            write_key(online, purpose, made, None)
+            public[purpose] = made.public_key
     data = signer.create(
-        identity, roots, 1 if solo else 2, targets, publish.public_key, refresh.public_key, now()
+        identity, roots, 1 if solo else 2, targets, public[PUBLISH], public[REFRESH], now()
     )
     project.publish_first(now())
     root = project.metadata.path / "1.root.json"
     digest = Descriptor.of(data).digest
     fingerprints = {
-        name: key.public_key.keyid
+        name: key.keyid
         for name, key in [
-            *((f"root-{n}", key) for n, key in enumerate(roots, 1)),
-            ("targets", targets), (PUBLISH, publish), (REFRESH, refresh),
+            *((f"root-{n}", key.public_key) for n, key in enumerate(roots, 1)),
+            ("targets", targets.public_key), *sorted(public.items()),
         ]
     }  # fmt: skip
     lost = (
