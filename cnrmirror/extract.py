@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cnrmirror.errors import ConflictError, HostileArchive
-from cnrmirror.files import link_or_copy, storage_errors, sync_filesystem, sync_path
+from cnrmirror.files import link_or_copy, storage_errors, sync_path, sync_tree
 
 _PARTIAL = ".cnrmirror-partial-"
 
@@ -93,7 +93,7 @@ def extract(archive: BinaryIO, work: Path, target: Path) -> None:
     except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
         raise HostileArchive(f"the archive cannot be unpacked safely: {error}") from error
     free(target)
-    sync_filesystem(work)
+    sync_tree(inner)
     os.rename(inner, target)
     sync_path(target.parent)
 

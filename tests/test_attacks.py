@@ -93,7 +93,7 @@ class Victim:
         if self.host is None:
             return FolderFetcher(self.site)
         if self.http is None:
-            self.http = HttpFetcher(self.host.url, timeout=1, min_rate=100_000, attempts=1)
+            self.http = HttpFetcher(self.host.url, timeout=10, min_rate=100_000, attempts=1)
         return self.http
 
     def pull(self, now: datetime = CLOCK, policy: Policy = Policy()) -> Path:
