@@ -209,7 +209,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str, folder: Path, limits: Limi
     member = tarfile.TarInfo(name)
     if path.is_symlink():
         try:
-            inside = path.resolve().is_relative_to(folder.resolve())
+            inside = path.resolve(strict=True).is_relative_to(folder.resolve())
         except (OSError, RuntimeError):  # a link that leads to itself
             inside = False
         if not inside:
