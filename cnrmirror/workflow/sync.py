@@ -220,6 +220,7 @@ def _one(
                     holes.append(Hole(what, result.message, offer.package))
                     if isinstance(result, NetworkError) and result.details.get("gave_up"):
                         error = result
+        found = found.keeping({hole.package for hole in holes})
         had = before.channels if before else {}
         channels = _merge(run, found, listing, fetched, rules, had)
         settled = found.of_kind("same", "frozen", "fetch" if dry_run else "same")

@@ -60,6 +60,16 @@ class Plan(msgspec.Struct, frozen=True):
     def of_kind(self, *kinds: Kind) -> list[Action]:
         return [action for action in self.actions if action.kind in kinds]
 
+    def keeping(self, packages: Collection[str]) -> Plan:
+        """The same, but nothing of these packages is dropped: what replaces it is not here yet."""
+
+        def kept(action: Action) -> Action:
+            if action.kind != "drop" or action.package not in packages:
+                return action
+            return msgspec.structs.replace(action, kind="kept")
+
+        return msgspec.structs.replace(self, actions=sorted(map(kept, self.actions)))
+
 
 def plan(
     source: str,
