@@ -6,9 +6,14 @@ import base64
 import hashlib
 import io
 import json
+import random
+import struct
+import tarfile
+import zlib
 from collections.abc import Collection, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
@@ -28,7 +33,7 @@ from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import Wish, push
 from cnrmirror.workflow.sync import PARTIAL, SHRUNK, Rules, SyncReport, sync
 from tests.conftest import NOW, chart_bytes
-from tests.hostile import hosting
+from tests.hostile import drip, hosting
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
 
@@ -449,13 +454,27 @@ class FaultyRegistry:
     def __call__(self, handler: BaseHTTPRequestHandler, path: Path) -> bool:
         url = handler.path
         self.seen.append((url, handler.headers.get("Authorization")))
-        if self.fault.isdigit() and self.failures < 2:
+        if self.fault in ("429", "500", "503", "reset") and self.failures < 2:
             self.failures += 1
-            self.answer(handler, int(self.fault), b"{}")
+            if self.fault == "reset":
+                handler.connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+                handler.close_connection = True
+            else:
+                self.answer(handler, int(self.fault), b"{}")
             return True
         api = "/cnr/api/v1/packages"
-        if url == api:
-            rows = [{"name": n, "releases": ["1.0.0"]} for n in self.names]
+        if self.fault == "dies" and url != api:
+            self.answer(handler, 503, b"{}")
+        elif url == api:
+            listed = ["1.0.0", "7.0.0"] if self.fault == "a lie" else ["1.0.0"]
+            rows = [{"name": n, "releases": listed} for n in self.names]
+            if self.fault == "cut list":
+                handler.send_response(200)
+                handler.send_header("Content-Length", "5000")
+                handler.end_headers()
+                handler.wfile.write(json.dumps(rows).encode())
+                handler.close_connection = True
+                return True
             body = {"huge": b"[" + b" " * (65 << 20) + b"]", "deep": b"[" * 9999,
                     "no list": b"{}"}.get(self.fault, json.dumps(rows).encode())  # fmt: skip
             self.answer(handler, 500 if self.fault == "list 500" else 200, body)
@@ -468,7 +487,8 @@ class FaultyRegistry:
             digest = _digest(self.blob)
             if self.fault == "wrong digest":
                 digest = hashlib.sha256(b"else").hexdigest()
-            content = {"digest": digest, "size": len(self.blob), "urls": [], "mediaType": "x"}
+            size = len(self.blob) + (self.fault == "wrong size")
+            content = {"digest": digest, "size": size, "urls": [], "mediaType": "x"}
             manifest = {"package": name, "release": "1.0.0", "mediaType": MANIFEST,
                         "created_at": NOW, "metadata": None, "content": content}  # fmt: skip
             if self.fault == "another package":
@@ -493,10 +513,35 @@ class FaultyRegistry:
             handler.close_connection = True
         elif self.fault == "base64":
             self.answer(handler, 200, base64.b64encode(self.blob))
+        elif self.fault in ("endless", "bomb"):
+            self.endless(handler, self.fault == "bomb")
+        elif self.fault == "drip":
+            drip("pull")(handler, Path("pull"))
         else:
             self.answer(handler, 200, self.blob)
 
     elsewhere = ""
+
+    def endless(self, handler: BaseHTTPRequestHandler, bomb: bool) -> None:
+        """An archive without an end (a GiB at most): of noise, or of zeros that pack well."""
+        member = tarfile.TarInfo("a/noise")
+        member.size = 1 << 40
+        gzipped = zlib.compressobj(wbits=31)
+        piece = bytes(1 << 20) if bomb else random.Random(7).randbytes(1 << 20)
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            handler.wfile.write(gzipped.compress(member.tobuf(tarfile.GNU_FORMAT)))
+            for _ in range(1 << 10):
+                data = gzipped.compress(piece)
+                handler.wfile.write(data)
+                self.sent += len(data)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    sent = 0
 
     @staticmethod
     def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
@@ -511,7 +556,10 @@ class FaultyRegistry:
 
 @pytest.mark.parametrize(
     ("fault", "code", "holes"),
-    [("", 0, 0), ("429", 0, 0), ("503", 0, 0), ("list 500", 12, 0), ("huge", 9, 0),
+    [("", 0, 0), ("429", 0, 0), ("500", 0, 0), ("503", 0, 0), ("reset", 0, 0),
+     ("list 500", 12, 0), ("cut list", 12, 0), ("wrong size", 0, 0),
+     ("a lie", PARTIAL, 3), ("endless", PARTIAL, 3), ("bomb", PARTIAL, 3), ("drip", PARTIAL, 3),
+ ("huge", 9, 0),
      ("deep", 3, 0), ("no list", 3, 0), ("wrong digest", PARTIAL, 3), ("cut off", PARTIAL, 3),
      ("another package", PARTIAL, 6), ("bad release", PARTIAL, 6), ("file", PARTIAL, 3),
      ("base64", PARTIAL, 3)],
@@ -523,12 +571,16 @@ def test_a_faulty_registry_ends_as_it_must(
     registry.fault = fault
     with hosting(tmp_path) as host:
         host.fault = registry
-        http = HttpFetcher(host.url, timeout=5, sleep=lambda seconds: None)
-        report = run(project, RegistrySource("up", http, parallel=1))
+        timeout = 0.3 if fault == "drip" else 5
+        http = HttpFetcher(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
+        report = run(project, RegistrySource("up", http, parallel=1, max_archive=1_000_000))
         http.close()
     assert report.exit_code == code, report
     assert len(report.sources[0].holes) in (holes, 3 if holes else 0)
-    assert bool(releases(project)) == (code == 0)
+    assert bool(releases(project)) == (code == 0 or fault == "a lie")
+    assert bool(report.sources[0].notes) == (fault == "wrong size")
+    assert registry.sent <= 30_000_000 * holes
+    assert len(registry.seen) < 60
 
 
 def test_a_secret_never_follows_a_redirect_to_another_host(
