@@ -110,6 +110,14 @@ def test_config_check_misses_what_a_source_needs(project: Project, text: str, sa
     assert isinstance(result.exception, InputError)
 
 
+def test_config_check_misses_the_certificates_for_a_mirror(project: Project) -> None:
+    root = project.metadata.path / "1.root.json"
+    text = f"  up:\n    type: mirror\n    location: https://x\n    root: {root}\n"
+    (project.folder / "mirror.yaml").write_text(f"{HEAD}{text}    ca_file: none.pem\n")
+    with pytest.raises(InputError, match=r"yaml:8: .*ca_file"):
+        open_sources(Project(project.folder), [], {}, lambda at: FolderFetcher(Path()))
+
+
 def test_a_source_that_is_not_there_is_said_with_those_that_are(project: Project) -> None:
     (project.folder / "mirror.yaml").write_text(HEAD + REGISTRY)
     with pytest.raises(UsageError, match="'quay'; there are: up"):

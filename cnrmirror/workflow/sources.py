@@ -180,11 +180,12 @@ def _mirror(
     except NotTrusted as error:
         raise InputError(f"source {name}: {source.root}: {error.message}") from error
 
+    web: Fetcher | None = None
+    if location.startswith(("http://", "https://")):
+        web = _http(project, name, location, source, environment)
+
     def connect() -> Remote:
-        if location.startswith(("http://", "https://")):
-            fetcher: Fetcher = _http(project, name, location, source, environment)
-        else:
-            fetcher = fetcher_for(location)
+        fetcher = web or fetcher_for(location)
         return Remote(fetcher, trust.verify(fetcher, Policy(), datetime.now(UTC)))
 
     store = Store(project.state / "upstream" / name, project.state / "tmp")
