@@ -31,7 +31,7 @@ from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.tarball import Limits
 from cnrmirror.workflow.push import Wish, push
 from cnrmirror.workflow.sources import open_sources
-from tests.conftest import NOW, chart_bytes
+from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import Host, hosting
 from tests.mirrors import make, reopen
 from tests.test_sync import Memory
@@ -423,6 +423,41 @@ def test_an_archive_is_not_read_without_bound(place: Place) -> None:
         for piece in source.open(next(o for o in listing.offers if o.package == "ns/b")):
             got += len(piece)
             assert got < len(BIG)
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [("registry", "registry.MAX_LIST_BYTES"), ("helm", "helm._MAX_INDEX"),
+     ("keyvalue", "keyvalue.MAX_LIST_BYTES"), ("keyvalue", "keyvalue.MAX_DOCUMENT_BYTES"),
+     ("registry", "registry.MAX_DOCUMENT_BYTES"), ("backup", "backup.MAX_DOCUMENT_BYTES")],
+)  # fmt: skip
+def test_a_list_is_not_read_without_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit: str
+) -> None:
+    with ExitStack() as stack:
+        place = KINDS[kind](tmp_path, stack)
+        monkeypatch.setattr(f"cnrmirror.sources.{limit}", 20)
+        if "DOCUMENT" in limit:
+            listing = look(place.source())
+            assert listing.offers == [] and len(listing.holes) >= 3
+        else:
+            with pytest.raises((TooLarge, TrustError)):
+                look(place.source())
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("../x", "ns/x"), ("a/b/c", "ns/c"), ("é", ""), ("x.json", ""), ("..", "")],
+)
+def test_a_name_in_a_chart_cannot_leave_its_namespace(
+    tmp_path: Path, name: str, package: str
+) -> None:
+    place = InCharts(tmp_path, ExitStack())
+    evil = tar_gz({"x/Chart.yaml": f"name: '{name}'\nversion: 7.0.0\n".encode()})
+    (tmp_path / "data/evil.tgz").write_bytes(evil)
+    listing = look(place.source())
+    found = [o.package for o in listing.offers if o.release == "7.0.0"]
+    assert found == ([package] if package else []) and len(listing.holes) == (not package)
 
 
 # -- hostile names --------------------------------------------------------------------------------
