@@ -318,6 +318,17 @@ def test_the_first_source_has_a_channel_and_local_ones_stay(
         assert found == {"stable": "1.0.0", "ours": "3.0.0"}
 
 
+def test_of_two_sources_the_first_one_has_a_channel(project: Project) -> None:
+    a, b = named("a", ("ns/x", "1.0.0", "")), named("b", ("ns/x", "2.0.0", ""))
+    a.channels = {"ns/x": [Channel("stable", "1.0.0", ["1.0.0"])]}
+    b.channels = {"ns/x": [Channel("stable", "2.0.0", ["2.0.0"])]}
+    for _ in range(2):
+        both(project, a, b)
+        assert [c.current for c in project.document("ns/x").channels] == ["1.0.0"]
+    both(project, b, a)
+    assert [c.current for c in project.document("ns/x").channels] == ["2.0.0"]
+
+
 def test_a_channel_that_is_gone_upstream_goes_only_if_deletes_are_followed(
     project: Project, upstream: Memory
 ) -> None:
