@@ -27,6 +27,7 @@ bench: .venv/ready
 	$(BIN)/python -m bench.build
 	$(BIN)/python -m bench.reads
 	$(BIN)/python -m bench.trust
+	$(BIN)/python -m bench.sync
 
 sample: .venv/ready
 	$(BIN)/python -m tests.sample

@@ -281,7 +281,7 @@ def _check_source(name: str, source: SourceConfig) -> None:
             raise refuse("one of folder, redis and etcd is needed")
         if source.etcd:
             _check_url(source.etcd, refuse, "etcd")
-        if source.redis and "@" in source.redis.partition("://")[2]:
+        if "@" in source.redis.partition("://")[2] or "password=" in source.redis:
             raise refuse("no password here: name its variable in password_env", "redis")
 
 
@@ -330,6 +330,15 @@ def _line(data: bytes, message: str) -> int:
             break
         line, node = found[0][0].start_mark.line + 1, found[0][1]
     return line
+
+
+def place(folder: Path, key: str) -> str:
+    """File and line of a key (``$.sources.quay.ca_file``) in a project's mirror.yaml."""
+    path = folder / FILE_NAME
+    try:
+        return f"{path}:{_line(path.read_bytes(), f'at `{key}`')}"
+    except (OSError, yaml.YAMLError):
+        return str(path)
 
 
 def schema() -> str:

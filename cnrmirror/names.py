@@ -114,7 +114,8 @@ def check_release(text: str) -> str:
         '1.2.0-rc.1+build.7'
     """
     try:
-        if len(text) > _MAX_RELEASE or not text.isascii():
+        # The library's own pattern lets a line end pass at the end.
+        if len(text) > _MAX_RELEASE or not text.isascii() or not text.isprintable():
             raise ValueError(text)
         _version(text)
     except ValueError:

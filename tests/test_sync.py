@@ -6,16 +6,21 @@ import base64
 import hashlib
 import io
 import json
+import random
+import struct
+import tarfile
+import zlib
 from collections.abc import Collection, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
 
 from cnrmirror import config
 from cnrmirror.archive import inspect
-from cnrmirror.documents import Channel
+from cnrmirror.documents import Channel, Tombstone
 from cnrmirror.errors import InvalidDocument, NetworkError
 from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress
@@ -28,7 +33,7 @@ from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import Wish, push
 from cnrmirror.workflow.sync import PARTIAL, SHRUNK, Rules, SyncReport, sync
 from tests.conftest import NOW, chart_bytes
-from tests.hostile import hosting
+from tests.hostile import drip, hosting
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
 
@@ -42,6 +47,7 @@ class Memory:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.channels: dict[str, list[Channel]] = {}
         self.holes: list[Hole] = []
+        self.tombstones: dict[str, list[Tombstone]] = {}
         self.opened: list[str] = []
         self.lie: bytes | None = None
         self.failure: Exception | None = None
@@ -56,7 +62,7 @@ class Memory:
             Offer(p, r, "helm", f"2026-01-0{n % 9 + 1}T00:00:00", MANIFEST, _digest(b), len(b), "")
             for n, ((p, r), b) in enumerate(sorted(self.blobs.items()))
         ]
-        return Listing(offers, self.channels, self.holes, [])
+        return Listing(offers, self.channels, self.holes, [], tombstones=self.tombstones)
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         self.opened.append(f"{offer.upstream}@{offer.release}")
@@ -241,6 +247,211 @@ def test_names_are_mapped_and_the_first_source_has_a_release(
     assert renamed("other/x", {"quay/*": "ours/*"}) == "other/x"
 
 
+# -- several runs and several sources -------------------------------------------------------------
+
+
+def both(project: Project, *sources: Any, **rules: Any) -> SyncReport:
+    report = sync(project, [(source, Rules(**rules)) for source in sources], NOW)
+    assert check(project).findings == []
+    return report
+
+
+def named(name: str, *packages: tuple[str, str, str]) -> Memory:
+    source = Memory()
+    source.name = name
+    for package in packages:
+        source.put(*package)
+    return source
+
+
+def origins(project: Project) -> dict[str, str]:
+    return {
+        f"{ref.name}@{r.release}": r.origin
+        for ref in project.catalog.packages(project.tree())
+        for r in project.catalog.document(ref).releases
+    }
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_two_sources_keep_what_they_gave_in_any_order_of_runs(
+    project: Project, order: tuple[str, str]
+) -> None:
+    sources = {
+        "a": named("a", ("ns/x", "1.0.0", "as a has it"), ("ns/x", "2.0.0", "")),
+        "b": named("b", ("ns/x", "1.0.0", "as b has it"), ("ns/x", "3.0.0", "")),
+    }
+    first, second = (sources[name] for name in order)
+    assert both(project, first, deletes="follow").exit_code == 0
+    assert both(project, second, deletes="follow").exit_code == 4  # says so, and leaves it
+    before = origins(project)
+    assert before["ns/x@1.0.0"] == order[0] and len(before) == 3
+    for run_of in ((first,), (second,), (first, second), (second, first)):
+        both(project, *run_of, deletes="follow")
+        assert origins(project) == before
+
+
+def test_a_release_that_the_first_source_gives_up_is_taken_from_the_second(
+    project: Project,
+) -> None:
+    a = named("a", *[(f"ns/p{n}", "1.0.0", "") for n in range(5)])
+    b = named("b", ("ns/p0", "1.0.0", ""))
+    both(project, a, b, deletes="follow")
+    del a.blobs["ns/p0", "1.0.0"]
+    both(project, a, b, deletes="follow")
+    both(project, a, b, deletes="follow")
+    assert origins(project)["ns/p0@1.0.0"] == "b"
+
+
+def test_the_first_source_has_a_channel_and_local_ones_stay(
+    project: Project, tmp_path: Path
+) -> None:
+    a, b = named("a", ("ns/x", "1.0.0", "")), named("b", ("ns/x", "2.0.0", ""))
+    path = tmp_path / "x-3.0.0.tgz"
+    path.write_bytes(chart_bytes("x", "3.0.0"))
+    push(project, [path], Wish(namespace="ns"), NOW, ["ours"])
+    a.channels = {"ns/x": [Channel("stable", "1.0.0", ["1.0.0"])]}
+    b.channels = {"ns/x": [Channel("stable", "2.0.0", ["2.0.0"]),
+                           Channel("ours", "2.0.0", ["2.0.0"])]}  # fmt: skip
+    for _ in range(2):
+        both(project, a, b)
+        found = {c.name: c.current for c in project.document("ns/x").channels}
+        assert found == {"stable": "1.0.0", "ours": "3.0.0"}
+
+
+def test_of_two_sources_the_first_one_has_a_channel(project: Project) -> None:
+    a, b = named("a", ("ns/x", "1.0.0", "")), named("b", ("ns/x", "2.0.0", ""))
+    a.channels = {"ns/x": [Channel("stable", "1.0.0", ["1.0.0"])]}
+    b.channels = {"ns/x": [Channel("stable", "2.0.0", ["2.0.0"])]}
+    for _ in range(2):
+        both(project, a, b)
+        assert [c.current for c in project.document("ns/x").channels] == ["1.0.0"]
+    both(project, b, a)
+    assert [c.current for c in project.document("ns/x").channels] == ["2.0.0"]
+
+
+def test_a_channel_that_is_gone_upstream_goes_only_if_deletes_are_followed(
+    project: Project, upstream: Memory
+) -> None:
+    run(project, upstream)
+    kept, upstream.channels = upstream.channels, {}
+    run(project, upstream)
+    assert project.document("ns/p1").channels == kept["ns/p1"]
+    upstream.holes = [Hole("ns/p1 (channels)", "500", "ns/p1")]
+    run(project, upstream, deletes="follow")
+    assert project.document("ns/p1").channels == kept["ns/p1"]
+    upstream.holes = []
+    run(project, upstream, deletes="follow")
+    assert project.document("ns/p1").channels == []
+
+
+def test_an_old_release_stays_until_the_new_one_is_here(project: Project, upstream: Memory) -> None:
+    newest = Filter(newest=1)
+    run(project, upstream, filter=newest)
+    before = releases(project)
+    upstream.put("ns/p2", "9.0.0")
+    upstream.lie = b"broken"
+    report = run(project, upstream, filter=newest)
+    assert report.exit_code == PARTIAL and releases(project) == before
+    assert [a.kind for a in report.sources[0].actions if a.package == "ns/p2"] == ["kept", "fetch"]
+    upstream.lie = None
+    assert run(project, upstream, filter=newest).exit_code == 0
+    assert releases(project) == (before - {"ns/p2@1.0.0"}) | {"ns/p2@9.0.0"}
+
+
+def test_takedowns_spread_from_mirror_to_mirror(project: Project, upstream: Memory) -> None:
+    gone = {"ns/p4": [Tombstone("1.0.0", "helm", "0" * 64, NOW, "bad")],
+            "ns/p5": [Tombstone("1.0.0", "helm", "0" * 64, NOW, "bad")]}  # fmt: skip
+    upstream.put("ns/p4", "2.0.0")
+    run(project, upstream)
+    del upstream.blobs["ns/p4", "1.0.0"], upstream.blobs["ns/p5", "1.0.0"]
+    upstream.tombstones = gone
+    run(project, upstream)
+    assert {"ns/p4@1.0.0", "ns/p5@1.0.0"} <= releases(project)  # deletes: keep
+    run(project, upstream, deletes="follow")
+    for package, stones in gone.items():
+        assert project.document(package).tombstones == stones
+    other = named("other", ("ns/p4", "1.0.0", ""), ("ns/p5", "1.0.0", ""))
+    both(project, other)
+    assert not {"ns/p4@1.0.0", "ns/p5@1.0.0"} & releases(project)
+
+
+def test_a_new_mirror_learns_of_takedowns_before_others_bring_them(
+    project: Project, upstream: Memory
+) -> None:
+    del upstream.blobs["ns/p5", "1.0.0"]
+    upstream.tombstones = {
+        name: [Tombstone("1.0.0", "helm", "0" * 64, NOW, "bad")] for name in ("ns/p5", "xx/y")
+    }
+    wanted = Filter(packages=["ns/*"])
+    other = named("other", ("ns/p5", "1.0.0", ""), ("xx/y", "1.0.0", ""))
+    sync(project, [(upstream, Rules(filter=wanted)), (other, Rules())], NOW)
+    assert "ns/p5@1.0.0" not in releases(project)
+    assert "xx/y@1.0.0" in releases(project)  # not asked for of this mirror
+
+
+@pytest.mark.parametrize(("changes", "code", "here"), [
+    ("freeze", 4, "old"), ("accept", 0, "new"), ("fail", 4, "old")])  # fmt: skip
+def test_a_changed_chart_is_seen_by_its_digest(
+    project: Project, tmp_path: Path, changes: Any, code: int, here: str
+) -> None:
+    archives = {"old": chart_bytes("a", "1.0.0"), "new": chart_bytes("a", "1.0.0", "changed")}
+
+    def offered(data: bytes) -> None:
+        row = {"version": "1.0.0", "urls": ["a.tgz"], "digest": hashlib.sha256(data).hexdigest()}
+        (tmp_path / "a.tgz").write_bytes(data)
+        (tmp_path / "index.yaml").write_text(json.dumps({"entries": {"a": [row]}}))
+
+    with hosting(tmp_path) as host:
+        http = HttpFetcher(host.url)
+        source = HelmSource("up", http, "charts")
+        offered(archives["old"])
+        assert run(project, source).exit_code == 0
+        assert run(project, source).revision is None
+        offered(archives["new"])
+        assert run(project, source, changes=changes).exit_code == code
+        http.close()
+    (release,) = project.document("charts/a").releases
+    assert release.blob.digest == hashlib.sha256(archives[here]).hexdigest()
+
+
+def test_a_chart_that_calls_itself_otherwise_is_a_hole(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "a.tgz").write_bytes(chart_bytes("b", "1.0.0"))
+    row = {"version": "1.0.0", "urls": ["a.tgz"]}
+    (tmp_path / "index.yaml").write_text(json.dumps({"entries": {"a": [row]}}))
+    with hosting(tmp_path) as host:
+        http = HttpFetcher(host.url)
+        report = run(project, HelmSource("up", http, "charts"))
+        http.close()
+    assert report.exit_code == PARTIAL and "calls itself" in report.sources[0].holes[0].reason
+    assert releases(project) == set()
+
+
+def test_a_fault_in_one_adapter_is_no_harm_to_the_rest(
+    project: Project, upstream: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = named("broken")
+    broken.failure = ZeroDivisionError("a fault of ours")
+    report = both(project, broken, upstream)
+    assert report.exit_code == 1 and len(releases(project)) == 11
+    assert "ZeroDivisionError" in report.sources[0].error
+    upstream.put("ns/p1", "5.0.0")
+    upstream.put("ns/p2", "5.0.0")
+    opened = upstream.open
+
+    def fails_once(offer: Offer) -> Iterator[bytes]:
+        if offer.package == "ns/p1":
+            raise KeyError("a fault of ours")
+        return opened(offer)
+
+    monkeypatch.setattr(upstream, "open", fails_once)
+    report = both(project, upstream)
+    assert report.exit_code == PARTIAL and "ns/p2@5.0.0" in releases(project)
+    assert [hole.package for hole in report.sources[0].holes] == ["ns/p1"]
+
+
+# -- upstreams that are wrong ---------------------------------------------------------------------
+
+
 class FaultyRegistry:
     """A registry over HTTP, with a fault that a test chooses."""
 
@@ -254,13 +465,27 @@ class FaultyRegistry:
     def __call__(self, handler: BaseHTTPRequestHandler, path: Path) -> bool:
         url = handler.path
         self.seen.append((url, handler.headers.get("Authorization")))
-        if self.fault.isdigit() and self.failures < 2:
+        if self.fault in ("429", "500", "503", "reset") and self.failures < 2:
             self.failures += 1
-            self.answer(handler, int(self.fault), b"{}")
+            if self.fault == "reset":
+                handler.connection.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+                handler.close_connection = True
+            else:
+                self.answer(handler, int(self.fault), b"{}")
             return True
         api = "/cnr/api/v1/packages"
-        if url == api:
-            rows = [{"name": n, "releases": ["1.0.0"]} for n in self.names]
+        if self.fault == "dies" and url != api:
+            self.answer(handler, 503, b"{}")
+        elif url == api:
+            listed = ["1.0.0", "7.0.0"] if self.fault == "a lie" else ["1.0.0"]
+            rows = [{"name": n, "releases": listed} for n in self.names]
+            if self.fault == "cut list":
+                handler.send_response(200)
+                handler.send_header("Content-Length", "5000")
+                handler.end_headers()
+                handler.wfile.write(json.dumps(rows).encode())
+                handler.close_connection = True
+                return True
             body = {"huge": b"[" + b" " * (65 << 20) + b"]", "deep": b"[" * 9999,
                     "no list": b"{}"}.get(self.fault, json.dumps(rows).encode())  # fmt: skip
             self.answer(handler, 500 if self.fault == "list 500" else 200, body)
@@ -273,7 +498,8 @@ class FaultyRegistry:
             digest = _digest(self.blob)
             if self.fault == "wrong digest":
                 digest = hashlib.sha256(b"else").hexdigest()
-            content = {"digest": digest, "size": len(self.blob), "urls": [], "mediaType": "x"}
+            size = len(self.blob) + (self.fault == "wrong size")
+            content = {"digest": digest, "size": size, "urls": [], "mediaType": "x"}
             manifest = {"package": name, "release": "1.0.0", "mediaType": MANIFEST,
                         "created_at": NOW, "metadata": None, "content": content}  # fmt: skip
             if self.fault == "another package":
@@ -298,10 +524,35 @@ class FaultyRegistry:
             handler.close_connection = True
         elif self.fault == "base64":
             self.answer(handler, 200, base64.b64encode(self.blob))
+        elif self.fault in ("endless", "bomb"):
+            self.endless(handler, self.fault == "bomb")
+        elif self.fault == "drip":
+            drip("pull")(handler, Path("pull"))
         else:
             self.answer(handler, 200, self.blob)
 
     elsewhere = ""
+
+    def endless(self, handler: BaseHTTPRequestHandler, bomb: bool) -> None:
+        """An archive without an end (a GiB at most): of noise, or of zeros that pack well."""
+        member = tarfile.TarInfo("a/noise")
+        member.size = 1 << 40
+        gzipped = zlib.compressobj(wbits=31)
+        piece = bytes(1 << 20) if bomb else random.Random(7).randbytes(1 << 20)
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        try:
+            handler.wfile.write(gzipped.compress(member.tobuf(tarfile.GNU_FORMAT)))
+            for _ in range(1 << 10):
+                data = gzipped.compress(piece)
+                handler.wfile.write(data)
+                self.sent += len(data)
+        except OSError:
+            pass
+        handler.close_connection = True
+
+    sent = 0
 
     @staticmethod
     def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
@@ -316,7 +567,10 @@ class FaultyRegistry:
 
 @pytest.mark.parametrize(
     ("fault", "code", "holes"),
-    [("", 0, 0), ("429", 0, 0), ("503", 0, 0), ("list 500", 12, 0), ("huge", 9, 0),
+    [("", 0, 0), ("429", 0, 0), ("500", 0, 0), ("503", 0, 0), ("reset", 0, 0),
+     ("list 500", 12, 0), ("cut list", 12, 0), ("wrong size", 0, 0),
+     ("a lie", PARTIAL, 3), ("endless", PARTIAL, 3), ("bomb", PARTIAL, 3), ("drip", PARTIAL, 3),
+ ("huge", 9, 0),
      ("deep", 3, 0), ("no list", 3, 0), ("wrong digest", PARTIAL, 3), ("cut off", PARTIAL, 3),
      ("another package", PARTIAL, 6), ("bad release", PARTIAL, 6), ("file", PARTIAL, 3),
      ("base64", PARTIAL, 3)],
@@ -328,12 +582,16 @@ def test_a_faulty_registry_ends_as_it_must(
     registry.fault = fault
     with hosting(tmp_path) as host:
         host.fault = registry
-        http = HttpFetcher(host.url, timeout=5, sleep=lambda seconds: None)
-        report = run(project, RegistrySource("up", http, parallel=1))
+        timeout = 0.3 if fault == "drip" else 5
+        http = HttpFetcher(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
+        report = run(project, RegistrySource("up", http, parallel=1, max_archive=1_000_000))
         http.close()
     assert report.exit_code == code, report
     assert len(report.sources[0].holes) in (holes, 3 if holes else 0)
-    assert bool(releases(project)) == (code == 0)
+    assert bool(releases(project)) == (code == 0 or fault == "a lie")
+    assert bool(report.sources[0].notes) == (fault == "wrong size")
+    assert registry.sent <= 30_000_000 * holes
+    assert len(registry.seen) < 60
 
 
 def test_a_secret_never_follows_a_redirect_to_another_host(

@@ -69,11 +69,15 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             chosen = [o for o in chosen if o.release in kept[o.package]]
         return sorted(chosen, key=lambda offer: offer.key)
 
-    def _wants(self, offer: Offer) -> bool:
-        name = offer.package
+    def names(self, package: str) -> bool:
+        """Whether a package of this name is wanted at all."""
         return (
-            (not self.packages or any(glob_matches(name, p) for p in self.packages))
-            and not any(glob_matches(name, p) for p in self.exclude)
+            not self.packages or any(glob_matches(package, p) for p in self.packages)
+        ) and not any(glob_matches(package, p) for p in self.exclude)
+
+    def _wants(self, offer: Offer) -> bool:
+        return (
+            self.names(offer.package)
             and (not self.media_types or offer.media_type in self.media_types)
             and (self.prereleases or "-" not in offer.release.partition("+")[0])
             and (not self.releases or matches(offer.release, self.releases))

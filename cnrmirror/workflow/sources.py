@@ -70,13 +70,13 @@ def _source(
     limits, vendor = project.config.limits, project.config.views.dialect
     match source:
         case config.Registry():
-            http = _http(project, source.url, source, environment)
+            http = _http(project, name, source.url, source, environment)
             return RegistrySource(
                 name, http, source.packages, source.namespaces, limits.packed, source.parallel,
                 source.enumerate, project.state / "upstream" / name,
             )  # fmt: skip
         case config.Helm():
-            http = _http(project, source.url, source, environment)
+            http = _http(project, name, source.url, source, environment)
             return HelmSource(name, http, source.namespace, vendor, limits.packed)
         case config.Charts():
             folder = project.folder / source.folder
@@ -90,23 +90,36 @@ def _source(
             return _mirror(project, name, source, environment, fetcher_for)
 
 
+def _lacks(project: Project, name: str, key: str, reason: str) -> InputError:
+    """The error for what a key of a source names and is not there."""
+    key = f"$.sources.{name}.{key}"
+    return InputError(f"{config.place(project.folder, key)}: {reason} - at `{key}`")
+
+
 def _http(
-    project: Project, url: str, web: config.Web, environment: Mapping[str, str]
+    project: Project, name: str, url: str, web: config.Web, environment: Mapping[str, str]
 ) -> HttpFetcher:
     headers = {}
     if web.authorization_env:
         value = environment.get(web.authorization_env)
         if not value:
-            raise InputError(f"{url}: the variable {web.authorization_env} is not set")
+            reason = f"the variable {web.authorization_env} is not set"
+            raise _lacks(project, name, "authorization_env", reason)
         headers["Authorization"] = _header(value, web.authorization_env)
     elif web.authorization_file:
         path = project.folder / web.authorization_file
-        headers["Authorization"] = _header(_text(path), str(path))
+        try:
+            value = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = f"{path}: cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
+            raise _lacks(project, name, "authorization_file", reason) from error
+        headers["Authorization"] = _header(value, str(path))
     verify: str | bool = True
     if web.ca_file:
         verify = str(project.folder / web.ca_file)
         if not Path(verify).is_file():
-            raise InputError(f"{verify}: there is no such file of certificates")
+            reason = f"{verify}: there is no such file of certificates"
+            raise _lacks(project, name, "ca_file", reason)
     return HttpFetcher(
         url, timeout=web.timeout_seconds, headers=headers, verify=verify, rate=web.rate,
         give_up_after=_GIVE_UP_AFTER,
@@ -122,20 +135,13 @@ def _header(value: str, where: str) -> str:
     return value.strip()
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-
-
 def _keys(
     project: Project, name: str, source: config.KeyValue, environment: Mapping[str, str]
 ) -> Keys:
     if source.folder:
         return FolderKeys(project.folder / source.folder)
     if source.etcd:
-        return EtcdKeys(_http(project, source.etcd, source, environment))
+        return EtcdKeys(_http(project, name, source.etcd, source, environment))
     try:
         redis: Any = importlib.import_module("redis")
     except ImportError as error:
@@ -174,11 +180,12 @@ def _mirror(
     except NotTrusted as error:
         raise InputError(f"source {name}: {source.root}: {error.message}") from error
 
+    web: Fetcher | None = None
+    if location.startswith(("http://", "https://")):
+        web = _http(project, name, location, source, environment)
+
     def connect() -> Remote:
-        if location.startswith(("http://", "https://")):
-            fetcher: Fetcher = _http(project, location, source, environment)
-        else:
-            fetcher = fetcher_for(location)
+        fetcher = web or fetcher_for(location)
         return Remote(fetcher, trust.verify(fetcher, Policy(), datetime.now(UTC)))
 
     store = Store(project.state / "upstream" / name, project.state / "tmp")

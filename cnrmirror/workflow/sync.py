@@ -220,6 +220,7 @@ def _one(
                     holes.append(Hole(what, result.message, offer.package))
                     if isinstance(result, NetworkError) and result.details.get("gave_up"):
                         error = result
+        found = found.keeping({hole.package for hole in holes})
         had = before.channels if before else {}
         channels = _merge(run, found, listing, fetched, rules, had)
         settled = found.of_kind("same", "frozen", "fetch" if dry_run else "same")
@@ -280,6 +281,7 @@ def _merge(
 ) -> dict[str, list[str]]:
     """One source's part into the run's documents; the channels that are this source's."""
     packages = {key[0] for key in found.wanted} | {a.package for a in found.actions} | set(had)
+    packages |= {package for package in listing.tombstones if rules.filter.names(package)}
     unread = {hole.package for hole in found.holes}
     drops = {action.key: action for action in found.of_kind("drop")}
     owned: dict[str, list[str]] = {}

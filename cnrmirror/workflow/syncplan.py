@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
@@ -59,6 +60,16 @@ class Plan(msgspec.Struct, frozen=True):
     def of_kind(self, *kinds: Kind) -> list[Action]:
         return [action for action in self.actions if action.kind in kinds]
 
+    def keeping(self, packages: Collection[str]) -> Plan:
+        """The same, but nothing of these packages is dropped: what replaces it is not here yet."""
+
+        def kept(action: Action) -> Action:
+            if action.kind != "drop" or action.package not in packages:
+                return action
+            return msgspec.structs.replace(action, kind="kept")
+
+        return msgspec.structs.replace(self, actions=sorted(map(kept, self.actions)))
+
 
 def plan(
     source: str,
@@ -96,7 +107,7 @@ def plan(
     certain = listing.complete and "" not in unread
     gone = {k for k in left if certain and k[0] not in unread and k not in offered}
     filtered = {k for k in left if certain and k[0] not in unread and k in offered}
-    lost = len(gone) + (len(filtered) if same_filter else 0)
+    lost = len(gone) + (_unreplaced(filtered, actions) if same_filter else 0)
     shrunk = bool(ours) and (not listing.offers or lost > rules.max_shrink * len(ours))
     to_drop = (gone if rules.deletes == "follow" else set()) | (set() if keep else filtered)
     for key in left:
@@ -109,6 +120,16 @@ def plan(
         actions.append(Action(*key, "drop" if drop else "kept", reason))
     refused = shrunk and bool(to_drop or not listing.offers)
     return Plan(source, wanted, sorted(actions), sorted(set(holes)), refused)
+
+
+def _unreplaced(filtered: Collection[Key], actions: Iterable[Action]) -> int:
+    """How many of these go without a new release of their package in their place.
+
+    With ``newest: 1``, or a channel that moves on, each new release pushes an old one out.
+    """
+    new = Counter(action.package for action in actions if action.kind == "fetch")
+    old = Counter(key[0] for key in filtered)
+    return (old - new).total()
 
 
 def _once_each(offers: Iterable[Offer]) -> tuple[list[Offer], list[Hole]]:

@@ -35,6 +35,7 @@ def running(
     folder: Path,
     cwd: Path | None = None,
     environment: dict[str, str] | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[None]:
     """A server as long as the block lasts; it must listen within twenty seconds."""
     with (folder / "server.log").open("wb") as log:
@@ -43,7 +44,7 @@ def running(
         process = subprocess.Popen(command, stdout=log, stderr=log, env=settings, cwd=cwd)
     try:
         deadline = time.monotonic() + 20
-        while not listens(port):
+        while not listens(port, host):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError((folder / "server.log").read_text())
             time.sleep(0.05)

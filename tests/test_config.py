@@ -1,0 +1,130 @@
+"""mirror.yaml: what is wrong is named with its line and its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cnrmirror import config
+from cnrmirror.cli import cli
+from cnrmirror.errors import InputError, InvalidDocument, NotFoundError, UsageError
+from cnrmirror.fetcher import FolderFetcher
+from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.sources import open_sources
+
+ROOT = Path(__file__).parents[1]
+HEAD = "id: x\n# a line more\nsources:\n"
+REGISTRY = "  up:\n    type: registry\n    url: https://r.example\n"
+KEYS = "  up:\n    type: keyvalue\n"
+
+
+def loaded(tmp_path: Path, text: str) -> config.Config:
+    path = tmp_path / "mirror.yaml"
+    path.write_text(text)
+    return config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        (REGISTRY + REGISTRY, 7, "up"),
+        (REGISTRY + "    filter:\n      newest: -1\n", 8, "newest"),
+        (REGISTRY + "    filter: {newest: 1.5}\n", 7, "newest"),
+        (REGISTRY + "    filter:\n      created_after: yesterday\n", 8, "created_after"),
+        (REGISTRY + "    filter:\n      packages: ['/ns/[/']\n", 8, "packages"),
+        (REGISTRY + "    filter:\n      exclude: ['/(/']\n", 8, "exclude"),
+        (REGISTRY + "    filter:\n      releases: 'newer than 1'\n", 8, "releases"),
+        (REGISTRY + "    filter:\n      channel: [stable]\n", 8, "channel"),
+        (REGISTRY + "    namespaces: ['a/b']\n", 7, "namespaces"),
+        (REGISTRY + "    namespaces: ['..']\n", 7, "namespaces"),
+        (REGISTRY + "    packages: [nginx]\n", 7, "packages"),
+        (REGISTRY + "    packages: ['ns/../x']\n", 7, "packages"),
+        (REGISTRY + "    names:\n      quay: ours\n", 7, "names"),
+        (REGISTRY + "    names:\n      'quay/*': 'ours/../*'\n", 7, "names"),
+        (REGISTRY + "    timeout_seconds: -1\n", 7, "timeout_seconds"),
+        (REGISTRY + "    timeout_seconds: 0\n", 7, "timeout_seconds"),
+        (REGISTRY + "    rate: -1\n", 7, "rate"),
+        (REGISTRY + "    parallel: 0\n", 7, "parallel"),
+        (REGISTRY + "    max_shrink: 30\n", 7, "max_shrink"),
+        (REGISTRY + "    deletes: maybe\n", 7, "deletes"),
+        (REGISTRY + "    changes: maybe\n", 7, "changes"),
+        (REGISTRY + "    enumerate: some\n", 7, "enumerate"),
+        (REGISTRY + "    token: abc\n", 7, "token"),
+        (REGISTRY + "    authorization_env: A\n    authorization_file: b\n", 8,
+         "authorization_file"),
+        ("  up:\n    type: registry\n    url: ftp://r.example\n", 6, "url"),
+        ("  up:\n    type: registry\n    url: '//r.example'\n", 6, "url"),
+        ("  up:\n    type: registry\n    url: 'https://[r'\n", 6, "url"),
+        ("  up:\n    type: registry\n    url: 'https://user:pass@r.example'\n", 6, "url"),
+        ("  up:\n    type: helm\n    url: https://r.example\n    namespace: a/b\n", 7, "namespace"),
+        ("  up:\n    type: charts\n    folder: x\n    namespace: '-'\n", 7, "namespace"),
+        (KEYS, 4, "folder, redis and etcd"),
+        (KEYS + "    folder: x\n    etcd: http://e.example\n", 4, "folder, redis and etcd"),
+        (KEYS + "    redis: redis://user:pass@h/0\n", 6, "redis"),
+        (KEYS + "    redis: redis://h/0?password=pass\n", 6, "redis"),
+        (KEYS + "    etcd: 'e.example:2379'\n", 6, "etcd"),
+        ("  push:\n    type: backup\n    file: x\n", 4, "push"),
+        ("  'a b':\n    type: backup\n    file: x\n", 4, "a b"),
+        ("  up:\n    file: x\n", 4, "up"),
+        ("  up: 3\n", 4, "up"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_its_line_and_key(
+    tmp_path: Path, text: str, line: int, key: str
+) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        loaded(tmp_path, HEAD + text)
+    message = caught.value.message
+    assert f"mirror.yaml:{line}: " in message and key in message
+    assert "pass@" not in message and "=pass" not in message
+
+
+def test_the_second_of_two_sources_is_named(tmp_path: Path) -> None:
+    text = HEAD + REGISTRY + "  other:\n    type: registry\n    url: https://x\n    rate: fast\n"
+    with pytest.raises(InvalidDocument, match=r":10: .*`\$\.sources\.other\.rate`"):
+        loaded(tmp_path, text)
+
+
+def test_a_date_and_a_version_stay_the_text_that_they_are(tmp_path: Path) -> None:
+    text = HEAD + REGISTRY + "    filter: {created_after: 2026-01-02, releases: '^1.10'}\n"
+    rules = loaded(tmp_path, text).sources["up"].filter
+    assert (rules.created_after, rules.releases) == ("2026-01-02", "^1.10")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(REGISTRY + "    ca_file: none.pem\n", r"yaml:7: .*`\$\.sources\.up\.ca_file`"),
+     (REGISTRY + "    authorization_file: none\n", r"yaml:7: .*\.authorization_file`"),
+     (REGISTRY + "    authorization_env: NONE_SUCH\n", r"yaml:7: .*NONE_SUCH.*_env`"),
+     ("  up: {type: mirror, location: x, root: none.json}\n", "none.json"),
+     (KEYS + "    redis: redis://h\n    password_env: NONE_SUCH\n", "NONE_SUCH"),
+     (KEYS + "    redis: gopher://h\n", "redis")],
+)  # fmt: skip
+def test_config_check_misses_what_a_source_needs(project: Project, text: str, said: str) -> None:
+    (project.folder / "mirror.yaml").write_text(HEAD + text)
+    with pytest.raises((InputError, NotFoundError), match=said):
+        open_sources(Project(project.folder), [], {}, lambda location: FolderFetcher(Path()))
+    result = CliRunner().invoke(cli, ["-C", str(project.folder), "config", "check"])
+    assert isinstance(result.exception, InputError)
+
+
+def test_config_check_misses_the_certificates_for_a_mirror(project: Project) -> None:
+    root = project.metadata.path / "1.root.json"
+    text = f"  up:\n    type: mirror\n    location: https://x\n    root: {root}\n"
+    (project.folder / "mirror.yaml").write_text(f"{HEAD}{text}    ca_file: none.pem\n")
+    with pytest.raises(InputError, match=r"yaml:8: .*ca_file"):
+        open_sources(Project(project.folder), [], {}, lambda at: FolderFetcher(Path()))
+
+
+def test_a_source_that_is_not_there_is_said_with_those_that_are(project: Project) -> None:
+    (project.folder / "mirror.yaml").write_text(HEAD + REGISTRY)
+    with pytest.raises(UsageError, match="'quay'; there are: up"):
+        open_sources(Project(project.folder), ["quay"], {}, lambda at: FolderFetcher(Path()))
+
+
+def test_the_published_schema_is_the_one_that_the_program_prints() -> None:
+    result = CliRunner().invoke(cli, ["config", "schema"])
+    assert result.exit_code == 0
+    assert (ROOT / "docs/mirror.schema.json").read_text() == result.output

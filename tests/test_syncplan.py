@@ -1,0 +1,189 @@
+"""What a sync decides about each release, without a source and without a mirror."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cnrmirror.descriptor import Descriptor
+from cnrmirror.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.interfaces import Hole, Listing, Offer
+from cnrmirror.workflow.filters import Filter, mapped
+from cnrmirror.workflow.syncplan import UPSTREAM_GONE, Plan, Rules, plan
+from tests.conftest import NOW
+
+MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
+FOLLOW = Rules(deletes="follow")
+
+
+def digest(text: str) -> str:
+    return Descriptor.of(text.encode()).digest
+
+
+def offer(package: str, release: str = "1.0.0", text: str = "", **changes: Any) -> Offer:
+    fields: dict[str, Any] = {"digest": digest(f"{package} {release} {text}"), "size": 9, **changes}
+    return Offer(package, release, "helm", NOW, MANIFEST, place="", **fields)
+
+
+def listed(*offers: Offer, **fields: Any) -> Listing:
+    return Listing(list(offers), fields.pop("channels", {}), fields.pop("holes", []), [], **fields)
+
+
+def held(*offers: Offer, origin: str = "up") -> dict[str, PackageDocument]:
+    """The mirror's documents, with these releases."""
+    found: dict[str, PackageDocument] = {}
+    for o in offers:
+        blob = Descriptor(o.blob_digest or o.digest, 9)
+        release = Release(o.release, "helm", NOW, MANIFEST, Content(o.digest, "x", 9), blob,
+                          origin=origin)  # fmt: skip
+        before = found[o.package].releases if o.package in found else []
+        found[o.package] = PackageDocument(o.package, [*before, release])
+    return found
+
+
+def planned(rules: Rules, listing: Listing, *had: Offer, **options: Any) -> Plan:
+    documents = options.pop("documents", None) or held(*had)
+    return plan(
+        "up", rules, listing, documents, [o.key for o in had], options.get("taken", ()),
+        options.get("same_filter", True), options.get("keep", False),
+    )  # fmt: skip
+
+
+def kinds(found: Plan) -> dict[str, str]:
+    return {f"{a.package}@{a.release}": a.kind for a in found.actions}
+
+
+TEN = [offer(f"ns/p{n}") for n in range(10)]
+
+
+def test_what_is_new_is_fetched_and_what_is_there_stays() -> None:
+    found = planned(Rules(), listed(*TEN), *TEN[:9])
+    assert [a.package for a in found.of_kind("fetch")] == ["ns/p9"]
+    assert len(found.of_kind("same")) == 9 and not found.shrunk
+
+
+def test_what_is_gone_is_kept_or_dropped_as_the_rules_say() -> None:
+    assert kinds(planned(Rules(), listed(*TEN[1:]), *TEN))["ns/p0@1.0.0"] == "kept"
+    (action,) = planned(FOLLOW, listed(*TEN[1:]), *TEN).of_kind("drop")
+    assert (action.package, action.reason) == ("ns/p0", UPSTREAM_GONE)
+
+
+@pytest.mark.parametrize("max_shrink", [0.0, 0.3, 1.0])
+def test_an_empty_listing_drops_nothing_whatever_the_limit(max_shrink: float) -> None:
+    rules = Rules(deletes="follow", max_shrink=max_shrink)
+    found = planned(rules, listed(), *TEN)
+    assert found.of_kind("drop") == [] and found.shrunk
+
+
+@pytest.mark.parametrize(("left", "dropped"), [(7, 3), (6, 0)])
+def test_more_than_the_limit_is_not_dropped(left: int, dropped: int) -> None:
+    found = planned(FOLLOW, listed(*TEN[:left]), *TEN)
+    assert len(found.of_kind("drop")) == dropped and found.shrunk == (dropped == 0)
+
+
+def test_a_listing_that_may_be_incomplete_drops_nothing() -> None:
+    tight = Rules(deletes="follow", filter=Filter(exclude=["ns/p1"]), max_shrink=1)
+    found = planned(tight, listed(*TEN[1:], complete=False), *TEN, same_filter=False)
+    assert found.of_kind("drop") == [] and not found.shrunk
+
+
+def test_a_hole_of_an_unknown_package_drops_nothing() -> None:
+    tight = Rules(deletes="follow", filter=Filter(exclude=["ns/p1"]), max_shrink=1)
+    listing = listed(*TEN[1:], holes=[Hole("entry 7", "unreadable")])
+    assert planned(tight, listing, *TEN, same_filter=False).of_kind("drop") == []
+
+
+def test_a_hole_of_a_package_saves_that_package_only() -> None:
+    listing = listed(*TEN[2:], holes=[Hole("ns/p0", "500", "ns/p0")])
+    found = planned(FOLLOW, listing, *TEN)
+    assert [a.package for a in found.of_kind("drop")] == ["ns/p1"]
+
+
+def test_a_channel_filter_drops_nothing_where_channels_could_not_be_read() -> None:
+    rules = Rules(filter=Filter(channels=["stable"]), max_shrink=1)
+    stable = {o.package: [Channel("stable", "1.0.0", ["1.0.0"])] for o in TEN[1:]}
+    unread = Hole("ns/p0 (channels)", "500", "ns/p0")
+    found = planned(rules, listed(*TEN, channels=stable, holes=[unread]), *TEN)
+    assert found.of_kind("drop") == [] and kinds(found)["ns/p0@1.0.0"] == "kept"
+    certain = planned(rules, listed(*TEN, channels=stable), *TEN)
+    assert [a.package for a in certain.of_kind("drop")] == ["ns/p0"]
+
+
+def test_what_a_filter_leaves_out_is_shrinkage_unless_the_filter_changed() -> None:
+    rules = Rules(filter=Filter(packages=["ns/p0"]))
+    listing = listed(*TEN)
+    as_before = planned(rules, listing, *TEN, same_filter=True)
+    assert as_before.shrunk and as_before.of_kind("drop") == []
+    changed = planned(rules, listing, *TEN, same_filter=False)
+    assert not changed.shrunk and len(changed.of_kind("drop")) == 9
+
+
+def test_what_a_filter_leaves_out_can_be_kept() -> None:
+    rules = Rules(filter=Filter(packages=["ns/p0"]), deletes="follow")
+    found = planned(rules, listed(*TEN[:9]), *TEN, same_filter=False, keep=True)
+    assert [a.package for a in found.of_kind("drop")] == ["ns/p9"]  # gone, and not filtered
+
+
+def test_newer_releases_in_the_place_of_older_ones_are_no_shrinkage() -> None:
+    rules = Rules(filter=Filter(newest=1))
+    newer = [offer(o.package, "2.0.0") for o in TEN]
+    found = planned(rules, listed(*TEN, *newer), *TEN)
+    assert not found.shrunk
+    assert (len(found.of_kind("fetch")), len(found.of_kind("drop"))) == (10, 10)
+
+
+def test_one_release_offered_with_two_contents_is_a_hole_and_drops_nothing() -> None:
+    twice = [offer("ns/p0"), offer("ns/p0", text="else")]
+    found = planned(FOLLOW, listed(*TEN[1:], *twice), *TEN)
+    assert [hole.package for hole in found.holes] == ["ns/p0"]
+    assert kinds(found)["ns/p0@1.0.0"] == "kept"
+    same = planned(FOLLOW, listed(*TEN, TEN[0]), *TEN)
+    assert same.holes == [] and len(same.of_kind("same")) == 10
+
+
+def test_two_names_mapped_to_one_with_other_contents_are_a_hole() -> None:
+    listing = mapped(listed(offer("a/x"), offer("b/x")), {"a/*": "ns/*", "b/*": "ns/*"})
+    found = planned(Rules(), listing)
+    assert found.wanted == {} and [hole.package for hole in found.holes] == ["ns/x"]
+
+
+def test_what_an_earlier_source_gave_is_shadowed_and_never_dropped() -> None:
+    found = planned(FOLLOW, listed(*TEN), *TEN, taken=[TEN[0].key])
+    assert kinds(found)["ns/p0@1.0.0"] == "shadowed" and found.of_kind("drop") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin", "kind"),
+    [("freeze", "up", "frozen"), ("accept", "up", "replace"), ("fail", "up", "frozen"),
+     ("freeze", "other", "frozen"), ("accept", "other", "replace"),
+     ("freeze", "push", "frozen"), ("accept", "push", "frozen")],
+)  # fmt: skip
+@pytest.mark.parametrize("by", ["digest", "blob_digest"])
+def test_a_changed_release_is_treated_by_rule_and_origin(
+    changes: Any, origin: str, kind: str, by: str
+) -> None:
+    if by == "digest":
+        old, new = offer("ns/x"), offer("ns/x", text="changed")
+    else:
+        old = offer("ns/x", blob_digest=digest("old"))
+        new = offer("ns/x", digest="", blob_digest=digest("new"))
+    documents = held(old, origin=origin)
+    found = planned(Rules(changes=changes), listed(new), documents=documents)
+    assert kinds(found) == {"ns/x@1.0.0": kind}
+    again = planned(Rules(changes=changes), listed(old), documents=documents)
+    assert kinds(again) == {"ns/x@1.0.0": "same"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "changes", "kind"),
+    [("bad", "", "accept", "kept"), (UPSTREAM_GONE, "", "freeze", "fetch"),
+     (UPSTREAM_GONE, "else", "freeze", "frozen"), (UPSTREAM_GONE, "else", "accept", "fetch")],
+)  # fmt: skip
+def test_what_was_removed_comes_back_only_if_the_upstream_had_taken_it(
+    reason: str, text: str, changes: Any, kind: str
+) -> None:
+    stone = Tombstone("1.0.0", "helm", offer("ns/x").digest, NOW, reason)
+    documents = {"ns/x": PackageDocument("ns/x", [], [], [stone])}
+    found = planned(Rules(changes=changes), listed(offer("ns/x", text=text)), documents=documents)
+    assert kinds(found) == {"ns/x@1.0.0": kind}
