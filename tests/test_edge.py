@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 import pytest
 
@@ -170,3 +171,126 @@ def test_the_function_fits_into_the_edge() -> None:
     text = FUNCTION.read_text()
     assert len(text.encode()) < 10_000
     assert not any(word in text for word in ("require", "import ", "async ", "console", "fetch("))
+
+
+# -- Netlify and Cloudflare Pages -------------------------------------------------------------
+
+
+def _pattern(source: str) -> re.Pattern[str]:
+    """``:name`` is one part of a path, ``*`` the rest of it."""
+    text = re.escape(source).replace(r"\*", "(?P<splat>.*)")
+    return re.compile(re.sub(r":([A-Za-z]\w*)", r"(?P<\1>[^/]+)", text))
+
+
+class StaticHost:
+    """A folder behind ``_redirects`` and ``_headers``, by the rules that both hosts document.
+
+    The first rule that matches is followed, once. Netlify: a file that is there comes before a rule
+    without ``!``; a rule with query parameters needs exactly these. Cloudflare: rules come first,
+    know no queries and no 404; what is missing is answered with 404.html, or, if there is none,
+    with index.html and 200.
+    """
+
+    def __init__(self, folder: Path, netlify: bool) -> None:
+        self._folder = folder
+        self._netlify = netlify
+        self.rules: list[list[str]] = []
+        self.headers: list[tuple[str, dict[str, str]]] = []
+        for line in (folder / "_redirects").read_text().splitlines():
+            self.rules.append(line.split())
+        for line in (folder / "_headers").read_text().splitlines():
+            if line.startswith("  "):
+                name, value = line.strip().split(": ", 1)
+                assert name not in self.headers[-1][1]
+                self.headers[-1][1][name] = value
+            else:
+                self.headers.append((line, {}))
+
+    def answer(self, url: str) -> tuple[int, dict[str, str], bytes]:
+        parts = urlsplit(url)
+        path, query = unquote(parts.path), dict(parse_qsl(parts.query))
+        status, file = self._find(path, query)
+        headers: dict[str, str] = {}
+        for source, values in self.headers:
+            if _pattern(source).fullmatch(path):
+                assert not headers.keys() & values.keys(), f"{path}: a header from two rules"
+                headers |= values
+        return status, headers, file.read_bytes()
+
+    def _find(self, path: str, query: dict[str, str]) -> tuple[int, Path]:
+        there = self._file(path)
+        for source, *wanted, target, code in self.rules:
+            match = _pattern(source).fullmatch(path)
+            names = dict(word.split("=", 1) for word in wanted)
+            if not match or (self._netlify and names.keys() != query.keys()):
+                continue
+            if any(not v.startswith(":") and v != query[k] for k, v in names.items()):
+                continue
+            if self._netlify and there and not code.endswith("!"):
+                break
+            found = {k: v for k, v in match.groupdict().items() if v is not None}
+            found |= {v[1:]: query[k] for k, v in names.items() if v.startswith(":")}
+            for name, value in sorted(found.items(), reverse=True):
+                target = target.replace(f":{name}", value)
+            there, status = self._file(target), int(code.rstrip("!"))
+            if there:
+                return status, there
+            break
+        if there:
+            return 200, there
+        if self._netlify:
+            return 404, self._folder / "cnr/404.json"
+        missing = self._folder / "404.html"
+        return (404, missing) if missing.exists() else (200, self._folder / "index.html")
+
+    def _file(self, path: str) -> Path | None:
+        file = self._folder / path.strip("/")
+        file = file / "index.html" if file.is_dir() else file
+        return file if file.is_file() else None
+
+
+@pytest.mark.parametrize("host", ["netlify", "cloudflare-pages"])
+def test_the_rules_for_a_static_host_answer_as_the_reference_server(
+    recorded: Recorded, tmp_path: Path, host: str
+) -> None:
+    project = recorded.mirror(tmp_path / recorded.dialect)
+    target = Target(to=str(tmp_path / "out"), host=host, grace_minutes=0)  # type: ignore[arg-type]
+    with Session.open(project, target) as session:
+        session.publish(NOW)
+    place = StaticHost(tmp_path / "out", host == "netlify")
+    wrong, compared = [], 0
+    for prefix in ("/cnr", ""):
+        for answer in recorded.answers:
+            path = answer["path"]
+            asks = "?" in path and (host != "netlify" or path in EMPTY)
+            if differs_on_purpose(path) or is_dynamic(answer) or asks:
+                continue
+            status, headers, body = place.answer(prefix + path)
+            if "sha256" in answer:
+                headers["Content-Disposition"] = answer["content_disposition"]
+            if status == 404 or path.endswith(("/", "?format=json")):
+                headers["Content-Type"] = JSON_TYPE  # it cannot be told from the path
+            found = problems(answer, status, headers, body, static=True)
+            if found:
+                wrong.append(f"{prefix}{path}: {found}")
+            compared += 1
+    assert "\n".join(wrong[:20]) == ""
+    assert compared > 500
+
+
+@pytest.mark.parametrize("host", ["netlify", "cloudflare-pages"])
+def test_the_rules_keep_to_what_a_host_takes(project: Project, tmp_path: Path, host: str) -> None:
+    target = Target(to=str(tmp_path / "out"), host=host)  # type: ignore[arg-type]
+    with Session.open(project, target) as session:
+        session.publish(NOW)
+    place = StaticHost(tmp_path / "out", host == "netlify")
+    sources = [rule[0] for rule in place.rules]
+    assert len(place.rules) <= 100 and len(place.headers) <= 100
+    assert all(source.startswith("/") and source.count("*") <= 1 for source in sources)
+    if host == "cloudflare-pages":
+        assert {len(rule) for rule in place.rules} == {3}
+        assert {rule[-1] for rule in place.rules} == {"200"}
+        assert len(set(sources)) == len(sources)
+    cached = place.answer("/catalog/metadata/timestamp.json")[1]["Cache-Control"]
+    assert cached == "no-cache"
+    assert place.answer(f"{P}/no/where")[0] == 404

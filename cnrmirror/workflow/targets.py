@@ -124,7 +124,7 @@ def form_of(project: Project, target: Target) -> Form:
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
-        extra = host_files(target.host)
+        extra = host_files(target.host, settings.plain_pull == "json")
     views = Views(settings, project.config.url)
     links = target.links and not target.host
 
@@ -143,6 +143,10 @@ def form_of(project: Project, target: Target) -> Form:
         return [*placed(views.fixed()), *extra]
 
     fingerprint = f"{views.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
+    if extra:
+        # Their templates may change with a new version of the program.
+        files = b"".join(r.body for r in extra if isinstance(r.body, bytes))
+        fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
     return Form(fingerprint, package, aggregates, fixed)
 
 
