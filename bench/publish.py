@@ -121,7 +121,9 @@ def neutral(project: Project, folder: Path) -> int:
         path = folder / f"{number // 1000:04}"
         path.mkdir(parents=True, exist_ok=True)
         start = number * 7919 % (1 << 19)
-        (path / f"{number}.bin").write_bytes((noise * (1 + size // (1 << 19)))[start : start + size])
+        (path / f"{number}.bin").write_bytes(
+            (noise * (1 + size // (1 << 19)))[start : start + size]
+        )
     return len(sizes)
 
 

@@ -13,7 +13,6 @@ import hashlib
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, BinaryIO
 
@@ -34,7 +33,7 @@ from cnrmirror.errors import (
     Tampered,
 )
 from cnrmirror.interfaces import Listed, Progress
-from cnrmirror.publish.limiter import Limiter, Trouble
+from cnrmirror.publish.limiter import Limiter, Trouble, together
 from cnrmirror.resource import CACHE_CONTROL, Alias, Resource, Twin
 from cnrmirror.store import Store
 
@@ -254,16 +253,15 @@ class BucketDestination:
             raise AccessDenied(f"{self.name}: no credentials were found: see docs/publish.md")
         large = [r for r in resources if _size(r) >= _MULTIPART_FROM]
         small = [r for r in resources if _size(r) < _MULTIPART_FROM]
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            try:
-                for _ in pool.map(self._put, small):
-                    progress.advance()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        for resource in large:
+
+        def put(resource: Resource) -> None:
             self._put(resource)
-            progress.advance()
+            with self._lock:
+                progress.advance(1, _size(resource))
+
+        together(put, small, PARALLEL)
+        for resource in large:
+            put(resource)
 
     def _put(self, resource: Resource) -> None:
         body = resource.body
