@@ -78,8 +78,8 @@ class Typed(MemoryPlace):
         super().__init__(project.store, objects)
         self.headers: dict[str, dict[str, str]] = {}
 
-    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
-        super().put(resources, progress)
+    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
+        super().put(resources, progress, anew)
         for resource in resources:
             found = {"Content-Type": resource.media_type}
             if resource.filename:

@@ -31,10 +31,11 @@ from cnrmirror.workflow.publish import Form
 
 
 class Known(msgspec.Struct):
-    """What this mirror remembers of a place: whether its endpoint respects conditions."""
+    """What this mirror remembers of a place: whether an endpoint respects conditions."""
 
     publisher: str
     conditions: bool | None = None
+    endpoint: str = ""
 
 
 class Memory:
@@ -86,7 +87,16 @@ def find_targets(project: Project, names: Iterable[str]) -> list[Target]:
     for target in found:
         if target.is_bucket:
             parse_address(target.to)
+        else:
+            _check_folder(project, Path(target.to))
     return found
+
+
+def _check_folder(project: Project, folder: Path) -> None:
+    ours, there = project.folder.resolve(), folder.resolve()
+    private = [ours / name for name in ("site", ".state", "hosts")]
+    if there in (ours, *ours.parents) or any(there.is_relative_to(p) for p in private):
+        raise UsageError(f"{folder}: the mirror itself is there; publish to another folder")
 
 
 def _placed(project: Project, target: Target) -> Target:
@@ -95,10 +105,10 @@ def _placed(project: Project, target: Target) -> Target:
     return msgspec.structs.replace(target, to=str(project.folder.resolve() / target.to))
 
 
-def open_target(project: Project, target: Target, conditions: bool | None) -> Destination:
+def open_target(project: Project, target: Target) -> Destination:
     """The place itself."""
     if target.is_bucket:
-        return BucketDestination(target.to, _settings(target), project.store, conditions)
+        return BucketDestination(target.to, _settings(target), project.store)
     return DirectoryDestination(Path(target.to), project.store, target.portable)
 
 
