@@ -167,8 +167,12 @@ class Destination(Protocol):
             Outdated: somebody else wrote it meanwhile; nothing was written.
         """
 
-    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
-        """Write these, in any order and several at a time; done when all are there."""
+    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
+        """Write these, in any order and several at a time; done when all are there.
+
+        What is named by its digest may be left as it is where it is there already, unless
+        ``anew``: then what is there is known to be wrong.
+        """
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove these; no harm if one is not there."""

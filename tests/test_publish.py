@@ -327,12 +327,113 @@ def test_an_audit_names_and_repairs_what_is_wrong(project: Project) -> None:
     objects[f"{API}/ns/a"] = objects[f"{API}/ns/a"].replace(b"helm", b"kpm!")
     objects[f"{API}/search"] = b"[]"
     del objects[next(key for key in objects if "/blobs/" in key and key.startswith("catalog"))]
-    objects["stranger"] = b"?"
+    objects["cnr/stranger"] = b"?"
+    good["photo.jpg"] = objects["photo.jpg"] = b"of somebody else"
     found = session(project, objects).audit(NOW, repair=False)
     assert sorted(p.problem for p in found) == ["bytes", "extra", "missing", "size"]
     session(project, objects).audit(NOW, repair=True)
     assert shown(objects) == good
     assert session(project, objects).audit(NOW, repair=False) == []
+
+
+def test_a_publisher_that_works_for_long_keeps_its_turn(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    seconds = 0.0
+    monkeypatch.setattr("cnrmirror.workflow.publish._seconds", lambda: seconds)
+    one = session(project, objects)
+    assert isinstance(one.place, MemoryPlace)
+    told: list[str] = []
+
+    def tick(key: str) -> None:
+        nonlocal seconds
+        seconds += 100
+        if key == STATE and (busy := json.loads(objects.get(STATE, b"{}")).get("busy")):
+            told.append(busy["time"])
+
+    one.place.before = tick
+    one.publish(NOW)
+    assert len(set(told)) > 5 and told == sorted(told)
+
+
+def test_a_publisher_whose_turn_was_taken_stops_before_anything_signed(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    add(project, "b", "1.0.0")
+    add(second, "c", "1.0.0")
+    one = session(project, objects)
+    assert isinstance(one.place, MemoryPlace)
+
+    def tick(key: str) -> None:
+        if key == f"{API}/ns/b":  # this machine sleeps now
+            one.place.before = lambda key: None  # type: ignore[attr-defined]
+            session(second, objects).publish(later(16))
+
+    one.place.before = tick
+    with pytest.raises(ConflictError, match="audit --repair"):
+        one.publish(NOW)
+    verified_reader_sees_no_gap(objects)
+    session(project, objects).publish(later(17))
+    session(project, objects).audit(later(18), repair=True)
+    assert [row["name"] for row in json.loads(objects[API])] == ["ns/a", "ns/b", "ns/c"]
+    assert session(project, objects).audit(later(19), repair=False) == []
+
+
+def test_a_plan_is_not_carried_out_after_a_merge(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    add(second, "c", "1.0.0")
+    plan = session(second, objects).plan(NOW)
+    add(project, "b", "1.0.0")
+    session(project, objects).publish(NOW)
+    before = second.head()
+    with pytest.raises(ConflictError, match="new plan"):
+        session(second, objects).publish(NOW, plan)
+    assert second.head() == before
+
+
+def test_a_channel_set_to_what_the_other_removed_is_a_conflict(project: Project) -> None:
+    add(project, "a", "1.0.0", "stable")
+    add(project, "a", "1.1.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    change.remove(project, "ns/a", "1.1.0", None, "bad", NOW)
+    change.set_channel(second, "ns/a", "stable", "1.1.0", NOW)
+    session(project, objects).publish(NOW)
+    with pytest.raises(ConflictError, match="stable"):
+        session(second, objects).publish(NOW)
+
+
+def test_what_both_removed_is_removed(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    add(project, "a", "1.1.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    second = copy_of(project)
+    change.remove(project, "ns/a", "1.1.0", None, "bad", NOW)
+    change.remove(second, "ns/a", "1.1.0", None, "very bad", later(1))
+    session(project, objects).publish(NOW)
+    session(second, objects).publish(later(2))
+    assert second.document("ns/a").versions() == ["1.0.0"]
+
+
+def test_a_repair_writes_over_what_is_named_by_its_digest(project: Project) -> None:
+    add(project, "a", "1.0.0")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    good = shown(objects)
+    for key in objects:
+        if key.startswith(("catalog/blobs", "catalog/nodes")):
+            objects[key] = b"x" * len(objects[key])
+    assert {p.problem for p in session(project, objects).audit(NOW, repair=True)} == {"bytes"}
+    assert shown(objects) == good
 
 
 # -- folders ----------------------------------------------------------------------------------
@@ -402,7 +503,10 @@ def test_a_target_is_a_name_a_bucket_or_a_folder(project: Project, tmp_path: Pat
         find_targets(project, ["production"])
     with pytest.raises(InputError):
         find_targets(project, ["s3://not_a_bucket!"])
-    assert [t.to for t in find_targets(project, ["s3://bucket/x", str(tmp_path)])] == [
-        "s3://bucket/x", str(tmp_path),
+    assert [t.to for t in find_targets(project, ["s3://bucket/x", f"{tmp_path}/o"])] == [
+        "s3://bucket/x", f"{tmp_path}/o",
     ]  # fmt: skip
     assert Operation("put", "x", 3).size == 3
+    for own in (project.folder, project.site, project.site / "cnr", tmp_path):
+        with pytest.raises(UsageError, match="the mirror itself"):
+            find_targets(project, [str(own)])

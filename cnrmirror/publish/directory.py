@@ -45,6 +45,7 @@ class DirectoryDestination:
         self._store = store
         self._portable = portable
         self._folded: dict[str, str] = {}
+        self._seen: set[str] = set()
         self._real: set[str] = set()
         self._serial = 0
 
@@ -77,7 +78,7 @@ class DirectoryDestination:
                 sync_filesystem(self._folder)
         return _tag(data)
 
-    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
         """See ``interfaces.Destination``. Raises InputError for a name that cannot be there."""
         with storage_errors(self.name):
             (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ class DirectoryDestination:
                 if self._portable:
                     self._check_portable(resource.path)
                 self._place(resource)
-                progress.advance()
+                progress.advance(1, getattr(resource.body, "size", 0))
 
     def _check_portable(self, path: str) -> None:
         for part in path.split("/"):
@@ -95,10 +96,23 @@ class DirectoryDestination:
                 )
         here = ""
         for part in path.split("/"):
+            self._fold_what_is_there(here)
             here = f"{here}/{part}" if here else part
             other = self._folded.setdefault(here.lower(), here)
             if other != here:
                 raise InputError(f"{other} and {here} are one file on exFAT or NTFS")
+
+    def _fold_what_is_there(self, folder: str) -> None:
+        if folder in self._seen:
+            return
+        self._seen.add(folder)
+        try:
+            names = os.listdir(self._folder / folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            there = f"{folder}/{name}" if folder else name
+            self._folded.setdefault(there.lower(), there)
 
     def _place(self, resource: Resource) -> None:
         self.requests += 1
@@ -152,8 +166,11 @@ class DirectoryDestination:
 
     def listing(self) -> Iterator[Listed]:
         """See ``interfaces.Destination``."""
-        base = str(self._folder)
-        for folder, folders, names in os.walk(base):
+        with storage_errors(self.name):
+            yield from self._walk(str(self._folder))
+
+    def _walk(self, base: str) -> Iterator[Listed]:
+        for folder, folders, names in os.walk(base, onerror=_fail):
             here = os.path.relpath(folder, base)
             if here == ".":
                 folders[:] = [name for name in folders if name != ".cnrmirror"]
@@ -165,7 +182,10 @@ class DirectoryDestination:
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
         """See ``interfaces.Destination``."""
-        path = self._folder / listed.key
+        with storage_errors(self.name):
+            return self._is(self._folder / listed.key, listed, resource)
+
+    def _is(self, path: Path, listed: Listed, resource: Resource) -> bool:
         body = resource.body
         if isinstance(body, Alias):
             return path.is_symlink() and os.readlink(path) == body.target
@@ -183,6 +203,11 @@ class DirectoryDestination:
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: stream.read(CHUNK), b"")
+
+
+def _fail(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _tag(data: bytes) -> str:

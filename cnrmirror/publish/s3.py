@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, BinaryIO
 
@@ -28,17 +28,21 @@ from cnrmirror.descriptor import CHUNK, Descriptor
 from cnrmirror.errors import (
     AccessDenied,
     CnrMirrorError,
+    InputError,
     NetworkError,
     NotFoundError,
     Outdated,
     Tampered,
 )
 from cnrmirror.interfaces import Listed, Progress
-from cnrmirror.publish.limiter import Limiter, Trouble
+from cnrmirror.publish.limiter import Limiter, Trouble, together
 from cnrmirror.resource import CACHE_CONTROL, Alias, Resource, Twin
 from cnrmirror.store import Store
 
 PARALLEL = 32
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 # Below this, sending the bytes again is cheaper than asking for a copy.
 _COPY_FROM = 1 << 20
 _MULTIPART_FROM = 16 << 20
@@ -83,20 +87,22 @@ class BucketDestination:
         except (BotoCoreError, ValueError) as error:
             raise AccessDenied(f"{self.name}: {error}") from error
         self._client = connection.client
+        self.endpoint = str(self._client.meta.endpoint_url)
         self._bulk = self._bulk_store(connection) if connection.signed else None
 
     def _bulk_store(self, connection: S3Connection) -> S3Store:
         settings = self._settings
+        # No certificate fits a host name that begins with a bucket's name with dots.
+        virtual = not connection.path_style and "." not in self._bucket
+        endpoint = self.endpoint
+        if virtual:
+            endpoint = endpoint.replace("://", f"://{self._bucket}.", 1)
         options: dict[str, Any] = {
             "region": connection.region,
-            "virtual_hosted_style_request": not connection.path_style,
+            "endpoint": endpoint,
+            "virtual_hosted_style_request": virtual,
             "checksum_algorithm": "SHA256",
         }
-        if connection.named:
-            endpoint = str(self._client.meta.endpoint_url)
-            if not connection.path_style:
-                endpoint = endpoint.replace("://", f"://{self._bucket}.", 1)
-            options["endpoint"] = endpoint
         if settings.encryption:
             options["server_side_encryption"] = settings.encryption
         if settings.kms_key:
@@ -217,6 +223,9 @@ class BucketDestination:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
         message = error.response.get("Error", {}).get("Message") or code
+        return self._failure(code, status, message, where)
+
+    def _failure(self, code: str, status: str, message: str, where: str) -> Exception:
         if code == "NoSuchBucket":
             return NotFoundError(f"{self.name}: there is no bucket {self._bucket!r}: make it first")
         if code in ("NoSuchKey", "404") or (status == "404" and code != "NoSuchBucket"):
@@ -248,24 +257,23 @@ class BucketDestination:
 
     # -- many at a time --
 
-    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
         """See ``interfaces.Destination``."""
         if self._bulk is None:
             raise AccessDenied(f"{self.name}: no credentials were found: see docs/publish.md")
         large = [r for r in resources if _size(r) >= _MULTIPART_FROM]
         small = [r for r in resources if _size(r) < _MULTIPART_FROM]
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            try:
-                for _ in pool.map(self._put, small):
-                    progress.advance()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        for resource in large:
-            self._put(resource)
-            progress.advance()
 
-    def _put(self, resource: Resource) -> None:
+        def put(resource: Resource) -> None:
+            self._put(resource, anew)
+            with self._lock:
+                progress.advance(1, _size(resource))
+
+        together(put, small, PARALLEL)
+        for resource in large:
+            put(resource)
+
+    def _put(self, resource: Resource, anew: bool) -> None:
         body = resource.body
         where = f"{self.name}/{resource.path}"
         copied = isinstance(body, Descriptor) and body.size >= _COPY_FROM
@@ -273,9 +281,9 @@ class BucketDestination:
             assert isinstance(body, Descriptor)
             self._copy(resource, body)
             return
-        self.limiter.run(lambda: self._send(resource, where), where)
+        self.limiter.run(lambda: self._send(resource, where, anew), where)
 
-    def _send(self, resource: Resource, where: str) -> None:
+    def _send(self, resource: Resource, where: str, anew: bool) -> None:
         attributes: dict[str, str] = {
             "Content-Type": resource.media_type,
             "Cache-Control": CACHE_CONTROL[resource.cache],
@@ -285,7 +293,7 @@ class BucketDestination:
         if self._settings.storage_class:
             attributes["Storage-Class"] = self._settings.storage_class
         assert self._bulk is not None
-        create = resource.path.startswith(_IMMUTABLE) and self.conditions
+        create = resource.path.startswith(_IMMUTABLE) and self.conditions and not anew
         large = _size(resource) >= _MULTIPART_FROM
         with self._lock:
             self.requests += 1 if not large else 2 + _size(resource) // (8 << 20)
@@ -296,25 +304,23 @@ class BucketDestination:
                     attributes=attributes, use_multipart=large, chunk_size=8 << 20,
                     max_concurrency=4, mode="create" if create and not large else "overwrite",
                 )  # fmt: skip
-        except obs.AlreadyExistsError:
-            return  # named by its content
-        except (obs.PermissionDeniedError, obs.UnauthenticatedError) as error:
-            raise self._denied(error, where) from error
-        except obs.NotFoundError as error:
-            raise NotFoundError(
-                f"{self.name}: there is no bucket {self._bucket!r}: make it first"
-            ) from error
         except obs.BaseError as error:
-            if "RequestTimeTooSkewed" in str(error):
-                raise self._denied(error, where) from error
-            raise Trouble(" ".join(str(error).split())[:300]) from error
+            if isinstance(error, obs.AlreadyExistsError) and " 409 " not in str(error):
+                return  # named by its content
+            raise self._bulk_error(error, where) from error
 
-    @staticmethod
-    def _denied(error: Exception, where: str) -> CnrMirrorError:
+    def _bulk_error(self, error: Exception, where: str) -> Exception:
+        """The same for obstore, which tells code and status in words only."""
         text = " ".join(str(error).split())
-        if "RequestTimeTooSkewed" in text:
-            return AccessDenied(f"{where}: this machine's clock is off: set it")
-        return AccessDenied(f"{where}: refused; check the credentials and their rights")
+        status = _STATUS.search(text)
+        if status is None:
+            if "redirect" in text:
+                return InputError(f"{where}: the bucket is in another region: set it (region)")
+            return Trouble(text[:300])
+        code, message = _CODE.search(text), _MESSAGE.search(text)
+        return self._failure(
+            code[1] if code else status[1], status[1], message[1] if message else text[:300], where
+        )
 
     @contextlib.contextmanager
     def _open(self, resource: Resource) -> Iterator[Any]:

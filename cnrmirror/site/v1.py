@@ -228,6 +228,11 @@ def _if_any(path: str, answer: list[dict[str, Any]]) -> Iterator[Resource]:
         yield Resource(path, to_json(answer))
 
 
+def not_found() -> bytes:
+    """The one document that a static host answers with 404."""
+    return to_json(error("package-not-found", NOT_FOUND))
+
+
 def fixed_resources(vendor: Vendor, url: str) -> Iterator[Resource]:
     """The files that do not depend on what the mirror holds.
 
@@ -237,7 +242,7 @@ def fixed_resources(vendor: Vendor, url: str) -> Iterator[Resource]:
     """
     yield Resource(f"{PREFIX}/version/index.json", to_json(VERSIONS[vendor]))
     yield Resource(f"{PACKAGES_BY}/empty.json", to_json([]))
-    yield Resource(f"{PREFIX}/404.json", to_json(error("package-not-found", NOT_FOUND)))
+    yield Resource(f"{PREFIX}/404.json", not_found())
     yield Resource(f"{PREFIX}/405.json", to_json(error("unsupported", READ_ONLY)))
     yield Resource("api", Alias("cnr/api"))
     yield Resource("version", Alias("cnr/version"))

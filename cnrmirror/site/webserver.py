@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 
 from cnrmirror.errors import InvalidDocument
-from cnrmirror.resource import Resource
+from cnrmirror.resource import GZIP_TYPE, JSON_TYPE, Resource
 from cnrmirror.site.html import environment
+from cnrmirror.site.v1 import not_found
 
 _TEMPLATES = (
     "nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua", "cloudfront.js",
@@ -19,23 +20,30 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]+|[A-Za-z0-9.-]+")
 
 
-def host_files(host: str) -> list[Resource]:
+def host_files(host: str, json_pull: bool) -> list[Resource]:
     """What a host of static sites wants to find in the site itself.
 
     Args:
         host: netlify, cloudflare-pages or github-pages.
+        json_pull: whether ``…/pull`` is there the archive's JSON twin.
     """
     if host == "github-pages":
         return []  # the plain profile has what it wants
     templates = environment()
-    return [
+    values = {
+        "queries": host == "netlify",
+        "pull_type": JSON_TYPE if json_pull else GZIP_TYPE,
+    }
+    found = [
         Resource(
-            name,
-            templates.get_template(f"hosts/{name}").render(queries=host == "netlify").encode(),
-            "text/plain",
+            name, templates.get_template(f"hosts/{name}").render(values).encode(), "text/plain"
         )
         for name in ("_headers", "_redirects")
     ]
+    if host == "cloudflare-pages":
+        # Without it, Pages answers whatever is missing with index.html and 200.
+        found.append(Resource("404.html", not_found()))
+    return found
 
 
 def configurations(root: str, folder: str, address: str, port: int) -> dict[str, str]:

@@ -150,10 +150,18 @@ def merged(
 
     kept = parts(releases)
     known = {release for release, _ in kept}
+    before = channels(base) if base else {}
+    pointing = parts(channels)
+    for channel in pointing.values():
+        if channel.current not in known and before.get(channel.name) != channel:
+            raise ConflictError(
+                f"{name}: one mirror set channel {channel.name} to {channel.current}, the other "
+                "removed that release: decide in one of them, and publish again"
+            )
     result = PackageDocument(
         name,
         list(kept.values()),
-        [c for c in parts(channels).values() if c.current in known],
+        [c for c in pointing.values() if c.current in known],
         [t for key, t in parts(tombstones).items() if key not in kept],
     )
     return result.sorted()
@@ -177,7 +185,9 @@ def _three_way(
 
 
 def _same_content(mine: object, other: object) -> bool:
-    """One release pushed to both: the time of the push is no difference."""
+    """One release pushed to both, or removed from both: the time is no difference."""
+    if isinstance(mine, Tombstone) and isinstance(other, Tombstone):
+        return True
     if not (isinstance(mine, Release) and isinstance(other, Release)):
         return False
     return mine == msgspec.structs.replace(other, created_at=mine.created_at, origin=mine.origin)

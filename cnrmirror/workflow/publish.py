@@ -11,6 +11,7 @@ after a publisher that was killed knows which files may be of which revision.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from cnrmirror.errors import (
     DamageError,
     IncompleteError,
     InvalidDocument,
+    Outdated,
 )
 from cnrmirror.interfaces import Destination, Listed, stage
 from cnrmirror.resource import Resource
@@ -39,6 +41,13 @@ from cnrmirror.workflow.project import Project
 STATE = ".cnrmirror/state.json"
 _STATE_BYTES = 64 << 20
 _PACKAGES_AT_ONCE = 100
+# Between two of these, a publisher looks whether it still has its turn.
+_BYTES_AT_ONCE = 256 << 20
+# Names at the top of a place that are a mirror's; others are somebody else's.
+_OURS = re.compile(
+    r"(?:catalog|cnr|api|version)(?:/.*)?|index\.html|404\.html|_headers|_redirects|\.nojekyll"
+    r"|\.well-known/app-registry-uri\.json"
+)
 _STALE = timedelta(minutes=15)
 _RENEW_SECONDS = 60
 _POLL_SECONDS = 0.5
@@ -231,7 +240,8 @@ class Publish:
         self._rows = self._read_rows()
         self._deletes: list[str] = []
         self._held: str | None = None
-        self._held_at = 0.0
+        self._held_at = self._began = 0.0
+        self._busy: Busy
         self._there_already: dict[str, Listed] = {}
 
     # -- what has to be done --
@@ -378,20 +388,20 @@ class Publish:
         began = time.monotonic()
         there = self._there
         puts = moved = 0
-        busy = Busy(publisher, now, self.states, self.edition.at)
-        holding = State(there.state.form, busy, there.state.pending)
-        self._hold(holding, there.state_tag)
+        self._take_turn(publisher, now)
         if there.edition is None and there.state.busy is not None:
             # A first publish that was killed: what it sent is not sent again.
             self._there_already = {listed.key: listed for listed in self._place.listing()}
         with stage(self._project.progress, f"Publishing to {self._place.name}", None) as progress:
             for batch in self.steps():
                 left = [r for r in batch if not self._has(r)]
-                self._place.put(left, progress)
+                if left and left[0].path.startswith(f"{METADATA}/"):
+                    self._renew(0)
+                for portion in _portions(left):
+                    self._place.put(portion, progress, anew=bool(self._there_already))
+                    self._renew(_RENEW_SECONDS)
                 puts += len(left)
                 moved += sum(map(size_of, left))
-                if time.monotonic() - self._held_at > _RENEW_SECONDS:
-                    self._hold(holding, self._held)
         if there.edition is None or there.edition.timestamp != self.edition.timestamp:
             self._place.swap(TIMESTAMP, self.edition.timestamp, there.tag)
             puts += 1
@@ -424,18 +434,21 @@ class Publish:
                 same = item.size == size_of(resource)
                 found.append(Problem(resource.path, "bytes" if same else "size"))
         pending = self._there.state.pending
-        found += [Problem(key, "extra") for key in listed if key not in pending]
+        found += [
+            Problem(key, "extra") for key in listed if key not in pending and _OURS.fullmatch(key)
+        ]
         return sorted(found)
 
     def repair(self, problems: Sequence[Problem], publisher: str, now: str) -> None:
         """Write what is missing or wrong, then remove what is too much."""
         there = self._there
-        busy = Busy(publisher, now, self.states, self.edition.at)
-        self._hold(State(there.state.form, busy, there.state.pending), there.state_tag)
+        self._take_turn(publisher, now)
         wrong = {p.key for p in problems if p.problem != "extra"} - {TIMESTAMP}
         with stage(self._project.progress, f"Repairing {self._place.name}", len(wrong)) as bar:
             for batch in self._batches(r for r in self._everything() if r.path in wrong):
-                self._place.put(batch, bar)
+                for portion in _portions(batch):
+                    self._place.put(portion, bar, anew=True)
+                    self._renew(_RENEW_SECONDS)
         if there.edition is None or there.edition.timestamp != self.edition.timestamp:
             self._place.swap(TIMESTAMP, self.edition.timestamp, there.tag)
         extra = [p.key for p in problems if p.problem == "extra"]
@@ -482,9 +495,39 @@ class Publish:
         listed = self._there_already.get(resource.path)
         return listed is not None and self._place.holds(listed, resource)
 
+    def _take_turn(self, publisher: str, now: str) -> None:
+        state = self._there.state
+        self._busy = Busy(publisher, now, self.states, self.edition.at)
+        self._began = _seconds()
+        # Killed, views of two forms are there: whoever comes next must trust neither.
+        form = "" if self.new_form else state.form
+        self._hold(State(form, self._busy, state.pending), self._there.state_tag)
+
+    def _renew(self, after: float) -> None:
+        """Say that we are still here, if that was not said for so many seconds.
+
+        Raises:
+            Outdated: somebody else took over.
+        """
+        now = _seconds()
+        if now - self._held_at < after:
+            return
+        since = timedelta(seconds=now - self._began)
+        at = (_moment(self._busy.time) + since).replace(tzinfo=None).isoformat()
+        state = self._there.state
+        form = "" if self.new_form else state.form
+        busy = msgspec.structs.replace(self._busy, time=at)
+        try:
+            self._hold(State(form, busy, state.pending), self._held)
+        except Outdated as error:
+            raise Outdated(
+                f"{self._place.name}: this publish was silent for so long that somebody else took "
+                "its turn; run 'publish', then 'publish --audit --repair'"
+            ) from error
+
     def _hold(self, state: State, tag: str | None) -> None:
         self._held = self._place.swap(STATE, msgspec.json.encode(state), tag)
-        self._held_at = time.monotonic()
+        self._held_at = _seconds()
 
 
 def package_in(key: str) -> str | None:
@@ -492,6 +535,25 @@ def package_in(key: str) -> str | None:
     parts = key.removeprefix("cnr/").split("/")
     is_package = parts[:3] == ["api", "v1", "packages"] and len(parts) > 5
     return f"{parts[3]}/{parts[4]}" if is_package else None
+
+
+def _portions(resources: Sequence[Resource]) -> Iterator[list[Resource]]:
+    """The same in lists of so few bytes that a turn can be renewed between them."""
+    portion: list[Resource] = []
+    size = 0
+    for resource in resources:
+        portion.append(resource)
+        size += size_of(resource)
+        if size >= _BYTES_AT_ONCE:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _seconds() -> float:
+    """A clock that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def size_of(resource: Resource) -> int:

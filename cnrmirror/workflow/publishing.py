@@ -58,7 +58,10 @@ class Session:
     def open(cls, project: Project, target: Target, merge: bool = True) -> Session:
         """A session with a target of mirror.yaml. Raises AccessDenied, InputError."""
         memory = Memory(project, target)
-        place = open_target(project, target, memory.known.conditions)
+        place = open_target(project, target)
+        known = memory.known
+        if isinstance(place, BucketDestination) and known.endpoint == place.endpoint:
+            place.conditions = known.conditions
         return cls(project, target, memory, place, reader_of(target), merge)
 
     def __enter__(self) -> Session:
@@ -69,7 +72,9 @@ class Session:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         if isinstance(self.place, BucketDestination):
-            self.memory.known.conditions = self.place.conditions
+            # Only a good answer is kept: an endpoint may learn.
+            self.memory.known.conditions = self.place.conditions or None
+            self.memory.known.endpoint = self.place.endpoint
             self.memory.save()
         self.place.close()
         self._fetcher.close()
@@ -94,6 +99,10 @@ class Session:
         """
         there = self._turn(now, self._project.config.lock_wait_seconds)
         found = self._compare(there)
+        if saved is not None and found != "ours":
+            raise ConflictError(
+                f"{self.place.name} is not as it was when the plan was made: make a new plan"
+            )
         if found == "ahead":
             assert there.edition is not None
             note = f"it is ahead of this mirror: revision {there.edition.revision}"

@@ -31,10 +31,11 @@ from cnrmirror.workflow.publish import Form
 
 
 class Known(msgspec.Struct):
-    """What this mirror remembers of a place: whether its endpoint respects conditions."""
+    """What this mirror remembers of a place: whether an endpoint respects conditions."""
 
     publisher: str
     conditions: bool | None = None
+    endpoint: str = ""
 
 
 class Memory:
@@ -86,7 +87,16 @@ def find_targets(project: Project, names: Iterable[str]) -> list[Target]:
     for target in found:
         if target.is_bucket:
             parse_address(target.to)
+        else:
+            _check_folder(project, Path(target.to))
     return found
+
+
+def _check_folder(project: Project, folder: Path) -> None:
+    ours, there = project.folder.resolve(), folder.resolve()
+    private = [ours / name for name in ("site", ".state", "hosts")]
+    if there in (ours, *ours.parents) or any(there.is_relative_to(p) for p in private):
+        raise UsageError(f"{folder}: the mirror itself is there; publish to another folder")
 
 
 def _placed(project: Project, target: Target) -> Target:
@@ -95,10 +105,10 @@ def _placed(project: Project, target: Target) -> Target:
     return msgspec.structs.replace(target, to=str(project.folder.resolve() / target.to))
 
 
-def open_target(project: Project, target: Target, conditions: bool | None) -> Destination:
+def open_target(project: Project, target: Target) -> Destination:
     """The place itself."""
     if target.is_bucket:
-        return BucketDestination(target.to, _settings(target), project.store, conditions)
+        return BucketDestination(target.to, _settings(target), project.store)
     return DirectoryDestination(Path(target.to), project.store, target.portable)
 
 
@@ -124,7 +134,7 @@ def form_of(project: Project, target: Target) -> Form:
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
-        extra = host_files(target.host)
+        extra = host_files(target.host, settings.plain_pull == "json")
     views = Views(settings, project.config.url)
     links = target.links and not target.host
 
@@ -143,6 +153,10 @@ def form_of(project: Project, target: Target) -> Form:
         return [*placed(views.fixed()), *extra]
 
     fingerprint = f"{views.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
+    if extra:
+        # Their templates may change with a new version of the program.
+        files = b"".join(r.body for r in extra if isinstance(r.body, bytes))
+        fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
     return Form(fingerprint, package, aggregates, fixed)
 
 

@@ -2,7 +2,12 @@
 // `cnrmirror publish` fills: both prefixes, trailing slashes, ?format=json, list filters.
 function value(query, name) {
   var found = query[name];
-  return found && found.value ? decodeURIComponent(found.value) : "";
+  if (!found || !found.value) return "";
+  try {
+    return decodeURIComponent(found.value);
+  } catch (error) {
+    return "!"; // not a text at all: names nothing that is there
+  }
 }
 function plain(text) {
   return /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(text) ? text : "!";
@@ -16,14 +21,17 @@ function handler(event) {
   if (/^\/(api\/|version$)/.test(uri)) uri = "/cnr" + uri;
   var namespace = value(query, "namespace");
   var type = value(query, "media_type");
+  var archive =
+    /^\/cnr\/api\/v1\/packages\/[^\/]+\/[^\/]+\/([^\/]+\/[^\/]+\/pull|blobs\/sha256\/[0-9a-f]{64})$/;
   if (uri === "/cnr/api/v1/packages" && (namespace || type)) {
     uri = "/cnr/api/v1/packages-by/" + (namespace ? plain(namespace) : "_") + "/" +
       (type ? plain(type) : "_") + ".json";
   } else if (type && /^\/cnr\/api\/v1\/packages\/[^\/]+\/[^\/]+$/.test(uri)) {
     uri = uri + "/type-" + plain(type) + ".json";
-  } else if (value(query, "format") === "json" && /\/(pull|blobs\/sha256\/[0-9a-f]{64})$/.test(uri)) {
+  } else if (value(query, "format") === "json" && archive.test(uri)) {
     uri = uri + "/json";
   }
+  // A bucket reads a plus in a path as a space.
   request.uri = uri.replace(/\+/g, "%2B");
   // Some query names (acl, versionId, response-…) mean something to the bucket itself.
   request.querystring = {};
