@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import queue
 import random
 import re
 import stat
@@ -21,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
@@ -296,9 +297,9 @@ class HttpFetcher:
         raw: urllib3.HTTPResponse = response.raw
         began, seen = self._clock(), 0
         try:
-            while piece := _within(
-                2 * self._timeout, functools.partial(raw.read1, PIECE, decode_content=False), where
-            ):
+            take = functools.partial(raw.read1, PIECE, decode_content=False)
+            # Bytes of known length cannot be held back without being late; those of chunks can.
+            while piece := (_within(2 * self._timeout, take, where) if raw.chunked else take()):
                 seen += len(piece)
                 yield piece
                 # What came so far must have come at the least rate, after a little patience.
@@ -404,23 +405,56 @@ def _within(seconds: float, action: Callable[[], T], url: str) -> T:
     A socket's timeout begins anew with each byte: a host that drips header lines is only given up
     by somebody who waits beside. Raises NetworkError.
     """
-    result: list[T] = []
-    failure: list[BaseException] = []
+    helper: _Helper | None = getattr(_helpers, "mine", None)
+    if helper is None:
+        helper = _helpers.mine = _Helper()
+    helper.give(action)
+    try:
+        result, failure = helper.take(seconds)
+    except queue.Empty:
+        _helpers.mine = None  # it is stuck; it ends by itself, some time
+        raise NetworkError(f"{url}: no answer within {seconds:g} seconds") from None
+    if failure is not None:
+        raise failure
+    return cast(T, result)
 
-    def run() -> None:
+
+class _Helper:
+    """A thread that does one thing at a time for another one, which waits only so long."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=_help, args=(self._work, self._done), daemon=True).start()
+
+    def give(self, action: Callable[[], object]) -> None:
+        self._work.put(action)
+
+    def take(self, seconds: float) -> tuple[object, BaseException | None]:
+        """What came of it. Raises queue.Empty if it takes longer."""
+        return self._done.get(timeout=seconds)
+
+    def __del__(self) -> None:
+        self._work.put(_end)
+
+
+def _end() -> None:
+    raise SystemExit
+
+
+def _help(
+    work: queue.SimpleQueue[Callable[[], object]],
+    done: queue.SimpleQueue[tuple[object, BaseException | None]],
+) -> None:
+    while (action := work.get()) is not _end:
         try:
-            result.append(action())
+            done.put((action(), None))
         except BaseException as error:
-            failure.append(error)
+            done.put((None, error))
+        del action  # else what it holds lives until the next one
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not result:
-        raise NetworkError(f"{url}: no answer within {seconds:g} seconds")
-    return result[0]
+
+_helpers = threading.local()
 
 
 def _origin(url: str) -> tuple[str, str]:
