@@ -190,6 +190,10 @@ class Destination(Protocol):
 class Progress(Protocol):
     """Where long work tells how far it is."""
 
+    @property
+    def shown(self) -> bool:
+        """Whether anybody looks: then a total is worth some work."""
+
     def start(self, label: str, total: int | None) -> None:
         """A new stage of ``total`` steps begins; None if nobody knows."""
 
@@ -202,6 +206,8 @@ class Progress(Protocol):
 
 class NoProgress:
     """Says nothing."""
+
+    shown = False
 
     def start(self, label: str, total: int | None) -> None:
         pass

@@ -78,6 +78,11 @@ class Bar:
         self._done = self._bytes = 0
         self._began = self._told = 0.0
 
+    @property
+    def shown(self) -> bool:
+        """Whether anybody looks."""
+        return self._as_json or sys.stderr.isatty()
+
     def start(self, label: str, total: int | None) -> None:
         if total is not None and total < _WORTH_A_BAR:
             return

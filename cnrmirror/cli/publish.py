@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.common import Context, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.errors import DamageError, InvalidDocument, UsageError
+from cnrmirror.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.files import locked
 from cnrmirror.workflow.publish import Plan, Problem, Published
 from cnrmirror.workflow.publishing import Session, invalidations
@@ -66,23 +66,30 @@ def publish(
     lines: list[str] = []
     code = 0
     for target in targets:
-        session = Session.open(project, target, merge=not no_merge)
-        with locked(session.memory.lock, project.config.lock_wait_seconds), session:
-            if audit:
-                problems = _audit(session, repair, lines)
-                code = code or (DamageError.exit_code if problems and not repair else 0)
-                results.append(problems)
-            elif dry_run or save:
-                plan = session.plan(now())
-                results.append(plan)
-                lines += _plan_lines(plan)
-                if save:
-                    save.write_bytes(msgspec.json.encode(plan) + b"\n")
-            else:
-                done = session.publish(now(), _saved(apply))
-                results.append(done)
-                lines += _done_lines(done)
-    context.result(results if len(results) > 1 else results[0], lines)
+        try:
+            session = Session.open(project, target, merge=not no_merge)
+            with locked(session.memory.lock, project.config.lock_wait_seconds), session:
+                if audit:
+                    problems = _audit(session, repair, lines)
+                    code = code or (DamageError.exit_code if problems and not repair else 0)
+                    results.append(problems)
+                elif dry_run or save:
+                    plan = session.plan(now())
+                    results.append(plan)
+                    lines += _plan_lines(plan)
+                    if save:
+                        save.write_bytes(msgspec.json.encode(plan) + b"\n")
+                else:
+                    done = session.publish(now(), _saved(apply))
+                    results.append(done)
+                    lines += _done_lines(done)
+        except CnrMirrorError as error:
+            if len(targets) == 1:
+                raise
+            # The other places are not to wait for this one.
+            code = code or error.exit_code
+            click.echo(f"cnrmirror: {plain(error.message)}", err=True)
+    context.result(results[0] if len(targets) == 1 else results, lines)
     sys.exit(code)
 
 

@@ -131,7 +131,12 @@ class DirectoryDestination:
                 with self._store.open_blob(twin.blob) as stream:
                     write_new(temporary, twin.chunks(stream))
             case Alias() as alias:
-                os.symlink(alias.target, temporary)
+                try:
+                    os.symlink(alias.target, temporary)
+                except PermissionError as error:
+                    raise InputError(
+                        f"{self.name}: there are no symlinks here: set links: false for this target"
+                    ) from error
         self._make_real(os.path.dirname(resource.path))
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)  # an alias was a folder here, in a place without links

@@ -392,7 +392,12 @@ class Publish:
         if there.edition is None and there.state.busy is not None:
             # A first publish that was killed: what it sent is not sent again.
             self._there_already = {listed.key: listed for listed in self._place.listing()}
-        with stage(self._project.progress, f"Publishing to {self._place.name}", None) as progress:
+        total = None
+        if self._project.progress.shown:
+            total = sum(map(len, self.steps()))
+            self._deletes.clear()
+        label = f"Publishing to {self._place.name}"
+        with stage(self._project.progress, label, total) as progress:
             for batch in self.steps():
                 left = [r for r in batch if not self._has(r)]
                 if left and left[0].path.startswith(f"{METADATA}/"):

@@ -109,6 +109,8 @@ class Session:
             return self._nothing(there, note)
         if found == "other":
             self._join(there, now)
+        if there.edition is None and there.state_tag is None:
+            self._refuse_another_site()
         work = self._publish(there)
         if saved is not None:
             check_plan(saved, work.plan(now))
@@ -132,6 +134,15 @@ class Session:
         if repair and (problems or there.state.busy):
             work.repair(problems, self.memory.known.publisher, now)
         return problems
+
+    def _refuse_another_site(self) -> None:
+        """A place that is new to us may be somebody's: its front page is not written over."""
+        found = self.place.read("index.html", 4 << 20)
+        if found is not None and b"cnr/api/v1/packages" not in found[0]:
+            raise ConflictError(
+                f"{self.place.name}: there is another site already (index.html): publish below a "
+                "prefix or folder of its own, or remove that file first"
+            )
 
     def _turn(self, now: str, wait: float) -> There:
         return wait_for_turn(self._project, self.place, self.memory.known.publisher, now, wait)
