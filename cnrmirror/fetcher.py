@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -148,7 +147,8 @@ class HttpFetcher:
         self._attempts = attempts
         self._sleep = sleep
         self._clock = clock
-        self._session = _quiet_session()
+        # The adapter alone: a session adds .netrc and cookies, and reads the bodies of redirects.
+        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
         self._verify = verify
         self._headers = headers
         self._origin = _origin(self.name)
@@ -214,7 +214,7 @@ class HttpFetcher:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._session.close()
+        self._adapter.close()
 
     def _response(
         self, url: str, where: str, conditions: Mapping[str, str] | None = None
@@ -259,12 +259,12 @@ class HttpFetcher:
         for _ in range(_MAX_REDIRECTS):
             self._take_turn()
             ours = self._headers if _origin(url) == self._origin else {}
-            headers = {**ours, **conditions}
+            request = requests.Request("GET", url, {**_AGENT, **ours, **conditions}).prepare()
             response = _within(
                 2 * self._timeout,
                 functools.partial(
-                    self._session.get, url, stream=True, timeout=self._timeout,
-                    allow_redirects=False, headers=headers, proxies=_proxies(url),
+                    self._adapter.send, request, stream=True, timeout=self._timeout,
+                    proxies=_proxies(url),
                     verify=_authorities() if self._verify is True else self._verify,
                 ),
                 where,
@@ -373,20 +373,6 @@ def _without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[s
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
-
-
-def _quiet_session() -> requests.Session:
-    """A session that adds nothing by itself: no .netrc, no cookies, no redirects, no body read."""
-    session = requests.Session()
-    session.trust_env = False
-    session.headers.update(_AGENT)
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    # Else the body of a redirect is read whole, and decoded, before anybody can bound it.
-    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session
 
 
 def _proxies(url: str) -> dict[str, str]:
