@@ -16,9 +16,10 @@ from cnrmirror.errors import BusyError, ConflictError, InputError, UsageError
 from cnrmirror.sources.charts import Wish
 from cnrmirror.workflow import change
 from cnrmirror.workflow.check import check
+from cnrmirror.workflow.place import STATE
+from cnrmirror.workflow.plan import Operation, Plan, invalidations
 from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.publish import STATE, Operation, Plan
-from cnrmirror.workflow.publishing import Session, invalidations
+from cnrmirror.workflow.publishing import Session
 from cnrmirror.workflow.push import push
 from cnrmirror.workflow.targets import Memory, find_targets
 from tests.conftest import chart_bytes

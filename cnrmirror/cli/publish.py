@@ -13,8 +13,9 @@ from cnrmirror.cli.common import Context, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.files import locked
-from cnrmirror.workflow.publish import Plan, Problem, Published
-from cnrmirror.workflow.publishing import Session, invalidations
+from cnrmirror.workflow.plan import Plan, invalidations
+from cnrmirror.workflow.publish import Problem, Published
+from cnrmirror.workflow.publishing import Session
 from cnrmirror.workflow.targets import find_targets
 
 # Amazon's list price in us-east-1, in dollars, of one PUT, COPY or LIST and of one GET.

@@ -27,8 +27,8 @@ from cnrmirror.roles import TIMESTAMP, Edition
 from cnrmirror.site.html import environment
 from cnrmirror.workflow.edition import immutable_files, metadata_files
 from cnrmirror.workflow.filters import glob_matches
+from cnrmirror.workflow.plan import size_of
 from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.publish import size_of
 
 _ORDER = {"targets": 0, "nodes": 1, "blobs": 2}
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
@@ -23,23 +23,20 @@ from cnrmirror.catalog import EMPTY, CatalogReader, Nodes
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import CatalogRoot, Node, PackageDocument
 from cnrmirror.errors import (
-    BusyError,
-    ConflictError,
     DamageError,
     IncompleteError,
-    InvalidDocument,
     Outdated,
 )
 from cnrmirror.interfaces import Destination, Listed, stage
 from cnrmirror.resource import Resource
-from cnrmirror.roles import MAX_BYTES, METADATA, TIMESTAMP, Edition, FileInfo, edition_of
+from cnrmirror.roles import METADATA, TIMESTAMP
 from cnrmirror.site.layout import RANKS, rank
 from cnrmirror.site.v1 import Row, row
 from cnrmirror.workflow.edition import immutable_files, metadata_files
+from cnrmirror.workflow.place import STATE, Busy, State, There, moment
+from cnrmirror.workflow.plan import Operation, Plan, package_in, size_of
 from cnrmirror.workflow.project import Project
 
-STATE = ".cnrmirror/state.json"
-_STATE_BYTES = 64 << 20
 _PACKAGES_AT_ONCE = 100
 # Between two of these, a publisher looks whether it still has its turn.
 _BYTES_AT_ONCE = 256 << 20
@@ -48,9 +45,7 @@ _OURS = re.compile(
     r"(?:catalog|cnr|api|version)(?:/.*)?|index\.html|404\.html|_headers|_redirects|\.nojekyll"
     r"|\.well-known/app-registry-uri\.json"
 )
-_STALE = timedelta(minutes=15)
 _RENEW_SECONDS = 60
-_POLL_SECONDS = 0.5
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -63,51 +58,6 @@ class Form(msgspec.Struct, frozen=True):
     package: Callable[[PackageDocument | None], list[Resource]]
     aggregates: Callable[[list[Row], Iterable[Row]], list[Resource]]
     fixed: Callable[[], list[Resource]]
-
-
-class Busy(msgspec.Struct, frozen=True):
-    """A publish that is under way, or was killed: the views stand between these revisions."""
-
-    publisher: str
-    time: str
-    states: list[Descriptor | None]
-    to: Descriptor
-
-
-class State(msgspec.Struct, frozen=True):
-    """What a place remembers besides the catalog; ``pending``: removals, and when they are due."""
-
-    form: str = ""
-    busy: Busy | None = None
-    pending: dict[str, str] = {}
-
-
-class Operation(msgspec.Struct, frozen=True):
-    """One thing that is done at the place."""
-
-    action: Literal["put", "delete", "delete later"]
-    key: str
-    size: int = 0
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a publish does, exactly; a saved one is carried out only if it is still the plan."""
-
-    place: str
-    revision_from: int | None
-    revision_to: int
-    catalog_from: str
-    catalog_to: str
-    form: str
-    operations: list[Operation]
-
-    @property
-    def puts(self) -> int:
-        return sum(o.action == "put" for o in self.operations)
-
-    @property
-    def bytes(self) -> int:
-        return sum(o.size for o in self.operations)
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -129,83 +79,6 @@ class Published(msgspec.Struct, frozen=True):
     requests: int
     seconds: float
     notes: list[str]
-
-
-class There(msgspec.Struct, frozen=True):
-    """What was found at the place."""
-
-    edition: Edition | None
-    tag: str | None
-    state: State
-    state_tag: str | None
-
-
-def look(project: Project, place: Destination) -> There:
-    """What is at the place: two reads, and more only if it stands at what we do not know.
-
-    Raises:
-        DamageError, InvalidDocument: something there is not what cnrmirror writes.
-    """
-    found = place.read(TIMESTAMP, MAX_BYTES)
-    kept = place.read(STATE, _STATE_BYTES)
-    try:
-        state = msgspec.json.decode(kept[0], type=State) if kept else State()
-    except msgspec.DecodeError as error:
-        raise InvalidDocument(f"{place.name}/{STATE}: not of this program: {error}") from error
-    if found is None:
-        return There(None, None, state, kept[1] if kept else None)
-
-    def read(name: str, info: FileInfo) -> bytes:
-        path = project.metadata.path / name
-        if path.exists():
-            data = path.read_bytes()
-            if Descriptor.of(data).digest == info.hashes.get("sha256"):
-                return data
-        there = place.read(f"{METADATA}/{name}", MAX_BYTES)
-        if there is None:
-            raise DamageError(f"{place.name}/{METADATA}/{name}: missing; see --audit --repair")
-        return there[0]
-
-    edition = edition_of(found[0], read, f"{place.name}/{METADATA}")
-    return There(edition, found[1], state, kept[1] if kept else None)
-
-
-def wait_for_turn(
-    project: Project, place: Destination, publisher: str, now: str, wait: float
-) -> There:
-    """What is at the place, once nobody else is publishing there.
-
-    Raises:
-        BusyError: somebody is, and was not done after ``wait`` seconds.
-    """
-    deadline = time.monotonic() + wait
-    while True:
-        there = look(project, place)
-        busy = there.state.busy
-        if busy is None or busy.publisher == publisher:
-            return there
-        age = _moment(now) - _moment(busy.time)
-        if age > _STALE:
-            return there
-        if time.monotonic() >= deadline:
-            raise BusyError(
-                f"{place.name}: somebody else publishes there since {busy.time}; try again later "
-                f"(if that publish was killed, it counts as over {_STALE} after it began)"
-            )
-        time.sleep(_POLL_SECONDS)
-
-
-def relation(project: Project, edition: Edition) -> Literal["ours", "behind", "other"]:
-    """How the edition at a place stands to our own history: in it, or not."""
-    ours = project.metadata.edition()
-    if edition.at == ours.at:
-        return "ours"
-    for at, root in project.catalog.history(ours.at):
-        if at == edition.at or root.parent == edition.at:
-            return "behind"
-        if root.revision <= edition.revision:
-            break
-    return "other"
 
 
 class Publish:
@@ -482,7 +355,7 @@ class Publish:
 
     def _pending(self, now: str) -> dict[str, str]:
         """The removals that are still to come; what is there again is none any more."""
-        due = (_moment(now) + self._grace).replace(tzinfo=None).isoformat()
+        due = (moment(now) + self._grace).replace(tzinfo=None).isoformat()
         pending = dict(self._there.state.pending)
         for key in self._deletes:
             pending.setdefault(key, due)
@@ -518,7 +391,7 @@ class Publish:
         if now - self._held_at < after:
             return
         since = timedelta(seconds=now - self._began)
-        at = (_moment(self._busy.time) + since).replace(tzinfo=None).isoformat()
+        at = (moment(self._busy.time) + since).replace(tzinfo=None).isoformat()
         state = self._there.state
         form = "" if self.new_form else state.form
         busy = msgspec.structs.replace(self._busy, time=at)
@@ -533,13 +406,6 @@ class Publish:
     def _hold(self, state: State, tag: str | None) -> None:
         self._held = self._place.swap(STATE, msgspec.json.encode(state), tag)
         self._held_at = _seconds()
-
-
-def package_in(key: str) -> str | None:
-    """The package whose file this is; None for lists and the rest."""
-    parts = key.removeprefix("cnr/").split("/")
-    is_package = parts[:3] == ["api", "v1", "packages"] and len(parts) > 5
-    return f"{parts[3]}/{parts[4]}" if is_package else None
 
 
 def _portions(resources: Sequence[Resource]) -> Iterator[list[Resource]]:
@@ -561,24 +427,5 @@ def _seconds() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def size_of(resource: Resource) -> int:
-    """How many bytes are sent for it; none for a link."""
-    body = resource.body
-    return len(body) if isinstance(body, bytes) else getattr(body, "size", 0)
-
-
-def check_plan(saved: Plan, actual: Plan) -> None:
-    """Raises ConflictError if the place or the mirror is not as it was when the plan was made."""
-    if saved != actual:
-        what = (
-            "the mirror" if saved.catalog_to != actual.catalog_to else f"what is at {saved.place}"
-        )
-        raise ConflictError(f"{what} is not as it was when the plan was made: make a new plan")
-
-
 def _sorted(rows: dict[str, Row]) -> list[Row]:
     return [rows[name] for name in sorted(rows)]
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -10,22 +10,12 @@ from cnrmirror.config import Target
 from cnrmirror.errors import ConflictError
 from cnrmirror.interfaces import Destination, Fetcher
 from cnrmirror.publish.s3 import BucketDestination
-from cnrmirror.roles import TIMESTAMP
-from cnrmirror.site.v1 import PACKAGES
 from cnrmirror.verify import Policy, Trust
 from cnrmirror.workflow.merge import merge
+from cnrmirror.workflow.place import There, relation, wait_for_turn
+from cnrmirror.workflow.plan import Plan, check_plan
 from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.publish import (
-    Plan,
-    Problem,
-    Publish,
-    Published,
-    There,
-    check_plan,
-    package_in,
-    relation,
-    wait_for_turn,
-)
+from cnrmirror.workflow.publish import Problem, Publish, Published
 from cnrmirror.workflow.targets import Memory, PlaceNodes, form_of, open_target, reader_of
 
 
@@ -200,16 +190,3 @@ class Session:
         return Published(
             self.place.name, revision, revision, 0, 0, 0, self.place.requests, 0.0, list(notes)
         )
-
-
-def invalidations(plan: Plan) -> list[str]:
-    """What a cache in front of the place should forget: one path a package, one for the lists."""
-    found: set[str] = set()
-    for operation in plan.operations:
-        package = package_in(operation.key)
-        if operation.key.startswith("catalog/"):
-            continue
-        found.add(f"/{PACKAGES}/{package}*" if package else f"/{operation.key}")
-    if plan.operations:
-        found.add(f"/{TIMESTAMP}")
-    return sorted(found)
