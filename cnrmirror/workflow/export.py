@@ -215,6 +215,8 @@ def _immutable(
     else:
         batches = immutable_files(project, edition, known)
         found = {_member(resource) for batch in batches for resource in batch}
+        # Who has this revision already may not keep its root; and it is signed again at times.
+        found.add(_root_member(edition))
     return sorted(found, key=lambda member: (_ORDER[member.path.split("/")[1]], member.path))
 
 
@@ -224,7 +226,7 @@ def _part(
     """The current catalog's nodes, the documents of the chosen packages, the chosen archives."""
     catalog = project.catalog
     root = catalog.root(edition.at)
-    yield Member(f"catalog/targets/{edition.at.digest}.catalog.json", edition.at.size)
+    yield _root_member(edition)
     for child in catalog.nodes(root.tree):
         yield Member(node_path(child.digest), child.size)
     for name, document in _selected(project, root, cut).items():
@@ -235,6 +237,10 @@ def _part(
         had = {r.blob for r in old.releases} if old else set()
         for blob in {r.blob for r in chosen(document, cut)} - had:
             yield Member(blob_path(blob.digest), blob.size)
+
+
+def _root_member(edition: Edition) -> Member:
+    return Member(node_path(edition.at.digest, CatalogRoot), edition.at.size)
 
 
 def _selected(project: Project, root: CatalogRoot, cut: Cut) -> dict[str, PackageDocument]:
