@@ -62,10 +62,10 @@ KILLS = int(os.environ.get("CNRMIRROR_KILLS", "40"))
 FLIPS = int(os.environ.get("CNRMIRROR_FLIPS", "1000"))
 
 
-def add(project: Project, name: str, release: str, *channels: str, text: str = "") -> None:
-    path = project.folder.parent / f"{name}-{release}{text}.tgz"
-    path.write_bytes(chart_bytes(name, release, text))
-    push(project, [path], Wish(namespace="ns", release=release), NOW, channels)
+def add(project: Project, name: str, release: str, *channels: str, now: str = NOW) -> None:
+    path = project.folder.parent / f"{name}-{release}.tgz"
+    path.write_bytes(chart_bytes(name, release))
+    push(project, [path], Wish(namespace="ns", release=release), now, channels)
 
 
 def fill(project: Project, count: int) -> None:
@@ -577,9 +577,9 @@ def test_a_difference_and_a_whole_are_hardly_larger_than_what_they_carry(
 ) -> None:
     noise = random.Random(1)
     blobs = []
-    for number in range(300):
+    for number in range(150):
         chart = f"name: p{number}\nversion: 1.0.0\n".encode()
-        data = tar_gz({f"p{number}/Chart.yaml": chart, f"p{number}/n": noise.randbytes(60_000)})
+        data = tar_gz({f"p{number}/Chart.yaml": chart, f"p{number}/n": noise.randbytes(120_000)})
         blobs.append(tmp_path / f"p{number}-1.0.0.tgz")
         blobs[-1].write_bytes(data)
     push(sender, blobs, Wish(namespace="many"), NOW)
@@ -679,37 +679,34 @@ def test_a_bit_flipped_anywhere_is_found_and_its_volume_named(
 
 
 def test_damage_that_the_digests_hide_is_not_taken_in(
-    tmp_path: Path, carried: tuple[Path, Project, Project]
+    tmp_path: Path, sender: Project, receiver: Project
 ) -> None:
-    folder, _, receiver = carried
+    export(sender, tmp_path / "first")
+    bring(receiver, tmp_path / "first")
+    add(sender, "a", "2.0.0", "stable")
+    made = export(sender, tmp_path / "out")
     dice = random.Random(6)
-    head = receiver.head()
-    names = _names(folder / "out")
-    for attempt in range(60):
-        out = tmp_path / f"out{attempt}"
-        shutil.copytree(folder / "out", out)
-        path = out / dice.choice(names)
-        data = bytearray(path.read_bytes())
+    path = tmp_path / "out" / "volume-001.tar"
+    whole = path.read_bytes()
+    taken = 0
+    for _ in range(60):
+        data = bytearray(whole)
         data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
         path.write_bytes(data)
-        made = read_contents(out / "bundle.json")
-        volumes = [
-            msgspec.structs.replace(v, digest=hashlib.sha256(data).hexdigest())
-            if v.name == path.name else v for v in made.volumes
-        ]  # fmt: skip
-        made = msgspec.structs.replace(made, volumes=volumes)
-        (out / "bundle.json").write_bytes(msgspec.json.encode(made))
-        copy = tmp_path / f"copy{attempt}"
-        shutil.copytree(receiver.folder, copy, symlinks=True)
-        victim = Project(copy)
+        volume = msgspec.structs.replace(made.volumes[0], digest=hashlib.sha256(data).hexdigest())
+        hidden = msgspec.structs.replace(made, volumes=[volume])
+        (tmp_path / "out" / "bundle.json").write_bytes(msgspec.json.encode(hidden))
+        shutil.copytree(receiver.folder, tmp_path / "copy", symlinks=True)
+        victim = Project(tmp_path / "copy")
         try:
-            bring(victim, out)  # a flip in the padding harms nobody
-            assert victim.head().catalog.digest == made.cut.catalog
+            bring(victim, tmp_path / "out")  # a bit of the padding or of a header harms nobody
+            assert victim.head() == sender.head()
+            taken += 1
         except CnrMirrorError:
-            assert victim.head() == head
+            assert victim.head() == receiver.head()
         assert check(victim).findings == []
-        shutil.rmtree(copy)
-        shutil.rmtree(out)
+        shutil.rmtree(tmp_path / "copy")
+    assert 0 < taken < 60
 
 
 # -- kills -----------------------------------------------------------------------------------------
@@ -776,11 +773,11 @@ def test_killed_at_any_moment_export_and_import_are_finished_by_the_next_run(
 def test_a_bundle_is_a_source_of_sync(tmp_path: Path, own: Project) -> None:
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
     sender = make(tmp_path / "s", "00000000-0000-4000-8000-00000000000f", now)
-    add(sender, "a", "1.0.0", "stable")
+    add(sender, "a", "1.0.0", "stable", now=now)
     export(sender, tmp_path / "out")
     (own.folder / "root.json").write_bytes(pinned(sender))
     config = yaml.safe_load((own.folder / "mirror.yaml").read_text())
-    source = {"kind": "mirror", "location": str(tmp_path / "out"), "root": "root.json"}
+    source = {"type": "mirror", "location": str(tmp_path / "out"), "root": "root.json"}
     config["sources"] = {"carried": source}
     (own.folder / "mirror.yaml").write_text(yaml.safe_dump(config))
     project = reopen(own.folder)
@@ -796,14 +793,14 @@ def test_commands_read_a_bundle_as_they_read_a_mirror(
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
     now = datetime.now(UTC).replace(tzinfo=None).isoformat()
     sender = make(tmp_path / "s", "00000000-0000-4000-8000-00000000000f", now)
-    add(sender, "a", "1.0.0", "stable")
+    add(sender, "a", "1.0.0", "stable", now=now)
     export(sender, tmp_path / "out")
     root = ("--root", str(sender.metadata.path / "1.root.json"))
     bundle, site = str(tmp_path / "out"), str(sender.site)
     for command in (("list",), ("show", "ns/a"), ("search", "a")):
         assert run(*command, "--from", bundle, *root) == run(*command, "--from", site, *root)
     run("pull", "ns/a:stable", "--from", bundle, *root, "--dest", str(tmp_path / "pulled"))
-    assert (tmp_path / "pulled" / "ns_a_1.0.0" / "Chart.yaml").is_file()
+    assert (tmp_path / "pulled" / "ns_a_1.0.0" / "a" / "Chart.yaml").is_file()
     assert "all well" in run("check", "--from", bundle, *root, "--strict")
     lone = tmp_path / "out" / "volume-001.tar"
     assert run("list", "--from", str(lone), *root) == run("list", "--from", bundle, *root)

@@ -28,7 +28,7 @@ from cnrmirror.files import storage_errors
 from cnrmirror.interfaces import stage
 from cnrmirror.keys import verify_statement
 from cnrmirror.names import matches
-from cnrmirror.receipt import Receipt
+from cnrmirror.receipt import Receipt, receipt_in
 from cnrmirror.resource import Resource
 from cnrmirror.roles import TIMESTAMP, Edition
 from cnrmirror.site.html import environment
@@ -89,8 +89,7 @@ def since_digest(project: Project, text: str) -> str:
         return project.revision(text)[0].digest
     with path.open("rb") as stream:
         data = stream.read(1 << 20)
-    if data.startswith(b"cnrmirror-receipt"):
-        receipt = Receipt.parse(data.decode(errors="replace").splitlines()[0])
+    if receipt := receipt_in(data.decode(errors="replace")):
         return _ours(project, receipt.registry, receipt.catalog)
     have = read_have(data, text)
     return _ours(project, have.registry, have.catalog)
