@@ -1,8 +1,8 @@
 """Bundles beside tar: export, import and their memory; what a difference of one release weighs.
 
-``python -m bench.bundle [--blobs 2000] [--kilobytes 100] [--runs 3] [--folder DIR]``. Export is held
-against ``tar -c`` and ``sha256sum`` of what was written; import against ``sha256sum``, ``tar -x``
-and ``sync -f`` of the same volume. Every command runs by itself; the disk's cache is warm.
+``python -m bench.bundle [--blobs 2000] [--kilobytes 100] [--runs 3] [--folder DIR]``. Export is
+held against ``tar -c`` and ``sha256sum`` of what was written; import against ``sha256sum``, ``tar
+-x`` and ``sync -f`` of the same volume. Every command runs by itself; the disk's cache is warm.
 """
 
 from __future__ import annotations
@@ -83,8 +83,10 @@ def throughput(work: Path, blobs: int, size: int, runs: int) -> None:
     print(
         f"{blobs} blobs of {size // 1000} KB, {whole / 1e6:.0f} MB, {whole / carried:.3f} of the "
         f"catalog: export {middle['export']:.2f} s ({rates['export']:.0f} MB/s), "
-        f"{_ratio(found['export'], found['tar-c']):.2f} of tar+sha256sum; import {middle['import']:.2f} s ({rates['import']:.0f} MB/s), "
-        f"{_ratio(found['import'], found['tar-x']):.2f} of sha256sum+tar; peak {memory['export'] // 1000} and {memory['import'] // 1000} MB",
+        f"{_ratio(found['export'], found['tar-c']):.2f} of tar+sha256sum; "
+        f"import {middle['import']:.2f} s ({rates['import']:.0f} MB/s), "
+        f"{_ratio(found['import'], found['tar-x']):.2f} of sha256sum+tar; "
+        f"peak {memory['export'] // 1000} and {memory['import'] // 1000} MB",
         flush=True,
     )
 

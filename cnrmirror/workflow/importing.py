@@ -23,6 +23,7 @@ from cnrmirror.documents import CatalogRoot, Node, PackageRef
 from cnrmirror.errors import (
     CnrMirrorError,
     DamageError,
+    Equivocation,
     IncompleteError,
     InputError,
     NetworkError,
@@ -130,8 +131,6 @@ def follow(project: Project, fetcher: Fetcher, policy: Policy, now: datetime) ->
         verified = _verified(trust, both, policy, now)
         remote = Remote(both, verified)
         edition = _edition(both)
-        if edition.at != verified.at:
-            raise IncompleteError(f"{both.name}: it changed while it was read; try again")
         blobs = size = 0
         there = project.metadata.path / "timestamp.json"
         if not there.exists() or there.read_bytes() != edition.timestamp:
@@ -181,12 +180,21 @@ def _edition(fetcher: Fetcher) -> Edition:
 def _verified(trust: Trust, fetcher: Fetcher, policy: Policy, now: datetime) -> Verified:
     """A look at a place, which is not remembered yet."""
     try:
-        return trust.verify(fetcher, policy, now, remember=False)
+        verified = trust.verify(fetcher, policy, now, remember=False)
     except Rollback as error:
         raise Rollback(
             f"{error.message}: it is older than what was taken in before, and nothing was changed; "
             "take a newer one"
         ) from error
+    edition = _edition(fetcher)
+    if edition.at != verified.at:
+        if edition.version == verified.timestamp_version:
+            raise Equivocation(
+                f"{fetcher.name}: its timestamp {edition.version} names catalog {edition.at.digest}"
+                f", the one that was taken in before {verified.at.digest}: there are two histories"
+            )
+        raise IncompleteError(f"{fetcher.name}: it changed while it was read; try again")
+    return verified
 
 
 class _KnownMetadata:
@@ -238,6 +246,14 @@ def _bring(project: Project, remote: Remote, edition: Edition) -> tuple[int, int
         root: CatalogRoot = elsewhere.get(here.digest, here.size, CatalogRoot)
         missing.append((here, root))
         here = root.parent if root.revision > edition.kept.revision else None
+    ours = project.edition_or_none()
+    for _, root in missing:
+        if ours is not None and root.revision <= ours.revision:
+            raise Equivocation(
+                f"{remote.fetcher.name}: its revision {root.revision} is another than the one that "
+                "was taken in before: the sender's history was forked, and nothing was taken in; "
+                "if the sender says so, begin with a new copy (init --follow)"
+            )
     before: Node = project.catalog.root(here).tree if here else EMPTY
     count = size = 0
     with stage(project.progress, f"Taking in {remote.fetcher.name}", None) as progress:
