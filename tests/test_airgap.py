@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -409,7 +410,7 @@ def test_a_difference_without_what_it_continues_from_keeps_nothing_out(
     export(sender, tmp_path / "2", first.cut.catalog)
     for project, given_by in ((receiver, None), (own, sender)):
         message = untouched(
-            project, lambda p=project, s=given_by: bring(p, tmp_path / "2", sender=s),
+            project, partial(bring, project, tmp_path / "2", sender=given_by),
             IncompleteError,
         )  # fmt: skip
         assert "continues from revision 2, and here is nothing" in message
@@ -429,7 +430,7 @@ def test_an_older_bundle_is_refused(
     for project, given_by in ((receiver, None), (own, sender)):
         bring(project, tmp_path / "2", sender=given_by)
         message = untouched(
-            project, lambda p=project, s=given_by: bring(p, tmp_path / "1", sender=s), Rollback
+            project, partial(bring, project, tmp_path / "1", sender=given_by), Rollback
         )
         assert "older than what was taken in before" in message
 
@@ -483,7 +484,7 @@ def test_a_bundle_of_a_forked_history_is_refused(
     export(fork, tmp_path / "3")
     bring(receiver, tmp_path / "1")
     for name in ("2", "3"):  # of the same number, and of a later one
-        untouched(receiver, lambda n=name: bring(receiver, tmp_path / n), TrustError)
+        untouched(receiver, partial(bring, receiver, tmp_path / name), TrustError)
     with pytest.raises(NotFoundError, match="export without --since"):
         export(fork, tmp_path / "4", statement(receiver))
     assert check(receiver).findings == []

@@ -8,7 +8,6 @@ import json
 import subprocess
 import tarfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -121,11 +120,12 @@ def test_tar_and_sha256sum_read_a_bundle(tmp_path: Path) -> None:
 
 def test_a_file_that_changed_its_size_ends_the_export_and_leaves_no_volume(tmp_path: Path) -> None:
     for size in (9, 11):
-        opener = partial(io.BytesIO, bytes(size))
+
+        def wrong(member: Member, data: bytes = bytes(size)) -> BinaryIO:
+            return io.BytesIO(data)
+
         with pytest.raises(DamageError, match="not 10 bytes long"):
-            bundle.write_volume(
-                tmp_path, "volume-001.tar", [Member("a", 10)], lambda m, f=opener: f(), NoProgress()
-            )
+            bundle.write_volume(tmp_path, "volume-001.tar", [Member("a", 10)], wrong, NoProgress())
         assert list(tmp_path.iterdir()) == []
 
 
