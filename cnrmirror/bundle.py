@@ -9,13 +9,15 @@
     …
 
 A volume's ``index.json`` says at which offset each of its files begins, so a bundle is read where
-it lies, and no tar header is believed. Volumes are ustar, dated 1970, owned by nobody: the same
-export gives the same bytes. The digests here find damage; what is trusted hangs on the signed
-metadata inside, as in any mirror.
+it lies, and no tar header is believed. Only the one layout that a volume can have is read: file
+behind file, each after its header. Volumes are ustar, dated 1970, owned by nobody: the same export
+gives the same bytes. The digests here find damage; what is trusted hangs on the signed metadata
+inside, as in any mirror.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -29,6 +31,7 @@ import msgspec
 from cnrmirror.descriptor import CHUNK, Digest, Size
 from cnrmirror.documents import encode
 from cnrmirror.errors import (
+    ConflictError,
     DamageError,
     IncompleteError,
     InputError,
@@ -37,16 +40,17 @@ from cnrmirror.errors import (
     Tampered,
 )
 from cnrmirror.fetcher import PIECE, bounded, check_path
-from cnrmirror.files import storage_errors
+from cnrmirror.files import replace_durably, sync_path
 from cnrmirror.interfaces import Progress
 
 FORMAT = 1
 TOC = "bundle.json"
+NO_DIGEST = "0" * 64
 _INDEX = "index.json"
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 _MAX_TOC = 16 << 20
-_MAX_INDEX = 256 << 20
+_MAX_INDEX = 64 << 20
 
 Open = Callable[[], BinaryIO]
 
@@ -73,7 +77,7 @@ class Volume(msgspec.Struct, frozen=True):
     size: Size
     index: Size
     files: Size
-    digest: Digest = "0" * 64
+    digest: Digest = NO_DIGEST
 
 
 class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +104,11 @@ class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Contents(msgspec.Struct, frozen=True, tag_field="kind", tag="bundle"):
-    """The table of contents. ``selected``: the packages in it, if it is a part."""
+    """The table of contents.
+
+    ``timestamp``: the text of timestamp.json in it, which the mirror replaces: with that, a volume
+    is made again later. ``selected``: the packages in it, if it is a part.
+    """
 
     format: int
     registry: str
@@ -108,9 +116,14 @@ class Contents(msgspec.Struct, frozen=True, tag_field="kind", tag="bundle"):
     since_revision: int
     time: str
     receipt: str
+    timestamp: str
     cut: Cut
     volumes: list[Volume]
     selected: list[str] = []
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -118,7 +131,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 def plan_volumes(members: Sequence[Member], volume_size: int) -> list[list[Member]]:
-    """The members in volumes of at most ``volume_size`` bytes each (0: one volume), in order.
+    """The members in volumes of at most ``volume_size`` bytes each (0: any size), in order.
 
     Raises:
         InputError: one file alone is larger.
@@ -134,7 +147,8 @@ def plan_volumes(members: Sequence[Member], volume_size: int) -> list[list[Membe
                 f"{member.path} has {member.size} bytes: it needs volumes of at least "
                 f"{_whole(line, one)} bytes"
             )
-        if not volumes or (volume_size and _whole(index + line, files + one) > volume_size):
+        full = volume_size and _whole(index + line, files + one) > volume_size
+        if not volumes or full or index + line > _MAX_INDEX - _BLOCK:
             volumes.append([])
             index = files = 0
         volumes[-1].append(member)
@@ -180,21 +194,42 @@ def write_volume(
     folder: Path,
     name: str,
     members: Sequence[Member],
-    opened: Callable[[str], BinaryIO],
+    opened: Callable[[Member], BinaryIO],
     progress: Progress,
+    expected: Volume | None = None,
 ) -> Volume:
     """Write one volume, whole or not at all; gives it with its digest.
 
     Args:
-        opened: opens a file of the catalog by its path.
+        opened: opens a file of the catalog.
+        expected: what it was before, if it is made again.
 
     Raises:
         DamageError: a file is not as large as it was said to be.
+        ConflictError: it is not what it was before.
     """
-    data, _ = _index_of(members)
     temporary = folder / f".{name}.part"
+    try:
+        written = _write(temporary, name, members, opened, progress)
+        if expected is not None and expected != written:
+            raise ConflictError(f"{name} does not come out as it was: export anew")
+        os.replace(temporary, folder / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_path(folder)
+    return written
+
+
+def _write(
+    path: Path,
+    name: str,
+    members: Sequence[Member],
+    opened: Callable[[Member], BinaryIO],
+    progress: Progress,
+) -> Volume:
+    data, _ = _index_of(members)
     hasher = hashlib.sha256()
-    with temporary.open("wb", buffering=1 << 20) as tar:
+    with path.open("wb", buffering=1 << 20) as tar:
 
         def put(piece: bytes) -> None:
             hasher.update(piece)
@@ -204,7 +239,7 @@ def write_volume(
         for member in members:
             put(_header(member.path, member.size))
             left = member.size
-            with opened(member.path) as stream:
+            with opened(member) as stream:
                 while piece := stream.read(min(CHUNK, left + 1)):
                     left -= len(piece)
                     if left < 0:
@@ -218,7 +253,6 @@ def write_volume(
         tar.flush()
         os.fsync(tar.fileno())
         size = tar.tell()
-    os.replace(temporary, folder / name)
     return Volume(name, size, len(data), len(members), hasher.hexdigest())
 
 
@@ -228,14 +262,18 @@ def _header(path: str, size: int) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 
-def read_contents(folder: Path) -> Contents:
-    """The table of contents in a folder.
+def volume_name(number: int) -> str:
+    """What a volume is called; the first has the number 1."""
+    return f"volume-{number:03}.tar"
+
+
+def read_contents(path: Path) -> Contents:
+    """The table of contents in a file.
 
     Raises:
-        IncompleteError: there is none.
+        IncompleteError: there is no such file.
         InvalidDocument: it is none, or of a later format.
     """
-    path = folder / TOC
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_TOC + 1)
@@ -246,14 +284,14 @@ def read_contents(folder: Path) -> Contents:
     try:
         if len(data) > _MAX_TOC:
             raise ValueError("too long")
+        if (number := msgspec.json.decode(data, type=_Format).format) != FORMAT:
+            raise InvalidDocument(f"{path}: format {number}; this program knows {FORMAT}")
         contents = msgspec.json.decode(data, type=Contents)
+        for number, volume in enumerate(contents.volumes, 1):
+            if volume.name != volume_name(number):
+                raise ValueError(f"{volume.name!r} is no name of volume {number}")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: not a bundle's table of contents: {error}") from error
-    if contents.format != FORMAT:
-        raise InvalidDocument(f"{path}: format {contents.format}; this program knows {FORMAT}")
-    for volume in contents.volumes:
-        if "/" in volume.name or volume.name.startswith("."):
-            raise InvalidDocument(f"{path}: {volume.name!r} is no name of a volume")
     return contents
 
 
@@ -278,13 +316,15 @@ def find_volumes(places: Iterable[Path]) -> Found:
     with_toc = [folder for folder in folders if (folder / TOC).is_file()]
     if not with_toc:
         raise IncompleteError(f"{places[0]}: there is no {TOC}; every medium of a bundle has it")
-    contents = read_contents(with_toc[0])
+    contents = read_contents(with_toc[0] / TOC)
     for folder in with_toc[1:]:
-        if read_contents(folder) != contents:
+        if read_contents(folder / TOC) != contents:
             raise InputError(f"{with_toc[0]} and {folder} are of two different bundles")
     paths: dict[str, Path | None] = {}
     for volume in contents.volumes:
         here = [folder / volume.name for folder in folders if (folder / volume.name).is_file()]
+        # Of several copies, one that was cut off on the way is no use.
+        here.sort(key=lambda path: path.stat().st_size != volume.size)
         paths[volume.name] = here[0] if here else None
     return Found(contents, paths)
 
@@ -297,7 +337,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def check_volumes(found: Found, progress: Progress) -> list[Fault]:
-    """Every volume read once and compared with the table of contents."""
+    """Every volume read once and compared with the table of contents; a step is a ``CHUNK``."""
     faults = []
     for volume in found.contents.volumes:
         path = found.paths[volume.name]
@@ -312,36 +352,44 @@ def check_volumes(found: Found, progress: Progress) -> list[Fault]:
             with path.open("rb", buffering=0) as stream:
                 while piece := stream.read(CHUNK):
                     hasher.update(piece)
-                    progress.advance(0, len(piece))
+                    progress.advance(1, len(piece))
         except OSError as error:
             faults.append(Fault(volume.name, f"cannot be read: {error.strerror}"))
             continue
         if hasher.hexdigest() != volume.digest:
             faults.append(Fault(volume.name, "damaged: its sha256 is another"))
-        progress.advance(1)
     return faults
 
 
 class BundleFetcher:
     """Reads the files of a bundle where they lie (``interfaces.Fetcher``).
 
+    The indexes are read when the first file is asked for: ``check_volumes`` can go before.
+
     Args:
         places: folders and files; see ``find_volumes``.
 
     Raises:
-        As ``find_volumes``; InvalidDocument for an index that cannot be.
+        As ``find_volumes``.
     """
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.name = str(places[0])
         self.found = find_volumes(places)
         self.contents = self.found.contents
-        self._files: dict[str, tuple[Path, int, int]] = {}
+
+    @functools.cached_property
+    def _files(self) -> dict[str, tuple[Path, int, int]]:
+        found: dict[str, tuple[Path, int, int]] = {}
         for volume in self.contents.volumes:
             path = self.found.paths[volume.name]
-            if path is not None:
-                for entry in _entries(path, volume):
-                    self._files.setdefault(entry.path, (path, entry.offset, entry.size))
+            if path is None:
+                continue
+            for entry in _entries(path, volume):
+                if entry.path in found:
+                    raise DamageError(f"{path}: {entry.path} is in this bundle twice")
+                found[entry.path] = (path, entry.offset, entry.size)
+        return found
 
     def close(self) -> None:
         """Nothing is held open between two reads."""
@@ -373,25 +421,29 @@ class BundleFetcher:
 
 
 def _entries(path: Path, volume: Volume) -> list[Entry]:
-    if volume.index > _MAX_INDEX:
-        raise InvalidDocument(f"{path}: an index of {volume.index} bytes")
+    """The index of a volume, if the layout that it tells is the one that a volume has."""
     try:
+        if volume.index > _MAX_INDEX:
+            raise ValueError(f"it has {volume.index} bytes")
         with path.open("rb") as stream:
             stream.seek(_BLOCK)
             data = stream.read(volume.index)
-            size = os.fstat(stream.fileno()).st_size
-        index = msgspec.json.decode(data, type=_Index)
-        for entry in index.files:
+        entries = msgspec.json.decode(data, type=_Index).files
+        position = _BLOCK + _padded(volume.index)
+        for entry in entries:
             check_path(entry.path)
-            if entry.offset + entry.size > size:
-                raise ValueError(f"{entry.path} lies behind the volume's end")
+            if entry.offset != position + _BLOCK:
+                raise ValueError(f"{entry.path} does not stand behind the file before it")
+            position = entry.offset + _padded(entry.size)
+        if position + len(_END) != volume.size or len(entries) != volume.files:
+            raise ValueError("it does not fit the table of contents")
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise NetworkError(f"{path}: {error.strerror}: is the medium there?") from error
     except (msgspec.DecodeError, ValueError, Tampered, RecursionError) as error:
         raise DamageError(
-            f"{path}: its index cannot be read ({error}): make this volume again"
+            f"{path}: its index cannot be used ({error}): get another copy of this volume"
         ) from error
-    return index.files
+    return entries
 
 
 class _Slice(io.RawIOBase):
@@ -476,7 +528,4 @@ def write_text(folder: Path, contents: Contents, readme: str) -> None:
         ("SHA256SUMS", sums.encode()),
         (TOC, encode(contents) + b"\n"),
     ):
-        with storage_errors(str(folder)):
-            temporary = folder / f".{name}.part"
-            temporary.write_bytes(text)
-            os.replace(temporary, folder / name)
+        replace_durably(folder / name, text, folder)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnrmirror.documents import Head
+from cnrmirror.documents import Head, Kept
 from cnrmirror.errors import DamageError
 from cnrmirror.roles import MAX_BYTES, Edition, FileInfo, Signed, edition_of, parse_role
 
@@ -50,7 +50,11 @@ class MetadataFolder:
         Raises:
             DamageError: a file of the chain is missing, or not the one that was signed.
         """
-        return edition_of(self.read("timestamp.json"), self.read, str(self.path))
+        return self.edition_at(self.read("timestamp.json"))
+
+    def edition_at(self, timestamp: bytes) -> Edition:
+        """What an earlier timestamp named. Raises DamageError if that is not kept any more."""
+        return edition_of(timestamp, self.read, str(self.path))
 
     def head(self) -> Head:
         """The current head. Raises as ``edition`` does."""
@@ -76,6 +80,15 @@ class MetadataFolder:
             lowest.append(min(young, default=newest))
             old += [path for v, path in files if v < lowest[-1]]
         return lowest[0], lowest[1], old
+
+    def below(self, kept: Kept, before: float) -> list[Path]:
+        """Catalog and snapshot files that need not be kept, and came before a time (seconds)."""
+        return [
+            path
+            for role, lowest in (("catalog", kept.catalog), ("snapshot", kept.snapshot))
+            for version, path in self.versions(role)
+            if version < lowest and path.stat().st_mtime < before
+        ]
 
     def versions(self, role: str) -> list[tuple[int, Path]]:
         """The files ``N.ROLE.json``, by their N."""

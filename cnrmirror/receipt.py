@@ -50,6 +50,14 @@ class Receipt(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
+def receipt_in(text: str) -> Receipt | None:
+    """The first receipt among the lines of a text: of what 'export' has printed, for example."""
+    for line in text.splitlines():
+        if line.startswith("cnrmirror-receipt"):
+            return Receipt.parse(line)
+    return None
+
+
 def expected_catalog(text: str) -> str:
     """The catalog's digest in a receipt, a file with one, or given as itself. Raises InputError."""
     if text.startswith("cnrmirror-receipt"):
@@ -58,7 +66,9 @@ def expected_catalog(text: str) -> str:
         return parse_digest(text)
     try:
         with Path(text).open("rb") as stream:
-            found = stream.read(4096).decode()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+            receipt = receipt_in(stream.read(1 << 20).decode())
+    except (OSError, ValueError) as error:  # UnicodeDecodeError is one, too
         raise InputError(f"{text}: neither a receipt, a digest, nor a file with one") from error
-    return Receipt.parse(found.strip().splitlines()[0] if found.strip() else "").catalog
+    if receipt is None:
+        raise InputError(f"{text}: there is no receipt in this file")
+    return receipt.catalog

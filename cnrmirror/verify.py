@@ -167,11 +167,15 @@ class Trust:
                 "remove it only if you accept to forget that"
             ) from error
 
-    def verify(self, fetcher: Fetcher, policy: Policy, now: datetime) -> Verified:
+    def verify(
+        self, fetcher: Fetcher, policy: Policy, now: datetime, remember: bool = True
+    ) -> Verified:
         """The current catalog root of a mirror.
 
         Args:
             now: the clock, UTC.
+            remember: hold everybody to this state from now on; False for a look that comes before
+                something that may fail.
 
         Raises:
             TrustError: something is not what the keys signed, or older than what was seen.
@@ -186,7 +190,9 @@ class Trust:
             mark = self.mark()
             reference = self._reference(policy, now, mark)
             try:
-                return self._attempt(fetcher, work, reference, policy.at is None, [], policy, now)
+                return self._attempt(
+                    fetcher, work, reference, policy.at is None, [], policy, now, remember
+                )
             except StaleError as error:
                 if "expires" not in error.details or not policy.allow_expired or policy.at:
                     raise
@@ -197,7 +203,9 @@ class Trust:
                     raise
                 note = f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"
                 before = expired - timedelta(seconds=1)
-                return self._attempt(fetcher, work, before, False, [note], policy, now, True)
+                return self._attempt(
+                    fetcher, work, before, False, [note], policy, now, remember, late=True
+                )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -246,6 +254,7 @@ class Trust:
         notes: list[str],
         policy: Policy,
         now: datetime,
+        remember: bool,
         late: bool = False,
     ) -> Verified:
         bridge = _Bridge(fetcher)
@@ -315,10 +324,14 @@ class Trust:
         )
         with self._locked(), storage_errors(str(self._mark)):
             # What another process accepted meanwhile counts.
-            self._remember(fetcher.name, self.mark(), new)
-            # Only now: what the library took from a mirror that was refused after all is forgotten.
-            shutil.rmtree(self._cache, ignore_errors=True)
-            os.rename(work, self._cache)
+            old = self.mark()
+            if old is not None:
+                _check_mark(fetcher.name, old, new)
+            if remember:
+                self._remember(old, new)
+                # Only now: what the library took from a mirror that was refused is forgotten.
+                shutil.rmtree(self._cache, ignore_errors=True)
+                os.rename(work, self._cache)
         expires = min(trusted.timestamp.expires, trusted.snapshot.expires, catalog.expires)
         return Verified(at, root, new.root, new.timestamp, expires.isoformat(), fresh, notes)
 
@@ -334,9 +347,8 @@ class Trust:
             raise Tampered(error.message) from error
         return root
 
-    def _remember(self, name: str, old: Mark | None, new: Mark) -> None:
+    def _remember(self, old: Mark | None, new: Mark) -> None:
         if old is not None:
-            _check_mark(name, old, new)
             new = msgspec.structs.replace(new, roots={**old.roots, **new.roots})
         if old != new:
             replace_durably(self._mark, msgspec.json.encode(new), self._mark.parent)

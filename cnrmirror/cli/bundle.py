@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import msgspec
 import segno
 
-from cnrmirror.bundle import BundleFetcher, Contents, Cut, read_contents
+from cnrmirror.bundle import BundleFetcher, Cut, read_contents
 from cnrmirror.cli.common import Context, now, pass_context
 from cnrmirror.cli.keyring import online_folder, signing_project
 from cnrmirror.cli.trusted import Origin, exit_if_stale, fetcher_for, origin_options, trust_for
-from cnrmirror.errors import InputError, UsageError
+from cnrmirror.errors import UsageError
 from cnrmirror.interfaces import Fetcher
 from cnrmirror.keys import generate, read_key, write_key
 from cnrmirror.names import check_channel, check_media_type
@@ -72,10 +71,11 @@ def export_bundle(
     if again is not None:
         if since or volume_size or packages or exclude or types or channels or releases:
             raise UsageError("--again says it all: no other options, please")
-        cut = _contents(again).cut
+        job = work.plan_again(project, read_contents(again))
     else:
+        edition = project.metadata.edition()
         cut = Cut(
-            project.metadata.edition().at.digest,
+            edition.at.digest,
             work.since_digest(project, since) if since else "",
             _bytes(volume_size),
             list(packages),
@@ -84,7 +84,7 @@ def export_bundle(
             [check_channel(name) for name in channels],
             releases,
         )
-    job = work.plan(project, cut)
+        job = work.plan(project, cut, edition)
     if dry_run:
         lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]
         lines.append(f"{len(job.volumes)} volumes, {job.bytes} bytes")
@@ -95,17 +95,6 @@ def export_bundle(
     context.result(contents, [*lines, contents.receipt])
     if not context.as_json and sys.stdout.isatty():
         segno.make(contents.receipt, micro=False).terminal(compact=True)
-
-
-def _contents(path: Path) -> Contents:
-    return read_contents(path.parent) if path.name == "bundle.json" else _decode(path)
-
-
-def _decode(path: Path) -> Contents:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Contents)
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: not a bundle's table of contents: {error}") from error
 
 
 def _bytes(text: str | None) -> int:
@@ -121,14 +110,16 @@ def _bytes(text: str | None) -> int:
 
 
 @click.command("have")
+@click.option("--registry", metavar="ID", help="Of this sender, if there are several.")
 @pass_context
-def have_statement(context: Context) -> None:
+def have_statement(context: Context, registry: str | None) -> None:
     """Print what this mirror holds of its sender, signed, for 'export --since'.
 
     \b
     cnrmirror have > have.json
     """
     project = context.project()
+    statement = have(project, now(), registry)
     folder = online_folder(project.config.id)
     found = sorted(folder.glob("receiver-*.pem"))
     if found:
@@ -136,7 +127,7 @@ def have_statement(context: Context) -> None:
     else:
         signer = generate()
         write_key(folder, "receiver", signer, None)
-    click.echo(work.write_have(have(project, now()), signer), nl=False)
+    click.echo(work.write_have(statement, signer), nl=False)
 
 
 @click.command("import")

@@ -130,7 +130,7 @@ def fetcher_for(source: str) -> Fetcher:
     if "://" in source:
         return HttpFetcher(source)
     folder = Path(source)
-    if folder.is_file() or (folder / TOC).is_file():
+    if folder.is_file() or (folder / TOC).is_file() or any(folder.glob("volume-*.tar")):
         return BundleFetcher([folder])
     if not folder.is_dir():
         raise InputError(f"{source}: neither an address (https://…, s3://…), a folder nor a bundle")

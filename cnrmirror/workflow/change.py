@@ -148,7 +148,8 @@ def collect(
     """Remove what neither the last ``revisions`` nor those of the last ``grace_hours`` reach.
 
     What is younger than the grace period stays in any case. The timestamp says first from which
-    revision on everything is kept, so that nobody takes a collected file for a lost one.
+    revision on everything is kept, so that nobody takes a collected file for a lost one. A mirror
+    that follows another keeps what is kept there, and has nothing to sign.
 
     Raises:
         NotTrusted: no key to sign that with.
@@ -157,10 +158,13 @@ def collect(
     with project.writing():
         keep: set[str] = set()
         oldest = project.root().revision
+        before = project.metadata.timestamp().kept
+        follows = bool(project.config.follow)
         for number, (at, root) in enumerate(project.catalog.history(project.head().catalog)):
             young = os.stat(project.store.root_path(at.digest)).st_mtime >= limit.timestamp()
             young = young or root.time >= limit.replace(tzinfo=None).isoformat()
-            if number >= max(1, revisions) and not young:
+            enough = root.revision < before.revision if follows else number >= max(1, revisions)
+            if enough and not young:
                 break
             keep.add(at.digest)
             keep.update(reachable(project.catalog, root, keep))
@@ -171,14 +175,16 @@ def collect(
             for path, digest, status in project.store.walk(what)
             if digest not in keep and status.st_mtime < limit.timestamp()
         ]
-        catalog, snapshot, old = project.metadata.superseded(limit.timestamp())
-        before = project.metadata.timestamp().kept
-        kept = Kept(catalog, snapshot, oldest, before.root)
+        if follows:
+            kept, old = before, project.metadata.below(before, limit.timestamp())
+        else:
+            catalog, snapshot, old = project.metadata.superseded(limit.timestamp())
+            kept = Kept(catalog, snapshot, oldest, before.root)
         garbage += [(str(path), path.stat().st_size) for path in old]
         if not dry_run and garbage:
-            if project.signer is None:
+            if project.signer is None and not follows:
                 raise NotTrusted("no keys are at hand to sign with what is kept")
-            if kept != before:
+            if kept != before and project.signer is not None:
                 project.signer.keep_from(kept, now)
             for file, _ in garbage:
                 os.unlink(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -12,16 +13,22 @@ import msgspec
 from securesystemslib.signer import CryptoSigner
 
 from cnrmirror import bundle
-from cnrmirror.bundle import FORMAT, Contents, Cut, Member, Volume
+from cnrmirror.bundle import FORMAT, NO_DIGEST, Contents, Cut, Member, Volume
 from cnrmirror.catalog import EMPTY
 from cnrmirror.client import blob_path, node_path
 from cnrmirror.documents import CatalogRoot, PackageDocument, Release
-from cnrmirror.errors import ConflictError, InputError, InvalidDocument, NotFoundError
+from cnrmirror.errors import (
+    ConflictError,
+    DamageError,
+    InputError,
+    InvalidDocument,
+    NotFoundError,
+)
 from cnrmirror.files import storage_errors
 from cnrmirror.interfaces import stage
 from cnrmirror.keys import verify_statement
 from cnrmirror.names import matches
-from cnrmirror.receipt import Receipt
+from cnrmirror.receipt import Receipt, receipt_in
 from cnrmirror.resource import Resource
 from cnrmirror.roles import TIMESTAMP, Edition
 from cnrmirror.site.html import environment
@@ -30,6 +37,7 @@ from cnrmirror.workflow.filters import glob_matches
 from cnrmirror.workflow.plan import size_of
 from cnrmirror.workflow.project import Project
 
+_GONE = "not all that was in that bundle is kept here any more: export anew"
 _ORDER = {"targets": 0, "nodes": 1, "blobs": 2}
 
 
@@ -47,6 +55,7 @@ class Job(msgspec.Struct, frozen=True):
 
     contents: Contents
     volumes: list[list[Member]]
+    timestamp: bytes
 
     @property
     def bytes(self) -> int:
@@ -80,8 +89,7 @@ def since_digest(project: Project, text: str) -> str:
         return project.revision(text)[0].digest
     with path.open("rb") as stream:
         data = stream.read(1 << 20)
-    if data.startswith(b"cnrmirror-receipt"):
-        receipt = Receipt.parse(data.decode(errors="replace").splitlines()[0])
+    if receipt := receipt_in(data.decode(errors="replace")):
         return _ours(project, receipt.registry, receipt.catalog)
     have = read_have(data, text)
     return _ours(project, have.registry, have.catalog)
@@ -117,39 +125,53 @@ def read_have(data: bytes, where: str) -> Have:
         raise InvalidDocument(f"{where}: neither a receipt nor what 'have' writes") from error
 
 
-def plan(project: Project, cut: Cut) -> Job:
-    """What an export is: its files, sizes and volumes.
+def plan_again(project: Project, before: Contents) -> Job:
+    """The same export as before, although the mirror may have gone on since.
+
+    Raises:
+        ConflictError: not all that was in it is kept any more.
+    """
+    try:
+        edition = project.metadata.edition_at(before.timestamp.encode())
+        job = plan(project, before.cut, edition)
+    except (DamageError, NotFoundError) as error:
+        raise ConflictError(f"{_GONE} ({error.message})") from error
+    undone = [msgspec.structs.replace(v, digest=NO_DIGEST) for v in before.volumes]
+    if job.contents != msgspec.structs.replace(before, volumes=undone):
+        raise ConflictError(_GONE)
+    return msgspec.structs.replace(job, contents=before)
+
+
+def plan(project: Project, cut: Cut, edition: Edition) -> Job:
+    """What an export of an edition is: its files, sizes and volumes.
 
     Raises:
         NotFoundError: what the receiver has is not kept here any more.
         InputError: a file is larger than a volume.
     """
-    edition = project.metadata.edition()
     if cut.catalog != edition.at.digest:
-        raise ConflictError(
-            "the mirror has gone on since this bundle was cut: export anew, or --since it"
-        )
-    known = _known(project, cut.since)
+        raise InputError("that table of contents is of two editions: it was changed on the way")
+    known = _known(project, edition, cut.since)
     members = [_member(resource) for resource in _signed(project, edition, known)]
     members += _immutable(project, edition, known, cut)
     volumes = bundle.plan_volumes(members, cut.volume_size)
     measured = [
-        bundle.measure(f"volume-{number:03}.tar", volume)
+        bundle.measure(bundle.volume_name(number), volume)
         for number, volume in enumerate(volumes, 1)
     ]
     root = project.catalog.root(edition.at)
     selected = sorted(_selected(project, root, cut)) if cut.is_part else []
     contents = Contents(
         FORMAT, root.registry, root.revision, known.revision if known else -1, root.time,
-        str(receipt_of(project, edition)), cut, measured, selected,
+        str(receipt_of(project, edition)), edition.timestamp.decode(), cut, measured, selected,
     )  # fmt: skip
-    return Job(contents, volumes)
+    return Job(contents, volumes, edition.timestamp)
 
 
-def _known(project: Project, since: str) -> CatalogRoot | None:
+def _known(project: Project, edition: Edition, since: str) -> CatalogRoot | None:
     if not since:
         return None
-    for at, root in project.catalog.history(project.head().catalog):
+    for at, root in project.catalog.history(edition.at):
         if at.digest == since:
             return root
     raise NotFoundError(
@@ -159,25 +181,28 @@ def _known(project: Project, since: str) -> CatalogRoot | None:
 
 
 def _signed(project: Project, edition: Edition, known: CatalogRoot | None) -> list[Resource]:
-    """The signed files: all that are kept, or those that came after what the receiver has."""
+    """The signed files: all that are kept, or those that the receiver may lack.
+
+    A revision may be signed more than once, so those of the one that it has are among them.
+    """
     found = [Resource(TIMESTAMP, edition.timestamp)]
     for resource in metadata_files(project, edition, None):
         name = resource.path.rpartition("/")[2]
         role = name.split(".")[1]
-        if known is None or role in ("root", "targets") or _is_later(project, name, role, known):
+        if known is None or role in ("root", "targets") or _may_lack(project, name, role, known):
             found.append(resource)
     return found
 
 
-def _is_later(project: Project, name: str, role: str, known: CatalogRoot) -> bool:
-    """Whether a catalog file, or the one that a snapshot names, is of a later revision."""
+def _may_lack(project: Project, name: str, role: str, known: CatalogRoot) -> bool:
+    """Whether a catalog file, or the one that a snapshot names, is not of an older revision."""
     signed = project.metadata.role(name)
     if role == "snapshot":
         name = f"{signed.meta['catalog.json'].version}.catalog.json"
         if not (project.metadata.path / name).exists():
             return False
         signed = project.metadata.role(name)
-    return int(signed.targets["catalog.json"].custom["revision"]) > known.revision
+    return int(signed.targets["catalog.json"].custom["revision"]) >= known.revision
 
 
 def _immutable(
@@ -189,6 +214,8 @@ def _immutable(
     else:
         batches = immutable_files(project, edition, known)
         found = {_member(resource) for batch in batches for resource in batch}
+        # Who has this revision already may not keep its root; and it is signed again at times.
+        found.add(_root_member(edition))
     return sorted(found, key=lambda member: (_ORDER[member.path.split("/")[1]], member.path))
 
 
@@ -198,7 +225,7 @@ def _part(
     """The current catalog's nodes, the documents of the chosen packages, the chosen archives."""
     catalog = project.catalog
     root = catalog.root(edition.at)
-    yield Member(f"catalog/targets/{edition.at.digest}.catalog.json", edition.at.size)
+    yield _root_member(edition)
     for child in catalog.nodes(root.tree):
         yield Member(node_path(child.digest), child.size)
     for name, document in _selected(project, root, cut).items():
@@ -209,6 +236,10 @@ def _part(
         had = {r.blob for r in old.releases} if old else set()
         for blob in {r.blob for r in chosen(document, cut)} - had:
             yield Member(blob_path(blob.digest), blob.size)
+
+
+def _root_member(edition: Edition) -> Member:
+    return Member(node_path(edition.at.digest, CatalogRoot), edition.at.size)
 
 
 def _selected(project: Project, root: CatalogRoot, cut: Cut) -> dict[str, PackageDocument]:
@@ -244,40 +275,50 @@ def write(project: Project, folder: Path, job: Job, only: int | None = None) -> 
     """Write the bundle, or one volume of it again; bundle.json comes last.
 
     Raises:
-        ConflictError: there is another bundle in the folder.
+        ConflictError: there is another bundle in the folder, or a volume is not what it was.
         InputError: there is no such volume.
     """
-    with storage_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-    old = _there(folder)
-    if old is not None and msgspec.structs.replace(old, volumes=[]) != msgspec.structs.replace(
-        job.contents, volumes=[]
-    ):
-        raise ConflictError(f"{folder}: there is another bundle already: take another folder")
     if only is not None and not 1 <= only <= len(job.volumes):
         raise InputError(f"there are {len(job.volumes)} volumes, no number {only}")
+    numbers = [only] if only is not None else range(1, len(job.volumes) + 1)
     written: list[Volume] = []
-    opened = _opener(project)
-    with stage(project.progress, f"Writing {folder}", job.files) as progress:
-        for number, members in enumerate(job.volumes, 1):
-            if only in (None, number):
-                with storage_errors(str(folder)):
-                    name = f"volume-{number:03}.tar"
-                    written.append(bundle.write_volume(folder, name, members, opened, progress))
-    if only is not None:
-        before = old.volumes[only - 1] if old else None
-        if before is not None and before != written[0]:
-            raise ConflictError(f"{folder}: volume {only} is not what it was: export anew")
-        return old or msgspec.structs.replace(job.contents, volumes=written)
-    contents = msgspec.structs.replace(job.contents, volumes=written)
-    readme = environment().get_template("bundle.txt").render(contents=contents)
-    bundle.write_text(folder, contents, readme)
+    with storage_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_folder(folder, job)
+        files = sum(len(job.volumes[number - 1]) for number in numbers)
+        with stage(project.progress, f"Writing {folder}", files) as progress:
+            for number in numbers:
+                volume = job.contents.volumes[number - 1]
+                before = None if volume.digest == NO_DIGEST else volume
+                members = job.volumes[number - 1]
+                opened = _opener(project, job)
+                written.append(
+                    bundle.write_volume(folder, volume.name, members, opened, progress, before)
+                )
+        if only is not None:
+            return msgspec.structs.replace(job.contents, volumes=written)
+        contents = msgspec.structs.replace(job.contents, volumes=written)
+        readme = environment().get_template("bundle.txt").render(contents=contents)
+        bundle.write_text(folder, contents, readme)
     return contents
 
 
-def _there(folder: Path) -> Contents | None:
-    return bundle.read_contents(folder) if (folder / bundle.TOC).exists() else None
+def _check_folder(folder: Path, job: Job) -> None:
+    """Nothing of another bundle may be there. Raises ConflictError."""
+    known = {volume.name for volume in job.contents.volumes}
+    if any(path.name not in known for path in folder.glob("volume-*.tar")):
+        raise ConflictError(f"{folder}: there are volumes of another bundle: take another folder")
+    if (folder / bundle.TOC).exists():
+        old = bundle.read_contents(folder / bundle.TOC)
+        new = job.contents
+        if msgspec.structs.replace(old, volumes=[]) != msgspec.structs.replace(new, volumes=[]):
+            raise ConflictError(f"{folder}: there is another bundle already: take another folder")
 
 
-def _opener(project: Project) -> Callable[[str], BinaryIO]:
-    return lambda path: open(os.path.join(project.site, path), "rb")
+def _opener(project: Project, job: Job) -> Callable[[Member], BinaryIO]:
+    def opened(member: Member) -> BinaryIO:
+        if member.path == TIMESTAMP:  # the only file that may have changed since
+            return io.BytesIO(job.timestamp)
+        return open(os.path.join(project.site, member.path), "rb")
+
+    return opened

@@ -7,6 +7,8 @@ beside its own ones, and signs the result itself: that is a sync.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,17 +18,21 @@ import msgspec
 from cnrmirror.bundle import BundleFetcher, Overlay, check_volumes
 from cnrmirror.catalog import EMPTY, CatalogReader
 from cnrmirror.client import Remote, RemoteNodes, blob_path
-from cnrmirror.descriptor import Descriptor
+from cnrmirror.descriptor import CHUNK, Descriptor
 from cnrmirror.documents import CatalogRoot, Node, PackageRef
 from cnrmirror.errors import (
     CnrMirrorError,
     DamageError,
+    Equivocation,
     IncompleteError,
     InputError,
     NetworkError,
     NotFoundError,
+    Rollback,
     StaleError,
+    Tampered,
     TrustError,
+    UsageError,
 )
 from cnrmirror.fetcher import read
 from cnrmirror.files import replace_durably, storage_errors, sync_filesystem
@@ -42,14 +48,19 @@ from cnrmirror.roles import (
 )
 from cnrmirror.sources.mirror import MirrorSource
 from cnrmirror.store import Store
-from cnrmirror.verify import Policy, Trust
+from cnrmirror.verify import Policy, Trust, Verified
 from cnrmirror.workflow.export import Have
 from cnrmirror.workflow.merge import KeepingNodes
 from cnrmirror.workflow.project import Project
+from cnrmirror.workflow.strict import StrictMetadata
 from cnrmirror.workflow.sync import SourceReport, SyncReport, sync
 from cnrmirror.workflow.syncplan import Rules
 
-SOURCE = "import"
+
+def source_name(registry: str) -> str:
+    """What a sender is called among the sources; no name in mirror.yaml has a dot."""
+    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,64}", registry)
+    return f"import.{registry if safe else Descriptor.of(registry.encode()).digest}"
 
 
 class Imported(msgspec.Struct, frozen=True):
@@ -73,7 +84,8 @@ def check_bundle(project: Project, fetcher: BundleFetcher) -> None:
         DamageError: a volume is missing or damaged; the message says how to make it again.
     """
     contents = fetcher.contents
-    with stage(project.progress, "Checking volumes", len(contents.volumes)) as progress:
+    steps = sum(-(-volume.size // CHUNK) for volume in contents.volumes)
+    with stage(project.progress, "Checking volumes", steps) as progress:
         faults = check_volumes(fetcher.found, progress)
     if not faults:
         return
@@ -90,7 +102,7 @@ def overlay(project: Project, fetcher: Fetcher) -> Fetcher:
     """A bundle together with what the receiver has; any other site as it is."""
     if not isinstance(fetcher, BundleFetcher):
         return fetcher
-    kept = project.state / "upstream" / SOURCE
+    kept = project.state / "upstream" / source_name(fetcher.contents.registry)
 
     def mine(path: str) -> BinaryIO:
         return open(project.site / path, "rb")
@@ -114,21 +126,25 @@ def follow(project: Project, fetcher: Fetcher, policy: Policy, now: datetime) ->
         )
     both = overlay(project, fetcher)
     with storage_errors(str(project.folder)), project.alone():
-        trust = project_trust(project, _pinned(project))
-        verified = trust.verify(both, policy, now)
+        pinned = _pinned(project)
+        trust = project_trust(project, pinned)
+        verified = _verified(trust, both, policy, now)
         remote = Remote(both, verified)
         edition = _edition(both)
-        if edition.at != verified.at:
-            raise IncompleteError(f"{both.name}: it changed while it was read; try again")
         blobs = size = 0
         there = project.metadata.path / "timestamp.json"
         if not there.exists() or there.read_bytes() != edition.timestamp:
             try:
+                _check_metadata(project, both, pinned, now)
                 blobs, size = _bring(project, remote, edition)
                 _bring_metadata(project, both, edition)
             except IncompleteError as error:
-                raise _continues(project, fetcher, error) from error
+                before = project.edition_or_none()
+                ours = f"revision {before.revision}" if before else "nothing"
+                raise _continues(fetcher, ours, error) from error
             sync_filesystem(project.site)
+            # Only now: what could not be taken in must not keep out what came before it.
+            trust.verify(both, policy, now)
             replace_durably(there, edition.timestamp, project.state / "tmp")
         project.builder.bring_up(project.head())
     return Imported(
@@ -161,6 +177,62 @@ def _edition(fetcher: Fetcher) -> Edition:
     return edition_of(timestamp, get, f"{fetcher.name}/{METADATA}")
 
 
+def _verified(trust: Trust, fetcher: Fetcher, policy: Policy, now: datetime) -> Verified:
+    """A look at a place, which is not remembered yet."""
+    try:
+        verified = trust.verify(fetcher, policy, now, remember=False)
+    except Rollback as error:
+        raise Rollback(
+            f"{error.message}: it is older than what was taken in before, and nothing was changed; "
+            "take a newer one"
+        ) from error
+    edition = _edition(fetcher)
+    if edition.at != verified.at:
+        if edition.version == verified.timestamp_version:
+            raise Equivocation(
+                f"{fetcher.name}: its timestamp {edition.version} names catalog {edition.at.digest}"
+                f", the one that was taken in before {verified.at.digest}: there are two histories"
+            )
+        raise IncompleteError(f"{fetcher.name}: it changed while it was read; try again")
+    return verified
+
+
+class _KnownMetadata:
+    """A place's files; signed files that were taken in before are read here."""
+
+    def __init__(self, fetcher: Fetcher, folder: Path) -> None:
+        self.name = fetcher.name
+        self._fetcher = fetcher
+        self._folder = folder
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``interfaces.Fetcher``."""
+        folder, _, name = path.rpartition("/")
+        if folder == METADATA and path != TIMESTAMP and (self._folder / name).is_file():
+            yield (self._folder / name).read_bytes()
+        else:
+            yield from self._fetcher.fetch(path, max_bytes)
+
+    def close(self) -> None:
+        """See ``interfaces.Fetcher``."""
+        self._fetcher.close()
+
+
+def _check_metadata(project: Project, fetcher: Fetcher, pinned: bytes, now: datetime) -> None:
+    """Every signed file that is kept, also those that only readers of older states want.
+
+    Raises:
+        IncompleteError, Tampered: one is missing, or does not go with what is here already.
+    """
+    strict = StrictMetadata(_KnownMetadata(fetcher, project.metadata.path), pinned)
+    strict.check(now)
+    for finding in sorted(strict.findings):
+        text = f"{fetcher.name}: {finding.path}: {finding.reason or finding.problem}"
+        if finding.problem == "missing":
+            raise IncompleteError(text)
+        raise Tampered(f"{text}; nothing was taken in")
+
+
 def _bring(project: Project, remote: Remote, edition: Edition) -> tuple[int, int]:
     """Nodes and blobs of the revisions that are kept and not here; how many blobs, and bytes.
 
@@ -174,6 +246,14 @@ def _bring(project: Project, remote: Remote, edition: Edition) -> tuple[int, int
         root: CatalogRoot = elsewhere.get(here.digest, here.size, CatalogRoot)
         missing.append((here, root))
         here = root.parent if root.revision > edition.kept.revision else None
+    ours = project.edition_or_none()
+    for _, root in missing:
+        if ours is not None and root.revision <= ours.revision:
+            raise Equivocation(
+                f"{remote.fetcher.name}: its revision {root.revision} is another than the one that "
+                "was taken in before: the sender's history was forked, and nothing was taken in; "
+                "if the sender says so, begin with a new copy (init --follow)"
+            )
     before: Node = project.catalog.root(here).tree if here else EMPTY
     count = size = 0
     with stage(project.progress, f"Taking in {remote.fetcher.name}", None) as progress:
@@ -212,15 +292,14 @@ def _bring_metadata(project: Project, fetcher: Fetcher, edition: Edition) -> Non
                 replace_durably(folder / name, data, project.state / "tmp")
 
 
-def _continues(project: Project, fetcher: Fetcher, error: IncompleteError) -> IncompleteError:
+def _continues(fetcher: Fetcher, ours: str, error: IncompleteError) -> IncompleteError:
     """What a receiver can do about a bundle that continues from something that it has not."""
     if not isinstance(fetcher, BundleFetcher) or fetcher.contents.since_revision < 0:
         return error
-    edition = project.edition_or_none()
-    ours = f"revision {edition.revision}" if edition else "nothing"
     return IncompleteError(
         f"{fetcher.name}: it continues from revision {fetcher.contents.since_revision}, and here "
-        f"is {ours}: give the sender what 'cnrmirror have' writes ({error.message})"
+        f"is {ours}; nothing was taken in: give the sender what 'cnrmirror have' writes "
+        f"({error.message})"
     )
 
 
@@ -238,61 +317,105 @@ def take_in(
         TrustError, StaleError: it must not be taken in.
     """
     both = overlay(project, fetcher)
-    part = isinstance(fetcher, BundleFetcher) and fetcher.contents.cut.is_part
-    selected = set(fetcher.contents.selected) if isinstance(fetcher, BundleFetcher) else set()
-    remotes: list[Remote] = []
-
-    def connect() -> Remote:
-        remotes.append(Remote(both, trust.verify(both, policy, clock)))
-        return remotes[-1]
+    bundle = fetcher if isinstance(fetcher, BundleFetcher) else None
+    part = bundle is not None and bundle.contents.cut.is_part
+    selected = set(bundle.contents.selected) if bundle else set()
+    remote = Remote(both, _verified(trust, both, policy, clock))
+    verified = remote.verified
+    registry = verified.root.registry
+    if bundle is not None and bundle.contents.registry != registry:
+        raise Tampered(f"{both.name}: its bundle.json is of another registry than what is signed")
+    if bundle is not None and not part:
+        _require_base(project, bundle, remote)
+    trust.verify(both, policy, clock)
 
     def wanted(ref: PackageRef) -> bool:
         return not part or ref.name in selected
 
     def at_hand(blob: Descriptor) -> bool:
-        inside = isinstance(fetcher, BundleFetcher) and fetcher.has(blob_path(blob.digest))
+        inside = bundle is not None and bundle.has(blob_path(blob.digest))
         return not part or inside or project.store.has_blob(blob)
 
-    store = Store(project.state / "upstream" / SOURCE, project.state / "tmp")
-    source = MirrorSource(SOURCE, connect, store, wanted, at_hand, part)
+    name = source_name(registry)
+    store = Store(project.state / "upstream" / name, project.state / "tmp")
+    source = MirrorSource(name, lambda: remote, store, wanted, at_hand, part)
     rules = Rules(deletes="keep" if part else "follow", max_shrink=1.0)
     report = sync(project, [(source, rules)], now)
     outcome = report.sources[0]
-    if not remotes:
-        raise IncompleteError(outcome.error) if outcome.error_code == 11 else _as_error(outcome)
-    verified = remotes[0].verified
-    if outcome.exit_code in (0, 4, 14) and not part:
-        have = Have(verified.root.registry, verified.at.digest, verified.root.revision, now)
-        _have_path(project).write_bytes(msgspec.json.encode(have))
+    if outcome.error:
+        raise _as_error(outcome)
+    if not outcome.holes and not part:
+        have = Have(registry, verified.at.digest, verified.root.revision, now)
+        with storage_errors(str(project.state)):
+            replace_durably(
+                _have_path(project, registry), msgspec.json.encode(have), project.state / "tmp"
+            )
     return Imported(
         both.name, verified.root.revision, verified.at.digest, verified.root.packages,
         outcome.fetched, outcome.bytes, verified.fresh, verified.notes, report,
     )  # fmt: skip
 
 
+def _require_base(project: Project, bundle: BundleFetcher, remote: Remote) -> None:
+    """Make sure that what a difference continues from was taken in, or that it is not needed.
+
+    Raises:
+        IncompleteError: neither.
+    """
+    contents = bundle.contents
+    before = _haves(project).get(contents.registry)
+    if contents.since_revision < 0 or (before and before.catalog == contents.cut.since):
+        return
+    try:
+        for document in remote.documents():
+            for release in document.releases:
+                path = blob_path(release.blob.digest)
+                if not (bundle.has(path) or project.store.has_blob(release.blob)):
+                    raise IncompleteError(f"{path}: neither in this bundle nor here")
+    except IncompleteError as error:
+        here = f"revision {before.revision}" if before else "nothing"
+        raise _continues(bundle, here, error) from error
+
+
 def _as_error(outcome: SourceReport) -> CnrMirrorError:
-    """The error that kept a source from being looked at, with its own exit code."""
+    """The error that ended a sync, with its own exit code."""
     kinds = (TrustError, StaleError, IncompleteError, NetworkError, InputError)
     kind = next((k for k in kinds if k.exit_code == outcome.error_code), CnrMirrorError)
     return kind(outcome.error)
 
 
-def have(project: Project, now: str) -> Have:
+def have(project: Project, now: str, registry: str | None = None) -> Have:
     """What this mirror holds of a sender's registry.
 
     Raises:
         NotFoundError: nothing was imported yet.
+        UsageError: from more than one sender; one has to be named.
     """
     if project.config.follow:
         project.head()  # says so if there is nothing yet
         edition = project.metadata.edition()
-        registry = project.catalog.root(edition.at).registry
-        return Have(registry, edition.at.digest, edition.revision, now)
-    try:
-        return msgspec.json.decode(_have_path(project).read_bytes(), type=Have)
-    except (FileNotFoundError, msgspec.DecodeError) as error:
-        raise NotFoundError("nothing was imported yet; see 'cnrmirror import'") from error
+        followed = project.catalog.root(edition.at).registry
+        return Have(followed, edition.at.digest, edition.revision, now)
+    found = _haves(project)
+    if registry is None and len(found) > 1:
+        raise UsageError(f"of which registry? say --registry; there are {', '.join(sorted(found))}")
+    for name in found if registry is None else [registry]:
+        if name in found:
+            return found[name]
+    raise NotFoundError("nothing was imported yet; see 'cnrmirror import'")
 
 
-def _have_path(project: Project) -> Path:
-    return project.state / "imported.json"
+def _haves(project: Project) -> dict[str, Have]:
+    """What was taken in whole, by registry."""
+    found = {}
+    for path in sorted(project.state.glob("have-import.*.json")):
+        try:
+            have = msgspec.json.decode(path.read_bytes(), type=Have)
+        except msgspec.DecodeError:
+            continue
+        found[have.registry] = have
+    return found
+
+
+def _have_path(project: Project, registry: str) -> Path:
+    return project.state / f"have-{source_name(registry)}.json"
