@@ -268,8 +268,11 @@ def _bring(project: Project, remote: Remote, edition: Edition) -> tuple[int, int
                         progress.advance(1, blob.size)
             for _node in reader.added(before, root.tree):
                 pass  # reading keeps them
-            project.store.put(root)
             before = root.tree
+    # A root that survives a power cut must find all that it needs: so it comes after a sync.
+    sync_filesystem(project.site)
+    for _, root in reversed(missing):
+        project.store.put(root)
     return count, size
 
 
@@ -327,6 +330,7 @@ def take_in(
         raise Tampered(f"{both.name}: its bundle.json is of another registry than what is signed")
     if bundle is not None and not part:
         _require_base(project, bundle, remote)
+    _refuse_fork(_haves(project).get(registry), remote)
     trust.verify(both, policy, clock)
 
     def wanted(ref: PackageRef) -> bool:
@@ -354,6 +358,23 @@ def take_in(
         both.name, verified.root.revision, verified.at.digest, verified.root.packages,
         outcome.fetched, outcome.bytes, verified.fresh, verified.notes, report,
     )  # fmt: skip
+
+
+def _refuse_fork(before: Have | None, remote: Remote) -> None:
+    """Raises Equivocation if what was taken in is not in the history of what is offered."""
+    if before is None or before.revision > remote.verified.root.revision:
+        return
+    try:
+        for at, root in remote.catalog.history(remote.verified.at):
+            if root.revision <= before.revision:
+                if root.revision == before.revision and at.digest != before.catalog:
+                    raise Equivocation(
+                        f"{remote.fetcher.name}: its revision {root.revision} is another than the "
+                        "one that was taken in before: the sender's history was forked"
+                    )
+                return
+    except IncompleteError:
+        return  # older revisions are not in the bundle: nobody can tell
 
 
 def _require_base(project: Project, bundle: BundleFetcher, remote: Remote) -> None:
