@@ -28,9 +28,9 @@ from pathlib import Path
 
 from cnrmirror.archive import inspect
 from cnrmirror.cli.trusted import fetcher_for
-from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.sources.keyvalue import FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.push import Wish, push
 from cnrmirror.workflow.sources import open_sources
 from cnrmirror.workflow.sync import Rules, sync

@@ -18,7 +18,8 @@ from botocore import handlers
 from botocore.exceptions import BotoCoreError
 
 from cnrmirror.errors import InputError, NetworkError
-from cnrmirror.fetcher import HttpFetcher, check_path
+from cnrmirror.fetcher import check_path
+from cnrmirror.web import HttpFetcher
 
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from tuf.api import exceptions
 from tuf.api.metadata import Metadata, Root, Targets
-from tuf.api.serialization import DeserializationError, SerializationError
+from tuf.api.serialization import DeserializationError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from cnrmirror.descriptor import Descriptor
@@ -43,6 +43,7 @@ from cnrmirror.errors import (
 from cnrmirror.fetcher import read
 from cnrmirror.files import locked, replace_durably, storage_errors
 from cnrmirror.interfaces import Fetcher
+from cnrmirror.marks import Mark, check_mark, lineage, root_identity
 from cnrmirror.roles import MAX_BYTES, METADATA, TARGET
 
 _CONFIG = UpdaterConfig(
@@ -65,23 +66,6 @@ class Policy(msgspec.Struct, frozen=True):
     at: datetime | None = None
     allow_expired: timedelta = timedelta(0)
     expect: str | None = None
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """The newest that was ever accepted of one registry; ``roots``: version → digest of each root.
-
-    Whoever pins a later root of the same chain is held to the same mark.
-    """
-
-    root: int
-    targets: int
-    timestamp: int
-    revision: int
-    time: str
-    digest: str
-    timestamp_keys: list[str]
-    catalog_keys: list[str]
-    roots: dict[str, str] = {}
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -142,7 +126,7 @@ class Trust:
         self.pinned = pinned
         identity = root_identity(pinned)
         self._cache = cache / identity
-        self._mark = _lineage(marks, identity)
+        self._mark = lineage(marks, identity)
         self._pin: Path | None = None
 
     def remember_as(self, pin: Path) -> None:
@@ -326,7 +310,7 @@ class Trust:
             # What another process accepted meanwhile counts.
             old = self.mark()
             if old is not None:
-                _check_mark(fetcher.name, old, new)
+                check_mark(fetcher.name, old, new)
             if remember:
                 self._remember(old, new)
                 # Only now: what the library took from a mirror that was refused is forgotten.
@@ -355,31 +339,6 @@ class Trust:
         if self._pin is not None and not _holds(self._pin, self.pinned):
             self._pin.parent.mkdir(parents=True, exist_ok=True)
             replace_durably(self._pin, self.pinned, self._pin.parent)
-
-
-def _check_mark(name: str, old: Mark, new: Mark) -> None:
-    """Nothing may be older than what was seen, but for what a new root makes void.
-
-    A root with another refresh key voids the timestamp's versions; a root that comes with another
-    publish key, the revision numbers: both keys may have been stolen, and the numbers run up.
-    """
-    if new.root < old.root:
-        raise Rollback(f"{name}: offers root {new.root}, but root {old.root} was seen already")
-    newer_root = new.root > old.root
-    if not newer_root and new.targets < old.targets:
-        raise Rollback(f"{name}: offers targets {new.targets}, but {old.targets} was seen already")
-    if new.timestamp_keys == old.timestamp_keys and new.timestamp < old.timestamp:
-        raise Rollback(
-            f"{name}: offers timestamp {new.timestamp}, but {old.timestamp} was seen already"
-        )
-    if newer_root and new.catalog_keys != old.catalog_keys:
-        return
-    if new.revision < old.revision:
-        raise Rollback(
-            f"{name}: offers revision {new.revision}, but {old.revision} was seen already"
-        )
-    if new.revision == old.revision and new.digest != old.digest:
-        raise Rollback(f"{name}: offers another catalog as revision {new.revision}")
 
 
 def _moment(text: str, now: datetime, where: str) -> datetime:
@@ -460,38 +419,12 @@ def parse_pinned(data: bytes, where: str) -> Root:
         raise NotTrusted(f"{where}: not a TUF root file: {error}") from error
 
 
-def root_identity(data: bytes) -> str:
-    """The digest of a root's signed part, however its file is written. Raises NotTrusted."""
-    try:
-        return hashlib.sha256(Metadata.from_bytes(data).signed_bytes).hexdigest()
-    except (
-        DeserializationError, SerializationError, exceptions.RepositoryError, ValueError,
-        RecursionError,
-    ) as error:  # fmt: skip
-        raise NotTrusted(f"not a TUF root file: {error}") from error
-
-
 def _roots_in(cache: Path) -> dict[str, str]:
     """Version → identity of the roots that the library has accepted, one after the other."""
     found = {}
     for path in (cache / "root_history").glob("*.root.json"):
         found[path.name.partition(".")[0]] = root_identity(path.read_bytes())
     return found
-
-
-def _lineage(marks: Path, identity: str) -> Path:
-    """The mark of the registry that a root belongs to: one that has seen it, or a new one."""
-    own = marks / f"{identity}.json"
-    if own.exists():
-        return own
-    for path in sorted(marks.glob("*.json")):
-        try:
-            mark = msgspec.json.decode(path.read_bytes(), type=Mark)
-        except (OSError, ValueError):
-            continue
-        if identity in mark.roots.values():
-            return path
-    return own
 
 
 def _copy_tree(source: Path, target: Path) -> None:

@@ -34,7 +34,7 @@ from cnrmirror.errors import (
     Tampered,
     TrustError,
 )
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher
+from cnrmirror.fetcher import FolderFetcher
 from cnrmirror.files import locked
 from cnrmirror.interfaces import NoProgress
 from cnrmirror.keys import KeyFolder, write_key
@@ -43,6 +43,7 @@ from cnrmirror.signing import Repository, to_bytes
 from cnrmirror.sources.charts import Wish
 from cnrmirror.tarball import Limits
 from cnrmirror.verify import Policy, Trust
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow import rotation
 from cnrmirror.workflow.audit import Auditor, compare
 from cnrmirror.workflow.push import push

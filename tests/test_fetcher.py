@@ -12,7 +12,8 @@ import pytest
 
 from cnrmirror.bucket import BucketFetcher
 from cnrmirror.errors import IncompleteError, InputError, NetworkError
-from cnrmirror.fetcher import HttpFetcher, read
+from cnrmirror.fetcher import read
+from cnrmirror.web import HttpFetcher
 from tests.hostile import Fault, Host, hosting
 
 SECRET = "s3cr3t"

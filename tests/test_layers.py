@@ -18,6 +18,8 @@ ROWS = [
         "tree",
         "metadata",
         "fetcher",
+        "web",
+        "marks",
         "verify",
         "extract",
         "keys",

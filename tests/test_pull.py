@@ -29,11 +29,12 @@ from cnrmirror.errors import (
     Tampered,
     UsageError,
 )
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher
+from cnrmirror.fetcher import FolderFetcher
 from cnrmirror.names import Reference
 from cnrmirror.sources.charts import Wish
 from cnrmirror.tarball import Limits
 from cnrmirror.verify import Policy, Trust
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.push import push
 from tests.conftest import NOW, chart_bytes, tar_gz

@@ -21,7 +21,7 @@ import pytest
 
 from cnrmirror.archive import inspect
 from cnrmirror.errors import CnrMirrorError, IncompleteError, InputError, TooLarge, TrustError
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher
+from cnrmirror.fetcher import FolderFetcher
 from cnrmirror.interfaces import Hole, Listing, NoProgress, Offer, Source
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.charts import ChartsSource
@@ -29,6 +29,7 @@ from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.tarball import Limits
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.push import Wish, push
 from cnrmirror.workflow.sources import open_sources
 from tests.conftest import NOW, chart_bytes, tar_gz

@@ -22,10 +22,10 @@ from cnrmirror import config
 from cnrmirror.archive import inspect
 from cnrmirror.documents import Channel, Tombstone
 from cnrmirror.errors import InvalidDocument, NetworkError
-from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.registry import RegistrySource
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow import change
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.filters import Filter, renamed

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from cnrmirror.archive import inspect
-from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.sources.registry import RegistrySource
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.sync import Rules, sync

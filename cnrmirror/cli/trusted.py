@@ -18,11 +18,12 @@ from cnrmirror.bundle import TOC, BundleFetcher
 from cnrmirror.cli.common import plain
 from cnrmirror.client import Remote, first_good
 from cnrmirror.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
+from cnrmirror.fetcher import FolderFetcher, read
 from cnrmirror.interfaces import Fetcher
 from cnrmirror.receipt import expected_catalog
 from cnrmirror.roles import MAX_BYTES, METADATA
 from cnrmirror.verify import Policy, Trust, parse_pinned
+from cnrmirror.web import HttpFetcher
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from cnrmirror.documents import parse_json
-from cnrmirror.fetcher import HttpFetcher, KeptAnswer
+from cnrmirror.web import HttpFetcher, KeptAnswer
 
 
 class Answers:

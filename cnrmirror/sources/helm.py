@@ -13,9 +13,9 @@ import yaml
 from cnrmirror.descriptor import HEX64
 from cnrmirror.documents import parse_json
 from cnrmirror.errors import IncompleteError, InputError, InvalidDocument, NetworkError
-from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress
 from cnrmirror.names import PackageName, Vendor, check_release, manifest_type
+from cnrmirror.web import HttpFetcher
 
 _MAX_INDEX = 256 << 20
 _MAX_VERSIONS = 2_000_000

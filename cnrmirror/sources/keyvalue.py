@@ -26,7 +26,7 @@ from cnrmirror.errors import (
     Tampered,
     TrustError,
 )
-from cnrmirror.fetcher import PIECE, FolderFetcher, HttpFetcher, read
+from cnrmirror.fetcher import PIECE, FolderFetcher, read
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
 from cnrmirror.names import PackageName
 from cnrmirror.sources.manifests import (
@@ -36,6 +36,7 @@ from cnrmirror.sources.manifests import (
     decode_blob,
     offers,
 )
+from cnrmirror.web import HttpFetcher
 
 PREFIXES = ("appr/packages/", "cnr/packages/", "packages/", "")
 

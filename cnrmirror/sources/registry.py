@@ -24,11 +24,12 @@ from cnrmirror.errors import (
     InvalidDocument,
     NetworkError,
 )
-from cnrmirror.fetcher import HttpFetcher, in_parallel
+from cnrmirror.fetcher import in_parallel
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
 from cnrmirror.names import PackageName
 from cnrmirror.sources.answers import Answers
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, channel, offers
+from cnrmirror.web import HttpFetcher
 
 _PACKAGES = "api/v1/packages"
 _CAPS = (50, 100, 200, 250, 500, 1000)

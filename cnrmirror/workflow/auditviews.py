@@ -12,13 +12,14 @@ from pathlib import Path
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import parse_json
 from cnrmirror.errors import CnrMirrorError, IncompleteError, Tampered
-from cnrmirror.fetcher import FolderFetcher, HttpFetcher, read
+from cnrmirror.fetcher import FolderFetcher, read
 from cnrmirror.interfaces import Fetcher
 from cnrmirror.names import Vendor
 from cnrmirror.resource import Alias, Resource, Twin
 from cnrmirror.site import html, v1
 from cnrmirror.site.layout import key_of
 from cnrmirror.site.routes import url_of
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.sitefiles import NOT_OURS, Known, files_below, second_form
 from cnrmirror.workflow.strict import problem_of
 

@@ -11,7 +11,6 @@ from typing import Any
 from cnrmirror import config
 from cnrmirror.client import Remote
 from cnrmirror.errors import InputError, NotTrusted, UsageError
-from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import Fetcher, Source
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.charts import ChartsSource
@@ -21,6 +20,7 @@ from cnrmirror.sources.mirror import MirrorSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.store import Store
 from cnrmirror.verify import Policy, Trust
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.syncplan import Rules
 

@@ -20,11 +20,11 @@ import redis as redis_py
 
 from cnrmirror.cli.trusted import fetcher_for
 from cnrmirror.documents import PackageDocument
-from cnrmirror.fetcher import HttpFetcher
 from cnrmirror.interfaces import NoProgress, Source
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource, RedisKeys
 from cnrmirror.sources.registry import RegistrySource
+from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.sources import open_sources
