@@ -185,7 +185,7 @@ class HttpFetcher:
                 2 * self._timeout,
                 functools.partial(
                     self._adapter.send, request, stream=True, timeout=self._timeout,
-                    proxies=_proxies(url),
+                    proxies=_proxies(*_origin(url)),
                     verify=_authorities() if self._verify is True else self._verify,
                 ),
                 where,
@@ -276,9 +276,10 @@ def _without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[s
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
 
 
-def _proxies(url: str) -> dict[str, str]:
-    """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for an address."""
-    found: dict[str, str] = requests.utils.get_environ_proxies(url)
+@functools.lru_cache(maxsize=1024)
+def _proxies(scheme: str, host: str) -> dict[str, str]:
+    """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for a host; found out once."""
+    found: dict[str, str] = requests.utils.get_environ_proxies(f"{scheme}://{host}/")
     return found
 
 

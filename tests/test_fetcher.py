@@ -203,3 +203,23 @@ def test_a_signed_address_of_a_bucket_is_in_no_error(
     assert said.startswith("s3://bucket/prefix/odd: ")
     assert "Signature" not in said and "AKIAX" not in said and host.url not in said
     assert "Signature" in host.requests[0]
+
+
+def test_the_proxy_of_the_environment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(handler: BaseHTTPRequestHandler, path: Path) -> bool:
+        body = handler.path.encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+        return True
+
+    with hosting(tmp_path) as proxy:
+        proxy.fault = answer
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", "")
+        http = HttpFetcher("http://mirror.invalid/site")
+        assert read(http.fetch("a", 100)) == b"http://mirror.invalid/site/a"
+        http.close()
