@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -39,7 +40,8 @@ from cnrmirror.publish.limiter import Limiter, Trouble, together
 from cnrmirror.resource import CACHE_CONTROL, Alias, Resource, Twin
 from cnrmirror.store import Store
 
-PARALLEL = 32
+PARALLEL, _NEAR = 32, 8
+_SAMPLE, _FAR_SECONDS = 64, 0.005
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
@@ -81,6 +83,7 @@ class BucketDestination:
         self._store = store
         self._bucket, self._prefix = parse_address(address)
         self._lock = threading.Lock()
+        self._threads: int | None = None
         self.limiter = Limiter(PARALLEL)
         try:
             connection = S3Connection(settings, attempts=1)  # the limiter tries again
@@ -269,7 +272,14 @@ class BucketDestination:
             with self._lock:
                 progress.advance(1, _size(resource))
 
-        together(put, small, PARALLEL)
+        if self._threads is None and len(small) > _SAMPLE:
+            began = time.monotonic()
+            together(put, small[:_SAMPLE], _NEAR)
+            each = (time.monotonic() - began) * _NEAR / _SAMPLE
+            # Where answers come at once, more threads only stand in each other's way.
+            self._threads = PARALLEL if each > _FAR_SECONDS else _NEAR
+            small = small[_SAMPLE:]
+        together(put, small, self._threads or PARALLEL)
         for resource in large:
             put(resource)
 
