@@ -40,7 +40,9 @@ from cnrmirror.publish.limiter import Limiter, Trouble, together
 from cnrmirror.resource import CACHE_CONTROL, Alias, Resource, Twin
 from cnrmirror.store import Store
 
-PARALLEL, _NEAR = 32, 8
+PARALLEL, _NEAR = 64, 8
+# Bodies larger than this are held in memory only so many at a time.
+_BULKY, _BULKY_AT_ONCE = 1 << 20, 8
 _SAMPLE, _FAR_SECONDS = 64, 0.005
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]*)</Code>")
@@ -84,6 +86,7 @@ class BucketDestination:
         self._bucket, self._prefix = parse_address(address)
         self._lock = threading.Lock()
         self._threads: int | None = None
+        self._bulky = threading.Semaphore(_BULKY_AT_ONCE)
         self.limiter = Limiter(PARALLEL)
         try:
             connection = S3Connection(settings, attempts=1)  # the limiter tries again
@@ -291,7 +294,8 @@ class BucketDestination:
             assert isinstance(body, Descriptor)
             self._copy(resource, body)
             return
-        self.limiter.run(lambda: self._send(resource, where, anew), where)
+        with self._bulky if _size(resource) > _BULKY else contextlib.nullcontext():
+            self.limiter.run(lambda: self._send(resource, where, anew), where)
 
     def _send(self, resource: Resource, where: str, anew: bool) -> None:
         attributes: dict[str, str] = {
