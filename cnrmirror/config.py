@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -343,11 +344,15 @@ def place(folder: Path, key: str) -> str:
 
 def schema() -> str:
     """The JSON Schema of mirror.yaml (draft 2020-12), as text."""
-    found = {
+    found: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "mirror.yaml of cnrmirror",
         **msgspec.json.schema(Config),
     }
+    # Docstrings lost their indentation in Python 3.13; the text is the same for every version.
+    for part in found["$defs"].values():
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
     return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
 
 
