@@ -9,9 +9,9 @@ fetched by a run that was killed is not fetched again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ from cnrmirror.workflow.syncplan import (
 )
 
 PARTIAL, SHRUNK, FROZEN = 14, 15, 4
+T = TypeVar("T")
 _GRAVEST_FIRST = (9, 10, 11, 12, 16, 3, 1, SHRUNK, FROZEN, PARTIAL)
 
 
@@ -280,28 +281,29 @@ def _merge(
     had: Mapping[str, list[str]],
 ) -> dict[str, list[str]]:
     """One source's part into the run's documents; the channels that are this source's."""
-    packages = {key[0] for key in found.wanted} | {a.package for a in found.actions} | set(had)
+    offered = {key[0] for key in found.wanted}
+    packages = offered | {a.package for a in found.actions} | set(had)
     packages |= {package for package in listing.tombstones if rules.filter.names(package)}
     unread = {hole.package for hole in found.holes}
-    drops = {action.key: action for action in found.of_kind("drop")}
+    drops = _by_package(found.of_kind("drop"), lambda action: action.package)
+    arrived = _by_package(fetched.items(), lambda item: item[0][0])
     owned: dict[str, list[str]] = {}
     for package in sorted(packages):
         old = run.document(package) or PackageDocument(package, [])
         releases = {r.key: r for r in old.releases}
         stones = list(old.tombstones)
         upstream_stones = listing.tombstones.get(package, [])
-        for key, action in drops.items():
-            if key[0] == package and key[1:] in releases:
+        for action in drops.get(package, []):
+            key = action.key
+            if key[1:] in releases:
                 gone = releases.pop(key[1:])
                 if action.reason == UPSTREAM_GONE and not _named(upstream_stones, key):
                     stones.append(Tombstone(*key[1:], gone.content.digest, run.now, UPSTREAM_GONE))
-        for key, result in fetched.items():
-            if key[0] == package:
-                offer = found.wanted[key]
-                releases[key[1:]] = _release(found.source, offer, result, run.now)
+        for key, result in arrived.get(package, []):
+            releases[key[1:]] = _release(found.source, found.wanted[key], result, run.now)
         stones += [t for t in upstream_stones if not _named(stones, (package, *_of(t)))]
         stones = [t for t in stones if _of(t) not in releases]
-        wanted = any(key[0] == package for key in found.wanted)
+        wanted = package in offered
         its = listing.channels.get(package, []) if wanted else []
         known = {release for release, _ in releases}
         channels, mine = _channels(
@@ -314,6 +316,13 @@ def _merge(
         if new != old and (new.releases or new.tombstones or old.releases):
             run.changed[package] = new
     return owned
+
+
+def _by_package(items: Iterable[T], package: Callable[[T], str]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for item in items:
+        found.setdefault(package(item), []).append(item)
+    return found
 
 
 def _of(stone: Tombstone) -> tuple[str, str]:
