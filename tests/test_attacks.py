@@ -504,9 +504,8 @@ def test_a_kept_back_root_is_noticed(transport: str, original: Path, tmp_path: P
             victim.pull()
 
 
-def test_a_stolen_publish_key_signs_nothing_after_its_rotation(
-    original: Path, tmp_path: Path
-) -> None:
+def _with_a_new_publish_key(original: Path, tmp_path: Path) -> Victim:
+    """The publish key was replaced, and the client has seen it."""
     victim = Victim(original, tmp_path, "folder")
     project = reopen(victim.project)
     repository = project.signer
@@ -519,6 +518,13 @@ def test_a_stolen_publish_key_signs_nothing_after_its_rotation(
         repository.renew_targets(fresh.public_key, KeyFolder(offline), NOW)
         repository.publish(project.head(), NOW)
     victim.pull()
+    return victim
+
+
+def test_a_stolen_publish_key_signs_nothing_after_its_rotation(
+    original: Path, tmp_path: Path
+) -> None:
+    victim = _with_a_new_publish_key(original, tmp_path)
     path = victim.meta / "4.catalog.json"
     signed_by(path, key("publish"), version=4)
     shutil.rmtree(tmp_path / "cache")
@@ -527,18 +533,7 @@ def test_a_stolen_publish_key_signs_nothing_after_its_rotation(
 
 def test_the_state_before_a_rotation_is_not_accepted_again(original: Path, tmp_path: Path) -> None:
     """What the stolen publish key signed is over, even for a client whose cache is gone."""
-    victim = Victim(original, tmp_path, "folder")
-    project = reopen(victim.project)
-    repository = project.signer
-    assert isinstance(repository, Repository)
-    offline = tmp_path / "offline"
-    write_key(offline, "targets", key("targets"), None)
-    fresh = key(f"publish after {tmp_path}")
-    write_key(repository.keys.folder, "publish", fresh, None)
-    with project.writing():
-        repository.renew_targets(fresh.public_key, KeyFolder(offline), NOW)
-        repository.publish(project.head(), NOW)
-    victim.pull()
+    victim = _with_a_new_publish_key(original, tmp_path)
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(Rollback):
         victim.trust.verify(victim.good, Policy(), CLOCK)
