@@ -15,11 +15,12 @@ from cnrmirror.catalog import CatalogReader
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import (
     MAX_NODE_BYTES,
-    CatalogRoot,
     PackageDocument,
     PackageRef,
     Release,
+    blob_path,
     decode,
+    node_path,
 )
 from cnrmirror.errors import (
     CnrMirrorError,
@@ -52,18 +53,6 @@ from cnrmirror.verify import Policy, Trust, Verified, checked
 PARALLEL = 8
 D = TypeVar("D", bound=msgspec.Struct)
 T = TypeVar("T")
-
-
-def node_path(digest: str, kind: type[Any] | Any = None) -> str:
-    """Where a node or catalog root lies in every mirror."""
-    if kind is CatalogRoot:
-        return f"catalog/targets/{digest}.catalog.json"
-    return f"catalog/nodes/sha256/{digest[:2]}/{digest}"
-
-
-def blob_path(digest: str) -> str:
-    """Where a blob lies in every mirror."""
-    return f"catalog/blobs/sha256/{digest[:2]}/{digest}"
 
 
 class RemoteNodes:
@@ -137,26 +126,30 @@ class Remote:
             raise Tampered(f"{self.fetcher.name}: {error.message}") from error
 
     def blob(self, blob: Descriptor) -> Iterator[bytes]:
-        """The blob's bytes; the last piece comes only when all are known to be right.
+        """See ``blob_pieces``."""
+        where = f"{self.fetcher.name}/{blob_path(blob.digest)}"
+        return blob_pieces(self.fetcher, blob, where)
 
-        Raises:
-            Tampered, IncompleteError, NetworkError
-        """
-        path = blob_path(blob.digest)
-        where = f"{self.fetcher.name}/{path}"
-        hasher = hashlib.sha256()
-        size = 0
-        last = b""
-        for piece in self.fetcher.fetch(path, blob.size):
-            hasher.update(piece)
-            size += len(piece)
-            if last:
-                yield last
-            last = piece
-        if size != blob.size or hasher.hexdigest() != blob.digest:
-            raise Tampered(f"{where}: not the bytes that were signed")
+
+def blob_pieces(fetcher: Fetcher, blob: Descriptor, where: str) -> Iterator[bytes]:
+    """A blob's bytes; the last piece comes only when all are known to be right.
+
+    Raises:
+        Tampered, IncompleteError, NetworkError
+    """
+    hasher = hashlib.sha256()
+    size = 0
+    last = b""
+    for piece in fetcher.fetch(blob_path(blob.digest), blob.size):
+        hasher.update(piece)
+        size += len(piece)
         if last:
             yield last
+        last = piece
+    if size != blob.size or hasher.hexdigest() != blob.digest:
+        raise Tampered(f"{where}: not the bytes that were signed")
+    if last:
+        yield last
 
 
 def first_good(

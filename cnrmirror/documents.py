@@ -289,3 +289,15 @@ def normalise_metadata(value: Any, where: str = "metadata") -> msgspec.Raw:
     if len(text) > MAX_METADATA_BYTES:
         raise TooLarge(f"{where}: more than {MAX_METADATA_BYTES} bytes")
     return msgspec.Raw(text)
+
+
+def node_path(digest: str, kind: type[Any] | Any = None) -> str:
+    """Where a node or catalog root lies in every mirror."""
+    if kind is CatalogRoot:
+        return f"catalog/targets/{digest}.catalog.json"
+    return f"catalog/nodes/sha256/{digest[:2]}/{digest}"
+
+
+def blob_path(digest: str) -> str:
+    """Where a blob lies in every mirror."""
+    return f"catalog/blobs/sha256/{digest[:2]}/{digest}"

@@ -26,7 +26,7 @@ from tuf.api.serialization import DeserializationError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import CatalogRoot, Kept, decode
+from cnrmirror.documents import CatalogRoot, Kept, decode, node_path
 from cnrmirror.errors import (
     BadSignature,
     CnrMirrorError,
@@ -321,10 +321,11 @@ class Trust:
 
     @staticmethod
     def _catalog_root(fetcher: Fetcher, at: Descriptor) -> CatalogRoot:
-        where = f"{fetcher.name}/catalog/targets/{at.digest}.catalog.json"
+        path = node_path(at.digest, CatalogRoot)
+        where = f"{fetcher.name}/{path}"
         if at.size > MAX_ROOT_BYTES:
             raise Tampered(f"{where}: a catalog root of {at.size} bytes")
-        data = read(fetcher.fetch(f"catalog/targets/{at.digest}.catalog.json", at.size))
+        data = read(fetcher.fetch(path, at.size))
         try:
             root: CatalogRoot = decode(checked(at, data, where), CatalogRoot, where)
         except InvalidDocument as error:

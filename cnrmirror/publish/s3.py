@@ -26,6 +26,7 @@ from obstore.store import S3Store
 
 from cnrmirror.bucket import S3Connection, S3Settings, parse_address
 from cnrmirror.descriptor import CHUNK, Descriptor
+from cnrmirror.documents import blob_path
 from cnrmirror.errors import (
     AccessDenied,
     CnrMirrorError,
@@ -350,7 +351,7 @@ class BucketDestination:
             yield b"".join(pieces) if _size(resource) < _MULTIPART_FROM else pieces
 
     def _copy(self, resource: Resource, blob: Descriptor) -> None:
-        source = f"{self._prefix}catalog/blobs/sha256/{blob.digest[:2]}/{blob.digest}"
+        source = self._prefix + blob_path(blob.digest)
         more = {"ContentDisposition": resource.filename} if resource.filename else {}
 
         def copy() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import tempfile
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from cnrmirror.bundle import BundleFetcher
-from cnrmirror.client import PARALLEL, Remote, RemoteNodes, blob_path, node_path
+from cnrmirror.client import PARALLEL, Remote, RemoteNodes, blob_pieces
 from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import (
     Branch,
@@ -23,7 +22,9 @@ from cnrmirror.documents import (
     Node,
     PackageDocument,
     PackageRef,
+    blob_path,
     name_digest,
+    node_path,
 )
 from cnrmirror.errors import (
     CnrMirrorError,
@@ -282,13 +283,9 @@ class Auditor:
         path = blob_path(blob.digest)
         target = work / blob.digest
         try:
-            hasher = hashlib.sha256()
             with target.open("wb") as stream:
-                for piece in self._fetcher.fetch(path, blob.size):
-                    hasher.update(piece)
+                for piece in blob_pieces(self._fetcher, blob, path):
                     stream.write(piece)
-            if target.stat().st_size != blob.size or hasher.hexdigest() != blob.digest:
-                raise Tampered(f"{path}: not the bytes that were signed")
         except CnrMirrorError as error:
             self._find(path, problem_of(error), error.message)
             return None

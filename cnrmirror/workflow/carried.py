@@ -6,10 +6,10 @@ from typing import BinaryIO
 
 from cnrmirror.bundle import BundleFetcher
 from cnrmirror.catalog import CatalogReader
-from cnrmirror.client import RemoteNodes, blob_path
+from cnrmirror.client import RemoteNodes
 from cnrmirror.config import Config
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Head, Node
+from cnrmirror.documents import Head, Node, blob_path
 from cnrmirror.errors import InputError
 from cnrmirror.fetcher import read
 from cnrmirror.roles import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, edition_of

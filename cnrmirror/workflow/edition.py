@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cnrmirror.catalog import EMPTY
 from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import CatalogRoot, Node
+from cnrmirror.documents import CatalogRoot, Node, blob_path, node_path
 from cnrmirror.errors import DamageError
 from cnrmirror.resource import Resource
 from cnrmirror.roles import METADATA, Edition
@@ -47,7 +47,7 @@ def immutable_files(
                 yield batch
                 batch = []
         yield batch
-        path = f"catalog/targets/{at.digest}.catalog.json"
+        path = node_path(at.digest, CatalogRoot)
         yield [Resource(path, _bytes(project.store.root_path(at.digest)), cache="immutable")]
         before = root.tree
 
@@ -62,13 +62,12 @@ def _below(project: Project, old: Node, new: Node, sent: set[str]) -> Iterator[R
         for blob in sorted(here - there):
             if blob.digest not in sent:
                 sent.add(blob.digest)
-                path = f"catalog/blobs/sha256/{blob.digest[:2]}/{blob.digest}"
-                yield Resource(path, blob, BLOB_TYPE, "immutable")
+                yield Resource(blob_path(blob.digest), blob, BLOB_TYPE, "immutable")
     for node in catalog.added(old, new):
         if node.digest not in sent:
             sent.add(node.digest)
-            path = f"catalog/nodes/sha256/{node.digest[:2]}/{node.digest}"
-            yield Resource(path, _bytes(store.node_path(node.digest)), cache="immutable")
+            data = _bytes(store.node_path(node.digest))
+            yield Resource(node_path(node.digest), data, cache="immutable")
 
 
 def metadata_files(project: Project, edition: Edition, known: Edition | None) -> list[Resource]:

@@ -15,8 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from cnrmirror import bundle
 from cnrmirror.bundle import FORMAT, NO_DIGEST, Contents, Cut, Member, Volume
 from cnrmirror.catalog import EMPTY
-from cnrmirror.client import blob_path, node_path
-from cnrmirror.documents import CatalogRoot, PackageDocument, Release
+from cnrmirror.documents import CatalogRoot, PackageDocument, Release, blob_path, node_path
 from cnrmirror.errors import (
     ConflictError,
     DamageError,

@@ -17,9 +17,9 @@ import msgspec
 
 from cnrmirror.bundle import BundleFetcher, Overlay, check_volumes
 from cnrmirror.catalog import EMPTY, CatalogReader
-from cnrmirror.client import Remote, RemoteNodes, blob_path
+from cnrmirror.client import Remote, RemoteNodes
 from cnrmirror.descriptor import CHUNK, Descriptor
-from cnrmirror.documents import CatalogRoot, Node, PackageRef
+from cnrmirror.documents import CatalogRoot, Node, PackageRef, blob_path
 from cnrmirror.errors import (
     CnrMirrorError,
     DamageError,

@@ -137,12 +137,17 @@ class Publish:
         edition, state = self._there.edition, self._there.state
         return edition is not None and state.form != self._form.fingerprint
 
+    @property
+    def _behind(self) -> bool:
+        """Whether the timestamp has still to be written there."""
+        there = self._there.edition
+        return there is None or there.timestamp != self.edition.timestamp
+
     def nothing_to_do(self, now: str) -> bool:
         """Whether the place has everything already."""
         there = self._there
         return (
-            there.edition is not None
-            and there.edition.timestamp == self.edition.timestamp
+            not self._behind
             and there.state.busy is None
             and not self.new_form
             and not self._due(now)
@@ -234,7 +239,7 @@ class Publish:
             for resource in batch
         ]
         there = self._there.edition
-        if there is None or there.timestamp != self.edition.timestamp:
+        if self._behind:
             operations.append(Operation("put", TIMESTAMP, len(self.edition.timestamp)))
         later: Literal["delete", "delete later"] = "delete later" if self._grace else "delete"
         operations += [Operation(later, key) for key in dict.fromkeys(self._deletes)]
@@ -280,7 +285,7 @@ class Publish:
                     self._renew(_RENEW_SECONDS)
                 puts += len(left)
                 moved += sum(map(size_of, left))
-        if there.edition is None or there.edition.timestamp != self.edition.timestamp:
+        if self._behind:
             self._place.swap(TIMESTAMP, self.edition.timestamp, there.tag)
             puts += 1
         pending = self._pending(now)
@@ -327,7 +332,7 @@ class Publish:
                 for portion in _portions(batch):
                     self._place.put(portion, bar, anew=True)
                     self._renew(_RENEW_SECONDS)
-        if there.edition is None or there.edition.timestamp != self.edition.timestamp:
+        if self._behind:
             self._place.swap(TIMESTAMP, self.edition.timestamp, there.tag)
         extra = [p.key for p in problems if p.problem == "extra"]
         self._place.delete(sorted(extra, key=lambda key: (-rank(key), key)))
