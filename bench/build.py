@@ -26,9 +26,9 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
 from tests.mirrors import make, reopen
 
 NOW = "2026-01-02T03:04:05"
@@ -167,11 +167,11 @@ def one_push(work: Path, count: int, runs: int) -> None:
     corpus(charts, count)
     corpus(extra, 10)
     project: Project = make(work / f"into{count}", "bench")
-    push(project, [charts], Wish(namespace="bench"), NOW)
+    push(project, [charts], Override(namespace="bench"), NOW)
     times, written = [], 0
     for run, path in zip(range(runs), sorted(extra.iterdir()), strict=False):
         before = {p: os.lstat(p).st_mtime_ns for p in project.site.rglob("*")}
-        wish = Wish(package="bench/chart-00007", release=f"9.{run}.0")
+        wish = Override(package="bench/chart-00007", release=f"9.{run}.0")
         times.append(timed(lambda w=wish, p=path: push(  # type: ignore[misc]
             reopen(project.folder), [p], w, NOW)))  # fmt: skip
         changed = [p for p in project.site.rglob("*")

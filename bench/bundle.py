@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.trust import document
-from cnrmirror.documents import PackageDocument
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.documents import PackageDocument
 from tests.conftest import chart_bytes, tar_gz
 from tests.mirrors import make
 
@@ -49,7 +49,7 @@ def fill(work: Path, blobs: int, size: int) -> Project:
         chart = f"name: p{number}\nversion: 1.0.0\n".encode()
         data = tar_gz({f"p{number}/Chart.yaml": chart, f"p{number}/n": noise.randbytes(size)})
         (work / "in" / f"p{number}-1.0.0.tgz").write_bytes(data)
-    push(project, [work / "in"], Wish(namespace="ns"), now)
+    push(project, [work / "in"], Override(namespace="ns"), now)
     shutil.rmtree(work / "in")
     return project
 
@@ -100,11 +100,11 @@ _IMPORT = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from cnrmirror.bundle import BundleFetcher
+from cnrmirror.bundle import BundleReader
 from cnrmirror.verify import Policy
 from cnrmirror.workflow.importing import check_bundle, follow
 from cnrmirror.workflow.project import Project
-project, fetcher = Project(Path(sys.argv[1])), BundleFetcher([Path(sys.argv[2])])
+project, fetcher = Project(Path(sys.argv[1])), BundleReader([Path(sys.argv[2])])
 project.builder.bring_up = lambda head: None
 check_bundle(project, fetcher)
 follow(project, fetcher, Policy(), datetime.now(UTC))

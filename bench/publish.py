@@ -25,11 +25,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.build import corpus
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.publishing import Session
-from cnrmirror.workflow.push import push
-from cnrmirror.workflow.targets import find_targets
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.publish.open import find_destinations
+from cnrmirror.publish.session import Session
 from tests.conftest import chart_bytes
 from tests.interop.bucket import ACCESS, BUCKET, SECRET, s3_server
 from tests.interop.ports import free_port, wait_for
@@ -99,7 +99,7 @@ def mirror(folder: Path, releases: int) -> Project:
     project = make(folder / "mirror", "bench", _now())
     corpus(folder / "charts", releases)
     paths = sorted((folder / "charts").iterdir())
-    push(project, paths, Wish(namespace="ns"), _now(), ["stable"])
+    push(project, paths, Override(namespace="ns"), _now(), ["stable"])
     shutil.rmtree(folder / "charts")
     return project
 
@@ -107,12 +107,12 @@ def mirror(folder: Path, releases: int) -> Project:
 def add(project: Project, release: str) -> None:
     path = project.folder.parent / f"chart-00001-{release}.tgz"
     path.write_bytes(chart_bytes("chart-00001", release))
-    push(project, [path], Wish(namespace="ns"), _now(), ["stable"])
+    push(project, [path], Override(namespace="ns"), _now(), ["stable"])
 
 
 def neutral(project: Project, folder: Path) -> int:
     """As many files of the same sizes as a first publish puts objects."""
-    with Session.open(project, find_targets(project, ["s3://bench-plan/x"])[0]) as session:
+    with Session.open(project, find_destinations(project, ["s3://bench-plan/x"])[0]) as session:
         place = session.place
         place.read = lambda key, max_bytes: None  # type: ignore[method-assign]
         sizes = [o.size for o in session.plan(_now()).operations]

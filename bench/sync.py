@@ -26,14 +26,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from cnrmirror.archive import inspect
-from cnrmirror.cli.trusted import fetcher_for
+from cnrmirror.archive.identify import Override
+from cnrmirror.archive.inspect import inspect
+from cnrmirror.cli.origin import reader_for
+from cnrmirror.mirror.push import push
+from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.keyvalue import FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
-from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow.push import Wish, push
-from cnrmirror.workflow.sources import open_sources
-from cnrmirror.workflow.sync import Rules, sync
+from cnrmirror.sync.open import open_sources
+from cnrmirror.sync.plan import Rules
+from cnrmirror.sync.run import sync
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import hosting
 from tests.interop.ports import free_port
@@ -100,7 +102,7 @@ def from_server(work: Path, packages: int, runs: int) -> None:
         for run in range(runs):
             project = make(work / f"live{run}", "bench")
             for row in rows.values():
-                http = HttpFetcher(url)
+                http = HttpReader(url)
                 source = RegistrySource("live", http, answers=work / f"answers{run}")
                 wall, cpu, server = time.perf_counter(), time.process_time(), server_seconds()
                 report = sync(project, [(source, Rules())], NOW)
@@ -164,12 +166,12 @@ def from_mirror(work: Path, packages: int, runs: int) -> None:
             if run:
                 path = work / f"p7-9.{run}.0.tgz"
                 path.write_bytes(chart_bytes("p7", f"9.{run}.0"))
-                push(first, [path], Wish(namespace="ns"), now())
+                push(first, [path], Override(namespace="ns"), now())
             else:
                 assert first.signer is not None
                 first.signer.publish(first.head(), now())
             requests, sent, begun = len(host.requests), host.sent, time.perf_counter()
-            report = sync(second, open_sources(second, [], {}, fetcher_for), NOW)
+            report = sync(second, open_sources(second, [], {}, reader_for), NOW)
             assert report.exit_code == 0 and report.sources[0].fetched == (1 if run else packages)
             moved.append(
                 (len(host.requests) - requests, host.sent - sent, time.perf_counter() - begun)

@@ -16,18 +16,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cnrmirror.archive import inspect
-from cnrmirror.client import Remote, pull
-from cnrmirror.documents import Content, PackageDocument, Release
-from cnrmirror.fetcher import FolderFetcher
-from cnrmirror.names import Reference, content_type, manifest_type
-from cnrmirror.tarball import Limits
-from cnrmirror.verify import Policy, Trust
+from cnrmirror.archive.inspect import inspect
+from cnrmirror.archive.scan import Limits
+from cnrmirror.client.pull import pull
+from cnrmirror.client.remote import Remote
+from cnrmirror.model.documents import Content, PackageDocument, Release
+from cnrmirror.model.names import Reference, content_type, manifest_type
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import chart_bytes
 from tests.mirrors import make
 
 
-class Counting(FolderFetcher):
+class Counting(FolderReader):
     """Counts what is asked for."""
 
     def __init__(self, folder: Path) -> None:

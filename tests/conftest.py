@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.workflow.project import Project
+from cnrmirror.mirror.project import Project
 from tests.mirrors import make
 from tests.recorded import CONFORMANCE, Recorded
 

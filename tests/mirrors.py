@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
 from cnrmirror.cli.keyring import online_folder, repository
-from cnrmirror.keys import PUBLISH, REFRESH, write_key
-from cnrmirror.workflow.project import Project, prepare
+from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key
 
 NOW = "2026-01-02T03:04:05"
 # Keys and client state of the tests, and of the commands that they start, are nobody's own.

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.errors import IncompleteError, Outdated
-from cnrmirror.interfaces import Listed, Progress
-from cnrmirror.resource import Alias, Resource, Twin
-from cnrmirror.store import Store
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.errors import IncompleteError, Outdated
+from cnrmirror.model.progress import Progress
+from cnrmirror.model.resource import Alias, Base64Json, Resource
+from cnrmirror.objects.base import Listed
+from cnrmirror.objects.store import Store
 
 API = "cnr/api/v1/packages"
 
@@ -87,8 +88,8 @@ class MemoryPlace:
         if isinstance(body, bytes):
             return body
         assert not isinstance(body, Alias)
-        with self._store.open_blob(body.blob if isinstance(body, Twin) else body) as stream:
-            return b"".join(body.chunks(stream)) if isinstance(body, Twin) else stream.read()
+        with self._store.open_blob(body.blob if isinstance(body, Base64Json) else body) as stream:
+            return b"".join(body.chunks(stream)) if isinstance(body, Base64Json) else stream.read()
 
 
 class MemoryFetcher:

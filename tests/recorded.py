@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from cnrmirror.documents import normalise_metadata
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import change
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror import change
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.canonical import normalise_metadata
 from tests.mirrors import make
 
 CONFORMANCE = Path(__file__).parents[2] / "shared" / "conformance"
@@ -46,7 +46,7 @@ class Recorded:
         project = make(folder, "conformance")
         pushes = json.loads((CONFORMANCE / "pushes.json").read_text())
         for entry in pushes["packages"]:
-            wish = Wish(entry["package"], None, entry["release"], entry["media_type"])
+            wish = Override(entry["package"], None, entry["release"], entry["media_type"])
             raw = normalise_metadata(entry["metadata"])
             report = push(project, [CONFORMANCE / entry["file"]], wish, NOW, (), raw)
             assert report.pushed[0].digest == entry["digest"]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from cnrmirror.documents import normalise_metadata
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import change
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror import change
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.canonical import normalise_metadata
 from tests.mirrors import make as make_mirror
 
 HERE = Path(__file__).parents[1] / "sample-site"
@@ -26,9 +26,11 @@ def make(folder: Path) -> Project:
     project = make_mirror(folder, "sample")
     packages = HERE / "packages"
     metadata: msgspec.Raw = normalise_metadata({"maintainer": "the sample", "stars": 3})
-    push(project, [packages / "nginx"], Wish(namespace="charts"), NOW, ["stable"], metadata)
-    push(project, [packages / "wordpress", packages / "blog-0.3.1"], Wish(namespace="apps"), NOW)
-    push(project, [packages / "nginx"], Wish(namespace="charts", release="1.3.0-rc.1"), NOW)
+    push(project, [packages / "nginx"], Override(namespace="charts"), NOW, ["stable"], metadata)
+    push(
+        project, [packages / "wordpress", packages / "blog-0.3.1"], Override(namespace="apps"), NOW
+    )
+    push(project, [packages / "nginx"], Override(namespace="charts", release="1.3.0-rc.1"), NOW)
     change.set_channel(project, "charts/nginx", "edge", "1.3.0-rc.1", NOW)
     return project
 

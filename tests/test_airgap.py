@@ -23,11 +23,19 @@ import yaml
 from click.testing import CliRunner
 from werkzeug.test import Client
 
-from cnrmirror.bundle import BundleFetcher, Contents, Cut, read_contents
+from cnrmirror.airgap import export as work
+from cnrmirror.airgap.receive import Imported, check_bundle, follow, have, take_in
+from cnrmirror.archive.identify import Override
+from cnrmirror.bundle.format import Contents, Selection
+from cnrmirror.bundle.read import BundleReader, read_contents
 from cnrmirror.cli import cli
 from cnrmirror.cli.keyring import online_folder
-from cnrmirror.cli.trusted import fetcher_for
-from cnrmirror.errors import (
+from cnrmirror.cli.origin import reader_for
+from cnrmirror.mirror import change
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.mirror.push import push
+from cnrmirror.model.errors import (
     BadSignature,
     CnrMirrorError,
     ConflictError,
@@ -41,19 +49,13 @@ from cnrmirror.errors import (
     TrustError,
     UsageError,
 )
-from cnrmirror.keys import KeyFolder, generate, write_key
-from cnrmirror.serve import Application
-from cnrmirror.sources.charts import Wish
-from cnrmirror.verify import Policy, Trust
-from cnrmirror.workflow import change, rotation
-from cnrmirror.workflow import export as work
-from cnrmirror.workflow.carried import Carried
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.importing import Imported, check_bundle, follow, have, take_in
-from cnrmirror.workflow.project import Project, prepare
-from cnrmirror.workflow.push import push
-from cnrmirror.workflow.sources import open_sources
-from cnrmirror.workflow.sync import sync
+from cnrmirror.server.app import Application
+from cnrmirror.server.bundle import BundleMirror
+from cnrmirror.sync.open import open_sources
+from cnrmirror.sync.run import sync
+from cnrmirror.trust import rotation
+from cnrmirror.trust.keys import KeyFolder, generate, write_key
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.mirrors import ROOT_KEYS, key, make, reopen
 
@@ -66,7 +68,7 @@ FLIPS = int(os.environ.get("CNRMIRROR_FLIPS", "1000"))
 def add(project: Project, name: str, release: str, *channels: str, now: str = NOW) -> None:
     path = project.folder.parent / f"{name}-{release}.tgz"
     path.write_bytes(chart_bytes(name, release))
-    push(project, [path], Wish(namespace="ns", release=release), now, channels)
+    push(project, [path], Override(namespace="ns", release=release), now, channels)
 
 
 def fill(project: Project, count: int) -> None:
@@ -75,14 +77,14 @@ def fill(project: Project, count: int) -> None:
     for number in range(count):
         paths.append(project.folder.parent / f"p{number}-1.0.0.tgz")
         paths[-1].write_bytes(chart_bytes(f"p{number}", "1.0.0"))
-    push(project, paths, Wish(namespace="ns"), NOW)
+    push(project, paths, Override(namespace="ns"), NOW)
 
 
 def export(
     project: Project, folder: Path, since: str = "", size: int = 0, **filters: Any
 ) -> Contents:
     edition = project.metadata.edition()
-    cut = Cut(edition.at.digest, since, size, **filters)
+    cut = Selection(edition.at.digest, since, size, **filters)
     return work.write(project, folder, work.plan(project, cut, edition))
 
 
@@ -102,7 +104,7 @@ def bring(
     project: Project, *places: Path, sender: Project | None = None, policy: Policy = Policy()
 ) -> Imported:
     """Import as the command does: into a follower, or (with ``sender``) beside its own packages."""
-    fetcher = BundleFetcher(list(places))
+    fetcher = BundleReader(list(places))
     check_bundle(project, fetcher)
     if sender is None:
         return follow(project, fetcher, policy, CLOCK)
@@ -152,7 +154,7 @@ def own(tmp_path: Path) -> Project:
     project = make(tmp_path / "d", "00000000-0000-4000-8000-00000000000d")
     path = tmp_path / "mine.tgz"
     path.write_bytes(chart_bytes("mine", "1.0.0"))
-    push(project, [path], Wish(namespace="own"), NOW)
+    push(project, [path], Override(namespace="own"), NOW)
     return project
 
 
@@ -450,7 +452,7 @@ def test_two_senders_do_not_drop_each_others_packages(
     second = make(tmp_path / "e", "00000000-0000-4000-8000-00000000000e")
     path = tmp_path / "z.tgz"
     path.write_bytes(chart_bytes("z", "1.0.0"))
-    push(second, [path], Wish(namespace="two"), NOW)
+    push(second, [path], Override(namespace="two"), NOW)
     export(sender, tmp_path / "1")
     export(second, tmp_path / "2")
     bring(own, tmp_path / "1", sender=sender)
@@ -503,7 +505,7 @@ def test_a_receipt_is_held_against_what_comes(
 
 def test_an_expired_bundle_needs_a_word(tmp_path: Path, sender: Project, receiver: Project) -> None:
     export(sender, tmp_path / "1")
-    fetcher = BundleFetcher([tmp_path / "1"])
+    fetcher = BundleReader([tmp_path / "1"])
     late = CLOCK + timedelta(days=20)
     untouched(receiver, lambda: follow(receiver, fetcher, Policy(), late), StaleError)
     for allowed in (Policy(allow_expired=timedelta(days=30)), Policy(at=CLOCK)):
@@ -555,7 +557,7 @@ def test_a_part_brings_what_was_chosen_and_drops_nothing(
 ) -> None:
     add(sender, "a", "2.0.0")
     made = export(sender, tmp_path / "1", **filters)
-    blobs = {e for e in BundleFetcher([tmp_path / "1"])._files if "/blobs/" in e}
+    blobs = {e for e in BundleReader([tmp_path / "1"])._files if "/blobs/" in e}
     assert len(blobs) == len(expected)
     assert made.selected == sorted({name.partition("@")[0] for name in expected})
     bring(own, tmp_path / "1", sender=sender)
@@ -583,7 +585,7 @@ def test_a_difference_and_a_whole_are_hardly_larger_than_what_they_carry(
         data = tar_gz({f"p{number}/Chart.yaml": chart, f"p{number}/n": noise.randbytes(120_000)})
         blobs.append(tmp_path / f"p{number}-1.0.0.tgz")
         blobs[-1].write_bytes(data)
-    push(sender, blobs, Wish(namespace="many"), NOW)
+    push(sender, blobs, Override(namespace="many"), NOW)
     whole = export(sender, tmp_path / "whole")
     catalog = sum(p.stat().st_size for p in (sender.site / "catalog").rglob("*") if p.is_file())
     assert _size(tmp_path / "whole") <= 1.02 * catalog
@@ -738,7 +740,7 @@ def test_killed_at_any_moment_export_and_import_are_finished_by_the_next_run(
     for number in range(60):
         paths.append(tmp_path / f"p{number}-1.0.0.tgz")
         paths[-1].write_bytes(chart_bytes(f"p{number}", "1.0.0"))
-    push(sender, paths, Wish(namespace="ns"), now)
+    push(sender, paths, Override(namespace="ns"), now)
     export(sender, tmp_path / "first")
     begun = time.monotonic()
     process = started("-C", str(receiver.folder), "import", str(tmp_path / "first"))
@@ -748,7 +750,7 @@ def test_killed_at_any_moment_export_and_import_are_finished_by_the_next_run(
         paths = [tmp_path / f"k{number}-{n}-1.0.0.tgz" for n in range(10)]
         for n, path in enumerate(paths):
             path.write_bytes(chart_bytes(f"k{number}-{n}", "1.0.0"))
-        push(sender, paths, Wish(namespace="ns"), now)
+        push(sender, paths, Override(namespace="ns"), now)
         since, out = statement(receiver), tmp_path / f"out{number}"
         arguments = ("-C", str(sender.folder), "export", str(out), "--since", since)
         killed(dice, whole, *arguments)
@@ -761,7 +763,7 @@ def test_killed_at_any_moment_export_and_import_are_finished_by_the_next_run(
         if number % 5 == 0:
             assert check(receiver).findings == []
         clock = datetime.now(UTC)
-        follow(receiver, BundleFetcher([out]), Policy(), clock)
+        follow(receiver, BundleReader([out]), Policy(), clock)
         assert receiver.head() == sender.head()
         shutil.rmtree(out)
     assert check(receiver).findings == []
@@ -782,7 +784,7 @@ def test_a_bundle_is_a_source_of_sync(tmp_path: Path, own: Project) -> None:
     config["sources"] = {"carried": source}
     (own.folder / "mirror.yaml").write_text(yaml.safe_dump(config))
     project = reopen(own.folder)
-    report = sync(project, open_sources(project, [], {}, fetcher_for), NOW)
+    report = sync(project, open_sources(project, [], {}, reader_for), NOW)
     assert report.exit_code == 0, report
     assert documents(project, "ns") == documents(sender, "ns")
 
@@ -810,7 +812,7 @@ def test_commands_read_a_bundle_as_they_read_a_mirror(
 def test_serving_a_bundle_answers_as_serving_the_mirror(tmp_path: Path, sender: Project) -> None:
     export(sender, tmp_path / "out", size=100_000)
     mirror = Client(Application(sender, lambda: NOW, None))
-    bundle = Client(Application(Carried(BundleFetcher([tmp_path / "out"])), lambda: NOW, None))
+    bundle = Client(Application(BundleMirror(BundleReader([tmp_path / "out"])), lambda: NOW, None))
     base = "/cnr/api/v1/packages"
     digest = sender.document("ns/a").releases[0].content.digest
     paths = [f"/{p}" for p in tree(sender.site) if p.startswith("catalog/")]
@@ -830,7 +832,7 @@ def test_a_difference_or_a_part_is_not_served(tmp_path: Path, sender: Project) -
     export(sender, tmp_path / "2", first.cut.catalog)
     for name in ("1", "2"):
         with pytest.raises(InputError, match="only a whole bundle can be served"):
-            Carried(BundleFetcher([tmp_path / name]))
+            BundleMirror(BundleReader([tmp_path / name]))
 
 
 # -- statements ------------------------------------------------------------------------------------

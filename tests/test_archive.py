@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnrmirror.archive import MAX_TELLING, gzip_bytes, inspect, pack
-from cnrmirror.errors import HostileArchive, InputError, TooLarge
-from cnrmirror.tarball import Limits, TarScanner
+from cnrmirror.archive.inspect import MAX_TELLING, inspect
+from cnrmirror.archive.pack import gzip_bytes, pack
+from cnrmirror.archive.scan import Limits, TarScanner
+from cnrmirror.model.errors import HostileArchive, InputError, TooLarge
 from tests.conftest import tar_gz
 from tests.recorded import CONFORMANCE
 

@@ -19,11 +19,16 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Root
 
-from cnrmirror import verify
-from cnrmirror.client import Remote, first_good, pull
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import CatalogRoot, Head, encode
-from cnrmirror.errors import (
+from cnrmirror.archive.identify import Override
+from cnrmirror.archive.scan import Limits
+from cnrmirror.audit.run import Auditor, compare
+from cnrmirror.client.pull import pull
+from cnrmirror.client.remote import Remote, first_good
+from cnrmirror.mirror.push import push
+from cnrmirror.model.canonical import encode
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import CatalogRoot, Head
+from cnrmirror.model.errors import (
     BadSignature,
     CnrMirrorError,
     Equivocation,
@@ -34,19 +39,15 @@ from cnrmirror.errors import (
     Tampered,
     TrustError,
 )
-from cnrmirror.fetcher import FolderFetcher
-from cnrmirror.files import locked
-from cnrmirror.interfaces import NoProgress
-from cnrmirror.keys import KeyFolder, write_key
-from cnrmirror.names import Reference
-from cnrmirror.signing import Repository, to_bytes
-from cnrmirror.sources.charts import Wish
-from cnrmirror.tarball import Limits
-from cnrmirror.verify import Policy, Trust
-from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow import rotation
-from cnrmirror.workflow.audit import Auditor, compare
-from cnrmirror.workflow.push import push
+from cnrmirror.model.names import Reference
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.objects.files import locked
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.trust import rotation, verify
+from cnrmirror.trust.keys import KeyFolder, write_key
+from cnrmirror.trust.signing import Repository, to_bytes
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import Host, drip, endless, hosting
 from tests.mirrors import key, make, reopen
@@ -66,10 +67,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(PACKAGES):
         (charts / f"p{number}-1.0.0.tgz").write_bytes(chart_bytes(f"p{number}", "1.0.0"))
     project = make(folder / "mirror", "attacked")
-    push(project, [charts], Wish(namespace="ns"), NOW)
+    push(project, [charts], Override(namespace="ns"), NOW)
     newer = folder / "p7-1.1.0.tgz"
     newer.write_bytes(chart_bytes("p7", "1.1.0"))
-    push(project, [newer], Wish(namespace="ns"), NOW)
+    push(project, [newer], Override(namespace="ns"), NOW)
     return folder / "mirror"
 
 
@@ -82,19 +83,19 @@ class Victim:
         shutil.copytree(original, self.project, ignore=shutil.ignore_patterns("cnr", "api"))
         self.site = self.project / "site"
         self.meta = self.site / META
-        self.good = FolderFetcher(original / "site")
+        self.good = FolderReader(original / "site")
         self.folder = folder
         self.transport = transport
         self.host: Host | None = None
-        self.http: HttpFetcher | None = None
+        self.http: HttpReader | None = None
         pinned = (original / "site" / META / "1.root.json").read_bytes()
         self.trust = Trust(pinned, folder / "cache", folder / "marks")
 
-    def fetcher(self) -> FolderFetcher | HttpFetcher:
+    def fetcher(self) -> FolderReader | HttpReader:
         if self.host is None:
-            return FolderFetcher(self.site)
+            return FolderReader(self.site)
         if self.http is None:
-            self.http = HttpFetcher(self.host.url, timeout=10, min_rate=100_000, attempts=1)
+            self.http = HttpReader(self.host.url, timeout=10, min_rate=100_000, attempts=1)
         return self.http
 
     def pull(self, now: datetime = CLOCK, policy: Policy = Policy()) -> Path:
@@ -232,7 +233,7 @@ def test_an_old_state_is_refused_by_a_client_that_saw_a_newer_one(
     project = reopen(victim.project)
     path = tmp_path / "z-1.0.0.tgz"
     path.write_bytes(chart_bytes("z", "1.0.0"))
-    push(project, [path], Wish(namespace="ns"), NOW)
+    push(project, [path], Override(namespace="ns"), NOW)
     with _served(victim):
         newest = victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
         victim.replace(f"{META}/timestamp.json", old)
@@ -275,7 +276,7 @@ def test_recovery_from_a_fast_forward_is_a_root_with_another_refresh_key(
     signed_by(far, key("refresh"), version=2**31)
     info = MetaFile.from_data(2**31, far.read_bytes(), ["sha256"])
     signed_by(meta / "timestamp.json", key("refresh"), version=2**31, snapshot_meta=info)
-    victim.trust.verify(FolderFetcher(attacked / "site"), Policy(), CLOCK)
+    victim.trust.verify(FolderReader(attacked / "site"), Policy(), CLOCK)
     with _served(victim):
         victim.refused(Rollback, then_good=False)
         project = reopen(victim.project)
@@ -379,7 +380,7 @@ def test_a_host_that_drips_is_given_up(original: Path, tmp_path: Path, which: st
         assert victim.host is not None
         victim.host.fault = drip(Path(path).name)
         begun = datetime.now(UTC)
-        victim.http = HttpFetcher(victim.host.url, timeout=0.5, min_rate=1 << 21, attempts=1)
+        victim.http = HttpReader(victim.host.url, timeout=0.5, min_rate=1 << 21, attempts=1)
         victim.refused(NetworkError)
         assert datetime.now(UTC) - begun < timedelta(seconds=8)
 
@@ -589,7 +590,7 @@ def test_a_host_that_drips_header_lines_is_given_up(original: Path, tmp_path: Pa
     with _served(victim):
         assert victim.host is not None
         victim.host.fault = fault
-        victim.http = HttpFetcher(victim.host.url, timeout=0.3, attempts=1)
+        victim.http = HttpReader(victim.host.url, timeout=0.3, attempts=1)
         begun = time.monotonic()
         victim.refused(NetworkError)
         assert time.monotonic() - begun < 2.5
@@ -629,7 +630,7 @@ def test_two_mirrors_with_two_stories_are_found_out(original: Path, tmp_path: Pa
         victim = Victim(original, tmp_path / name, "folder")
         path = tmp_path / f"{name}-1.0.0.tgz"
         path.write_bytes(chart_bytes(name, "1.0.0"))
-        push(reopen(victim.project), [path], Wish(namespace="ns"), NOW)
+        push(reopen(victim.project), [path], Override(namespace="ns"), NOW)
         verified = victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
         remotes.append(Remote(victim.fetcher(), verified))
     with pytest.raises(Equivocation):
@@ -753,7 +754,7 @@ def test_a_clock_that_is_behind_is_said_to_a_client_without_memory(
     assert "set the clock" in said.message
 
 
-class Reentrant(FolderFetcher):
+class Reentrant(FolderReader):
     """While the first file is read, another process verifies the same mirror."""
 
     def __init__(self, folder: Path, other: Callable[[], object]) -> None:
@@ -795,7 +796,7 @@ def test_one_registry_has_one_memory_whatever_root_is_pinned(
     old = (victim.meta / "timestamp.json").read_bytes()
     path = tmp_path / "z-1.0.0.tgz"
     path.write_bytes(chart_bytes("z", "1.0.0"))
-    push(project, [path], Wish(namespace="ns"), NOW)
+    push(project, [path], Override(namespace="ns"), NOW)
     victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
     victim.replace(f"{META}/timestamp.json", old)
     data = (victim.meta / "2.root.json").read_bytes()

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from tuf.api.metadata import Metadata, Root
 
-from cnrmirror.fetcher import FolderFetcher
-from cnrmirror.interfaces import NoProgress
-from cnrmirror.signing import Repository, to_bytes
-from cnrmirror.sources.charts import Wish
-from cnrmirror.verify import Policy, Trust
-from cnrmirror.workflow import rotation
-from cnrmirror.workflow.audit import Audit, Auditor
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.audit.run import Audit, Auditor
+from cnrmirror.mirror.push import push
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.trust import rotation
+from cnrmirror.trust.signing import Repository, to_bytes
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import key, make
 
@@ -40,8 +40,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(20):
         charts.append(folder / f"p{number}-1.0.0.tgz")
         charts[-1].write_bytes(chart_bytes(f"p{number}", "1.0.0"))
-    push(project, charts[1:], Wish(namespace="ns"), NOW, ["stable"])
-    push(project, charts[:1], Wish(namespace="ns"), NOW)
+    push(project, charts[1:], Override(namespace="ns"), NOW, ["stable"])
+    push(project, charts[:1], Override(namespace="ns"), NOW)
     repository = project.signer
     assert isinstance(repository, Repository)
     proposal = rotation.propose(repository, {}, None, NOW)
@@ -59,7 +59,7 @@ def site(original: Path, tmp_path: Path) -> Path:
 def audited(site: Path, pinned: int = 1, now: datetime = CLOCK, views: bool = True) -> Audit:
     root = (site / META / f"{pinned}.root.json").read_bytes()
     trust = Trust(root, site.parent / "cache", site.parent / "marks")
-    auditor = Auditor(FolderFetcher(site), trust, NoProgress())
+    auditor = Auditor(FolderReader(site), trust, NoProgress())
     return auditor.run(Policy(), now, strict=True, views=views)
 
 
@@ -104,7 +104,7 @@ def test_both_metadata_files_of_a_swap_are_named(site: Path, first: str, second:
     pinned = (site / META / "2.root.json").read_bytes()
     swap(site / META / first, site / META / second)
     trust = Trust(pinned, site.parent / "cache", site.parent / "marks")
-    report = Auditor(FolderFetcher(site), trust, NoProgress()).run(
+    report = Auditor(FolderReader(site), trust, NoProgress()).run(
         Policy(), CLOCK, strict=True, views=False
     )
     assert {f"{META}/{first}", f"{META}/{second}"} <= {f.path for f in report.findings}
@@ -136,7 +136,7 @@ def test_a_state_that_is_older_than_what_was_seen_is_the_timestamps_fault(
     timestamp.signed.version -= 1
     timestamp.sign(key("refresh"))
     (site / META / "timestamp.json").write_bytes(to_bytes(timestamp))
-    report = Auditor(FolderFetcher(site), trust, NoProgress()).run(
+    report = Auditor(FolderReader(site), trust, NoProgress()).run(
         Policy(), CLOCK, strict=True, views=False
     )
     assert named(report) == {(f"{META}/timestamp.json", "tampered")}

@@ -8,12 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cnrmirror.bucket import S3Settings
-from cnrmirror.errors import AccessDenied, NetworkError, Outdated
-from cnrmirror.interfaces import NoProgress
-from cnrmirror.publish.s3 import BucketDestination
-from cnrmirror.resource import Resource
-from cnrmirror.workflow.project import Project
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import AccessDenied, NetworkError, Outdated
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.model.resource import Resource
+from cnrmirror.objects.bucket import S3Settings
+from cnrmirror.objects.s3 import BucketObjects
 
 
 class Service:
@@ -71,9 +71,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 
 @pytest.fixture
-def place(project: Project, service: Service) -> Iterator[BucketDestination]:
+def place(project: Project, service: Service) -> Iterator[BucketObjects]:
     settings = S3Settings(endpoint=service.url, region="us-east-1")
-    found = BucketDestination("s3://site/x", settings, project.store, conditions=True)
+    found = BucketObjects("s3://site/x", settings, project.store, conditions=True)
     yield found
     found.close()
 
@@ -83,21 +83,21 @@ BLOB = Resource("catalog/nodes/sha256/ab/403", b"{}", cache="immutable")
 
 @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
 def test_a_conflict_of_the_service_is_tried_again(
-    service: Service, place: BucketDestination, code: str
+    service: Service, place: BucketObjects, code: str
 ) -> None:
     service.answers = [(409, code)]
     place.put([BLOB], NoProgress())
     assert service.objects == {f"/site/x/{BLOB.path}": b"{}"}
 
 
-def test_what_is_there_already_is_left(service: Service, place: BucketDestination) -> None:
+def test_what_is_there_already_is_left(service: Service, place: BucketObjects) -> None:
     service.answers = [(412, "PreconditionFailed")]
     place.put([BLOB], NoProgress())
     assert service.objects == {}
 
 
 def test_trouble_at_a_key_that_looks_like_a_status_is_trouble(
-    service: Service, place: BucketDestination
+    service: Service, place: BucketObjects
 ) -> None:
     service.answers = [(500, "InternalError"), (503, "SlowDown")]
     place.put([BLOB], NoProgress())
@@ -113,7 +113,7 @@ def test_trouble_at_a_key_that_looks_like_a_status_is_trouble(
     ],
 )
 def test_what_cannot_get_better_is_not_tried_again(
-    service: Service, place: BucketDestination, status: int, code: str,
+    service: Service, place: BucketObjects, status: int, code: str,
     error: type[Exception], words: str,
 ) -> None:  # fmt: skip
     service.answers = [(status, code)]
@@ -123,7 +123,7 @@ def test_what_cannot_get_better_is_not_tried_again(
 
 
 def test_an_endpoint_that_ignores_conditions_is_found_out_and_said(
-    service: Service, place: BucketDestination
+    service: Service, place: BucketObjects
 ) -> None:
     place.conditions = None
     tag = place.swap("a", b"1", None)

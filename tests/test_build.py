@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
 from tests.conftest import NOW
 from tests.mirrors import make, reopen
 
@@ -58,7 +58,7 @@ def folder_for_link(path: Path) -> None:
 def test_what_is_in_the_place_of_a_view_is_mended(
     project: Project, chart: Callable[..., Path], name: str, spoil: Callable[[Path], None]
 ) -> None:
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
     spoil(project.site / name)
     with project.writing():
         project.builder.rebuild(project.head())
@@ -75,7 +75,7 @@ def test_files_of_somebody_else_are_kept(tmp_path: Path, chart: Callable[..., Pa
     for name in ("CNAME", "own/deep/x.txt", "other.txt"):
         (project.site / name).write_text("mine")
     project = reopen(tmp_path / "mirror")
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
     with project.writing():
         project.builder.rebuild(project.head())
     assert (project.site / "CNAME").read_text() == "mine"

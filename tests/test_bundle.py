@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnrmirror import bundle
-from cnrmirror.bundle import BundleFetcher, Contents, Cut, Member, Volume
-from cnrmirror.cli.bundle import _bytes
-from cnrmirror.errors import (
+from cnrmirror.bundle import format as bundle
+from cnrmirror.bundle.format import Contents, Member, Selection, Volume
+from cnrmirror.bundle.read import BundleReader
+from cnrmirror.cli.export import _bytes
+from cnrmirror.model.errors import (
     CnrMirrorError,
     ConflictError,
     DamageError,
@@ -27,9 +28,9 @@ from cnrmirror.errors import (
     InvalidDocument,
     UsageError,
 )
-from cnrmirror.fetcher import read
-from cnrmirror.interfaces import NoProgress
-from cnrmirror.receipt import Receipt, expected_catalog
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.model.receipt import Receipt, expected_catalog
+from cnrmirror.objects.base import read
 
 WORDS = st.text("abcdef0123456789/", min_size=1, max_size=90).map(lambda s: f"x/{s}".strip("/"))
 PATHS = WORDS.filter(lambda s: "//" not in s)
@@ -43,7 +44,7 @@ def opened(member: Member) -> BinaryIO:
 
 
 def contents(volumes: list[Volume], **changes: Any) -> Contents:
-    cut = Cut("0" * 64)
+    cut = Selection("0" * 64)
     return msgspec.structs.replace(
         Contents(1, "r", 1, -1, "t", "a receipt", "{}", cut, volumes), **changes
     )
@@ -80,7 +81,7 @@ def test_volumes_hold_every_member_once_in_order_below_the_cap(
 def test_a_volume_never_has_a_longer_index_than_can_be_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bundle, "_MAX_INDEX", 4096)
+    monkeypatch.setattr(bundle, "MAX_INDEX", 4096)
     planned = bundle.plan_volumes([Member(f"x/{n}", 1) for n in range(500)], 0)
     assert len(planned) > 5
     assert all(bundle.measure("v", volume).index <= 4096 for volume in planned)
@@ -102,7 +103,7 @@ def test_a_written_volume_is_as_measured_and_tar_reads_it(
         for member in members:
             stream = tar.extractfile(member.path)
             assert stream is not None and stream.read() == opened(member).read()
-    fetcher = BundleFetcher([folder])
+    fetcher = BundleReader([folder])
     for member in members:
         assert read(fetcher.fetch(member.path, member.size)) == opened(member).read()
 
@@ -174,14 +175,14 @@ def volume_with(folder: Path, index: bytes, *, files: int = 1) -> None:
 def test_the_layout_that_the_other_tests_break_is_a_good_one(tmp_path: Path) -> None:
     entry = {"path": "a", "offset": 1536, "size": 10}
     volume_with(tmp_path / "out", json.dumps({"files": [entry]}).encode())
-    assert read(BundleFetcher([tmp_path / "out"]).fetch("a", 10)) == bytes(10)
+    assert read(BundleReader([tmp_path / "out"]).fetch("a", 10)) == bytes(10)
 
 
 @pytest.mark.parametrize("entry", HOSTILE_ENTRIES, ids=str)
 def test_an_index_that_cannot_be_is_refused(tmp_path: Path, entry: dict[str, Any]) -> None:
     volume_with(tmp_path / "out", json.dumps({"files": [entry]}).encode())
     with pytest.raises(DamageError, match=r"volume-001\.tar: its index cannot be used"):
-        BundleFetcher([tmp_path / "out"]).has("a")
+        BundleReader([tmp_path / "out"]).has("a")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_an_index_that_cannot_be_is_refused(tmp_path: Path, entry: dict[str, Any
 def test_an_index_that_is_none_is_refused(tmp_path: Path, index: bytes) -> None:
     volume_with(tmp_path / "out", index)
     with pytest.raises(DamageError):
-        BundleFetcher([tmp_path / "out"]).has("a")
+        BundleReader([tmp_path / "out"]).has("a")
 
 
 def test_an_index_is_not_read_beyond_its_bound(tmp_path: Path) -> None:
@@ -200,13 +201,13 @@ def test_an_index_is_not_read_beyond_its_bound(tmp_path: Path) -> None:
     huge = msgspec.structs.replace(made.volumes[0], index=1 << 40)
     bundle.write_text(tmp_path / "out", contents([huge]), "")
     with pytest.raises(DamageError, match="it has 1099511627776 bytes"):
-        BundleFetcher([tmp_path / "out"]).has("a")
+        BundleReader([tmp_path / "out"]).has("a")
 
 
 def test_a_path_in_two_volumes_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "out", [Member("a", 10)], [Member("a", 20)])
     with pytest.raises(DamageError, match="twice"):
-        BundleFetcher([tmp_path / "out"]).has("a")
+        BundleReader([tmp_path / "out"]).has("a")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_a_volume_has_no_name_but_its_own(tmp_path: Path, name: str) -> None:
     renamed = msgspec.structs.replace(made.volumes[0], name=name)
     bundle.write_text(tmp_path / "out", contents([renamed]), "")
     with pytest.raises(InvalidDocument, match="is no name of volume 1"):
-        BundleFetcher([tmp_path / "out"])
+        BundleReader([tmp_path / "out"])
 
 
 @pytest.mark.parametrize(
@@ -233,27 +234,27 @@ def test_a_table_of_contents_that_cannot_be_is_refused(
     path = tmp_path / "out" / "bundle.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InvalidDocument):
-        BundleFetcher([tmp_path / "out"])
+        BundleReader([tmp_path / "out"])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 100_000, "nul", " " * (17 << 20)], ids=len)
 def test_what_is_no_table_of_contents_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "bundle.json").write_text(text)
     with pytest.raises(InvalidDocument):
-        BundleFetcher([tmp_path])
+        BundleReader([tmp_path])
 
 
 def test_a_later_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text('{"format": 7, "something": "new"}')
     with pytest.raises(InvalidDocument, match="format 7; this program knows 1"):
-        BundleFetcher([tmp_path])
+        BundleReader([tmp_path])
 
 
 def test_two_bundles_are_not_one(tmp_path: Path) -> None:
     write(tmp_path / "a", [Member("a", 10)])
     write(tmp_path / "b", [Member("b", 10)])
     with pytest.raises(InputError, match="two different bundles"):
-        BundleFetcher([tmp_path / "a", tmp_path / "b"])
+        BundleReader([tmp_path / "a", tmp_path / "b"])
 
 
 def test_of_two_copies_the_whole_one_is_read(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_of_two_copies_the_whole_one_is_read(tmp_path: Path) -> None:
     whole = (tmp_path / "a" / "volume-001.tar").read_bytes()
     (tmp_path / "b" / "volume-001.tar").write_bytes(whole)
     (tmp_path / "a" / "volume-001.tar").write_bytes(whole[:-1])
-    assert read(BundleFetcher([tmp_path / "a", tmp_path / "b"]).fetch("a", 10))
+    assert read(BundleReader([tmp_path / "a", tmp_path / "b"]).fetch("a", 10))
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
@@ -276,7 +277,7 @@ def test_a_volume_that_is_no_file_is_missing(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         subprocess.run(["mkfifo", str(path)], check=True)
-    faults = bundle.check_volumes(BundleFetcher([tmp_path / "out"]).found, NoProgress())
+    faults = bundle.check_volumes(BundleReader([tmp_path / "out"]).found, NoProgress())
     assert [(f.volume, f.problem) for f in faults] == [("volume-001.tar", "missing")]
 
 
@@ -292,7 +293,7 @@ def test_no_bytes_in_the_place_of_an_index_do_more_than_be_refused(
     whole = path.read_bytes()
     path.write_bytes(whole[:where] + noise + whole[where + len(noise) :])
     try:
-        fetcher = BundleFetcher([folder])
+        fetcher = BundleReader([folder])
         assert len(read(fetcher.fetch("b/c", 600))) == 600
     except CnrMirrorError:
         pass

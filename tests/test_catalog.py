@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.catalog import EMPTY, Catalog, counts
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import LEAF_MAX, Branch, CatalogRoot, Leaf, PackageRef, decode, encode
-from cnrmirror.errors import DamageError, DigestMismatch, InvalidDocument
-from cnrmirror.store import Store
+from cnrmirror.catalog.tree import EMPTY, Catalog, counts
+from cnrmirror.model.canonical import decode, encode
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import LEAF_MAX, Branch, CatalogRoot, Leaf, PackageRef
+from cnrmirror.model.errors import DamageError, DigestMismatch, InvalidDocument
+from cnrmirror.objects.store import Store
 
 
 def ref(number: int, version: int = 0) -> PackageRef:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.errors import InputError, InvalidDocument
-from cnrmirror.sources.charts import Wish, identify
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override, identify
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.errors import InputError, InvalidDocument
 from tests.conftest import NOW
 
 CHART = b"name: root\nversion: 1.0.0\n"
 
 
 def identified(telling: dict[str, bytes]) -> str:
-    found = identify(telling, Path("x.tgz"), Wish(namespace="ns"))
+    found = identify(telling, Path("x.tgz"), Override(namespace="ns"))
     return f"{found.package}@{found.release} {found.media_type}"
 
 
@@ -33,7 +33,7 @@ def test_files_at_the_root_go_before_those_in_a_folder(
 ) -> None:
     files = [(name, CHART), (below, b"name: sub\nversion: 2.0.0\n")]
     telling = dict(reversed(files) if turned else files)
-    found = identify(telling, Path("x-1.0.0.tgz"), Wish(namespace="ns"))
+    found = identify(telling, Path("x-1.0.0.tgz"), Override(namespace="ns"))
     assert (found.package, found.release, found.media_type) == ("ns/root", "1.0.0", media_type)
 
 
@@ -71,14 +71,14 @@ def test_a_folder_whose_helmignore_leaves_out_what_it_is_is_not_pushed(
     (folder / "Chart.yaml").write_bytes(CHART)
     (folder / ".helmignore").write_text("Chart.yaml\n")
     with pytest.raises(InputError, match=r"chart: its \.helmignore leaves out"):
-        push(project, [folder], Wish(namespace="ns"), NOW)
+        push(project, [folder], Override(namespace="ns"), NOW)
 
 
 def test_a_path_that_is_no_file_is_an_error(project: Project, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a-1.0.0.tgz")
     for path in (tmp_path / "a-1.0.0.tgz", Path("/dev/null")):
         with pytest.raises(InputError, match="neither a file nor a folder"):
-            push(project, [path], Wish(namespace="ns"), NOW)
+            push(project, [path], Override(namespace="ns"), NOW)
 
 
 @pytest.mark.parametrize("folder", [False, True])
@@ -99,4 +99,4 @@ def test_a_path_that_may_not_be_read_is_an_error(
 
     monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(InputError, match="Permission denied"):
-        push(project, [path], Wish(namespace="ns"), NOW)
+        push(project, [path], Override(namespace="ns"), NOW)

@@ -15,14 +15,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cnrmirror.archive import gzip_bytes
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import PackageDocument, normalise_metadata
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import change
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.archive.pack import gzip_bytes
+from cnrmirror.mirror import change
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.canonical import normalise_metadata
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import PackageDocument
 from tests.conftest import NOW
 from tests.mirrors import make
 
@@ -179,7 +180,7 @@ def test_diff_shows_every_kind_of_change(
     run: Run, tmp_path: Path, chart: Callable[..., Path]
 ) -> None:
     project = make(tmp_path / "m", "diff")
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
 
     def changed() -> list[list[str]]:
         lines = run("-C", "m", "diff", str(project.head().revision - 1)).stdout.splitlines()
@@ -191,7 +192,7 @@ def test_diff_shows_every_kind_of_change(
     project.store.add_blob(blob, [data])
     replaced(project, "archive", blob=blob)
     assert changed() == [["~", "ns/a@1.0.0 (helm) archive"]]
-    push(project, [chart("a", "1.1.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.1.0")], Override(namespace="ns"), NOW)
     for release in ("1.0.0", "1.1.0"):
         change.set_channel(project, "ns/a", "stable", release, NOW)
     assert changed() == [["~", "ns/a:stable"]]
@@ -205,7 +206,7 @@ def test_what_others_wrote_is_shown_as_it_is_and_commands_no_terminal(
     run: Run, tmp_path: Path, chart: Callable[..., Path]
 ) -> None:
     project = make(tmp_path / "m", "hostile words")
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
     change.remove(project, "ns/a", "1.0.0", None, "[/x][bold]markup[/bold]", NOW)
     with project.writing():
         project.commit({"ns/b": PackageDocument("ns/b", [])}, "nothing", NOW)
@@ -249,7 +250,7 @@ def test_a_copy_that_cannot_be_written_to_is_checked_all_the_same(
     tmp_path: Path, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make(tmp_path / "m", "read-only")
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
     shutil.rmtree(project.state)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     copy = Project(project.folder)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cnrmirror import config
 from cnrmirror.cli import cli
-from cnrmirror.errors import InputError, InvalidDocument, NotFoundError, UsageError
-from cnrmirror.fetcher import FolderFetcher
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.sources import open_sources
+from cnrmirror.mirror import config
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import InputError, InvalidDocument, NotFoundError, UsageError
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.sync.open import open_sources
 
 ROOT = Path(__file__).parents[1]
 HEAD = "id: x\n# a line more\nsources:\n"
@@ -105,7 +105,7 @@ def test_a_date_and_a_version_stay_the_text_that_they_are(tmp_path: Path) -> Non
 def test_config_check_misses_what_a_source_needs(project: Project, text: str, said: str) -> None:
     (project.folder / "mirror.yaml").write_text(HEAD + text)
     with pytest.raises((InputError, NotFoundError), match=said):
-        open_sources(Project(project.folder), [], {}, lambda location: FolderFetcher(Path()))
+        open_sources(Project(project.folder), [], {}, lambda location: FolderReader(Path()))
     result = CliRunner().invoke(cli, ["-C", str(project.folder), "config", "check"])
     assert isinstance(result.exception, InputError)
 
@@ -115,13 +115,13 @@ def test_config_check_misses_the_certificates_for_a_mirror(project: Project) -> 
     text = f"  up:\n    type: mirror\n    location: https://x\n    root: {root}\n"
     (project.folder / "mirror.yaml").write_text(f"{HEAD}{text}    ca_file: none.pem\n")
     with pytest.raises(InputError, match=r"yaml:8: .*ca_file"):
-        open_sources(Project(project.folder), [], {}, lambda at: FolderFetcher(Path()))
+        open_sources(Project(project.folder), [], {}, lambda at: FolderReader(Path()))
 
 
 def test_a_source_that_is_not_there_is_said_with_those_that_are(project: Project) -> None:
     (project.folder / "mirror.yaml").write_text(HEAD + REGISTRY)
     with pytest.raises(UsageError, match="'quay'; there are: up"):
-        open_sources(Project(project.folder), ["quay"], {}, lambda at: FolderFetcher(Path()))
+        open_sources(Project(project.folder), ["quay"], {}, lambda at: FolderReader(Path()))
 
 
 def test_the_published_schema_is_the_one_that_the_program_prints() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
-from cnrmirror.serve import Application
+from cnrmirror.server.app import Application
 from tests.recorded import Recorded, differs_on_purpose, problems
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
-from cnrmirror import config, errors
 from cnrmirror.cli import cli
+from cnrmirror.mirror import config
+from cnrmirror.model import errors
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -14,12 +14,12 @@ from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 import pytest
 
-from cnrmirror.config import Target
-from cnrmirror.interfaces import Progress
-from cnrmirror.resource import JSON_TYPE, Resource
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.publishing import Session
-from cnrmirror.workflow.targets import Memory
+from cnrmirror.mirror.config import PublishTo
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.progress import Progress
+from cnrmirror.model.resource import JSON_TYPE, Resource
+from cnrmirror.publish.open import Memory
+from cnrmirror.publish.session import Session
 from tests.places import MemoryFetcher, MemoryPlace
 from tests.recorded import NOW, Recorded, differs_on_purpose, is_dynamic, problems
 
@@ -147,7 +147,7 @@ def test_the_function_and_a_bucket_answer_as_the_reference_server(
     project = recorded.mirror(tmp_path / recorded.dialect)
     objects: dict[str, bytes] = {}
     place = Typed(project, objects)
-    target = Target(to="s3://memory/x", grace_minutes=0)
+    target = PublishTo(to="s3://memory/x", grace_minutes=0)
     session = Session(project, target, Memory(project, target), place, MemoryFetcher(objects))
     session.publish(NOW)
     answers = [a for a in recorded.answers
@@ -254,7 +254,7 @@ def test_the_rules_for_a_static_host_answer_as_the_reference_server(
     recorded: Recorded, tmp_path: Path, host: str
 ) -> None:
     project = recorded.mirror(tmp_path / recorded.dialect)
-    target = Target(to=str(tmp_path / "out"), host=host, grace_minutes=0)  # type: ignore[arg-type]
+    target = PublishTo(to=str(tmp_path / "out"), host=host, grace_minutes=0)  # type: ignore[arg-type]
     with Session.open(project, target) as session:
         session.publish(NOW)
     place = StaticHost(tmp_path / "out", host == "netlify")
@@ -280,7 +280,7 @@ def test_the_rules_for_a_static_host_answer_as_the_reference_server(
 
 @pytest.mark.parametrize("host", ["netlify", "cloudflare-pages"])
 def test_the_rules_keep_to_what_a_host_takes(project: Project, tmp_path: Path, host: str) -> None:
-    target = Target(to=str(tmp_path / "out"), host=host)  # type: ignore[arg-type]
+    target = PublishTo(to=str(tmp_path / "out"), host=host)  # type: ignore[arg-type]
     with Session.open(project, target) as session:
         session.publish(NOW)
     place = StaticHost(tmp_path / "out", host == "netlify")

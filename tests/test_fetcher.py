@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.bucket import BucketFetcher
-from cnrmirror.errors import IncompleteError, InputError, NetworkError
-from cnrmirror.fetcher import read
-from cnrmirror.web import HttpFetcher
+from cnrmirror.model.errors import IncompleteError, InputError, NetworkError
+from cnrmirror.objects.base import read
+from cnrmirror.objects.bucket import BucketReader
+from cnrmirror.objects.http import HttpReader
 from tests.hostile import Fault, Host, hosting
 
 SECRET = "s3cr3t"
@@ -60,7 +60,7 @@ def noting(header: str, seen: list[str | None], fault: Fault = lambda h, p: Fals
     return note
 
 
-def fetched(fetcher: HttpFetcher | BucketFetcher, path: str = "file") -> bytes:
+def fetched(fetcher: HttpReader | BucketReader, path: str = "file") -> bytes:
     try:
         return read(fetcher.fetch(path, 1000))
     finally:
@@ -84,14 +84,14 @@ def test_the_body_of_a_redirect_is_not_read(host: Host) -> None:
         return True
 
     host.fault = endless
-    assert fetched(HttpFetcher(host.url), "odd") == b"the file"
+    assert fetched(HttpReader(host.url), "odd") == b"the file"
     assert host.sent < 12 << 20  # what the kernel had buffered on both sides
 
 
 def test_cookies_are_not_kept(host: Host) -> None:
     seen: list[str | None] = []
     host.fault = noting("Cookie", seen, answer(302, Location="/file", Set_Cookie="a=b; Path=/"))
-    assert fetched(HttpFetcher(host.url), "odd") == b"the file"
+    assert fetched(HttpReader(host.url), "odd") == b"the file"
     assert seen == [None, None]
 
 
@@ -103,7 +103,7 @@ def test_netrc_is_not_used_for_any_host(
     seen: list[str | None] = []
     host.fault = noting("Authorization", seen, answer(302, Location=f"{other.url}/file"))
     other.fault = noting("Authorization", seen)
-    assert fetched(HttpFetcher(host.url), "odd") == b"the other file"
+    assert fetched(HttpReader(host.url), "odd") == b"the other file"
     assert seen == [None, None]
 
 
@@ -112,7 +112,7 @@ def test_a_password_in_an_address_goes_to_that_host_alone(host: Host, other: Hos
     theirs: list[str | None] = []
     host.fault = noting("Authorization", ours, answer(302, Location=f"{other.url}/file"))
     other.fault = noting("Authorization", theirs)
-    fetcher = HttpFetcher(host.url.replace("//", f"//me:{SECRET}@"))
+    fetcher = HttpReader(host.url.replace("//", f"//me:{SECRET}@"))
     assert fetcher.name == host.url
     assert fetched(fetcher, "odd") == b"the other file"
     assert ours == ["Basic bWU6czNjcjN0"] and theirs == [None]
@@ -122,14 +122,14 @@ def test_a_password_in_an_address_goes_to_that_host_alone(host: Host, other: Hos
 def test_a_password_in_an_address_is_in_no_error(host: Host, status: int) -> None:
     host.fault = answer(status)
     with pytest.raises((IncompleteError, NetworkError)) as caught:
-        fetched(HttpFetcher(host.url.replace("//", f"//me:{SECRET}@")), "odd")
+        fetched(HttpReader(host.url.replace("//", f"//me:{SECRET}@")), "odd")
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["http://me:{}@host:port/", "ftp://me:{}@host/", "http://me:{}@/"])
 def test_a_password_in_an_address_that_is_none_is_not_shown(url: str) -> None:
     with pytest.raises(InputError) as caught:
-        HttpFetcher(url.format(SECRET))
+        HttpReader(url.format(SECRET))
     assert SECRET not in str(caught.value)
 
 
@@ -156,7 +156,7 @@ def waited(host: Host, retry_after: str) -> float:
     first = answer(503, Retry_After=retry_after)
     host.fault = lambda handler, path: len(host.requests) == 1 and first(handler, path)
     host.requests.clear()
-    http = HttpFetcher(host.url, sleep=slept.append, clock=lambda: 0.0)
+    http = HttpReader(host.url, sleep=slept.append, clock=lambda: 0.0)
     with pytest.raises(IncompleteError):
         fetched(http, "odd")
     return sum(slept)
@@ -178,7 +178,7 @@ def test_a_drip_is_given_up_by_its_rate_after_the_timeout(tmp_path: Path) -> Non
     (tmp_path / "file").write_bytes(bytes(1 << 20))
     with hosting(tmp_path) as host:
         for step, slow in ((0.1, False), (30.0, True)):
-            http = HttpFetcher(host.url, timeout=20, min_rate=8000, clock=ticking(step))
+            http = HttpReader(host.url, timeout=20, min_rate=8000, clock=ticking(step))
             pieces = http.fetch("file", 1 << 40)  # the bound must not lend it time
             if slow:
                 with pytest.raises(NetworkError, match="slower than 8000 bytes a second"):
@@ -198,7 +198,7 @@ def test_a_signed_address_of_a_bucket_is_in_no_error(
         monkeypatch.setenv(f"AWS_{name}", value)
     host.fault = answer(status)
     with pytest.raises((IncompleteError, NetworkError)) as caught:
-        fetched(BucketFetcher("s3://bucket/prefix"), "odd")
+        fetched(BucketReader("s3://bucket/prefix"), "odd")
     said = str(caught.value)
     assert said.startswith("s3://bucket/prefix/odd: ")
     assert "Signature" not in said and "AKIAX" not in said and host.url not in said
@@ -220,6 +220,6 @@ def test_the_proxy_of_the_environment_is_used(
         proxy.fault = answer
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "")
-        http = HttpFetcher("http://mirror.invalid/site")
+        http = HttpReader("http://mirror.invalid/site")
         assert read(http.fetch("a", 100)) == b"http://mirror.invalid/site/a"
         http.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cnrmirror.errors import InputError
-from cnrmirror.ignore import IgnoreRules
+from cnrmirror.archive.helmignore import IgnoreRules
+from cnrmirror.model.errors import InputError
 
 
 @pytest.mark.parametrize(

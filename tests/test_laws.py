@@ -20,20 +20,21 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnrmirror import documents
-from cnrmirror.documents import LEAF_MAX, PackageDocument, Tombstone, normalise_metadata
-from cnrmirror.errors import CnrMirrorError, DamageError, ReleaseConflict, UsageError
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import build as build_module
-from cnrmirror.workflow import change
-from cnrmirror.workflow import push as push_module
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror import build as build_module
+from cnrmirror.mirror import change
+from cnrmirror.mirror import push as push_module
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model import documents
+from cnrmirror.model.canonical import normalise_metadata
+from cnrmirror.model.documents import LEAF_MAX, PackageDocument, Tombstone
+from cnrmirror.model.errors import CnrMirrorError, DamageError, ReleaseConflict, UsageError
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make
 
-NS = Wish(namespace="ns")
+NS = Override(namespace="ns")
 
 
 def views(project: Project) -> dict[str, str]:
@@ -300,7 +301,7 @@ def test_a_channel_points_at_the_highest_release_of_a_push(
     assert project.document("ns/a").channels[0].current == "1.10.0"
     with pytest.raises(UsageError):
         push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")],
-             Wish(package="ns/c", release="1.0.0"), NOW)  # fmt: skip
+             Override(package="ns/c", release="1.0.0"), NOW)  # fmt: skip
 
 
 def refused(project: Project, chart: Callable[..., Path], action: Callable[[], object]) -> str:

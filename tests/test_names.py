@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnrmirror.errors import InvalidName
-from cnrmirror.names import (
+from cnrmirror.model.errors import InvalidName
+from cnrmirror.model.names import (
     PackageName,
     Reference,
     check_channel,

@@ -11,17 +11,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cnrmirror.config import Target
-from cnrmirror.errors import BusyError, ConflictError, InputError, UsageError
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import change
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.place import STATE
-from cnrmirror.workflow.plan import Operation, Plan, invalidations
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.publishing import Session
-from cnrmirror.workflow.push import push
-from cnrmirror.workflow.targets import Memory, find_targets
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror import change
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.config import PublishTo
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.errors import BusyError, ConflictError, InputError, UsageError
+from cnrmirror.publish.lease import STATE
+from cnrmirror.publish.open import Memory, find_destinations
+from cnrmirror.publish.plan import Operation, Plan, invalidations
+from cnrmirror.publish.session import Session
 from tests.conftest import chart_bytes
 from tests.mirrors import make, reopen
 from tests.places import (
@@ -34,7 +34,7 @@ from tests.places import (
     verified_reader_sees_no_gap,
 )
 
-BUCKET = Target(to="s3://memory/x", grace_minutes=0)
+BUCKET = PublishTo(to="s3://memory/x", grace_minutes=0)
 CLOCK = datetime.now(UTC).replace(tzinfo=None)
 NOW = CLOCK.isoformat()
 
@@ -51,15 +51,15 @@ def project(tmp_path: Path) -> Project:
 def add(project: Project, name: str, release: str, *channels: str, text: str = "") -> None:
     path = project.folder.parent / f"{name}-{release}{text}.tgz"
     path.write_bytes(chart_bytes(name, release, text))
-    push(project, [path], Wish(namespace="ns", release=release), NOW, channels)
+    push(project, [path], Override(namespace="ns", release=release), NOW, channels)
 
 
-def session(project: Project, objects: dict[str, bytes], target: Target = BUCKET) -> Session:
+def session(project: Project, objects: dict[str, bytes], target: PublishTo = BUCKET) -> Session:
     place = MemoryPlace(project.store, objects)
     return Session(project, target, Memory(project, target), place, MemoryFetcher(objects))
 
 
-def published(project: Project, target: Target = BUCKET, now: str = NOW) -> dict[str, bytes]:
+def published(project: Project, target: PublishTo = BUCKET, now: str = NOW) -> dict[str, bytes]:
     """What a first publish of the mirror gives, but for the state."""
     objects: dict[str, bytes] = {}
     session(project, objects, target).publish(now)
@@ -343,7 +343,7 @@ def test_a_publisher_that_works_for_long_keeps_its_turn(
     add(project, "a", "1.0.0")
     objects: dict[str, bytes] = {}
     seconds = 0.0
-    monkeypatch.setattr("cnrmirror.workflow.publish._seconds", lambda: seconds)
+    monkeypatch.setattr("cnrmirror.publish.engine._seconds", lambda: seconds)
     one = session(project, objects)
     assert isinstance(one.place, MemoryPlace)
     told: list[str] = []
@@ -441,7 +441,7 @@ def test_a_repair_writes_over_what_is_named_by_its_digest(project: Project) -> N
 
 
 def to_folder(project: Project, folder: Path, **settings: object) -> Session:
-    target = Target(to=str(folder), grace_minutes=0, **settings)  # type: ignore[arg-type]
+    target = PublishTo(to=str(folder), grace_minutes=0, **settings)  # type: ignore[arg-type]
     return Session.open(project, target)
 
 
@@ -491,7 +491,7 @@ def test_names_that_windows_cannot_hold_are_refused_where_asked(
 ) -> None:
     push_blob = tmp_path / "con-1.0.0.tgz"
     push_blob.write_bytes(chart_bytes("con", "1.0.0"))
-    push(project, [push_blob], Wish(namespace="ns"), NOW)
+    push(project, [push_blob], Override(namespace="ns"), NOW)
     with to_folder(project, tmp_path / "out", links=False, portable=True) as one:
         with pytest.raises(InputError, match="exFAT"):
             one.publish(NOW)
@@ -499,15 +499,15 @@ def test_names_that_windows_cannot_hold_are_refused_where_asked(
 
 def test_a_target_is_a_name_a_bucket_or_a_folder(project: Project, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        find_targets(project, [])
+        find_destinations(project, [])
     with pytest.raises(UsageError, match="there is no target"):
-        find_targets(project, ["production"])
+        find_destinations(project, ["production"])
     with pytest.raises(InputError):
-        find_targets(project, ["s3://not_a_bucket!"])
-    assert [t.to for t in find_targets(project, ["s3://bucket/x", f"{tmp_path}/o"])] == [
+        find_destinations(project, ["s3://not_a_bucket!"])
+    assert [t.to for t in find_destinations(project, ["s3://bucket/x", f"{tmp_path}/o"])] == [
         "s3://bucket/x", f"{tmp_path}/o",
     ]  # fmt: skip
     assert Operation("put", "x", 3).size == 3
     for own in (project.folder, project.site, project.site / "cnr", tmp_path):
         with pytest.raises(UsageError, match="the mirror itself"):
-            find_targets(project, [str(own)])
+            find_destinations(project, [str(own)])

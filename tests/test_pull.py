@@ -20,23 +20,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cnrmirror.client import Remote, pull, resolve
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.errors import (
+from cnrmirror.archive.identify import Override
+from cnrmirror.archive.scan import Limits
+from cnrmirror.client.pull import pull, resolve
+from cnrmirror.client.remote import Remote
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.errors import (
     ConflictError,
     HostileArchive,
     NotFoundError,
     Tampered,
     UsageError,
 )
-from cnrmirror.fetcher import FolderFetcher
-from cnrmirror.names import Reference
-from cnrmirror.sources.charts import Wish
-from cnrmirror.tarball import Limits
-from cnrmirror.verify import Policy, Trust
-from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.model.names import Reference
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import hosting
 from tests.mirrors import make
@@ -50,7 +51,7 @@ KILLS = int(os.environ.get("CNRMIRROR_KILLS", "40"))
 def remote(project: Project, folder: Path) -> Remote:
     pinned = (project.metadata.path / "1.root.json").read_bytes()
     trust = Trust(pinned, folder / "cache", folder / "marks")
-    fetcher = FolderFetcher(project.site)
+    fetcher = FolderReader(project.site)
     return Remote(fetcher, trust.verify(fetcher, Policy(), CLOCK))
 
 
@@ -102,7 +103,7 @@ def test_a_package_with_links_and_programs_arrives_as_it_is(tmp_path: Path) -> N
     path = tmp_path / "a-1.0.0.tgz"
     path.write_bytes(gzip.compress(buffer.getvalue()))
     project = make(tmp_path / "mirror", "links")
-    report = push(project, [path], Wish(namespace="ns"), NOW)
+    report = push(project, [path], Override(namespace="ns"), NOW)
     assert report.pushed[0].flags == ("symlinks",)
     pulled = pull(remote(project, tmp_path), Reference.parse("ns/a"), None, tmp_path / "d",
                   False, Limits())  # fmt: skip
@@ -116,7 +117,7 @@ def test_a_hostile_archive_extracts_nothing(tmp_path: Path) -> None:
     project = make(tmp_path / "mirror", "hostile")
     good = tmp_path / "a-1.0.0.tgz"
     good.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\n"}))
-    push(project, [good], Wish(namespace="ns"), NOW)
+    push(project, [good], Override(namespace="ns"), NOW)
     for limits in (Limits(member=3), Limits(members=0), Limits(unpacked=10)):
         with pytest.raises(Exception, match="archive"):
             pull(remote(project, tmp_path), Reference.parse("ns/a"), None, tmp_path / "d",
@@ -161,7 +162,7 @@ def _forge(project: Project, old: str, data: bytes) -> None:
 def test_nothing_is_ever_overwritten(tmp_path: Path, project: Project) -> None:
     path = tmp_path / "a-1.0.0.tgz"
     path.write_bytes(chart_bytes("a", "1.0.0"))
-    push(project, [path], Wish(namespace="ns"), NOW)
+    push(project, [path], Override(namespace="ns"), NOW)
     there = remote(project, tmp_path)
     for name, tarball in (("ns_a_1.0.0", False), ("ns_a_1.0.0.tar.gz", True)):
         (tmp_path / "d").mkdir()
@@ -177,8 +178,8 @@ def test_references_are_resolved_as_the_registry_does(tmp_path: Path, project: P
         path = tmp_path / f"a-{release}.tgz"
         path.write_bytes(chart_bytes("a", release))
         channels = ["stable"] if release == "1.0.0" else []
-        push(project, [path], Wish(namespace="ns"), NOW, channels)
-    wish = Wish(namespace="ns", package="ns/a", release="1.0.0", media_type="kpm")
+        push(project, [path], Override(namespace="ns"), NOW, channels)
+    wish = Override(namespace="ns", package="ns/a", release="1.0.0", media_type="kpm")
     push(project, [tmp_path / "a-1.0.0.tgz"], wish, NOW)
     document = remote(project, tmp_path).document("ns/a")
 
@@ -209,7 +210,7 @@ def test_a_pull_that_is_killed_leaves_nothing_or_the_whole(tmp_path: Path, tarba
     files = {f"a/{n}": random.Random(n).randbytes(200_000) for n in range(20)}
     chart = tmp_path / "a-1.0.0.tgz"
     chart.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\n", **files}))
-    push(project, [chart], Wish(namespace="ns"), datetime.now(UTC).isoformat()[:19])
+    push(project, [chart], Override(namespace="ns"), datetime.now(UTC).isoformat()[:19])
     dest = tmp_path / "dest"
     command = [sys.executable, "-m", "cnrmirror", "pull", "ns/a", "--from", str(project.site),
                "--root", str(project.metadata.path / "1.root.json"), "--dest", str(dest),
@@ -242,11 +243,11 @@ def test_a_cold_pull_out_of_many_packages_is_ten_small_requests(tmp_path: Path) 
     for number in range(1200):
         (charts / f"p{number}-1.0.0.tgz").write_bytes(chart_bytes(f"p{number}", "1.0.0"))
     project = make(tmp_path / "mirror", "many")
-    push(project, [charts], Wish(namespace="ns"), NOW)
+    push(project, [charts], Override(namespace="ns"), NOW)
     pinned = (project.metadata.path / "1.root.json").read_bytes()
     trust = Trust(pinned, tmp_path / "cache", tmp_path / "marks")
     with hosting(project.site) as host:
-        fetcher = HttpFetcher(host.url)
+        fetcher = HttpReader(host.url)
         there = Remote(fetcher, trust.verify(fetcher, Policy(), CLOCK))
         pulled = pull(there, Reference.parse("ns/p7"), None, tmp_path, True, Limits())
         fetcher.close()
@@ -262,7 +263,7 @@ def test_one_wrong_byte_in_a_large_archive_is_found_and_nothing_appears(
     chart = tmp_path / "a-1.0.0.tgz"
     noise = random.Random(7).randbytes(3 << 20)
     chart.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\n", "a/noise": noise}))
-    push(project, [chart], Wish(namespace="ns"), NOW)
+    push(project, [chart], Override(namespace="ns"), NOW)
     blob = Path(project.store.blob_path(project.document("ns/a").releases[0].blob.digest))
     data = bytearray(blob.read_bytes())
     data[int(where * (len(data) - 1))] ^= 1
@@ -292,7 +293,7 @@ def test_modes_are_those_that_tar_sets(tmp_path: Path, project: Project, mask: i
             tar.addfile(member, io.BytesIO(chart))
     path = tmp_path / "a-1.0.0.tgz"
     path.write_bytes(gzip.compress(buffer.getvalue()))
-    push(project, [path], Wish(namespace="ns"), NOW)
+    push(project, [path], Override(namespace="ns"), NOW)
     (tmp_path / "tar").mkdir()
     there = remote(project, tmp_path)
     before = os.umask(mask)

@@ -6,7 +6,7 @@ import gzip
 import os
 from pathlib import Path
 
-from cnrmirror.workflow.check import check
+from cnrmirror.mirror.check import check
 from tests.sample import HERE, make
 
 

@@ -18,13 +18,13 @@ import pytest
 import requests
 from werkzeug.test import Client, TestResponse
 
-from cnrmirror.documents import normalise_metadata
-from cnrmirror.errors import InvalidDocument
-from cnrmirror.serve import Application
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.canonical import normalise_metadata
+from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.server.app import Application
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import reopen
 from tests.recorded import CONFORMANCE
@@ -134,7 +134,7 @@ def test_writing_needs_the_token(client: Client, project: Project) -> None:
 def test_a_reader_sees_what_another_process_pushed(project: Project, client: Client,
                                                    chart: Callable[..., Path]) -> None:  # fmt: skip
     assert client.get(BASE).json == []
-    push(reopen(project.folder), [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(reopen(project.folder), [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
     listed = client.get(BASE).json
     assert listed and listed[0]["name"] == "ns/a"
 
@@ -212,7 +212,7 @@ def test_a_body_that_is_too_long_is_refused_in_json(project: Project) -> None:
 def test_a_copy_that_cannot_be_written_to_is_served(
     project: Project, chart: Callable[..., Path]
 ) -> None:
-    push(project, [chart("a", "1.0.0")], Wish(namespace="ns"), NOW)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
     shutil.rmtree(project.state)
     with serving(project) as address:
         assert requests.get(f"{address}{BASE}", timeout=60).json()[0]["name"] == "ns/a"

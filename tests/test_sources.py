@@ -19,19 +19,21 @@ from typing import Any
 
 import pytest
 
-from cnrmirror.archive import inspect
-from cnrmirror.errors import CnrMirrorError, IncompleteError, InputError, TooLarge, TrustError
-from cnrmirror.fetcher import FolderFetcher
-from cnrmirror.interfaces import Hole, Listing, NoProgress, Offer, Source
+from cnrmirror.archive.identify import Override
+from cnrmirror.archive.inspect import inspect
+from cnrmirror.archive.scan import Limits
+from cnrmirror.mirror.push import push
+from cnrmirror.model.errors import CnrMirrorError, IncompleteError, InputError, TooLarge, TrustError
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.backup import BackupSource
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
 from cnrmirror.sources.charts import ChartsSource
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
-from cnrmirror.tarball import Limits
-from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow.push import Wish, push
-from cnrmirror.workflow.sources import open_sources
+from cnrmirror.sync.open import open_sources
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import Host, hosting
 from tests.mirrors import make, reopen
@@ -125,7 +127,7 @@ class InHelm(InCharts):
             self.entries.setdefault(name.partition("/")[2], []).append(row)
         self.write()
         self.host = self.stack.enter_context(hosting(self.folder / "data"))
-        self.http = HttpFetcher(self.host.url, attempts=1, timeout=5)
+        self.http = HttpReader(self.host.url, attempts=1, timeout=5)
         self.stack.callback(self.http.close)
 
     def write(self) -> None:
@@ -248,7 +250,7 @@ class InMirror(Place):
         for number, (name, release) in enumerate(of(packages)):
             path = self.folder / f"{number}-{file_of(name, release)}"
             path.write_bytes(archive(name, release))
-            push(self.first, [path], Wish(namespace="ns"), now)
+            push(self.first, [path], Override(namespace="ns"), now)
         self.second = make(self.folder / "second", "second")
         shutil.copy(self.first.metadata.path / "1.root.json", self.folder / "second/root.json")
         with (self.second.folder / "mirror.yaml").open("a") as config:
@@ -260,7 +262,7 @@ class InMirror(Place):
     def source(self) -> Source:
         site = self.first.site
         ((source, _),) = open_sources(
-            reopen(self.second.folder), [], {}, lambda location: FolderFetcher(site)
+            reopen(self.second.folder), [], {}, lambda location: FolderReader(site)
         )
         return source
 
@@ -319,7 +321,7 @@ def rows(packages: dict[str, list[str]]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def answering(folder: Path, answers: dict[str, Any]) -> Iterator[tuple[Host, HttpFetcher]]:
+def answering(folder: Path, answers: dict[str, Any]) -> Iterator[tuple[Host, HttpReader]]:
     """A registry over HTTP: JSON, bytes or a function by path; 404 for the rest."""
 
     def answer(handler: BaseHTTPRequestHandler, path: Path) -> bool:
@@ -333,7 +335,7 @@ def answering(folder: Path, answers: dict[str, Any]) -> Iterator[tuple[Host, Htt
 
     with hosting(folder) as host:
         host.fault = answer
-        http = HttpFetcher(host.url, attempts=1, timeout=5, sleep=lambda seconds: None)
+        http = HttpReader(host.url, attempts=1, timeout=5, sleep=lambda seconds: None)
         try:
             yield host, http
         finally:

@@ -18,20 +18,22 @@ from typing import Any
 
 import pytest
 
-from cnrmirror import config
-from cnrmirror.archive import inspect
-from cnrmirror.documents import Channel, Tombstone
-from cnrmirror.errors import InvalidDocument, NetworkError
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress
+from cnrmirror.archive.identify import Override
+from cnrmirror.archive.inspect import inspect
+from cnrmirror.mirror import change, config
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.model.documents import Channel, Tombstone
+from cnrmirror.model.errors import InvalidDocument, NetworkError
+from cnrmirror.model.progress import Progress
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.filters import Filter, renamed
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.registry import RegistrySource
-from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow import change
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.filters import Filter, renamed
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import Wish, push
-from cnrmirror.workflow.sync import PARTIAL, SHRUNK, Rules, SyncReport, sync
+from cnrmirror.sync.plan import Rules
+from cnrmirror.sync.run import PARTIAL, SHRUNK, SyncReport, sync
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import drip, hosting
 
@@ -181,7 +183,7 @@ def test_what_was_pushed_here_is_never_touched(
 ) -> None:
     path = tmp_path / "p1-1.0.0.tgz"
     path.write_bytes(chart_bytes("p1", "1.0.0", "our own"))
-    push(project, [path], Wish(namespace="ns"), NOW)
+    push(project, [path], Override(namespace="ns"), NOW)
     report = run(project, upstream, changes="accept", deletes="follow")
     assert report.exit_code == 4
     assert project.document("ns/p1").find("1.0.0", "helm").origin == "push"  # type: ignore[union-attr]
@@ -308,7 +310,7 @@ def test_the_first_source_has_a_channel_and_local_ones_stay(
     a, b = named("a", ("ns/x", "1.0.0", "")), named("b", ("ns/x", "2.0.0", ""))
     path = tmp_path / "x-3.0.0.tgz"
     path.write_bytes(chart_bytes("x", "3.0.0"))
-    push(project, [path], Wish(namespace="ns"), NOW, ["ours"])
+    push(project, [path], Override(namespace="ns"), NOW, ["ours"])
     a.channels = {"ns/x": [Channel("stable", "1.0.0", ["1.0.0"])]}
     b.channels = {"ns/x": [Channel("stable", "2.0.0", ["2.0.0"]),
                            Channel("ours", "2.0.0", ["2.0.0"])]}  # fmt: skip
@@ -402,7 +404,7 @@ def test_a_changed_chart_is_seen_by_its_digest(
         (tmp_path / "index.yaml").write_text(json.dumps({"entries": {"a": [row]}}))
 
     with hosting(tmp_path) as host:
-        http = HttpFetcher(host.url)
+        http = HttpReader(host.url)
         source = HelmSource("up", http, "charts")
         offered(archives["old"])
         assert run(project, source).exit_code == 0
@@ -419,7 +421,7 @@ def test_a_chart_that_calls_itself_otherwise_is_a_hole(project: Project, tmp_pat
     row = {"version": "1.0.0", "urls": ["a.tgz"]}
     (tmp_path / "index.yaml").write_text(json.dumps({"entries": {"a": [row]}}))
     with hosting(tmp_path) as host:
-        http = HttpFetcher(host.url)
+        http = HttpReader(host.url)
         report = run(project, HelmSource("up", http, "charts"))
         http.close()
     assert report.exit_code == PARTIAL and "calls itself" in report.sources[0].holes[0].reason
@@ -583,7 +585,7 @@ def test_a_faulty_registry_ends_as_it_must(
     with hosting(tmp_path) as host:
         host.fault = registry
         timeout = 0.3 if fault == "drip" else 5
-        http = HttpFetcher(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
+        http = HttpReader(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
         report = run(project, RegistrySource("up", http, parallel=1, max_archive=1_000_000))
         http.close()
     assert report.exit_code == code, report
@@ -602,7 +604,7 @@ def test_a_secret_never_follows_a_redirect_to_another_host(
     with hosting(tmp_path) as host, hosting(tmp_path) as stranger:
         registry.elsewhere = f"{stranger.url}/somewhere/pull"
         host.fault, stranger.fault = registry, other
-        http = HttpFetcher(host.url, headers={"Authorization": "Bearer secret"})
+        http = HttpReader(host.url, headers={"Authorization": "Bearer secret"})
         report = run(project, RegistrySource("up", http))
         http.close()
     assert report.exit_code == 0
@@ -628,7 +630,7 @@ def test_a_helm_repository_is_mirrored_and_its_digests_are_checked(
         ]  # fmt: skip
     (site / "index.yaml").write_text(json.dumps({"apiVersion": "v1", "entries": entries}))
     with hosting(site) as host:
-        http = HttpFetcher(host.url)
+        http = HttpReader(host.url)
         report = run(project, HelmSource("up", http, "charts"))
         http.close()
     assert report.exit_code == PARTIAL and len(report.sources[0].holes) == 5

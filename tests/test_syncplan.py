@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Channel, Content, PackageDocument, Release, Tombstone
-from cnrmirror.interfaces import Hole, Listing, Offer
-from cnrmirror.workflow.filters import Filter, mapped
-from cnrmirror.workflow.syncplan import UPSTREAM_GONE, Plan, Rules, plan
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.filters import Filter, mapped
+from cnrmirror.sync.plan import UPSTREAM_GONE, Plan, Rules, plan
 from tests.conftest import NOW
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"

@@ -1,4 +1,4 @@
-"""The command line: one small file per group of commands; errors and exit codes end here."""
+"""The command line: one small file per command, named after it; errors and exit codes end here."""
 
 from __future__ import annotations
 
@@ -7,53 +7,33 @@ import json
 import os
 import signal
 import sys
+from keyword import iskeyword
 
 import click
 
 from cnrmirror import __version__
-from cnrmirror.cli.common import Context, plain
-from cnrmirror.errors import CnrMirrorError, StorageError
+from cnrmirror.cli.context import Context, plain
+from cnrmirror.model.errors import CnrMirrorError, StorageError
 
-_MODULES = {
-    "init": "init",
-    "push": "push",
-    "channel": "change",
-    "remove": "change",
-    "rollback": "change",
-    "list": "look",
-    "show": "look",
-    "log": "history",
-    "diff": "history",
-    "build": "maintain",
-    "check": "maintain",
-    "gc": "maintain",
-    "sync": "sync",
-    "report": "sync",
-    "config": "sync",
-    "publish": "publish",
-    "export": "bundle",
-    "have": "bundle",
-    "import": "bundle",
-    "serve": "serve",
-    "pull": "pull",
-    "search": "pull",
-    "keys": "keys",
-    "root": "keys",
-    "refresh": "keys",
-}
+COMMANDS = (
+    "init", "push", "channel", "remove", "rollback", "list", "show", "log", "diff", "build",
+    "check", "gc", "sync", "report", "config", "publish", "export", "have", "import", "serve",
+    "pull", "search", "keys", "root", "refresh",
+)  # fmt: skip
 
 
 class Commands(click.Group):
     """Loads the file of a command when it is called for: what serves costs a push nothing."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_MODULES)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _MODULES:
+        if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"cnrmirror.cli.{_MODULES[cmd_name]}")
-        found: click.Command = next(c for c in module.COMMANDS if c.name == cmd_name)
+        # "import" cannot be the name of a module.
+        module = importlib.import_module(f"cnrmirror.cli.{cmd_name}{'_' * iskeyword(cmd_name)}")
+        found: click.Command = module.COMMAND
         return found
 
 

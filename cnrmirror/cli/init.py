@@ -8,16 +8,16 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
-from cnrmirror.config import FILE_NAME
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.errors import NotTrusted
-from cnrmirror.files import storage_errors
-from cnrmirror.keys import PUBLISH, REFRESH, generate, public_key, write_key
-from cnrmirror.roles import MAX_BYTES
-from cnrmirror.verify import parse_pinned
-from cnrmirror.workflow.project import Project, prepare
+from cnrmirror.mirror.config import FILE_NAME
+from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.signed import MAX_BYTES
+from cnrmirror.objects.files import storage_errors
+from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
+from cnrmirror.trust.verify import parse_pinned
 
 
 @click.command()
@@ -97,7 +97,7 @@ def init(
     data = signer.create(
         identity, roots, 1 if solo else 2, targets, public[PUBLISH], public[REFRESH], now()
     )
-    project.publish_first(now())
+    project.sign_first(now())
     root = project.metadata.path / "1.root.json"
     digest = Descriptor.of(data).digest
     fingerprints = {
@@ -156,4 +156,4 @@ def _follower(context: Context, folder: Path, root: Path) -> None:
     )
 
 
-COMMANDS = [init]
+COMMAND = init

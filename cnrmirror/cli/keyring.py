@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.cli.common import Context
-from cnrmirror.errors import InputError
-from cnrmirror.keys import PUBLISH, REFRESH, KeyFolder
-from cnrmirror.signing import Repository
-from cnrmirror.workflow.project import Project
+from cnrmirror.cli.context import Context
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import InputError
+from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder
+from cnrmirror.trust.signing import Repository
 
 PASSPHRASE_FILE = click.option(
     "--passphrase-file",

@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from cnrmirror.cli.common import Context, now, pass_context, plain
+from cnrmirror.cli.context import Context, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
-from cnrmirror.files import locked
-from cnrmirror.workflow.plan import Plan, invalidations
-from cnrmirror.workflow.publish import Problem, Published
-from cnrmirror.workflow.publishing import Session
-from cnrmirror.workflow.targets import find_targets
+from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
+from cnrmirror.objects.files import locked
+from cnrmirror.publish.engine import Problem, Published
+from cnrmirror.publish.open import find_destinations
+from cnrmirror.publish.plan import Plan, invalidations
+from cnrmirror.publish.session import Session
 
 # Amazon's list price in us-east-1, in dollars, of one PUT, COPY or LIST and of one GET.
 _PUT_PRICE, _GET_PRICE = 5e-6, 4e-7
@@ -60,7 +60,7 @@ def publish(
     if repair and not audit:
         raise UsageError("--repair goes with --audit")
     project = signing_project(context)
-    targets = find_targets(project, names)
+    targets = find_destinations(project, names)
     if (save or apply) and len(targets) > 1:
         raise UsageError("--plan and --apply are for one target")
     results: list[Plan | Published | list[Problem]] = []
@@ -140,4 +140,4 @@ def _done_lines(done: Published) -> list[str]:
     ]
 
 
-COMMANDS = [publish]
+COMMAND = publish

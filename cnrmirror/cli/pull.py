@@ -1,4 +1,4 @@
-"""pull, search: packages out of somebody's mirror, verified."""
+"""pull: get a package, verified."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.cli.common import Context, pass_context
-from cnrmirror.cli.trusted import Origin, exit_if_stale, origin_options, read_verified
-from cnrmirror.client import pull as pull_package
-from cnrmirror.names import Reference, check_media_type
-from cnrmirror.tarball import Limits
+from cnrmirror.archive.scan import Limits
+from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.client.pull import pull as pull_package
+from cnrmirror.model.names import Reference, check_media_type
 
 
 @click.command()
@@ -55,20 +55,4 @@ def pull(
     exit_if_stale(fresh)
 
 
-@click.command()
-@click.argument("words")
-@origin_options
-@pass_context
-def search(context: Context, words: str, origin: Origin) -> None:
-    """The packages with WORDS in their names: of this mirror, or of the one that --from names."""
-    if origin.sources:
-        names, fresh = read_verified(origin, lambda remote: [r.name for r in remote.refs()])
-    else:
-        project = context.project()
-        names, fresh = [ref.name for ref in project.catalog.packages(project.tree())], True
-    found = sorted(name for name in names if words in name)
-    context.result(found, found)
-    exit_if_stale(fresh)
-
-
-COMMANDS = [pull, search]
+COMMAND = pull

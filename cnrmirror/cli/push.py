@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.archive.identify import Override
+from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.documents import MAX_METADATA_BYTES, normalise_metadata, parse_json
-from cnrmirror.errors import InputError, TooLarge, UsageError
-from cnrmirror.names import PackageName, check_channel, check_media_type, check_release
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow.push import push as push_paths
+from cnrmirror.mirror.push import push as push_paths
+from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
+from cnrmirror.model.errors import InputError, TooLarge, UsageError
+from cnrmirror.model.names import PackageName, check_channel, check_media_type, check_release
 
 
 @click.command()
@@ -57,7 +57,7 @@ def push(
         raise UsageError(f"{empty[0]} is empty: say something, or leave it out")
     if package and namespace:
         raise UsageError("--as names the namespace already: leave --namespace out")
-    wish = Wish(
+    wish = Override(
         package=str(PackageName.parse(package)) if package else None,
         namespace=namespace,
         release=check_release(release) if release else None,
@@ -93,4 +93,4 @@ def _metadata(path: Path) -> msgspec.Raw:
     return normalise_metadata(parse_json(data, str(path)), str(path))
 
 
-COMMANDS = [push]
+COMMAND = push

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 import waitress
 
-from cnrmirror.bundle import BundleFetcher
-from cnrmirror.cli.common import Context, now, pass_context
+from cnrmirror.bundle.read import BundleReader
+from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.errors import InputError, UsageError
-from cnrmirror.serve import Application
-from cnrmirror.workflow.carried import Carried
+from cnrmirror.model.errors import InputError, UsageError
+from cnrmirror.server.app import Application
+from cnrmirror.server.bundle import BundleMirror
 
 TOKEN_VARIABLE = "CNRMIRROR_TOKEN"
 
@@ -59,7 +59,7 @@ def serve(
     if bundle is not None:
         if accept_push:
             raise UsageError("nothing can be pushed into a bundle")
-        application = Application(Carried(BundleFetcher([bundle])), now, None)
+        application = Application(BundleMirror(BundleReader([bundle])), now, None)
     elif accept_push:
         project = signing_project(context)
         with project.signing():
@@ -87,4 +87,4 @@ def serve(
     server.run()
 
 
-COMMANDS = [serve]
+COMMAND = serve

@@ -1,1 +1,4 @@
-"""Places that a mirror is published to: folders and buckets."""
+"""Bring a destination from the revision that it stands at to the mirror's own.
+
+May import what lies below. Entry points: ``session.Session``, ``open.find_destinations``.
+"""

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from cnrmirror.documents import parse_json
-from cnrmirror.web import HttpFetcher, KeptAnswer
+from cnrmirror.model.canonical import parse_json
+from cnrmirror.objects.http import CachedAnswer, HttpReader
 
 
 class Answers:
@@ -21,7 +21,7 @@ class Answers:
             time); None to keep none.
     """
 
-    def __init__(self, http: HttpFetcher, folder: Path | None) -> None:
+    def __init__(self, http: HttpReader, folder: Path | None) -> None:
         self._http = http
         self._folder = folder
         self._used: set[str] = set()
@@ -41,13 +41,13 @@ class Answers:
                 temporary.replace(self._folder / name)
         return value
 
-    def _read(self, name: str, max_bytes: int) -> KeptAnswer | None:
+    def _read(self, name: str, max_bytes: int) -> CachedAnswer | None:
         if self._folder is None:
             return None
         try:
             with open(self._folder / name, "rb") as stream:
                 data = stream.read(max_bytes + 4096)
-            return msgspec.msgpack.decode(data, type=KeptAnswer)
+            return msgspec.msgpack.decode(data, type=CachedAnswer)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 
-from cnrmirror.descriptor import CHUNK
-from cnrmirror.documents import Channel, parse_json
-from cnrmirror.errors import InputError, InvalidDocument
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
-from cnrmirror.names import PackageName
+from cnrmirror.model.canonical import parse_json
+from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.documents import Channel
+from cnrmirror.model.errors import InputError, InvalidDocument
+from cnrmirror.model.names import PackageName
+from cnrmirror.model.progress import Progress, stage
+from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
 
 

@@ -10,12 +10,13 @@ from urllib.parse import urljoin, urlsplit
 
 import yaml
 
-from cnrmirror.descriptor import HEX64
-from cnrmirror.documents import parse_json
-from cnrmirror.errors import IncompleteError, InputError, InvalidDocument, NetworkError
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress
-from cnrmirror.names import PackageName, Vendor, check_release, manifest_type
-from cnrmirror.web import HttpFetcher
+from cnrmirror.model.canonical import parse_json
+from cnrmirror.model.digest import HEX64
+from cnrmirror.model.errors import IncompleteError, InputError, InvalidDocument, NetworkError
+from cnrmirror.model.names import PackageName, Vendor, check_release, manifest_type
+from cnrmirror.model.progress import Progress
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.sources.base import Hole, Listing, Offer
 
 _MAX_INDEX = 256 << 20
 _MAX_VERSIONS = 2_000_000
@@ -37,7 +38,7 @@ class HelmSource:
     def __init__(
         self,
         name: str,
-        http: HttpFetcher,
+        http: HttpReader,
         namespace: str,
         vendor: Vendor = "appr",
         max_archive: int = 100_000_000,

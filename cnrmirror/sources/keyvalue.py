@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from cnrmirror.documents import Channel, parse_json
-from cnrmirror.errors import (
+from cnrmirror.model.canonical import parse_json
+from cnrmirror.model.documents import Channel
+from cnrmirror.model.errors import (
     IncompleteError,
     InputError,
     InvalidDocument,
@@ -26,9 +27,12 @@ from cnrmirror.errors import (
     Tampered,
     TrustError,
 )
-from cnrmirror.fetcher import PIECE, FolderFetcher, read
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
-from cnrmirror.names import PackageName
+from cnrmirror.model.names import PackageName
+from cnrmirror.model.progress import Progress, stage
+from cnrmirror.objects.base import PIECE, read
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.manifests import (
     MAX_DOCUMENT_BYTES,
     MAX_LIST_BYTES,
@@ -36,7 +40,6 @@ from cnrmirror.sources.manifests import (
     decode_blob,
     offers,
 )
-from cnrmirror.web import HttpFetcher
 
 PREFIXES = ("appr/packages/", "cnr/packages/", "packages/", "")
 
@@ -58,7 +61,7 @@ class FolderKeys:
     """The server's "filesystem" datastore."""
 
     def __init__(self, folder: Path) -> None:
-        self._fetcher = FolderFetcher(folder)
+        self._fetcher = FolderReader(folder)
 
     def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
         """See ``Keys``."""
@@ -91,7 +94,7 @@ class RedisKeys:
 class EtcdKeys:
     """etcd by its v2 HTTP API (``--enable-v2``)."""
 
-    def __init__(self, http: HttpFetcher) -> None:
+    def __init__(self, http: HttpReader) -> None:
         self._http = http
 
     def open(self, key: str, max_bytes: int) -> Iterator[bytes]:

@@ -9,17 +9,18 @@ from typing import Annotated, Any
 
 import msgspec
 
-from cnrmirror.descriptor import DiffID
-from cnrmirror.documents import Channel, normalise_metadata
-from cnrmirror.errors import InputError, InvalidDocument
-from cnrmirror.interfaces import Hole, Offer
-from cnrmirror.names import (
+from cnrmirror.model.canonical import normalise_metadata
+from cnrmirror.model.digest import DiffID
+from cnrmirror.model.documents import Channel
+from cnrmirror.model.errors import InputError, InvalidDocument
+from cnrmirror.model.names import (
     PackageName,
     check_channel,
     check_media_type,
     check_release,
     newest_first,
 )
+from cnrmirror.sources.base import Hole, Offer
 
 MAX_LIST_BYTES = 64 << 20
 MAX_DOCUMENT_BYTES = 16 << 20

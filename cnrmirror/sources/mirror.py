@@ -6,61 +6,24 @@ differ between the two revisions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from cnrmirror.catalog import CatalogReader
-from cnrmirror.client import Remote, RemoteNodes
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Channel, PackageDocument, PackageRef, Tombstone, encode
-from cnrmirror.errors import CnrMirrorError, DamageError, InvalidDocument
-from cnrmirror.fetcher import in_parallel
-from cnrmirror.files import write_new
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
-from cnrmirror.store import Store
+from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
+from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.client.remote import Remote
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone
+from cnrmirror.model.errors import CnrMirrorError
+from cnrmirror.model.progress import Progress, stage
+from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.store import Store
+from cnrmirror.sources.base import Hole, Listing, Offer
 
 _PARALLEL = 8
 D = TypeVar("D", bound=msgspec.Struct)
-
-
-class KeptNodes:
-    """Nodes of a mirror elsewhere, each fetched once.
-
-    Args:
-        remote: fetches and checks.
-        store: where they stay; what is there is checked again when it is read.
-    """
-
-    def __init__(self, remote: RemoteNodes, store: Store) -> None:
-        self._remote = remote
-        self._store = store
-        self.used: set[str] = set()
-
-    def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
-        """The document of this digest, from the store or from afar."""
-        self.used.add(digest)
-        try:
-            kept: D = self._store.get(digest, size, kind)
-            return kept
-        except (DamageError, InvalidDocument):
-            pass
-        document: D = self._remote.get(digest, size, kind)
-        path = Path(self._store.node_path(digest))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._store.scratch_file(f"{digest}.node")
-        write_new(temporary, [encode(document)])
-        Path(temporary).replace(path)
-        return document
-
-    def forget_others(self) -> None:
-        """Remove what was not asked for this time."""
-        for path, digest, _ in self._store.walk("nodes"):
-            if digest not in self.used:
-                os.unlink(path)
 
 
 class MirrorSource:
@@ -96,7 +59,7 @@ class MirrorSource:
     def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
         """See ``interfaces.Source``. Raises TrustError and StaleError, too."""
         remote = self._remote = self._connect()
-        nodes = KeptNodes(RemoteNodes(remote.fetcher), self._store)
+        nodes = LayeredNodes(self._store, RemoteNodes(remote.fetcher), keep=True)
         catalog = CatalogReader(nodes)
         refs = sorted(filter(self._wanted, catalog.packages(remote.verified.root.tree)))
         found: list[Offer] = []

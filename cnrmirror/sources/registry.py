@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from cnrmirror.documents import Channel
-from cnrmirror.errors import (
+from cnrmirror.model.documents import Channel
+from cnrmirror.model.errors import (
     CnrMirrorError,
     IncompleteError,
     InputError,
     InvalidDocument,
     NetworkError,
 )
-from cnrmirror.fetcher import in_parallel
-from cnrmirror.interfaces import Hole, Listing, Offer, Progress, stage
-from cnrmirror.names import PackageName
+from cnrmirror.model.names import PackageName
+from cnrmirror.model.progress import Progress, stage
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.parallel import in_parallel
 from cnrmirror.sources.answers import Answers
+from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, channel, offers
-from cnrmirror.web import HttpFetcher
 
 _PACKAGES = "api/v1/packages"
 _CAPS = (50, 100, 200, 250, 500, 1000)
@@ -54,7 +55,7 @@ class RegistrySource:
     def __init__(
         self,
         name: str,
-        http: HttpFetcher,
+        http: HttpReader,
         packages: Sequence[str] = (),
         namespaces: Sequence[str] = (),
         max_archive: int = 100_000_000,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.site.webserver import configurations
+from cnrmirror.views.hosts import configurations
 from tests.interop.ports import free_port, listens
 
 MODULES = "/usr/lib/apache2/modules"

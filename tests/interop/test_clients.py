@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cnrmirror.workflow.project import Project
+from cnrmirror.mirror.project import Project
 from tests.interop.ports import free_port, wait_for
 from tests.interop.reference import legacy
 from tests.interop.servers import running, serving

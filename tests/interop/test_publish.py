@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from cnrmirror.sources.charts import Wish
-from cnrmirror.workflow import change
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import push
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror import change
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
 from tests.conftest import chart_bytes, tar_gz
 from tests.interop.bucket import ACCESS, BUCKET, S3, SECRET, s3_server
 from tests.interop.faulty import faulty
@@ -68,7 +68,7 @@ def mirror(folder: Path, count: int = 5) -> Project:
             path = folder.parent / f"{folder.name}-p{number}-{release}.tgz"
             path.write_bytes(chart_bytes(f"p{number}", release))
             paths.append(path)
-    push(project, paths, Wish(namespace="ns"), _now(), ["stable"])
+    push(project, paths, Override(namespace="ns"), _now(), ["stable"])
     return project
 
 
@@ -176,7 +176,7 @@ def test_nothing_new_is_two_requests_and_one_release_few_and_none_lists(
         assert len(proxy.passed) == 2
         path = tmp_path / "p7-1.2.0.tgz"
         path.write_bytes(chart_bytes("p7", "1.2.0"))
-        push(project, [path], Wish(namespace="ns"), _now(), ["stable"])
+        push(project, [path], Override(namespace="ns"), _now(), ["stable"])
         proxy.passed.clear()
         run(project, s3, "publish", proxy_target, url=proxy.url)
         assert 10 < len(proxy.passed) < 50, proxy.passed
@@ -213,7 +213,7 @@ def test_two_publishers_at_once_lose_nothing(
     for number, each in enumerate(projects):
         path = tmp_path / f"new{number}-1.0.0.tgz"
         path.write_bytes(chart_bytes(f"new{number}", "1.0.0"))
-        push(each, [path], Wish(namespace="ns"), _now())
+        push(each, [path], Override(namespace="ns"), _now())
     environment = {**os.environ, **s3.environment()}
     running = [
         subprocess.Popen(
@@ -274,7 +274,7 @@ def test_killed_at_random_moments_no_reader_sees_a_gap_and_the_next_publish_goes
         for number in range(KILLS):
             path = tmp_path / f"p{number % 5}-2.{number}.0.tgz"
             path.write_bytes(chart_bytes(f"p{number % 5}", f"2.{number}.0"))
-            push(project, [path], Wish(namespace="ns"), _now())
+            push(project, [path], Override(namespace="ns"), _now())
             if number % 7 == 6:
                 change.remove(project, f"ns/p{number % 5}", f"2.{number}.0", None, "x", _now())
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL,
@@ -329,7 +329,7 @@ def test_a_large_archive_is_sent_in_parts_and_copied_on_the_server(
     chance = random.Random(5)
     files = {f"big/{n}.txt": chance.randbytes(5_000_000).hex().encode() for n in range(4)}
     path.write_bytes(tar_gz({"big/Chart.yaml": b"name: big\nversion: 1.0.0\n", **files}))
-    push(project, [path], Wish(namespace="ns"), _now())
+    push(project, [path], Override(namespace="ns"), _now())
     assert path.stat().st_size > 20_000_000
     run(project, s3, "publish", f"s3://{BUCKET}/large")
     with session.get(f"{s3.url}/{BUCKET}/large/{API}/ns/big/1.0.0/helm/pull") as answer:

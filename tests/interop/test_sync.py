@@ -18,17 +18,19 @@ import msgspec
 import pytest
 import redis as redis_py
 
-from cnrmirror.cli.trusted import fetcher_for
-from cnrmirror.documents import PackageDocument
-from cnrmirror.interfaces import NoProgress, Source
+from cnrmirror.cli.origin import reader_for
+from cnrmirror.mirror.check import check
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.backup import BackupSource
+from cnrmirror.sources.base import Source
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource, RedisKeys
 from cnrmirror.sources.registry import RegistrySource
-from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow.check import check
-from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.sources import open_sources
-from cnrmirror.workflow.sync import PARTIAL, Rules, sync
+from cnrmirror.sync.open import open_sources
+from cnrmirror.sync.plan import Rules
+from cnrmirror.sync.run import PARTIAL, sync
 from tests.conftest import NOW
 from tests.interop.ports import free_port
 from tests.interop.reference import legacy, reference_server
@@ -98,7 +100,7 @@ class Registry(msgspec.Struct):
             with redis_py.Redis(host=self.host) as client:
                 yield KeyValueSource("dead", RedisKeys(client))
         else:
-            http = HttpFetcher(f"http://{self.host}:2379")
+            http = HttpReader(f"http://{self.host}:2379")
             yield KeyValueSource("dead", EtcdKeys(http))
             http.close()
 
@@ -175,7 +177,7 @@ def registry(
 @pytest.fixture(scope="module")
 def mirror(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A mirror of the live server."""
-    http = HttpFetcher(registry.url)
+    http = HttpReader(registry.url)
     project = synced(tmp_path_factory.mktemp("live") / "mirror", RegistrySource("live", http))
     http.close()
     return project
@@ -213,7 +215,7 @@ def mirror_of(first: Project, folder: Path) -> Project:
         )
     refresh(first)
     second = reopen(second.folder)
-    sources = open_sources(second, [], {}, fetcher_for)
+    sources = open_sources(second, [], {}, reader_for)
     report = sync(second, sources, NOW)
     assert report.exit_code == 0, report
     assert len(sources[0][0].look(NoProgress()).offers) == report.sources[0].offered
@@ -282,7 +284,7 @@ def _sets(value: object) -> object:
 
 
 def test_a_second_sync_asks_little_and_writes_nothing(registry: Registry, tmp_path: Path) -> None:
-    http = HttpFetcher(registry.url)
+    http = HttpReader(registry.url)
     project = synced(tmp_path / "mirror", RegistrySource("live", http))
     before = {p: p.lstat().st_mtime_ns for p in project.site.rglob("*")}
     requests = http.requests

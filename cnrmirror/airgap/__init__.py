@@ -1,0 +1,4 @@
+"""Mirrors carried where no network goes: export, have, import.
+
+May import what lies below, ``sync`` included. Entry points: ``export``, ``receive``, ``have``.
+"""

@@ -1,0 +1,303 @@
+"""A strict reader of tar streams: it looks at every header and never extracts.
+
+Python's ``tarfile`` forgives much: bytes after the end, a PAX size that contradicts the header,
+duplicate members. Two programs that forgive differently see two different packages in the same
+bytes, so here each of these is refused (``HostileArchive``), as is everything that could leave the
+folder it is unpacked into. Formats: POSIX.1-2001 pax, POSIX.1-1988 ustar, GNU long names.
+"""
+
+from __future__ import annotations
+
+import functools
+import posixpath
+import re
+import unicodedata
+import zlib
+from collections.abc import Callable
+
+import msgspec
+
+from cnrmirror.model.errors import HostileArchive, TooLarge
+
+BLOCK = 512
+_ZEROS = bytes(BLOCK)
+_NO_PREFIX = bytes(155)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_FILE, _DIRECTORY, _SYMLINK = "file", "directory", "symlink"
+_NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
+_FIELDS = ("mode", "uid", "gid", "mtime", "devmajor", "devminor")
+_MAX_NUMBER = 1 << 40
+_PAX_TIME = re.compile(rb"-?[0-9]{1,11}(?:\.[0-9]{0,12})?")
+_SPARSE = ("GNU.sparse", "SCHILY.realsize", "SUN.holesdata")
+_TYPES = {0: _FILE, 48: _FILE, 55: _FILE, 53: _DIRECTORY, 50: _SYMLINK}
+_REFUSED = {49: "a hard link", 51: "a device", 52: "a device", 54: "a FIFO", 83: "a sparse file"}
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How large a package may be; bytes unless said otherwise."""
+
+    packed: int = 100_000_000
+    unpacked: int = 200_000_000
+    member: int = 20_000_000
+    members: int = 10_000
+    name: int = 1024
+    depth: int = 32
+    ratio: int = 200
+    extended_header: int = 1_000_000
+
+
+def _octal(field: bytes, what: str) -> int:
+    # Readers differ in what they make of a NUL before the digits, or of anything after them.
+    match = _NUMBER.fullmatch(field)
+    if match is None:
+        raise HostileArchive(f"the archive has a header whose {what} is not an octal number")
+    return int(match[1] or b"0", 8)
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_numbers(owner: bytes, mtime: bytes, device: bytes) -> None:
+    """The numbers that nothing here needs: a reader that cannot parse them stops there."""
+    fields = (owner[:8], owner[8:16], owner[16:], mtime, device[:8], device[8:])
+    for field, what in zip(fields, _FIELDS, strict=True):
+        # Large owners and early times stand in base 256 (GNU).
+        if not (field[0] in (0x80, 0xFF) and what in ("uid", "gid", "mtime")):
+            _octal(field, what)
+        elif abs(int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)) > _MAX_NUMBER:
+            raise HostileArchive(f"the archive has a header whose {what} is out of range")
+
+
+def _checksum(block: bytes) -> int:
+    """The sum of a header's bytes, those of its checksum field taken as spaces (POSIX ustar)."""
+    # adler32's low half is 1 + the sum modulo 65521: exact for ASCII, and five times faster.
+    whole = (zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
+    return whole - sum(block[148:156]) + 8 * 32
+
+
+def _text(field: bytes) -> str:
+    raw = field.partition(b"\0")[0]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise HostileArchive(f"the archive has a member name that is not UTF-8: {raw!r}") from None
+
+
+class TarScanner:
+    """Takes the bytes of a tar as they come; raises at the first thing that is not acceptable.
+
+    Args:
+        limits: bounds for members, names and sizes.
+        wanted: tells by its name whether a member is noted in ``captured``, and how many bytes
+            of its content it may have: None for not at all, 0 for the name alone.
+    """
+
+    def __init__(self, limits: Limits, wanted: Callable[[str], int | None]) -> None:
+        self.captured: dict[str, bytes] = {}
+        self.flags: set[str] = set()
+        self.members = 0
+        self._limits = limits
+        self._wanted = wanted
+        self._rest = b""
+        self._skip = 0
+        self._capture: tuple[str, int] | None = None
+        self._kept = bytearray()
+        self._extended: int | None = None
+        self._override: dict[str, str] = {}
+        self._seen: set[int] = set()
+        self._ended = False
+        self._kinds: dict[str, str] = {}
+        self._folded: dict[str, str] = {}
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the stream. Raises HostileArchive or TooLarge."""
+        if self._rest:
+            data = self._rest + data
+        position, length = 0, len(data)
+        while True:
+            if self._skip:
+                step = min(self._skip, length - position)
+                if self._capture or self._extended is not None:
+                    self._kept += data[position : position + step]
+                position += step
+                self._skip -= step
+                if self._skip:
+                    break
+                self._end_of_content()
+            if length - position < BLOCK:
+                break
+            self._header(data[position : position + BLOCK])
+            position += BLOCK
+        self._rest = data[position:]
+
+    def close(self) -> None:
+        """The stream is over. Raises HostileArchive if it ends inside a member."""
+        if self._skip or self._rest:
+            raise HostileArchive("the archive is cut off in the middle of a member")
+        if self._override:
+            raise HostileArchive("the archive ends after an extended header")
+        if not self.members:
+            raise HostileArchive("the archive is empty")
+
+    def _header(self, block: bytes) -> None:
+        if block == _ZEROS:
+            self._ended = True
+            return
+        if self._ended:
+            raise HostileArchive("the archive has data after its end marker")
+        if _octal(block[148:156], "checksum") != _checksum(block):
+            raise HostileArchive("the archive has a header with a wrong checksum: not a tar?")
+        size = _octal(block[124:136], "size")
+        _check_numbers(block[100:124], block[136:148], block[329:345])
+        kind = block[156]
+        if kind in b"xgLK":
+            self._begin_extended(kind, size)
+            return
+        if kind not in _TYPES:
+            what = _REFUSED.get(kind, f"of the unknown type {chr(kind)!r}")
+            raise HostileArchive(f"member {_text(block[:100])!r} is {what}: refused")
+        self._member(block, _TYPES[kind], size)
+
+    def _begin_extended(self, kind: int, size: int) -> None:
+        if size > self._limits.extended_header:
+            raise TooLarge(f"the archive has an extended header of {size} bytes")
+        if not size:
+            raise HostileArchive("the archive has an empty extended header")
+        if kind in self._seen and kind != ord("g"):
+            raise HostileArchive("the archive has two extended headers for one member")
+        self._seen.add(kind)
+        self._extended = kind
+        self._kept.clear()
+        self._skip = -(-size // BLOCK) * BLOCK
+        self._size = size
+
+    def _end_of_content(self) -> None:
+        if self._extended is not None:
+            body, kind = bytes(self._kept[: self._size]), chr(self._extended)
+            self._extended = None
+            if kind in "LK":
+                self._set("path" if kind == "L" else "linkpath", _text(body))
+            else:
+                self._pax(body, is_global=kind == "g")
+        elif self._capture:
+            name, size = self._capture
+            self.captured[name] = bytes(self._kept[:size])
+            self._capture = None
+
+    def _set(self, key: str, value: str) -> None:
+        if key in self._override:
+            raise HostileArchive(f"the archive gives one member two values for {key!r}")
+        self._override[key] = value
+
+    def _pax(self, body: bytes, is_global: bool) -> None:
+        while body:
+            digits, space, _ = body.partition(b" ")
+            if not space or not digits.isdigit() or len(digits) > 7:
+                raise HostileArchive("the archive has a malformed PAX record")
+            record, body = body[: int(digits)], body[int(digits) :]
+            key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+            if not record.endswith(b"\n") or not equals or len(record) != int(digits):
+                raise HostileArchive("the archive has a malformed PAX record")
+            name = _text(key)
+            if name.startswith(_SPARSE):
+                raise HostileArchive("the archive has a sparse file: refused")
+            if name in ("mtime", "atime", "ctime") and not _PAX_TIME.fullmatch(value):
+                raise HostileArchive(f"the archive has a PAX {name} that is no time")
+            if name in ("path", "linkpath", "size"):
+                if is_global:
+                    raise HostileArchive(f"the archive has a global PAX record for {name!r}")
+                if b"\0" in value or not value:
+                    raise HostileArchive("the archive has an empty PAX name, or one with a NUL")
+                self._set(name, _text(value))
+
+    def _member(self, block: bytes, kind: str, size: int) -> None:
+        override, self._override = self._override, {}
+        self._seen.clear()
+        if "size" in override and override["size"] != str(size):
+            raise HostileArchive("the archive has a PAX size that contradicts its header")
+        self.members += 1
+        if self.members > self._limits.members:
+            raise TooLarge(f"the archive has more than {self._limits.members} members")
+        if size > self._limits.member:
+            raise TooLarge(f"the archive has a member of {size} bytes")
+        raw_name = override["path"] if "path" in override else self._name_in(block)
+        name = self._safe(raw_name)
+        if kind == _FILE and raw_name.endswith("/"):
+            # The oldest archives mark folders so; elsewhere, readers differ in what that is.
+            if block[156] != 0 or "path" in override:
+                raise HostileArchive(f"member {raw_name!r} is a file with the name of a folder")
+            kind = _DIRECTORY
+        if kind == _SYMLINK:
+            self._symlink(name, override.get("linkpath") or _text(block[157:257]))
+        if kind != _FILE and size:
+            raise HostileArchive(f"member {name!r} is a {kind} with content")
+        self._place(name, kind)
+        self._skip = -(-size // BLOCK) * BLOCK
+        keep = self._wanted(name) if kind == _FILE else None
+        if keep is not None:
+            self.captured[name] = b""
+            if keep and size > keep:
+                raise TooLarge(f"member {name!r} is larger than {keep} bytes")
+            if keep and size:
+                self._capture = (name, size)
+                self._kept.clear()
+
+    @staticmethod
+    def _name_in(block: bytes) -> str:
+        name = _text(block[:100])
+        if block[345:500] != _NO_PREFIX:
+            if block[257:263] != b"ustar\0":
+                raise HostileArchive(f"member {name!r} has an ambiguous header")
+            name = f"{_text(block[345:500])}/{name}"
+        return name
+
+    def _safe(self, name: str) -> str:
+        length = len(name) if name.isascii() else len(name.encode())
+        if length > self._limits.name:
+            raise TooLarge(f"the archive has a member name of {length} bytes")
+        if _CONTROL.search(name):
+            raise HostileArchive(f"member {name!r} has a control character or backslash")
+        if name.startswith("/") or _DRIVE.match(name):
+            raise HostileArchive(f"member {name!r} is an absolute path")
+        parts = name.split("/")
+        if "" in parts or "." in parts:
+            parts = [part for part in parts if part not in ("", ".")]
+        if ".." in parts:
+            raise HostileArchive(f"member {name!r} climbs out of the archive")
+        if any(len(part) > 63 and len(part.encode()) > 255 for part in parts):
+            raise TooLarge(f"member {name!r:.80} has a part of more than 255 bytes")
+        if len(parts) > self._limits.depth:
+            raise TooLarge(f"member {name!r} is nested deeper than {self._limits.depth}")
+        return "/".join(parts)
+
+    def _symlink(self, name: str, target: str) -> None:
+        if _CONTROL.search(target) or not target:
+            raise HostileArchive(f"symlink {name!r} has a target that is not acceptable")
+        steps = [step for step in target.split("/") if step not in ("", ".")]
+        if ".." in steps[next((n for n, s in enumerate(steps) if s != ".."), len(steps)) :]:
+            # Behind a name that may be a link itself, ".." leads nobody knows where.
+            raise HostileArchive(f"symlink {name!r} goes down and up again, to {target!r}")
+        reached = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        if target.startswith("/") or reached == ".." or reached.startswith("../"):
+            raise HostileArchive(f"symlink {name!r} points out of the archive, to {target!r}")
+        self.flags.add("symlinks")
+
+    def _place(self, name: str, kind: str) -> None:
+        """Refuse what would overwrite, hide or pass through something else."""
+        if name in self._kinds:
+            if not name or kind == self._kinds[name] == _DIRECTORY:
+                return
+            raise HostileArchive(f"member {name!r} is in the archive twice")
+        if not name:
+            if kind != _DIRECTORY:
+                raise HostileArchive("the archive has a member without a name")
+            return
+        parent = name.rpartition("/")[0]
+        if parent and self._kinds.get(parent) != _DIRECTORY:
+            if parent in self._kinds:
+                raise HostileArchive(f"member {name!r} lies below a {self._kinds[parent]}")
+            self._place(parent, _DIRECTORY)
+        folded = name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
+        other = self._folded.setdefault(folded, name)
+        if other != name:
+            raise HostileArchive(f"members {other!r} and {name!r} are one file on some systems")
+        self._kinds[name] = kind

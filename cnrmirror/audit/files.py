@@ -1,0 +1,107 @@
+"""The files of a site in a folder, seen one by one: what their names say they must be."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import posixpath
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.errors import DamageError
+from cnrmirror.model.signed import MAX_BYTES, parse_role
+
+NOT_OURS = "no view has this file"
+_HEX = r"(?P<digest>[0-9a-f]{64})"
+NAMED = re.compile(
+    rf"catalog/(?:(?:blobs|nodes)/sha256/[0-9a-f]{{2}}/{_HEX}"
+    r"|targets/(?P<root>[0-9a-f]{64})\.catalog\.json"
+    r"|metadata/(?:timestamp|(?P<version>[1-9][0-9]*)\.(?P<role>root|targets|catalog|snapshot))"
+    r"\.json)"
+)
+_TYPES = {"catalog": "targets"}
+_HOST_FILES = {".nojekyll", "_headers", "_redirects"}
+
+
+def files_below(folder: Path, part: str) -> Iterator[str]:
+    """Every file and link below ``folder/part``, as paths relative to ``folder``, sorted."""
+    base = folder / part
+    for parent, folders, names in os.walk(base):
+        folders.sort()
+        here = Path(parent).relative_to(folder)
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted((*names, *links)):
+            yield (here / name).as_posix()
+
+
+def wrong_name(file: Path, path: str) -> str:
+    """Why a file of the catalog is not what its name says; "" if it is."""
+    match = NAMED.fullmatch(path)
+    if match is None:
+        return "no file of a catalog has such a name"
+    if file.is_symlink() or not file.is_file():
+        return "not a file"
+    digest = match["digest"] or match["root"]
+    try:
+        if digest:
+            hasher = hashlib.sha256()
+            with file.open("rb") as stream:
+                while piece := stream.read(CHUNK):
+                    hasher.update(piece)
+            return "" if hasher.hexdigest() == digest else "its name is the digest of other bytes"
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        role = parse_role(data, path)
+    except OSError as error:
+        return str(error.strerror)
+    except DamageError:
+        return "not signed metadata"
+    kind = match["role"] or "timestamp"
+    if role.type != _TYPES.get(kind, kind) or role.version != int(match["version"] or role.version):
+        return "its name is that of another role or version"
+    return ""
+
+
+class Known:
+    """The views that a site must have: ``paths`` of files, ``aliases`` and what they stand for."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self.aliases: dict[str, str] = {"api": "cnr/api", "version": "cnr/version"}
+
+    def first_form(self, path: str) -> str | None:
+        """The view of which a file that is none itself has the bytes; None if there is none."""
+        parts = path.split("/")
+        for length in range(len(parts), 0, -1):
+            target = self.aliases.get("/".join(parts[:length]))
+            if target is not None:
+                whole = "/".join((target, *parts[length:]))
+                return whole if whole in self.paths else self.first_form(whole) or target
+        for ending, other in ((".gz", ""), ("/index.html", "/index.json")):
+            if path.endswith(ending) and path.removesuffix(ending) + other in self.paths:
+                return path.removesuffix(ending) + other
+        return None
+
+
+def second_form(folder: Path, path: str, known: Known) -> str:
+    """Why a file is no second form of a view (compressed, copied, for index.html); "" if it is."""
+    if path in _HOST_FILES:
+        return ""
+    first = known.first_form(path)
+    if first is None:
+        return NOT_OURS
+    file = folder / path
+    try:
+        if file.is_symlink():
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.readlink(file)))
+            return "" if target == first else f"it leads to {target!r:.200}"
+        data = file.read_bytes()
+        if path.endswith(".gz") and not first.endswith(".gz"):
+            data = gzip.decompress(data)
+        return "" if data == (folder / first).read_bytes() else f"not what {first} is"
+    except (OSError, EOFError, zlib.error) as error:
+        return f"cannot be compared with {first}: {error}"

@@ -1,0 +1,107 @@
+"""The mirror's own signed metadata on disk, read without checking signatures.
+
+A mirror's owner reads the pointer of each command from here; whoever does not trust the disk uses
+``verify``. Formats: The Update Framework 1.0, with one delegated target, the catalog root.
+
+::
+
+    metadata/timestamp.json → N.snapshot.json → N.targets.json, N.catalog.json
+    N.catalog.json → targets/HEX.catalog.json (the catalog root)
+
+``timestamp.json`` is the only file that changes. Its field ``x-kept`` says from which versions on
+superseded files are kept, so that a missing one can be told from one that was collected.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnrmirror.model.documents import Head, RetentionFloor
+from cnrmirror.model.errors import DamageError
+from cnrmirror.model.signed import (
+    MAX_BYTES,
+    FileInfo,
+    Signed,
+    SignedHead,
+    parse_role,
+    signed_head_of,
+)
+
+
+class MetadataFolder:
+    """``catalog/metadata`` of a mirror."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self, file_name: str, info: FileInfo | None = None) -> bytes:
+        """A file's bytes. Raises DamageError if it is missing."""
+        path = self.path / file_name
+        try:
+            with path.open("rb") as stream:
+                return stream.read(MAX_BYTES)
+        except FileNotFoundError:
+            raise DamageError(f"{path}: this metadata is missing; restore it from a copy") from None
+
+    def role(self, file_name: str) -> Signed:
+        """A role's file. Raises DamageError if it is missing, or not what it must be."""
+        return parse_role(self.read(file_name), str(self.path / file_name))
+
+    def timestamp(self) -> Signed:
+        """The pointer. Raises DamageError."""
+        return self.role("timestamp.json")
+
+    def edition(self) -> SignedHead:
+        """What the mirror stands at.
+
+        Raises:
+            DamageError: a file of the chain is missing, or not the one that was signed.
+        """
+        return self.signed_head_at(self.read("timestamp.json"))
+
+    def signed_head_at(self, timestamp: bytes) -> SignedHead:
+        """What an earlier timestamp named. Raises DamageError if that is not kept any more."""
+        return signed_head_of(timestamp, self.read, str(self.path))
+
+    def head(self) -> Head:
+        """The current head. Raises as ``edition`` does."""
+        edition = self.edition()
+        return Head(edition.at, edition.revision)
+
+    def superseded(self, before: float) -> tuple[int, int, list[Path]]:
+        """Catalog and snapshot files that only readers before a time (seconds) may still want.
+
+        Returns:
+            The lowest versions of catalog and snapshot that stay, and the files below them.
+        """
+        current = self.role("timestamp.json").meta["snapshot.json"].version
+        snapshot = self.role(f"{current}.snapshot.json")
+        lowest = []
+        old = []
+        for role, newest in (
+            ("catalog", snapshot.meta["catalog.json"].version),
+            ("snapshot", current),
+        ):
+            files = self.versions(role)
+            young = [v for v, path in files if v >= newest or path.stat().st_mtime >= before]
+            lowest.append(min(young, default=newest))
+            old += [path for v, path in files if v < lowest[-1]]
+        return lowest[0], lowest[1], old
+
+    def below(self, kept: RetentionFloor, before: float) -> list[Path]:
+        """Catalog and snapshot files that need not be kept, and came before a time (seconds)."""
+        return [
+            path
+            for role, lowest in (("catalog", kept.catalog), ("snapshot", kept.snapshot))
+            for version, path in self.versions(role)
+            if version < lowest and path.stat().st_mtime < before
+        ]
+
+    def versions(self, role: str) -> list[tuple[int, Path]]:
+        """The files ``N.ROLE.json``, by their N."""
+        found = []
+        for path in self.path.glob(f"*.{role}.json"):
+            number = path.name.partition(".")[0]
+            if number.isdigit() and path.name == f"{number}.{role}.json":
+                found.append((int(number), path))
+        return sorted(found)

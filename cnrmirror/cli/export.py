@@ -1,0 +1,108 @@
+"""export: write a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import segno
+
+from cnrmirror.airgap import export as work
+from cnrmirror.bundle.format import Selection
+from cnrmirror.bundle.read import read_contents
+from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.keyring import signing_project
+from cnrmirror.model.errors import UsageError
+from cnrmirror.model.names import check_channel, check_media_type
+
+_SMALLEST = 100_000
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@click.command("export")
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--since", metavar="REV|RECEIPT|HAVE-FILE",
+              help="Only what comes after what the receiver has.")  # fmt: skip
+@click.option("--volume-size", metavar="4G", help="No volume is larger: bytes, or K, M, G, T.")
+@click.option("--package", "packages", metavar="GLOB", multiple=True,
+              help="Only these packages (ns/name, ns/*); repeatable.")  # fmt: skip
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Not these packages; repeatable.")
+@click.option("-t", "--media-type", "types", metavar="T", multiple=True, help="Only this format.")
+@click.option("--channel", "channels", metavar="C", multiple=True,
+              help="Only what this channel points at.")  # fmt: skip
+@click.option("--releases", metavar="RANGE", default="", help="Only releases in this semver range.")
+@click.option("--again", metavar="BUNDLE.JSON",
+              type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Selection as this bundle was cut, the same bytes again.")  # fmt: skip
+@click.option("--volume", "only", type=click.IntRange(1), help="With --again: only this volume.")
+@click.option("--dry-run", is_flag=True, help="Only say how large it would be.")
+@pass_context
+def export_bundle(
+    context: Context,
+    out: Path,
+    since: str | None,
+    volume_size: str | None,
+    packages: tuple[str, ...],
+    exclude: tuple[str, ...],
+    types: tuple[str, ...],
+    channels: tuple[str, ...],
+    releases: str,
+    again: Path | None,
+    only: int | None,
+    dry_run: bool,
+) -> None:
+    """Write a bundle into the folder OUT: all of the mirror, or what a receiver lacks.
+
+    Prints a receipt: carry it another way than the bundle, the receiver says it with --expect.
+
+    \b
+    cnrmirror export /media/usb/bundle --volume-size 4G
+    cnrmirror export /media/usb/bundle --since their-have.json
+    cnrmirror export again --again bundle.json --volume 2
+    """
+    project = signing_project(context)
+    if only is not None and again is None:
+        raise UsageError("--volume goes with --again: it makes a volume of a bundle again")
+    if again is not None:
+        if since or volume_size or packages or exclude or types or channels or releases:
+            raise UsageError("--again says it all: no other options, please")
+        job = work.plan_again(project, read_contents(again))
+    else:
+        edition = project.metadata.edition()
+        cut = Selection(
+            edition.at.digest,
+            work.since_digest(project, since) if since else "",
+            _bytes(volume_size),
+            list(packages),
+            list(exclude),
+            [check_media_type(name) for name in types],
+            [check_channel(name) for name in channels],
+            releases,
+        )
+        job = work.plan(project, cut, edition)
+    if dry_run:
+        lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]
+        lines.append(f"{len(job.volumes)} volumes, {job.bytes} bytes")
+        context.result({"bytes": job.bytes, "contents": job.contents}, lines)
+        return
+    contents = work.write(project, out, job, only)
+    lines = [f"{v.name}\t{v.size}\t{v.digest}" for v in contents.volumes]
+    context.result(contents, [*lines, contents.receipt])
+    if not context.as_json and sys.stdout.isatty():
+        segno.make(contents.receipt, micro=False).terminal(compact=True)
+
+
+def _bytes(text: str | None) -> int:
+    if text is None:
+        return 0
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
+    if not (number.isascii() and number.isdecimal()) or unit not in ("", *_UNITS):
+        raise UsageError(f"--volume-size {text}: write a number of bytes, or 700M, 4G")
+    size = int(number) * _UNITS.get(unit, 1)
+    if size < _SMALLEST:
+        raise UsageError(f"--volume-size {text}: at least {_SMALLEST} bytes")
+    return size
+
+
+COMMAND = export_bundle

@@ -1,0 +1,36 @@
+"""gc: remove what only old revisions need."""
+
+from __future__ import annotations
+
+import click
+
+from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
+from cnrmirror.mirror.gc import collect
+
+
+@click.command()
+@click.option("--revisions", type=click.IntRange(1), help="Keep what the last K revisions need.")
+@click.option(
+    "--grace-hours", type=click.FloatRange(0, 1_000_000), help="Keep all that is younger."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@pass_context
+def gc(context: Context, revisions: int | None, grace_hours: float | None, dry_run: bool) -> None:
+    """Remove blobs and nodes that only old revisions need."""
+    project = signing_project(context)
+    keep = project.config.retention
+    garbage = collect(
+        project,
+        revisions if revisions is not None else keep.revisions,
+        grace_hours if grace_hours is not None else keep.grace_hours,
+        now(),
+        dry_run,
+    )
+    verb = "would remove" if dry_run else "removed"
+    lines = [path for path, _ in garbage.files] if dry_run else []
+    lines.append(f"{verb} {len(garbage.files)} files, {garbage.size} bytes")
+    context.result({"files": garbage.files, "bytes": garbage.size, "dry_run": dry_run}, lines)
+
+
+COMMAND = gc

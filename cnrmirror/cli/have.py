@@ -1,0 +1,35 @@
+"""have: what this mirror holds of its sender."""
+
+from __future__ import annotations
+
+import click
+
+from cnrmirror.airgap.have import write_have
+from cnrmirror.airgap.receive import have
+from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.keyring import online_folder
+from cnrmirror.trust.keys import generate, read_key, write_key
+
+
+@click.command("have")
+@click.option("--registry", metavar="ID", help="Of this sender, if there are several.")
+@pass_context
+def have_statement(context: Context, registry: str | None) -> None:
+    """Print what this mirror holds of its sender, signed, for 'export --since'.
+
+    \b
+    cnrmirror have > have.json
+    """
+    project = context.project()
+    statement = have(project, now(), registry)
+    folder = online_folder(project.config.id)
+    found = sorted(folder.glob("receiver-*.pem"))
+    if found:
+        signer = read_key(found[0], None)
+    else:
+        signer = generate()
+        write_key(folder, "receiver", signer, None)
+    click.echo(write_have(statement, signer), nl=False)
+
+
+COMMAND = have_statement

@@ -1,0 +1,70 @@
+"""import: take in a bundle, or any other site."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from cnrmirror.airgap.receive import check_bundle, follow, take_in
+from cnrmirror.bundle.read import BundleReader
+from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
+from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, reader_for, trust_for
+from cnrmirror.model.errors import UsageError
+from cnrmirror.objects.base import Reader
+
+
+@click.command("import")
+@click.argument("places", metavar="BUNDLE...", nargs=-1, required=True)
+@origin_options
+@pass_context
+def import_bundle(context: Context, places: tuple[str, ...], origin: Origin) -> None:
+    """Take in a bundle (its folders or volumes, in any order), or any other site.
+
+    Everything is checked before anything is taken in: each volume, the signatures, their age, every
+    file. A mirror with 'follow' in mirror.yaml becomes what the sender signed; any other one takes
+    the packages in beside its own and signs the result (the first time say --root root.json).
+
+    \b
+    cnrmirror import /media/usb1/bundle /media/usb2/bundle --expect receipt.txt
+    """
+    if origin.sources:
+        raise UsageError("what is taken in is the argument: leave --from out")
+    project = signing_project(context)
+    fetcher = _fetcher(places)
+    if isinstance(fetcher, BundleReader):
+        check_bundle(project, fetcher)
+    clock = datetime.now(UTC)
+    if project.config.follow:
+        done = follow(project, fetcher, origin.policy, clock)
+    else:
+        name = fetcher.contents.registry if isinstance(fetcher, BundleReader) else fetcher.name
+        trust = trust_for(origin, f"registry://{name}", fetcher)
+        done = take_in(project, fetcher, trust, origin.policy, clock, now())
+    lines = [f"note\t{note}" for note in done.notes]
+    if done.sync is not None:
+        for source in done.sync.sources:
+            lines += [f"hole\t{hole.what}\t{hole.reason}" for hole in source.holes]
+            lines += [f"{a.kind}\t{a.package}@{a.release}\t{a.reason}"
+                      for a in source.actions if a.kind in ("frozen", "drop")]  # fmt: skip
+    lines.append(
+        f"revision {done.revision}, catalog {done.catalog}: {done.packages} packages; "
+        f"{done.blobs} archives taken in, {done.bytes} bytes"
+    )
+    context.result(done, lines)
+    if done.sync is not None and done.sync.exit_code:
+        raise click.exceptions.Exit(done.sync.exit_code)
+    exit_if_stale(done.fresh)
+
+
+def _fetcher(places: tuple[str, ...]) -> Reader:
+    if len(places) == 1:
+        return reader_for(places[0])
+    if any("://" in place for place in places):
+        raise UsageError("one address, or the folders and volumes of one bundle")
+    return BundleReader([Path(place) for place in places])
+
+
+COMMAND = import_bundle

@@ -1,0 +1,220 @@
+"""The options of every command that reads somebody else's mirror, and what they mean."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+import msgspec
+
+from cnrmirror.bundle.format import TOC
+from cnrmirror.bundle.read import BundleReader
+from cnrmirror.cli.context import plain
+from cnrmirror.client.remote import Remote, first_good
+from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
+from cnrmirror.model.receipt import expected_catalog
+from cnrmirror.model.signed import MAX_BYTES, METADATA
+from cnrmirror.objects.base import Reader, read
+from cnrmirror.objects.bucket import BucketReader
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.trust.verify import Policy, Trust, parse_pinned
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where to read from, and what to trust: the values of the options."""
+
+    sources: tuple[str, ...]
+    root: Path | None
+    first_use: bool
+    at: datetime | None
+    allow_expired: timedelta
+    expect: str | None
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(self.at, self.allow_expired, self.expect)
+
+
+def origin_options(command: F) -> F:
+    """--from, --root and the rest, gathered into one argument ``origin``."""
+    options = [
+        click.option(
+            "--from", "sources", metavar="URL|DIR|s3://…", multiple=True,
+            help="A mirror; repeatable: the first good one is used.",
+        ),
+        click.option(
+            "--root", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="The root file to trust; remembered for this mirror from then on.",
+        ),
+        click.option(
+            "--trust-on-first-use", "first_use", is_flag=True,
+            help="Trust the root that the mirror itself offers, if none is known. Unsafe.",
+        ),
+        click.option("--at", metavar="TIME", help="Verify as of this time (ISO 8601, UTC)."),
+        click.option("--allow-expired", metavar="90d", help="Accept what expired so long ago."),
+        click.option("--expect", metavar="RECEIPT",
+                     help="A receipt, a file with one, or the catalog's digest."),
+    ]  # fmt: skip
+
+    def gathered(
+        *arguments: Any,
+        sources: tuple[str, ...],
+        root: Path | None,
+        first_use: bool,
+        at: str | None,
+        allow_expired: str | None,
+        expect: str | None,
+        **others: Any,
+    ) -> Any:
+        origin = Origin(
+            sources, root, first_use, _time(at), _duration(allow_expired),
+            expected_catalog(expect) if expect else None,
+        )  # fmt: skip
+        return command(*arguments, origin=origin, **others)
+
+    gathered.__name__ = command.__name__
+    gathered.__doc__ = command.__doc__
+    gathered.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(options):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--at {text}: not a time such as 2026-01-31T12:00:00") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _duration(text: str | None) -> timedelta:
+    if not text:
+        return timedelta(0)
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    number, unit = text[:-1], text[-1]
+    if not (number.isascii() and number.isdecimal()) or unit not in units or len(number) > 5:
+        raise UsageError(f"--allow-expired {text}: write a number and d, h or m: 90d")
+    return timedelta(**{units[unit]: int(number)})
+
+
+_FOLDERS = {"STATE": "~/.local/state", "CACHE": "~/.cache"}
+
+
+def folder(kind: Literal["STATE", "CACHE"]) -> Path:
+    """This person's folder for what must (STATE) or need not (CACHE) be remembered."""
+    base = os.environ.get(f"XDG_{kind}_HOME") or os.path.expanduser(_FOLDERS[kind])
+    return Path(base) / "cnrmirror"
+
+
+def reader_for(source: str) -> Reader:
+    """The fetcher for what a person gave as ``--from``: an address, a bucket, a folder, a bundle.
+
+    A mirror project's folder means its ``site``.
+
+    Raises:
+        InputError: none of these.
+    """
+    if source.startswith("s3://"):
+        return BucketReader(source)
+    if "://" in source:
+        return HttpReader(source)
+    folder = Path(source)
+    if folder.is_file() or (folder / TOC).is_file() or any(folder.glob("volume-*.tar")):
+        return BundleReader([folder])
+    if not folder.is_dir():
+        raise InputError(f"{source}: neither an address (https://…, s3://…), a folder nor a bundle")
+    if not (folder / "catalog").is_dir() and (folder / "site" / "catalog").is_dir():
+        folder = folder / "site"
+    return FolderReader(folder)
+
+
+def trust_for(origin: Origin, source: str, fetcher: Reader) -> Trust:
+    """What is trusted of one source: --root, or what was pinned for it before.
+
+    Raises:
+        NotTrusted: nothing is known of it.
+    """
+    state = folder("STATE")
+    # One place has one name, however it is written.
+    place = source.rstrip("/") if "://" in source else str(Path(source).resolve())
+    pin = state / "roots" / f"{hashlib.sha256(place.encode()).hexdigest()}.json"
+    if origin.root is not None:
+        with origin.root.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    elif pin.exists():
+        data = pin.read_bytes()
+    elif origin.first_use:
+        data = read(fetcher.fetch(f"{METADATA}/1.root.json", MAX_BYTES))
+        click.echo(
+            f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {fetcher.name}.\n"
+            "From now on its root is\n"
+            f"  sha256 {hashlib.sha256(data).hexdigest()}\n"
+            "compare this with what the publisher says; if it differs, you were lied to",
+            err=True,
+        )
+    else:
+        raise NotTrusted(
+            f"{fetcher.name}: no root is known for this mirror; get its root.json from its "
+            "publisher and say --root root.json (or, unsafe, --trust-on-first-use)"
+        )
+    parse_pinned(data, str(origin.root or pin))
+    trust = Trust(data, folder("CACHE") / "tuf", state / "marks")
+    trust.remember_as(pin)
+    return trust
+
+
+def read_verified(origin: Origin, use: Callable[[Remote], T]) -> tuple[T, bool]:
+    """What ``use`` gives for the first good source, and whether its metadata is fresh."""
+    if not origin.sources:
+        raise UsageError("from where? say --from URL or --from DIR")
+    fresh = True
+
+    def warn(text: str) -> None:
+        click.echo(f"cnrmirror: {plain(text)}", err=True)
+
+    def noted(remote: Remote) -> T:
+        nonlocal fresh
+        fresh = remote.verified.fresh
+        return use(remote)
+
+    opened: list[Reader] = []
+
+    def connect(source: str) -> tuple[Reader, Trust]:
+        fetcher = reader_for(source)
+        opened.append(fetcher)
+        return fetcher, trust_for(origin, source, fetcher)
+
+    attempts = [functools.partial(connect, source) for source in origin.sources]
+    try:
+        return first_good(attempts, origin.policy, datetime.now(UTC), noted, warn), fresh
+    finally:
+        for fetcher in opened:
+            fetcher.close()
+
+
+def exit_if_stale(fresh: bool) -> None:
+    """End with the exit code for "done, with expired metadata that was allowed"."""
+    if not fresh:
+        raise click.exceptions.Exit(STALE_ACCEPTED)
+
+
+def each_source(
+    origin: Origin,
+) -> Iterator[tuple[str, Reader, Trust]]:
+    """Name, fetcher and trust of every source."""
+    for source in origin.sources:
+        fetcher = reader_for(source)
+        yield source, fetcher, trust_for(origin, source, fetcher)

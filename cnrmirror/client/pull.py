@@ -1,0 +1,102 @@
+"""From a reference to a verified archive on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from cnrmirror.archive.extract import extract, free, place_file, staging
+from cnrmirror.archive.inspect import inspect
+from cnrmirror.archive.scan import Limits
+from cnrmirror.client.remote import Remote
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import PackageDocument, Release
+from cnrmirror.model.errors import NotFoundError, Tampered, UsageError
+from cnrmirror.model.names import Reference, select_release
+
+
+def resolve(document: PackageDocument, reference: Reference, media_type: str | None) -> Release:
+    """The one release that is meant, resolved as the registry does.
+
+    Raises:
+        NotFoundError: nothing is meant by it.
+        UsageError: there are several formats, and none was chosen.
+        InvalidName: neither a release nor a semver range.
+    """
+    if reference.kind == "digest":
+        found = [r for r in document.releases if r.content.digest == reference.value]
+        wanted = [r for r in found if media_type in (None, r.media_type)]
+        found = wanted[:1]  # one tar, whatever releases name it: the highest
+    else:
+        if reference.kind == "channel":
+            current = [c.current for c in document.channels if c.name == reference.value]
+            release = current[0] if current else None
+        else:
+            release = select_release(document.versions(), reference.value)
+        found = document.of_release(release) if release else []
+    if media_type is not None:
+        found = [r for r in found if r.media_type == media_type]
+    if not found:
+        what = f" as {media_type}" if media_type else ""
+        raise NotFoundError(f"there is no {reference}{what}; see 'list' and 'show'")
+    if len(found) > 1:
+        types = ", ".join(r.media_type for r in found)
+        raise UsageError(f"{reference} comes in several formats: choose one with -t: {types}")
+    return found[0]
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """What a pull brought: where it is, and what it is."""
+
+    path: str
+    package: str
+    release: str
+    media_type: str
+    digest: str
+    blob: Descriptor
+    source: str
+    revision: int
+    catalog: str
+    fresh: bool
+
+
+def pull(
+    remote: Remote,
+    reference: Reference,
+    media_type: str | None,
+    folder: Path,
+    tarball: bool,
+    limits: Limits,
+) -> Pulled:
+    """The archive of a release in ``folder``, or what is in it; nothing, or the whole.
+
+    Raises:
+        ConflictError: there is something of that name already.
+        HostileArchive, TooLarge: the archive must not be unpacked.
+        and what ``Remote`` and ``resolve`` raise.
+    """
+    package = str(reference.package)
+    release = resolve(remote.document(package), reference, media_type)
+    name = f"{package.replace('/', '_')}_{release.release}"
+    target = free(folder / (f"{name}.tar.gz" if tarball else name))
+    with staging(folder) as work:
+        made = work / "archive.tar.gz"
+        with made.open("xb") as stream:
+            for piece in remote.blob(release.blob):
+                stream.write(piece)
+        if tarball:
+            place_file(made, target)
+        else:
+            # Only now are the bytes known to be the signed ones: nothing was parsed before.
+            with made.open("rb") as archive:
+                if inspect(archive, limits).diff_id != release.content.digest:
+                    raise Tampered(f"{package}@{release.release}: not the content that was signed")
+                archive.seek(0)
+                extract(archive, work, target)
+    verified = remote.verified
+    return Pulled(
+        str(target), package, release.release, release.media_type, release.content.digest,
+        release.blob, remote.fetcher.name, verified.root.revision, verified.at.digest,
+        verified.fresh,
+    )  # fmt: skip

@@ -1,0 +1,126 @@
+"""One verified revision of a mirror elsewhere, which nobody has to believe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+
+from cnrmirror.catalog.nodes import RemoteNodes
+from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import PackageDocument, PackageRef, blob_path
+from cnrmirror.model.errors import (
+    CnrMirrorError,
+    IncompleteError,
+    InputError,
+    InvalidDocument,
+    NetworkError,
+    NotFoundError,
+    StaleError,
+    Tampered,
+    TrustError,
+)
+from cnrmirror.objects.base import Reader
+from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.trust.verify import Policy, Trust, Verified
+
+PARALLEL = 8
+D = TypeVar("D", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+class Remote:
+    """One verified revision of a mirror elsewhere.
+
+    Args:
+        fetcher: reads its files.
+        verified: what ``Trust.verify`` found there.
+    """
+
+    def __init__(self, fetcher: Reader, verified: Verified) -> None:
+        self.fetcher = fetcher
+        self.verified = verified
+        self.catalog = CatalogReader(RemoteNodes(fetcher))
+
+    def document(self, package: str) -> PackageDocument:
+        """The document of a package. Raises NotFoundError, Tampered, IncompleteError."""
+        try:
+            document = self.catalog.get(self.verified.root.tree, package)
+        except InvalidDocument as error:
+            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+        if document is None:
+            raise NotFoundError(f"{self.fetcher.name}: there is no package {package}")
+        return document
+
+    def refs(self) -> list[PackageRef]:
+        """Every package, sorted by name. Raises Tampered, IncompleteError."""
+        try:
+            return sorted(self.catalog.packages(self.verified.root.tree))
+        except InvalidDocument as error:
+            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+
+    def documents(self) -> Iterator[PackageDocument]:
+        """Every package document, sorted by name, several fetched at a time."""
+        try:
+            yield from in_parallel(self.catalog.document, self.refs(), PARALLEL)
+        except InvalidDocument as error:
+            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+
+    def blob(self, blob: Descriptor) -> Iterator[bytes]:
+        """See ``blob_pieces``."""
+        where = f"{self.fetcher.name}/{blob_path(blob.digest)}"
+        return blob_pieces(self.fetcher, blob, where)
+
+
+def blob_pieces(fetcher: Reader, blob: Descriptor, where: str) -> Iterator[bytes]:
+    """A blob's bytes; the last piece comes only when all are known to be right.
+
+    Raises:
+        Tampered, IncompleteError, NetworkError
+    """
+    hasher = hashlib.sha256()
+    size = 0
+    last = b""
+    for piece in fetcher.fetch(blob_path(blob.digest), blob.size):
+        hasher.update(piece)
+        size += len(piece)
+        if last:
+            yield last
+        last = piece
+    if size != blob.size or hasher.hexdigest() != blob.digest:
+        raise Tampered(f"{where}: not the bytes that were signed")
+    if last:
+        yield last
+
+
+def first_good(
+    sources: Sequence[Callable[[], tuple[Reader, Trust]]],
+    policy: Policy,
+    now: datetime,
+    use: Callable[[Remote], T],
+    warn: Callable[[str], None],
+) -> T:
+    """What ``use`` gives for the first mirror that passes; a bad one is said and passed over.
+
+    Raises:
+        TrustError, StaleError, IncompleteError, NetworkError: the gravest, if none is good.
+    """
+    failures: list[CnrMirrorError] = []
+    for connect in sources:
+        try:
+            fetcher, trust = connect()
+            remote = Remote(fetcher, trust.verify(fetcher, policy, now))
+            for note in remote.verified.notes:
+                warn(f"{fetcher.name}: {note}")
+            return use(remote)
+        except (TrustError, StaleError, IncompleteError, NetworkError, InputError) as error:
+            if isinstance(error, InputError) and len(sources) == 1:
+                raise
+            failures.append(error)
+            if len(sources) > 1:
+                warn(error.message)
+    raise min(failures, key=lambda error: (isinstance(error, InputError), error.exit_code))

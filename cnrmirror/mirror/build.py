@@ -1,0 +1,245 @@
+"""The site's views, brought from the revision they stand at to another."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from cnrmirror.catalog.tree import Catalog, Difference
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Head, PackageDocument, PackageRef
+from cnrmirror.model.progress import Progress, stage
+from cnrmirror.model.resource import Resource
+from cnrmirror.objects.files import replace_durably, sync_filesystem
+from cnrmirror.objects.sitetree import SiteTree
+from cnrmirror.objects.store import Store
+from cnrmirror.views.cnr_v1 import PACKAGES, ListEntry, row
+from cnrmirror.views.site import Views, changes
+
+# Fewer packages than this are done sooner than a second process starts.
+_WORTH_PROCESSES = 300
+_CHUNK = 100
+
+
+class Built(msgspec.Struct, frozen=True):
+    """Where the views stand: which root, in which form, and the lists' rows by package name.
+
+    Private to this machine (``.state``) and rebuildable from the catalog.
+    """
+
+    at: Descriptor
+    fingerprint: str
+    rows: dict[str, ListEntry]
+
+
+class Builder:
+    """Keeps ``site/`` equal to the views of the catalog."""
+
+    def __init__(
+        self, folder: Path, store: Store, catalog: Catalog, views: Views, progress: Progress
+    ) -> None:
+        self._site = folder / "site"
+        self._scratch = folder / ".state" / "tmp"
+        self._state = folder / ".state" / "built.json"
+        self._store = store
+        self._catalog = catalog
+        self.views = views
+        self._progress = progress
+        self.tree = SiteTree(self._site, store)
+
+    def built(self) -> Built | None:
+        """What is known of the site; None if nothing, or if its form is another now."""
+        try:
+            built = msgspec.json.decode(self._state.read_bytes(), type=Built)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        return built if built.fingerprint == self.views.fingerprint else None
+
+    def sweep(self) -> None:
+        """Remove what killed commands left in the making."""
+        for entry in os.scandir(self._scratch):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+
+    def bring_up(self, head: Head) -> None:
+        """Make the views those of ``head``; does nothing if they are.
+
+        A site of another form, or of which nobody knows the state, is compared with what it must
+        be, file by file.
+        """
+        built = self.built()
+        if built is None or not self._store.has_root(built.at):
+            self.rebuild(head)
+        elif built.at != head.catalog:
+            old = self._catalog.root(built.at).tree
+            new = self._catalog.root(head.catalog).tree
+            differences = list(self._catalog.diff(old, new))
+            fresh = self._packages(differences)
+            before = [built.rows[d.name] for d in differences if d.name in built.rows]
+            rows = {**built.rows, **fresh}
+            for difference in differences:
+                if difference.name not in fresh:
+                    rows.pop(difference.name, None)
+            self._aggregates(built.rows, rows, [*before, *fresh.values()])
+            self._remember(Built(head.catalog, self.views.fingerprint, rows))
+
+    def rebuild(self, head: Head) -> tuple[int, int]:
+        """All views again: what differs is written, what does not belong is removed.
+
+        Returns:
+            How many files were written and removed.
+        """
+        written, removed = self.tree.written, self.tree.removed
+        self._state.unlink(missing_ok=True)
+        tree = self._catalog.root(head.catalog).tree
+        fixed = self.views.fixed()
+        self.tree.update(self._wrong(fixed), [])
+        expected = {r.path for r in fixed}
+        rows: dict[str, ListEntry] = {}
+        refs = list(self._catalog.packages(tree))
+        if not (self._site / "cnr/api/v1/packages").exists():
+            rows = self._packages([Difference(ref.name, None, ref) for ref in refs])
+            self.tree.update(self.views.aggregates(_sorted(rows), rows.values()), [])
+        else:
+            with stage(self._progress, "Comparing packages", len(refs)) as progress:
+                for ref in refs:
+                    document = self._catalog.document(ref)
+                    resources = self.views.package(document)
+                    expected.update(r.path for r in resources)
+                    self.tree.update(self._wrong(resources), [])
+                    found = row(document)
+                    if found:
+                        rows[ref.name] = found
+                    progress.advance()
+            lists = self.views.aggregates(_sorted(rows), rows.values())
+            expected.update(r.path for r in lists)
+            self.tree.update(self._wrong(lists), [])
+            self.tree.update([], sorted(self.extra(expected), reverse=True))
+        self._remember(Built(head.catalog, self.views.fingerprint, dict(rows)))
+        return self.tree.written - written, self.tree.removed - removed
+
+    def _wrong(self, resources: Iterable[Resource]) -> list[Resource]:
+        """Those that are not on the disk as they must be; what is in their way is removed."""
+        resources = list(resources)
+        # Before they are compared: behind a link in a folder's place, they may seem to be right.
+        self.tree.make_way(r.path for r in resources)
+        return [r for r in resources if self.tree.differs(r, self.same_blob)]
+
+    def same_blob(self, path: str, blob: Descriptor) -> bool:
+        """Whether a file has a blob's bytes: one inode, or equal content."""
+        stored = self._store.blob_path(blob.digest)
+        if os.path.exists(stored) and os.path.samefile(path, stored):
+            return True
+        with open(path, "rb") as stream, contextlib.suppress(FileNotFoundError):
+            with open(stored, "rb") as other:
+                while piece := stream.read(1 << 20):
+                    if piece != other.read(len(piece)):
+                        return False
+                return not other.read(1)
+        return False
+
+    def extra(self, expected: set[str]) -> Iterator[str]:
+        """Files below ``site/`` that are neither catalog nor one of the expected views."""
+        base = str(self._site)
+        for folder, folders, files in os.walk(base):
+            here = os.path.relpath(folder, base)
+            if here == ".":
+                folders[:] = [f for f in folders if f != "catalog"]
+            links = [f for f in folders if os.path.islink(f"{folder}/{f}")]
+            for name in (*files, *links):
+                path = name if here == "." else f"{here}/{name}"
+                if path not in expected and not self.views.keeps(path):
+                    yield path
+
+    def _packages(self, differences: Sequence[Difference]) -> dict[str, ListEntry]:
+        with stage(self._progress, "Writing packages", len(differences)) as progress:
+            if len(differences) < _WORTH_PROCESSES:
+                return dict(self._some(differences, progress))
+            rows: dict[str, ListEntry] = {}
+            chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
+            # Two processes must not both find a namespace's folder missing and make it whole.
+            for namespace in {d.name.partition("/")[0] for d in differences}:
+                os.makedirs(self._site / PACKAGES / namespace, exist_ok=True)
+            with processes() as pool:
+                jobs = [
+                    pool.submit(_build_some, self._site, self._scratch, self.views, chunk)
+                    for chunk in chunks
+                ]
+                for job, chunk in zip(jobs, chunks, strict=True):
+                    found, written, removed = job.result()
+                    rows.update(found)
+                    self.tree.written += written
+                    self.tree.removed += removed
+                    progress.advance(len(chunk))
+            return rows
+
+    def _some(
+        self, differences: Sequence[Difference], progress: Progress
+    ) -> Iterator[tuple[str, ListEntry]]:
+        for difference in differences:
+            found = bring_package(self._catalog, self.views, self.tree, difference)
+            if found:
+                yield found.name, found
+            progress.advance()
+
+    def _aggregates(
+        self, old: dict[str, ListEntry], new: dict[str, ListEntry], changed: Sequence[ListEntry]
+    ) -> None:
+        before = self.views.aggregates(_sorted(old), changed)
+        after = self.views.aggregates(_sorted(new), changed)
+        self.tree.update(*changes(before, after))
+
+    def _remember(self, built: Built) -> None:
+        sync_filesystem(self._site)
+        replace_durably(self._state, msgspec.json.encode(built), self._scratch)
+
+
+def bring_package(
+    catalog: Catalog, views: Views, tree: SiteTree, difference: Difference
+) -> ListEntry | None:
+    """Bring one package's files from the old document to the new; its row for the lists."""
+
+    def document(ref: PackageRef | None) -> PackageDocument | None:
+        return None if ref is None else catalog.document(ref)
+
+    new = document(difference.new)
+    tree.update(*changes(views.package(document(difference.old)), views.package(new)))
+    return None if new is None else row(new)
+
+
+def _build_some(
+    site: Path, scratch: Path, views: Views, differences: Sequence[Difference]
+) -> tuple[dict[str, ListEntry], int, int]:
+    store = Store(site / "catalog", scratch)
+    catalog, tree = Catalog(store), SiteTree(site, store)
+    rows = {}
+    for difference in differences:
+        found = bring_package(catalog, views, tree, difference)
+        if found:
+            rows[found.name] = found
+    return rows, tree.written, tree.removed
+
+
+def processes() -> ProcessPoolExecutor:
+    """As many worker processes as there are cores.
+
+    They are forked, which is quickest; where threads run here (a terminal's progress bar, a
+    server) they start clean instead, because a lock that a thread holds would stay locked.
+    """
+    alone = threading.active_count() == 1
+    context = multiprocessing.get_context("fork" if alone else "forkserver")
+    return ProcessPoolExecutor(len(os.sched_getaffinity(0)), context)
+
+
+def _sorted(rows: dict[str, ListEntry]) -> list[ListEntry]:
+    return [rows[name] for name in sorted(rows)]

@@ -1,0 +1,127 @@
+"""Channels, removals, rollback: each is one revision."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import move
+from cnrmirror.model.documents import CatalogRoot, Channel, Head, PackageDocument, Tombstone
+from cnrmirror.model.errors import DamageError, InputError, NotFoundError
+from cnrmirror.model.names import check_channel, newest_first
+
+_MAX_REASON = 1000
+
+
+def set_channel(
+    project: Project, package: str, channel: str, release: str, now: str
+) -> Head | None:
+    """Point a channel at a release; it is made if it is new. Raises NotFoundError, InvalidName."""
+    check_channel(channel)
+    with project.signing():
+        document = project.document(package)
+        if not document.of_release(release):
+            raise NotFoundError(
+                f"Release {release} doesn't exist for package {package}",
+                package=package,
+                release=release,
+            )
+        new = _with_channels(document, move(document.channels, {channel: release}))
+        return project.commit(_if_changed(document, new), f"{package}:{channel} → {release}", now)
+
+
+def remove_channel(
+    project: Project, package: str, channel: str, release: str | None, now: str
+) -> Head | None:
+    """Take a channel away, or one release out of it: then the highest that is left is current.
+
+    Raises:
+        NotFoundError: no such channel, or the release was never in it.
+    """
+    with project.signing():
+        document = project.document(package)
+        found = next((c for c in document.channels if c.name == channel), None)
+        if found is None or (release is not None and release not in found.releases):
+            raise NotFoundError(
+                f"Channel '{channel}' doesn't exist for package '{package}'"
+                if found is None
+                else f"release {release} is not in channel {channel} of {package}",
+                package=package,
+                channel=channel,
+            )
+        left = [] if release is None else [r for r in found.releases if r != release]
+        new = _with_channels(document, _replaced(document.channels, found, left))
+        return project.commit({package: new}, f"remove channel {package}:{channel}", now)
+
+
+def _replaced(channels: list[Channel], old: Channel, left: list[str]) -> list[Channel]:
+    rest = [c for c in channels if c.name != old.name]
+    if not left:
+        return rest
+    ordered = newest_first(left)
+    return [*rest, Channel(old.name, old.current if old.current in left else ordered[0], ordered)]
+
+
+def _with_channels(document: PackageDocument, channels: list[Channel]) -> PackageDocument:
+    return msgspec.structs.replace(document, channels=channels).sorted()
+
+
+def _if_changed(old: PackageDocument, new: PackageDocument) -> dict[str, PackageDocument | None]:
+    return {} if new == old else {new.package: new}
+
+
+def remove(
+    project: Project, package: str, release: str, media_type: str | None, reason: str, now: str
+) -> Head | None:
+    """Take a release away and leave a tombstone that says when and why.
+
+    Channels that pointed at it point at the highest release that is left in them, or are gone.
+
+    Raises:
+        NotFoundError: there is no such release (in this media type).
+    """
+    if len(reason) > _MAX_REASON or not reason.isprintable():
+        raise InputError(f"--reason: one line of at most {_MAX_REASON} characters, please")
+    with project.signing():
+        document = project.document(package)
+        gone = [r for r in document.of_release(release) if media_type in (None, r.media_type)]
+        if not gone:
+            raise NotFoundError(
+                f"there is no release {release}"
+                + (f" ({media_type})" if media_type else "")
+                + f" of {package}; see 'cnrmirror show {package}'",
+                package=package,
+                release=release,
+                media_type=media_type,
+            )
+        kept = [r for r in document.releases if r not in gone]
+        channels = document.channels
+        if not any(r.release == release for r in kept):
+            for channel in document.channels:
+                left = [r for r in channel.releases if r != release]
+                channels = _replaced(channels, channel, left)
+        stones = [Tombstone(release, r.media_type, r.content.digest, now, reason) for r in gone]
+        new = PackageDocument(package, kept, channels, [*document.tombstones, *stones]).sorted()
+        return project.commit({package: new}, f"remove {package}@{release}: {reason}", now)
+
+
+def rollback(project: Project, revision: str, now: str) -> Head | None:
+    """A new revision with the content of an old one. Raises NotFoundError."""
+    with project.signing():
+        _, root = project.revision(revision)
+        _require_whole(project, root)
+        return project.commit_tree(root.tree, f"rollback to revision {root.revision}", now)
+
+
+def _require_whole(project: Project, root: CatalogRoot) -> None:
+    """Raises DamageError if something that the revision needs is not there any more."""
+    for difference in project.catalog.diff(project.tree(), root.tree):
+        if difference.new is None:
+            continue
+        for release in project.catalog.document(difference.new).releases:
+            if not project.store.has_blob(release.blob):
+                raise DamageError(
+                    f"revision {root.revision} needs the archive of {difference.name}@"
+                    f"{release.release} ({release.blob.digest}), which is not there any more: "
+                    "restore it from a copy"
+                )

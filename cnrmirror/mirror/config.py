@@ -1,0 +1,380 @@
+"""``mirror.yaml``: the only file of a mirror that a person edits."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+import yaml
+
+from cnrmirror.archive.scan import Limits
+from cnrmirror.model.errors import InvalidDocument, InvalidName, UsageError
+from cnrmirror.model.names import PackageName
+from cnrmirror.sources.filters import Filter
+from cnrmirror.views.site import ViewSettings
+
+FILE_NAME = "mirror.yaml"
+_MAX_BYTES = 1 << 20
+_SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the generated server configurations need; ``root`` is where ``site/`` will lie."""
+
+    root: str = ""
+    address: str = "127.0.0.1"
+    port: int = 8080
+
+
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``gc`` keeps: the last ``revisions``, and all that is younger than ``grace_hours``."""
+
+    revisions: int = 10
+    grace_hours: float = 168
+
+
+class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signer URIs (securesystemslib) of online keys that are not files; "" for files."""
+
+    publish: str = ""
+    refresh: str = ""
+
+
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+
+
+class SourceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every source may say; see ``workflow.syncplan.Rules``.
+
+    ``names``: upstream name → name here, each ``ns/name`` or ``ns/*``. ``parallel``: how many
+    archives are fetched at a time.
+    """
+
+    deletes: Literal["keep", "follow"] = "keep"
+    changes: Literal["freeze", "accept", "fail"] = "freeze"
+    max_shrink: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.3
+    filter: Filter = Filter()
+    names: dict[str, str] = {}
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+
+
+class Web(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every source behind HTTP may say.
+
+    ``authorization_env`` or ``authorization_file`` name where the whole value of the header is:
+    ``Bearer …``, ``Basic …``, ``token …``. ``rate``: requests a second at most; 0 for no limit.
+    """
+
+    authorization_env: str = ""
+    authorization_file: str = ""
+    ca_file: str = ""
+    timeout_seconds: _Positive = 20
+    rate: Annotated[float, msgspec.Meta(ge=0)] = 0
+
+
+class Registry(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="registry"):
+    """A live CNR registry.
+
+    ``packages``: names beside those that its list shows; ``namespaces``: ask for the lists of these
+    only; ``enumerate``: which releases are asked for one by one (``new``, ``all``, ``never``).
+    """
+
+    url: str
+    packages: list[str] = []
+    namespaces: list[str] = []
+    enumerate: Literal["new", "all", "never"] = "new"
+
+
+class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm"):
+    """A Helm repository, whose charts go into ``namespace``."""
+
+    url: str
+    namespace: str
+
+
+class Mirror(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
+    """Another cnrmirror (an address, s3://…, or a folder), verified by the root file ``root``."""
+
+    location: str
+    root: str
+
+
+class Charts(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="charts"):
+    """A folder of archives and package folders."""
+
+    folder: str
+    namespace: str
+
+
+class KeyValue(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="keyvalue"):
+    """A registry's datastore: one of ``folder``, ``redis`` (an URL), ``etcd`` (an URL).
+
+    ``password_env`` names the variable that holds Redis' password.
+    """
+
+    folder: str = ""
+    redis: str = ""
+    etcd: str = ""
+    prefix: str | None = None
+    password_env: str = ""
+
+
+class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="backup"):
+    """A registry's JSON dump."""
+
+    file: str
+
+
+SourceConfig = Registry | Helm | Mirror | Charts | KeyValue | Backup
+
+
+class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Commands (lists of words, no shell) that are run after something; see docs/sync.md."""
+
+    after_sync: list[str] = []
+
+
+class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A place to publish to: ``to`` is s3://BUCKET/PREFIX, or a folder (relative to the project).
+
+    For folders: ``links`` (symlinks for aliases, else copies), ``portable`` (refuse names that
+    exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: ``pull``
+    (what …/pull is there), ``bare_prefix`` (also without /cnr) and the settings of the connection.
+    """
+
+    to: str
+    grace_minutes: Annotated[float, msgspec.Meta(ge=0, le=525600)] = 60
+    links: bool = True
+    portable: bool = False
+    host: Literal["", "netlify", "cloudflare-pages", "github-pages"] = ""
+    pull: Literal["archive", "json"] = "archive"
+    bare_prefix: bool = False
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+    path_style: bool = True
+    storage_class: str = ""
+    encryption: Literal["", "AES256", "aws:kms"] = ""
+    kms_key: str = ""
+
+    @property
+    def is_bucket(self) -> bool:
+        return self.to.startswith("s3://")
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of mirror.yaml. ``id`` tells this registry from every other.
+
+    ``follow``: the root file of a mirror whose state this one takes over, as it was signed there.
+    """
+
+    id: str
+    url: str = ""
+    views: ViewSettings = ViewSettings()
+    hosts: Hosts = Hosts()
+    retention: Retention = Retention()
+    limits: Limits = Limits()
+    trust: Trust = Trust()
+    sources: dict[str, SourceConfig] = {}
+    hooks: Hooks = Hooks()
+    publish: dict[str, PublishTo] = {}
+    follow: str = ""
+    lock_wait_seconds: float = 60
+
+
+def load(path: Path) -> Config:
+    """The configuration in a file.
+
+    Raises:
+        InvalidDocument: not YAML, unknown keys or wrong values; the message names the key.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidDocument(f"{path}: {error.strerror}") from error
+    if len(data) > _MAX_BYTES:
+        raise InvalidDocument(f"{path}: larger than {_MAX_BYTES} bytes")
+    try:
+        value: Any = yaml.load(data, Loader=_Loader)
+        config = msgspec.convert(value, Config)
+        for name, source in config.sources.items():
+            _check_source(name, source)
+        for name in config.publish:
+            if not _SOURCE_NAME.fullmatch(name):
+                raise InvalidDocument(f"use letters, digits, '-' and '_' - at `$.publish.{name}`")
+        if not 0 <= config.retention.grace_hours < 1e6:
+            raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
+    except (msgspec.ValidationError, InvalidDocument) as error:
+        message = _in_source(value, str(error))
+        line = _line(data, message)
+        raise InvalidDocument(f"{path}:{line}: {message}; see docs/configuration.md") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidDocument(f"{path}:{line}: {error.problem}; not YAML as it must be") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{path}: {error}; see docs/configuration.md") from error
+    if config.url and not config.url.startswith(("http://", "https://")):
+        raise InvalidDocument(f"{path}: url must begin with https:// or http://")
+    return msgspec.structs.replace(config, url=config.url.rstrip("/"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and strict: a key that stands twice is an error, a date stays the text that it is."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [r for r in resolvers if r[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _check_source(name: str, source: SourceConfig) -> None:
+    """What the types alone do not say. Raises InvalidDocument, naming the key."""
+    here = f"$.sources.{name}"
+
+    def refuse(reason: str, key: str = "") -> InvalidDocument:
+        return InvalidDocument(f"{reason} - at `{here}{'.' + key if key else ''}`")
+
+    if not _SOURCE_NAME.fullmatch(name) or name in ("push", "import"):
+        raise refuse("a source's name: letters, digits, '-' and '_'; not 'push' or 'import'")
+    try:
+        source.filter.check()
+    except InvalidDocument as error:
+        raise InvalidDocument(error.message.replace("`$.", f"`{here}.filter.")) from error
+    try:
+        key = "names"
+        for upstream, ours in source.names.items():
+            for text in (upstream, ours):
+                PackageName.parse(text.removesuffix("/*") + "/x" if text.endswith("/*") else text)
+        if isinstance(source, Helm | Charts):
+            key = "namespace"
+            PackageName.parse(f"{source.namespace}/x")
+        if isinstance(source, Registry):
+            key = "packages"
+            for text in source.packages:
+                PackageName.parse(text)
+            key = "namespaces"
+            for text in source.namespaces:
+                PackageName.parse(f"{text}/x")
+    except InvalidName as error:
+        raise refuse(error.message, key) from error
+    if isinstance(source, Registry | Helm):
+        _check_url(source.url, refuse, "url")
+    if isinstance(source, Web) and source.authorization_env and source.authorization_file:
+        raise refuse("one of authorization_env and authorization_file", "authorization_file")
+    if isinstance(source, KeyValue):
+        if sum(map(bool, (source.folder, source.redis, source.etcd))) != 1:
+            raise refuse("one of folder, redis and etcd is needed")
+        if source.etcd:
+            _check_url(source.etcd, refuse, "etcd")
+        if "@" in source.redis.partition("://")[2] or "password=" in source.redis:
+            raise refuse("no password here: name its variable in password_env", "redis")
+
+
+def _check_url(url: str, refuse: Callable[..., InvalidDocument], key: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+        with_password = parts.username is not None
+    except ValueError:
+        good = with_password = False
+    if with_password:
+        raise refuse("no user and password here: use authorization_env or _file", key)
+    if not good:
+        raise refuse("an address with https:// or http:// is needed", key)
+
+
+def _in_source(value: Any, message: str) -> str:
+    """The same message with the name of the source that is wrong: msgspec does not tell it."""
+    if "$.sources[...]" not in message:
+        return message
+    for name, source in value["sources"].items():
+        try:
+            msgspec.convert(source, SourceConfig)
+        except msgspec.ValidationError as error:
+            text = str(error)
+            where = re.search(r" - at `\$([^`]*)`$", text)
+            below = where[1] if where else ""
+            return f"{text[: where.start()] if where else text} - at `$.sources.{name}{below}`"
+    return message
+
+
+def _line(data: bytes, message: str) -> int:
+    """The line of the key that a message of msgspec names (``… - at `$.views.dialect```)."""
+    match = re.search(r"at `\$([^`]*)`", message)
+    keys = re.findall(r"\.([^.\[]+)", match[1]) if match else []
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    keys += [unknown[1]] if unknown else []
+    node = yaml.compose(data, Loader=yaml.SafeLoader)
+    line = 1
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(k, v) for k, v in pairs if str(k.value) == key]
+        if key == "..." and len(pairs) == 1:
+            found = pairs
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
+
+
+def place(folder: Path, key: str) -> str:
+    """File and line of a key (``$.sources.quay.ca_file``) in a project's mirror.yaml."""
+    path = folder / FILE_NAME
+    try:
+        return f"{path}:{_line(path.read_bytes(), f'at `{key}`')}"
+    except (OSError, yaml.YAMLError):
+        return str(path)
+
+
+def schema() -> str:
+    """The JSON Schema of mirror.yaml (draft 2020-12), as text."""
+    found: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "mirror.yaml of cnrmirror",
+        **msgspec.json.schema(Config),
+    }
+    # Docstrings lost their indentation in Python 3.13; the text is the same for every version.
+    for part in found["$defs"].values():
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder, from ``start`` upwards, with a mirror.yaml. Raises UsageError."""
+    if not start.is_dir():
+        raise UsageError(f"{start}: there is no such folder")
+    for folder in (start, *start.resolve().parents):
+        if (folder / FILE_NAME).is_file():
+            return folder
+    raise UsageError(
+        f"{start}: neither here nor above is a {FILE_NAME}; "
+        "make a mirror with 'cnrmirror init DIR', or name one with -C DIR"
+    )
+
+
+def first_text(identity: str) -> str:
+    """What ``init`` writes."""
+    return f"""\
+# A cnrmirror project. Every key, with its default: docs/configuration.md
+id: {identity}
+
+# The public address of site/, if there is one: https://packages.example.com
+url: ""
+"""

@@ -1,0 +1,342 @@
+"""Push: archives and package folders into the catalog, as one revision."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cnrmirror.archive.identify import Identity, Override, find, identify, telling_of_folder
+from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
+from cnrmirror.archive.pack import pack
+from cnrmirror.archive.scan import Limits
+from cnrmirror.mirror.build import processes
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.model.errors import CnrMirrorError, InputError, ReleaseConflict, UsageError
+from cnrmirror.model.names import Vendor, content_type, manifest_type, newest_first
+from cnrmirror.model.progress import stage
+from cnrmirror.objects.files import write_all
+from cnrmirror.objects.store import Store
+
+_WORTH_PROCESSES = 200
+_CHUNK = 100
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """One archive that is in the store already, and what is to be said of it."""
+
+    where: str
+    identity: Identity
+    info: ArchiveInfo
+    metadata: msgspec.Raw
+
+
+class Pushed(msgspec.Struct, frozen=True):
+    """What became of one archive."""
+
+    identity: Identity
+    digest: str
+    size: int
+    outcome: Literal["new", "replaced", "unchanged"]
+    flags: tuple[str, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a push did; ``revision`` is None if nothing changed."""
+
+    revision: int | None
+    pushed: list[Pushed]
+
+
+def push(
+    project: Project,
+    paths: Sequence[Path],
+    wish: Override,
+    now: str,
+    channels: Sequence[str] = (),
+    metadata: msgspec.Raw = msgspec.Raw(b"null"),
+    accept: bool = False,
+) -> Report:
+    """Put everything at ``paths`` into the mirror: all of it as one revision, or nothing.
+
+    Args:
+        wish: what to call it, where it does not tell itself.
+        now: the time of the push, ISO 8601, UTC without an offset (as the registry writes it).
+        channels: names to point at the highest release that is pushed of each package.
+        accept: let a release that is there already be replaced by one of other content.
+
+    Raises:
+        InputError: a path that is no package, or a hostile archive.
+        ReleaseConflict: a release is there with another digest.
+        UsageError: several packages, and one name and release for all of them.
+    """
+    found = [p for path in paths for p in find(path)]
+    if len(found) > 1 and wish.package and wish.release:
+        raise UsageError(f"{len(found)} packages cannot all be {wish.package}@{wish.release}")
+    with project.signing():
+        incoming = list(_take_all(project, found, wish, metadata))
+        return adopt(project, incoming, now, channels, accept, f"push {_what(incoming)}")
+
+
+def push_blob(
+    project: Project, data: bytes, identity: Identity, metadata: msgspec.Raw, now: str, force: bool
+) -> Report:
+    """Put one archive given as bytes, as the registry's POST does.
+
+    Raises:
+        ReleaseConflict: the release is there, whatever its digest, and ``force`` is not set.
+    """
+    with project.signing():
+        document = project.catalog.get(project.tree(), identity.package)
+        if document and document.find(identity.release, identity.media_type) and not force:
+            raise ReleaseConflict(
+                "Package exists already",
+                package=identity.package,
+                release=identity.release,
+                media_type=identity.media_type,
+            )
+        info = _take(project.store, io.BytesIO(data), project.config.limits)
+        item = Incoming("POST", identity, info, metadata)
+        return adopt(project, [item], now, (), force, f"push {_what([item])}")
+
+
+def _what(incoming: Sequence[Incoming]) -> str:
+    if len(incoming) == 1:
+        identity = incoming[0].identity
+        return f"{identity.package}@{identity.release} ({identity.media_type})"
+    return f"{len(incoming)} packages"
+
+
+def adopt(
+    project: Project,
+    incoming: Sequence[Incoming],
+    now: str,
+    channels: Sequence[str],
+    accept: bool,
+    message: str,
+) -> Report:
+    """One revision out of archives that are in the store; call it while ``writing``."""
+    by_package: dict[str, list[Incoming]] = {}
+    for item in incoming:
+        by_package.setdefault(item.identity.package, []).append(item)
+    tree = project.tree()
+    changed: dict[str, PackageDocument | None] = {}
+    pushed: list[Pushed] = []
+    for package, items in sorted(by_package.items()):
+        old = project.catalog.get(tree, package) or PackageDocument(package, [])
+        releases = {r.key: r for r in old.releases}
+        _check_twice(items)
+        for item in items:
+            pushed.append(_merge(releases, item, now, accept, project.config.views.dialect))
+        tombstones = [t for t in old.tombstones if (t.release, t.media_type) not in releases]
+        _check_tombstones(old.tombstones, tombstones, releases, accept)
+        highest = newest_first(item.identity.release for item in items)[0]
+        moved = dict.fromkeys(channels, highest)
+        new = PackageDocument(
+            package, list(releases.values()), move(old.channels, moved), tombstones
+        ).sorted()
+        if new != old:
+            changed[package] = new
+    head = project.commit(changed, message, now)
+    return Report(head.revision if head else None, pushed)
+
+
+def _check_twice(items: Sequence[Incoming]) -> None:
+    """One push must not say two things of one release: which one is meant is for a person."""
+    seen: dict[tuple[str, str], Incoming] = {}
+    for item in items:
+        key = (item.identity.release, item.identity.media_type)
+        other = seen.setdefault(key, item)
+        if other.info.diff_id != item.info.diff_id:
+            raise ReleaseConflict(
+                f"{other.where} and {item.where} are both {item.identity.package}@{key[0]} "
+                f"({key[1]}), with different content: push only one of them",
+                package=item.identity.package,
+                release=key[0],
+                media_type=key[1],
+            )
+
+
+def _check_tombstones(
+    old: Sequence[Tombstone],
+    kept: Sequence[Tombstone],
+    releases: dict[tuple[str, str], Release],
+    accept: bool,
+) -> None:
+    """Law 5 outlives a removal: a release that comes back has the digest that it had."""
+    for stone in old:
+        again = releases.get((stone.release, stone.media_type))
+        if stone not in kept and again and again.content.digest != stone.digest and not accept:
+            raise ReleaseConflict(
+                f"release {stone.release} ({stone.media_type}) was removed on {stone.removed_at} "
+                f"({stone.reason}) and had digest {stone.digest}, not {again.content.digest}; "
+                "push a new release, or say --accept",
+                release=stone.release,
+                media_type=stone.media_type,
+            )
+
+
+def move(channels: Sequence[Channel], moved: dict[str, str]) -> list[Channel]:
+    """The channels, with some of them pointing at another release now."""
+    result = {c.name: c for c in channels}
+    for name, release in moved.items():
+        before = result[name].releases if name in result else []
+        releases = newest_first(dict.fromkeys([*before, release]))
+        result[name] = Channel(name, release, releases)
+    return list(result.values())
+
+
+def _merge(
+    releases: dict[tuple[str, str], Release],
+    item: Incoming,
+    now: str,
+    accept: bool,
+    vendor: Vendor,
+) -> Pushed:
+    identity, info = item.identity, item.info
+    old = releases.get((identity.release, identity.media_type))
+    same = old is not None and old.content.digest == info.diff_id
+    if old and not same and not accept:
+        raise ReleaseConflict(
+            f"{item.where}: {identity.package}@{identity.release} ({identity.media_type}) is there "
+            f"already with digest {old.content.digest}, this one has {info.diff_id}; "
+            "push it as a new release, or say --accept to replace it",
+            package=identity.package,
+            release=identity.release,
+            media_type=identity.media_type,
+        )
+    metadata = item.metadata
+    if old and same and bytes(metadata) in (b"null", bytes(old.metadata)):
+        return Pushed(identity, info.diff_id, old.content.size, "unchanged", info.flags)
+    if old and same and not accept:
+        raise ReleaseConflict(
+            f"{item.where}: {identity.package}@{identity.release} is there with other metadata; "
+            "say --accept to replace it",
+            package=identity.package,
+            release=identity.release,
+        )
+    content = Content(info.diff_id, content_type(identity.media_type, vendor), info.blob.size)
+    releases[(identity.release, identity.media_type)] = Release(
+        identity.release,
+        identity.media_type,
+        now,
+        manifest_type(identity.media_type, vendor),
+        content,
+        info.blob,
+        metadata,
+        flags=list(info.flags),
+    )
+    outcome: Literal["new", "replaced"] = "replaced" if old else "new"
+    return Pushed(identity, info.diff_id, info.blob.size, outcome, info.flags)
+
+
+def _take_all(
+    project: Project, found: Sequence[Path], wish: Override, metadata: msgspec.Raw
+) -> Iterator[Incoming]:
+    limits = project.config.limits
+    with stage(project.progress, "Reading archives", len(found)) as progress:
+        if len(found) < _WORTH_PROCESSES:
+            for path in found:
+                yield _take_path(project.store, path, wish, metadata, limits)
+                progress.advance()
+            return
+        chunks = [found[i : i + _CHUNK] for i in range(0, len(found), _CHUNK)]
+        root, scratch = project.store.root, project.state / "tmp"
+        with processes() as pool:
+            jobs = [
+                pool.submit(_take_some, root, scratch, chunk, wish, bytes(metadata), limits)
+                for chunk in chunks
+            ]
+            try:
+                for job, chunk in zip(jobs, chunks, strict=True):
+                    for where, identity, info in job.result():
+                        yield Incoming(where, identity, info, metadata)
+                    progress.advance(len(chunk))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _take_some(
+    root: Path,
+    scratch: Path,
+    paths: Iterable[Path],
+    wish: Override,
+    metadata: bytes,
+    limits: Limits,
+) -> list[tuple[str, Identity, ArchiveInfo]]:
+    store = Store(root, scratch)
+    result = []
+    for path in paths:
+        item = _take_path(store, path, wish, msgspec.Raw(metadata), limits)
+        slim = msgspec.structs.replace(item.info, telling={})
+        result.append((item.where, item.identity, slim))
+    return result
+
+
+def _take_path(
+    store: Store, path: Path, wish: Override, metadata: msgspec.Raw, limits: Limits
+) -> Incoming:
+    try:
+        if path.is_dir():
+            telling = telling_of_folder(path)
+            identity = identify(telling, path, wish)
+            prefix = identity.package.partition("/")[2] if identity.media_type == "helm" else ""
+            info = _take(store, io.BytesIO(pack(path, prefix, limits)), limits)
+            if telling and not info.telling:
+                raise InputError("its .helmignore leaves out the very file that tells what it is")
+        else:
+            info = _take_file(store, path, limits)
+            identity = identify(info.telling, path, wish)
+    except CnrMirrorError as error:
+        if not error.message.startswith(str(path)):
+            error.args = (f"{path}: {error.message}",)
+            error.message = f"{path}: {error.message}"
+        raise
+    return Incoming(str(path), identity, info, metadata)
+
+
+def _take_file(store: Store, path: Path, limits: Limits) -> ArchiveInfo:
+    try:
+        stream = path.open("rb", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    with stream:
+        return _take(store, stream, limits)
+
+
+def _take(store: Store, stream: io.RawIOBase | io.BytesIO, limits: Limits) -> ArchiveInfo:
+    """Look into an archive while it is copied, and keep it: one pass, bounded memory."""
+    reader = ArchiveReader(limits)
+    first = stream.read(CHUNK) or b""
+    reader.feed(first)
+    rest = stream.read(CHUNK) or b""
+    if rest:
+        return _take_large(store, reader, stream, first, rest)
+    info = reader.close()
+    store.add_blob(info.blob, [first])
+    return info
+
+
+def _take_large(
+    store: Store,
+    reader: ArchiveReader,
+    stream: io.RawIOBase | io.BytesIO,
+    first: bytes,
+    rest: bytes,
+) -> ArchiveInfo:
+    temporary = store.scratch_file("archive")
+    with open(temporary, "xb", buffering=0) as copy:
+        write_all(copy.fileno(), [first])
+        while rest:
+            reader.feed(rest)
+            write_all(copy.fileno(), [rest])
+            rest = stream.read(CHUNK) or b""
+    info = reader.close()
+    store.adopt_blob(info.blob, temporary)
+    return info

@@ -1,0 +1,73 @@
+"""Resource: one file of the site to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
+
+import msgspec
+import pybase64
+
+from cnrmirror.model.digest import CHUNK, Descriptor
+
+Cache = Literal["short", "immutable", "no-cache"]
+
+CACHE_CONTROL: dict[Cache, str] = {
+    "short": "public, max-age=60",
+    "immutable": "public, max-age=31536000, immutable",
+    "no-cache": "no-cache",
+}
+
+JSON_TYPE = "application/json"
+GZIP_TYPE = "application/x-gzip"
+
+
+class Base64Json(msgspec.Struct, frozen=True):
+    """A JSON document with a whole blob in base64 between ``head`` and ``tail``.
+
+    RetentionFloor apart from ``bytes`` so that nobody holds a large blob in memory.
+    """
+
+    head: bytes
+    blob: Descriptor
+    tail: bytes
+
+    @property
+    def size(self) -> int:
+        """Length of the document in bytes."""
+        return len(self.head) + (self.blob.size + 2) // 3 * 4 + len(self.tail)
+
+    def chunks(self, blob: BinaryIO) -> Iterator[bytes]:
+        """The document, piece by piece; ``blob`` is open at its beginning."""
+        # A multiple of three, so that the pieces of base64 join without padding between them.
+        piece = blob.read(CHUNK // 3 * 3)
+        if len(piece) == self.blob.size:
+            yield b"".join((self.head, pybase64.b64encode(piece), self.tail))
+            return
+        yield self.head
+        while piece:
+            yield pybase64.b64encode(piece)
+            piece = blob.read(CHUNK // 3 * 3)
+        yield self.tail
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """The same files under a second path: ``target`` is a folder, relative to the alias's own."""
+
+    target: str
+
+
+Body = bytes | Descriptor | Base64Json | Alias
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """A path below ``site/``, what is there, and how a host should serve it.
+
+    A body that is a Descriptor is a link to the blob of that digest.
+    """
+
+    path: str
+    body: Body
+    media_type: str = JSON_TYPE
+    cache: Cache = "short"
+    filename: str | None = None

@@ -1,0 +1,274 @@
+"""A folder as a place to publish to: a web root, a mounted share, what rsync takes from.
+
+Every file appears by rename. Blobs are copied, not linked: the folder may be on another medium,
+and nothing that happens to it may reach the mirror's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from cnrmirror.model.digest import CHUNK, Descriptor
+from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Outdated, Tampered
+from cnrmirror.model.progress import Progress
+from cnrmirror.model.resource import Alias, Base64Json, Resource
+from cnrmirror.objects.base import PIECE, Listed, bounded, check_path
+from cnrmirror.objects.files import locked, storage_errors, sync_filesystem, write_new
+from cnrmirror.objects.store import Store
+
+
+class FolderReader:
+    """A site in a folder of this machine: a copy, a mounted disk.
+
+    Only regular files are read, and no symlink is followed on the way to them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = str(folder)
+        self._folder = folder
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``interfaces.Reader``."""
+        where = f"{self.name}/{path}"
+        descriptor = self._open(check_path(path))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise Tampered(f"{where}: not a file")
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            try:
+                yield from bounded(iter(lambda: stream.read(PIECE), b""), max_bytes, where)
+            except OSError as error:
+                raise NetworkError(f"{where}: cannot be read: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Nothing is held open between two reads."""
+
+    def _open(self, path: str) -> int:
+        *folders, name = path.split("/")
+        where = f"{self.name}/{path}"
+        try:
+            here = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NetworkError(f"{self.name}: {error.strerror}: is the medium there?") from error
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            for folder in folders:
+                below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = below
+            return os.open(name, flags, dir_fd=here)
+        except FileNotFoundError:
+            raise IncompleteError(f"{where}: missing", path=path) from None
+        except (NotADirectoryError, IsADirectoryError):
+            raise Tampered(f"{where}: not a file in a folder") from None
+        except OSError as error:
+            if error.errno in (40, 6):  # ELOOP: a symlink; ENXIO: a socket or FIFO
+                raise Tampered(f"{where}: not a regular file") from error
+            raise NetworkError(f"{where}: {error.strerror}") from error
+        finally:
+            os.close(here)
+
+
+_SCRATCH = ".cnrmirror/tmp"
+_LOCK_WAIT = 10
+# What Windows, and so exFAT and NTFS media in Windows, cannot name.
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.I)
+_FORBIDDEN = re.compile(r'[<>:"|?*\\]|[. ]$')
+
+
+class FolderObjects:
+    """A folder.
+
+    Args:
+        folder: where the site goes; made if it is not there.
+        store: the mirror's blobs.
+        portable: refuse names that exFAT, NTFS or Windows cannot keep apart or at all.
+    """
+
+    def __init__(self, folder: Path, store: Store, portable: bool = False) -> None:
+        self.name = str(folder)
+        self.requests = 0
+        self.notes: list[str] = []
+        self._folder = folder
+        self._store = store
+        self._portable = portable
+        self._folded: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._real: set[str] = set()
+        self._serial = 0
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
+        """See ``interfaces.Objects``."""
+        self.requests += 1
+        with storage_errors(self.name):
+            try:
+                with open(self._folder / key, "rb") as stream:
+                    data = stream.read(max_bytes + 1)
+            except FileNotFoundError:
+                return None
+        if len(data) > max_bytes:
+            raise Tampered(f"{self.name}/{key}: longer than {max_bytes} bytes")
+        return data, _tag(data)
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """See ``interfaces.Objects``."""
+        with storage_errors(self.name):
+            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
+            with locked(self._folder / ".cnrmirror" / "lock", _LOCK_WAIT):
+                found = self.read(key, 64 << 20)
+                if (found[1] if found else None) != expected:
+                    raise Outdated(f"{self.name}/{key}: somebody else published meanwhile")
+                sync_filesystem(self._folder)
+                self._place(Resource(key, data))
+                sync_filesystem(self._folder)
+        return _tag(data)
+
+    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
+        """See ``interfaces.Objects``. Raises InputError for a name that cannot be there."""
+        with storage_errors(self.name):
+            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
+            for resource in resources:
+                if self._portable:
+                    self._check_portable(resource.path)
+                self._place(resource)
+                progress.advance(1, getattr(resource.body, "size", 0))
+
+    def _check_portable(self, path: str) -> None:
+        for part in path.split("/"):
+            if _DEVICES.fullmatch(part) or _FORBIDDEN.search(part):
+                raise InputError(
+                    f"{path}: the name {part!r} cannot be on exFAT or NTFS; leave that package out"
+                )
+        here = ""
+        for part in path.split("/"):
+            self._fold_what_is_there(here)
+            here = f"{here}/{part}" if here else part
+            other = self._folded.setdefault(here.lower(), here)
+            if other != here:
+                raise InputError(f"{other} and {here} are one file on exFAT or NTFS")
+
+    def _fold_what_is_there(self, folder: str) -> None:
+        if folder in self._seen:
+            return
+        self._seen.add(folder)
+        try:
+            names = os.listdir(self._folder / folder)
+        except FileNotFoundError:
+            return
+        for name in names:
+            there = f"{folder}/{name}" if folder else name
+            self._folded.setdefault(there.lower(), there)
+
+    def _place(self, resource: Resource) -> None:
+        self.requests += 1
+        path = f"{self._folder}/{resource.path}"
+        self._serial += 1
+        temporary = f"{self._folder}/{_SCRATCH}/{os.getpid()}.{self._serial}"
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        match resource.body:
+            case bytes() as data:
+                write_new(temporary, [data])
+            case Descriptor() as blob:
+                with self._store.open_blob(blob) as stream:
+                    write_new(temporary, iter(lambda: stream.read(CHUNK), b""))
+            case Base64Json() as twin:
+                with self._store.open_blob(twin.blob) as stream:
+                    write_new(temporary, twin.chunks(stream))
+            case Alias() as alias:
+                try:
+                    os.symlink(alias.target, temporary)
+                except PermissionError as error:
+                    raise InputError(
+                        f"{self.name}: there are no symlinks here: set links: false for this target"
+                    ) from error
+        self._make_real(os.path.dirname(resource.path))
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)  # an alias was a folder here, in a place without links
+        os.replace(temporary, path)
+
+    def _make_real(self, folder: str) -> None:
+        """The folder is there and no link: a link would lead into what it is an alias of."""
+        if folder in self._real:
+            return
+        path = f"{self._folder}/{folder}"
+        if folder:
+            self._make_real(os.path.dirname(folder))
+            if os.path.islink(path):
+                os.unlink(path)
+        os.makedirs(path, exist_ok=True)
+        self._real.add(folder)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See ``interfaces.Objects``; folders that are empty then go, too."""
+        with storage_errors(self.name):
+            for key in keys:
+                self.requests += 1
+                (self._folder / key).unlink(missing_ok=True)
+                parent = (self._folder / key).parent
+                while parent != self._folder:
+                    try:
+                        parent.rmdir()
+                    except OSError:
+                        break
+                    parent = parent.parent
+            self._real.clear()
+
+    def listing(self) -> Iterator[Listed]:
+        """See ``interfaces.Objects``."""
+        with storage_errors(self.name):
+            yield from self._walk(str(self._folder))
+
+    def _walk(self, base: str) -> Iterator[Listed]:
+        for folder, folders, names in os.walk(base, onerror=_fail):
+            here = os.path.relpath(folder, base)
+            if here == ".":
+                folders[:] = [name for name in folders if name != ".cnrmirror"]
+            self.requests += 1
+            links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
+            for name in (*names, *links):
+                status = os.lstat(f"{folder}/{name}")
+                yield Listed(name if here == "." else f"{here}/{name}", status.st_size, "")
+
+    def holds(self, listed: Listed, resource: Resource) -> bool:
+        """See ``interfaces.Objects``."""
+        with storage_errors(self.name):
+            return self._is(self._folder / listed.key, listed, resource)
+
+    def _is(self, path: Path, listed: Listed, resource: Resource) -> bool:
+        body = resource.body
+        if isinstance(body, Alias):
+            return path.is_symlink() and os.readlink(path) == body.target
+        size = len(body) if isinstance(body, bytes) else body.size
+        if path.is_symlink() or listed.size != size:
+            return False
+        with path.open("rb") as stream:
+            if isinstance(body, bytes):
+                return stream.read() == body
+            blob = body.blob if isinstance(body, Base64Json) else body
+            with self._store.open_blob(blob) as kept:
+                pieces = body.chunks(kept) if isinstance(body, Base64Json) else _pieces(kept)
+                return all(stream.read(len(piece)) == piece for piece in pieces)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK), b"")
+
+
+def _fail(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _tag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,370 @@
+"""Read the files of a mirror, or of any registry, over HTTP or HTTPS: bounded, patient, quiet.
+
+Nothing is sent that was not asked for: no cookies, no .netrc, no secret to another host. A host
+that drips, stalls or sends without end is given up.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import queue
+import random
+import re
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import TypeVar, cast
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+import msgspec
+import requests
+import urllib3
+
+from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Tampered
+from cnrmirror.objects.base import PIECE, bounded, check_path, read
+
+T = TypeVar("T")
+_AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
+_RETRIED = {429, 500, 502, 503, 504}
+_MAX_REDIRECTS = 5
+_MAX_WAIT = 120.0
+
+
+class HttpReader:
+    """A site behind HTTP or HTTPS.
+
+    Args:
+        url: the address of the site, where ``catalog/`` lies.
+        timeout: seconds to wait for a connection, and for each next byte.
+        min_rate: bytes a second below which, after the timeout, a host is given up.
+        attempts: how often a request is tried when the host is in trouble.
+        headers: sent to this host (scheme, name and port), and never to another.
+        verify: a file of CA certificates, or True for the usual ones.
+        rate: at most so many requests a second; 0 for no limit.
+        give_up_after: after so many failures in a row nothing more is asked; 0 for never.
+        sleep, clock: for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 20,
+        min_rate: int = 8000,
+        attempts: int = 3,
+        headers: Mapping[str, str] | None = None,
+        verify: str | bool = True,
+        rate: float = 0,
+        give_up_after: int = 0,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, headers = _without_credentials(url, dict(headers or {}))
+        self._timeout = timeout
+        self._min_rate = min_rate
+        self._attempts = attempts
+        self._sleep = sleep
+        self._clock = clock
+        # The adapter alone: a session adds .netrc and cookies, and reads the bodies of redirects.
+        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
+        self._verify = verify
+        self._headers = headers
+        self._origin = _origin(self.name)
+        self._pause = 1 / rate if rate else 0.0
+        self._next = 0.0
+        self._lock = threading.Lock()
+        self._give_up_after = give_up_after
+        self._failures = 0
+        self.requests = 0
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``interfaces.Reader``."""
+        url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
+        yield from self.get(url, max_bytes)
+
+    def get(
+        self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
+    ) -> Iterator[bytes]:
+        """As ``fetch``, of a whole address (with a query).
+
+        Args:
+            where: what errors call it.
+            as_sent: take the bytes as they are, whatever Content-Encoding says of them: many
+                servers say "gzip" of an archive that is gzipped by itself.
+        """
+        where = where or url
+        with self._response(url, where) as response:
+            if not as_sent and _encoding(response):
+                raise Tampered(f"{where}: encoded, though it was asked for as it is")
+            yield from bounded(self._pieces(response, where), max_bytes, where)
+
+    def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
+        """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
+
+        Args:
+            kept: what was answered before: it is asked whether that is still so.
+
+        Raises:
+            As ``interfaces.Reader.fetch``.
+        """
+        conditions = kept.conditions if kept else {}
+        for attempt in range(1, self._attempts + 1):
+            with self._response(url, url, conditions) as response:
+                if response.status_code == 304 and kept is not None:
+                    return kept
+                pieces = bounded(self._pieces(response, url), max_bytes, url)
+                try:
+                    body = read(pieces)
+                except NetworkError:
+                    if attempt == self._attempts:
+                        raise
+                    continue
+                if _encoding(response):
+                    body = _gunzipped(body, max_bytes, url)
+                headers = response.headers
+                return CachedAnswer(body, headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        raise AssertionError("the last attempt returns or raises")
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many requests failed in a row that nothing more is asked."""
+        return 0 < self._give_up_after <= self._failures
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._adapter.close()
+
+    def _response(
+        self, url: str, where: str, conditions: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        if self.gave_up:
+            raise NetworkError(
+                f"{where}: not asked, {self._failures} requests failed in a row", gave_up=True
+            )
+        try:
+            response = self._answer(url, where, conditions or {})
+        except NetworkError:
+            with self._lock:
+                self._failures += 1
+            raise
+        self._failures = 0
+        return response
+
+    def _answer(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
+        for attempt in range(1, self._attempts + 1):
+            last = attempt == self._attempts
+            try:
+                response = self._follow(url, where, conditions)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
+                    ValueError) as error:  # fmt: skip
+                if last:
+                    raise NetworkError(f"{where}: {_reason(error)}") from error
+                self._sleep(random.uniform(0.1, 0.5) * 2**attempt)
+                continue
+            status = response.status_code
+            if status == 200 or (status == 304 and conditions):
+                return response
+            response.close()
+            if status in (401, 403, 404, 410):
+                what = "missing" if status in (404, 410) else "missing, or not for this user"
+                raise IncompleteError(f"{where}: {what} ({status})", status=status)
+            if status not in _RETRIED or last:
+                raise NetworkError(f"{where}: the host answers {status}")
+            self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _follow(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
+        for _ in range(_MAX_REDIRECTS):
+            self._take_turn()
+            ours = self._headers if _origin(url) == self._origin else {}
+            request = requests.Request("GET", url, {**_AGENT, **ours, **conditions}).prepare()
+            response = _within(
+                2 * self._timeout,
+                functools.partial(
+                    self._adapter.send, request, stream=True, timeout=self._timeout,
+                    proxies=_proxies(*_origin(url)),
+                    verify=_authorities() if self._verify is True else self._verify,
+                ),
+                where,
+            )  # fmt: skip
+            target = response.headers.get("Location")
+            if response.status_code not in (301, 302, 303, 307, 308) or not target:
+                return response
+            response.close()
+            following = requests.compat.urljoin(url, target)
+            scheme = urlsplit(following).scheme
+            if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
+                raise Tampered(f"{where}: redirected to {following:.200}")
+            url = following
+        raise NetworkError(f"{where}: more than {_MAX_REDIRECTS} redirects")
+
+    def _take_turn(self) -> None:
+        with self._lock:
+            self.requests += 1
+            wait = self._next - self._clock()
+            self._next = max(self._next, self._clock()) + self._pause
+        if wait > 0:
+            self._sleep(wait)
+
+    def _rest(self, seconds: float) -> None:
+        """Ask nothing of this host for so long, from no thread."""
+        with self._lock:
+            self._next = max(self._next, self._clock() + seconds)
+
+    def _pieces(self, response: requests.Response, where: str) -> Iterator[bytes]:
+        raw: urllib3.HTTPResponse = response.raw
+        began, seen = self._clock(), 0
+        try:
+            take = functools.partial(raw.read1, PIECE, decode_content=False)
+            # Bytes of known length cannot be held back without being late; those of chunks can.
+            while piece := (_within(2 * self._timeout, take, where) if raw.chunked else take()):
+                seen += len(piece)
+                yield piece
+                # What came so far must have come at the least rate, after a little patience.
+                if self._clock() > began + self._timeout + seen / self._min_rate:
+                    raise NetworkError(f"{where}: slower than {self._min_rate} bytes a second")
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise NetworkError(f"{where}: {_reason(error)}", midway=True) from error
+
+
+class CachedAnswer(msgspec.Struct, frozen=True):
+    """An answer, and what to ask with whether it is still the answer."""
+
+    body: bytes
+    etag: str = ""
+    modified: str = ""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        found = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in found.items() if value}
+
+
+def _encoding(response: requests.Response) -> str:
+    found: str = response.headers.get("Content-Encoding", "").lower()
+    return "" if found == "identity" else found
+
+
+def _gunzipped(data: bytes, max_bytes: int, where: str) -> bytes:
+    gunzip = zlib.decompressobj(wbits=31)
+    try:
+        body = gunzip.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise Tampered(f"{where}: encoded in an unknown way: {error}") from error
+    if len(body) > max_bytes or not gunzip.eof:
+        raise Tampered(f"{where}: longer than the {max_bytes} bytes that it may have")
+    return body
+
+
+def _without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The address without user and password, which become a header. Raises InputError."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an http or https address")
+        host = parts.netloc.rpartition("@")[2]
+        assert parts.port is None or parts.port
+    except (ValueError, AssertionError):
+        shown = re.sub(r"//[^/@]*@", "//…@", url)
+        raise InputError(f"{shown}: not an http or https address") from None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
+
+
+@functools.lru_cache(maxsize=1024)
+def _proxies(scheme: str, host: str) -> dict[str, str]:
+    """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for a host; found out once."""
+    found: dict[str, str] = requests.utils.get_environ_proxies(f"{scheme}://{host}/")
+    return found
+
+
+def _authorities() -> str | bool:
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+
+def _within(seconds: float, action: Callable[[], T], url: str) -> T:
+    """What ``action`` gives, if it gives it in time.
+
+    A socket's timeout begins anew with each byte: a host that drips header lines is only given up
+    by somebody who waits beside. Raises NetworkError.
+    """
+    helper: _Helper | None = getattr(_helpers, "mine", None)
+    if helper is None:
+        helper = _helpers.mine = _Helper()
+    helper.give(action)
+    try:
+        result, failure = helper.take(seconds)
+    except queue.Empty:
+        _helpers.mine = None  # it is stuck; it ends by itself, some time
+        raise NetworkError(f"{url}: no answer within {seconds:g} seconds") from None
+    if failure is not None:
+        raise failure
+    return cast(T, result)
+
+
+class _Helper:
+    """A thread that does one thing at a time for another one, which waits only so long."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=_help, args=(self._work, self._done), daemon=True).start()
+
+    def give(self, action: Callable[[], object]) -> None:
+        self._work.put(action)
+
+    def take(self, seconds: float) -> tuple[object, BaseException | None]:
+        """What came of it. Raises queue.Empty if it takes longer."""
+        return self._done.get(timeout=seconds)
+
+    def __del__(self) -> None:
+        self._work.put(_end)
+
+
+def _end() -> None:
+    raise SystemExit
+
+
+def _help(
+    work: queue.SimpleQueue[Callable[[], object]],
+    done: queue.SimpleQueue[tuple[object, BaseException | None]],
+) -> None:
+    while (action := work.get()) is not _end:
+        try:
+            done.put((action(), None))
+        except BaseException as error:
+            done.put((None, error))
+        del action  # else what it holds lives until the next one
+
+
+_helpers = threading.local()
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _retry_after(response: requests.Response) -> float:
+    """The seconds that a host asks for, as a number or a date (RFC 9110, 10.2.3), bounded."""
+    text = response.headers.get("Retry-After", "")
+    if text.isascii() and text.isdecimal() and len(text) < 9:
+        return min(float(text), _MAX_WAIT)
+    try:
+        seconds = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(0.0, seconds), _MAX_WAIT)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause, in one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None or cause.__context__ is not None:
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,454 @@
+"""A bucket as a place to publish to: Amazon's S3, or what speaks its API.
+
+boto3 finds credentials and settings, and does what is done once: conditional writes, copies, lists,
+deletes. The many small objects go through obstore (Rust's object_store), which takes a twelfth of
+the processor time for each; both sign every request, and send a sha256 that the service checks.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any, BinaryIO
+
+import obstore
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from obstore import exceptions as obs
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.store import S3Store
+
+from cnrmirror.model.digest import CHUNK, Descriptor
+from cnrmirror.model.documents import blob_path
+from cnrmirror.model.errors import (
+    AccessDenied,
+    CnrMirrorError,
+    InputError,
+    NetworkError,
+    NotFoundError,
+    Outdated,
+    Tampered,
+)
+from cnrmirror.model.progress import Progress
+from cnrmirror.model.resource import CACHE_CONTROL, Alias, Base64Json, Resource
+from cnrmirror.objects.base import Listed
+from cnrmirror.objects.bucket import S3Connection, S3Settings, parse_address
+from cnrmirror.objects.limiter import Limiter, Trouble, together
+from cnrmirror.objects.store import Store
+
+PARALLEL, _NEAR = 64, 8
+# Bodies larger than this are held in memory only so many at a time.
+_BULKY, _BULKY_AT_ONCE = 1 << 20, 8
+_SAMPLE, _FAR_SECONDS = 64, 0.005
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([^<]*)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
+# Below this, sending the bytes again is cheaper than asking for a copy.
+_COPY_FROM = 1 << 20
+_MULTIPART_FROM = 16 << 20
+_IMMUTABLE = ("catalog/blobs/", "catalog/nodes/", "catalog/targets/")
+_DENIED = {
+    "AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
+    "InvalidToken", "AllAccessDisabled", "AccountProblem",
+}  # fmt: skip
+_SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
+_CONFLICT = {"ConditionalRequestConflict", "409", "OperationAborted"}
+_UNSUPPORTED = {"NotImplemented", "501"}
+_TROUBLE = {
+    "InternalError", "500", "502", "503", "504", "SlowDown", "ServiceUnavailable", "RequestTimeout",
+    "Throttling", "ThrottlingException", "RequestLimitExceeded", "429", "408",
+}  # fmt: skip
+
+
+class BucketObjects:
+    """``s3://bucket/prefix``.
+
+    Args:
+        address: the bucket and the prefix below which the site goes.
+        settings: endpoint, region and the rest.
+        store: the mirror's blobs.
+        conditions: whether the endpoint is known to respect conditional writes; None if not.
+    """
+
+    def __init__(
+        self, address: str, settings: S3Settings, store: Store, conditions: bool | None = None
+    ) -> None:
+        self.name = address.rstrip("/")
+        self.requests = 0
+        self.notes: list[str] = []
+        self.conditions = conditions
+        self._settings = settings
+        self._store = store
+        self._bucket, self._prefix = parse_address(address)
+        self._lock = threading.Lock()
+        self._threads: int | None = None
+        self._bulky = threading.Semaphore(_BULKY_AT_ONCE)
+        self.limiter = Limiter(PARALLEL)
+        try:
+            connection = S3Connection(settings, attempts=1)  # the limiter tries again
+        except (BotoCoreError, ValueError) as error:
+            raise AccessDenied(f"{self.name}: {error}") from error
+        self._client = connection.client
+        self.endpoint = str(self._client.meta.endpoint_url)
+        self._bulk = self._bulk_store(connection) if connection.signed else None
+
+    def _bulk_store(self, connection: S3Connection) -> S3Store:
+        settings = self._settings
+        # No certificate fits a host name that begins with a bucket's name with dots.
+        virtual = not connection.path_style and "." not in self._bucket
+        endpoint = self.endpoint
+        if virtual:
+            endpoint = endpoint.replace("://", f"://{self._bucket}.", 1)
+        options: dict[str, Any] = {
+            "region": connection.region,
+            "endpoint": endpoint,
+            "virtual_hosted_style_request": virtual,
+            "checksum_algorithm": "SHA256",
+        }
+        if settings.encryption:
+            options["server_side_encryption"] = settings.encryption
+        if settings.kms_key:
+            options["sse_kms_key_id"] = settings.kms_key
+        client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
+        client["connect_timeout"] = timedelta(seconds=10)
+        options |= {"client_options": client, "retry_config": {"max_retries": 0}}
+        return S3Store(
+            self._bucket,
+            credential_provider=Boto3CredentialProvider(connection.session),
+            **options,
+        )
+
+    def close(self) -> None:
+        """See ``interfaces.Objects``."""
+        self._client.close()
+
+    # -- one at a time --
+
+    def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
+        """See ``interfaces.Objects``."""
+        where = f"{self.name}/{key}"
+
+        def get() -> tuple[bytes, str]:
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            with contextlib.closing(answer["Body"]) as body:
+                return body.read(max_bytes + 1), answer["ETag"]
+
+        try:
+            data, tag = self._once(get, where)
+        except NotFoundError as error:
+            if error.details.get("what") == "key":
+                return None
+            raise
+        if len(data) > max_bytes:
+            raise Tampered(f"{where}: longer than {max_bytes} bytes")
+        return data, tag
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> str:
+        """See ``interfaces.Objects``."""
+        if self.conditions is None:
+            self.conditions = self._probe()
+        if not self.conditions:
+            self._say_unconditional()
+            found = self.read(key, 64 << 20)
+            if (found[1] if found else None) != expected:
+                raise Outdated(f"{self.name}/{key}: somebody else published meanwhile")
+            return self._write(key, data, {})
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        try:
+            return self._write(key, data, condition)
+        except Outdated:
+            # An answer may have been lost after the service had written.
+            found = self.read(key, 64 << 20)
+            if found and found[0] == data:
+                return found[1]
+            raise
+
+    def _write(self, key: str, data: bytes, condition: dict[str, str]) -> str:
+        where = f"{self.name}/{key}"
+
+        def put() -> str:
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=data,
+                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+                ContentType="application/json", CacheControl=CACHE_CONTROL["no-cache"],
+                **condition, **self._extra(),
+            )  # fmt: skip
+            return str(answer["ETag"])
+
+        tag: str = self._once(put, where)
+        return tag
+
+    def _probe(self) -> bool:
+        """Whether conditional writes are respected here: tried on a key of its own."""
+        key = f".cnrmirror/probe-{uuid.uuid4().hex}"
+        try:
+            self._write(key, b"1", {"IfNoneMatch": "*"})
+            for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"0"'}):
+                try:
+                    self._write(key, b"2", condition)
+                except Outdated:
+                    continue
+                return False
+            return True
+        except _Unsupported:
+            return False
+        finally:
+            with contextlib.suppress(AccessDenied):
+                self.delete([key])
+
+    def _say_unconditional(self) -> None:
+        note = (
+            f"{self.name}: this endpoint ignores conditional writes: see to it that only one "
+            "publishes at a time"
+        )
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _once(self, request: Any, where: str) -> Any:
+        """A request of boto3, repeated while the service is in trouble; errors as ours."""
+
+        def attempt() -> Any:
+            with self._lock:
+                self.requests += 1
+            try:
+                return request()
+            except ClientError as error:
+                raise self._error(error, where) from error
+            except NoCredentialsError as error:
+                raise AccessDenied(f"{where}: no credentials were found") from error
+            except (BotoCoreError, HTTPClientError, OSError) as error:
+                raise Trouble(str(error)) from error
+
+        return self.limiter.run(attempt, where)
+
+    def _error(self, error: ClientError, where: str) -> Exception:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+        message = error.response.get("Error", {}).get("Message") or code
+        return self._failure(code, status, message, where)
+
+    def _failure(self, code: str, status: str, message: str, where: str) -> Exception:
+        if code == "NoSuchBucket":
+            return NotFoundError(f"{self.name}: there is no bucket {self._bucket!r}: make it first")
+        if code in ("NoSuchKey", "404") or (status == "404" and code != "NoSuchBucket"):
+            return NotFoundError(f"{where}: not there", what="key")
+        if code in _SKEWED:
+            return AccessDenied(f"{where}: this machine's clock is off ({message}): set it")
+        if code in ("PreconditionFailed", "412") or status == "412":
+            return Outdated(f"{where}: somebody else published meanwhile")
+        if code in _CONFLICT or status == "409":
+            return Trouble(message)
+        if code in _UNSUPPORTED or status == "501":
+            return _Unsupported(f"{where}: {message}")
+        if code in _DENIED or status in ("401", "403"):
+            return AccessDenied(
+                f"{where}: refused ({code}: {message}); check the credentials and their rights"
+            )
+        if code in _TROUBLE or status[:1] == "5" or status == "429":
+            return Trouble(f"{code}: {message}")
+        return NetworkError(f"{where}: {code}: {message}")
+
+    def _extra(self) -> dict[str, str]:
+        settings = self._settings
+        extra = {
+            "StorageClass": settings.storage_class,
+            "ServerSideEncryption": settings.encryption,
+            "SSEKMSKeyId": settings.kms_key,
+        }
+        return {name: value for name, value in extra.items() if value}
+
+    # -- many at a time --
+
+    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
+        """See ``interfaces.Objects``."""
+        if self._bulk is None:
+            raise AccessDenied(f"{self.name}: no credentials were found: see docs/publish.md")
+        large = [r for r in resources if _size(r) >= _MULTIPART_FROM]
+        small = [r for r in resources if _size(r) < _MULTIPART_FROM]
+
+        def put(resource: Resource) -> None:
+            self._put(resource, anew)
+            with self._lock:
+                progress.advance(1, _size(resource))
+
+        if self._threads is None and len(small) > _SAMPLE:
+            began = time.monotonic()
+            together(put, small[:_SAMPLE], _NEAR)
+            each = (time.monotonic() - began) * _NEAR / _SAMPLE
+            # Where answers come at once, more threads only stand in each other's way.
+            self._threads = PARALLEL if each > _FAR_SECONDS else _NEAR
+            small = small[_SAMPLE:]
+        together(put, small, self._threads or PARALLEL)
+        for resource in large:
+            put(resource)
+
+    def _put(self, resource: Resource, anew: bool) -> None:
+        body = resource.body
+        where = f"{self.name}/{resource.path}"
+        copied = isinstance(body, Descriptor) and body.size >= _COPY_FROM
+        if copied and not resource.path.startswith(_IMMUTABLE):
+            assert isinstance(body, Descriptor)
+            self._copy(resource, body)
+            return
+        with self._bulky if _size(resource) > _BULKY else contextlib.nullcontext():
+            self.limiter.run(lambda: self._send(resource, where, anew), where)
+
+    def _send(self, resource: Resource, where: str, anew: bool) -> None:
+        attributes: dict[str, str] = {
+            "Content-Type": resource.media_type,
+            "Cache-Control": CACHE_CONTROL[resource.cache],
+        }
+        if resource.filename:
+            attributes["Content-Disposition"] = resource.filename
+        if self._settings.storage_class:
+            attributes["Storage-Class"] = self._settings.storage_class
+        assert self._bulk is not None
+        create = resource.path.startswith(_IMMUTABLE) and self.conditions and not anew
+        large = _size(resource) >= _MULTIPART_FROM
+        with self._lock:
+            self.requests += 1 if not large else 2 + _size(resource) // (8 << 20)
+        try:
+            with self._open(resource) as body:
+                obstore.put(
+                    self._bulk, self._prefix + resource.path, body,
+                    attributes=attributes, use_multipart=large, chunk_size=8 << 20,
+                    max_concurrency=4, mode="create" if create and not large else "overwrite",
+                )  # fmt: skip
+        except obs.BaseError as error:
+            if isinstance(error, obs.AlreadyExistsError) and " 409 " not in str(error):
+                return  # named by its content
+            raise self._bulk_error(error, where) from error
+
+    def _bulk_error(self, error: Exception, where: str) -> Exception:
+        """The same for obstore, which tells code and status in words only."""
+        text = " ".join(str(error).split())
+        status = _STATUS.search(text)
+        if status is None:
+            if "redirect" in text:
+                return InputError(f"{where}: the bucket is in another region: set it (region)")
+            return Trouble(text[:300])
+        code, message = _CODE.search(text), _MESSAGE.search(text)
+        return self._failure(
+            code[1] if code else status[1], status[1], message[1] if message else text[:300], where
+        )
+
+    @contextlib.contextmanager
+    def _open(self, resource: Resource) -> Iterator[Any]:
+        """The bytes of a small body; a stream of pieces of a large one."""
+        body = resource.body
+        if isinstance(body, bytes):
+            yield body
+            return
+        assert not isinstance(body, Alias)
+        blob = body.blob if isinstance(body, Base64Json) else body
+        with self._store.open_blob(blob) as stream:
+            pieces = body.chunks(stream) if isinstance(body, Base64Json) else _pieces(stream)
+            yield b"".join(pieces) if _size(resource) < _MULTIPART_FROM else pieces
+
+    def _copy(self, resource: Resource, blob: Descriptor) -> None:
+        source = self._prefix + blob_path(blob.digest)
+        more = {"ContentDisposition": resource.filename} if resource.filename else {}
+
+        def copy() -> None:
+            self._client.copy_object(
+                Bucket=self._bucket, Key=self._prefix + resource.path,
+                CopySource={"Bucket": self._bucket, "Key": source}, MetadataDirective="REPLACE",
+                ContentType=resource.media_type, CacheControl=CACHE_CONTROL[resource.cache],
+                **more, **self._extra(),
+            )  # fmt: skip
+
+        self._once(copy, f"{self.name}/{resource.path}")
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See ``interfaces.Objects``."""
+        for start in range(0, len(keys), 1000):
+            objects = [{"Key": self._prefix + key} for key in keys[start : start + 1000]]
+
+            def remove(objects: list[dict[str, str]] = objects) -> Any:
+                return self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                )
+
+            answer = self._once(remove, self.name)
+            for failed in answer.get("Errors", []):
+                raise AccessDenied(
+                    f"{self.name}/{failed.get('Key')}: not deleted: {failed.get('Message')}; check "
+                    "the credentials and their rights"
+                )
+
+    def listing(self) -> Iterator[Listed]:
+        """See ``interfaces.Objects``."""
+        token: dict[str, str] = {}
+        while True:
+
+            def page(token: dict[str, str] = token) -> Any:
+                return self._client.list_objects_v2(
+                    Bucket=self._bucket, Prefix=self._prefix, **token
+                )
+
+            answer = self._once(page, self.name)
+            for found in answer.get("Contents", []):
+                key = found["Key"][len(self._prefix) :]
+                if not key.startswith(".cnrmirror/"):
+                    yield Listed(key, found["Size"], found.get("ETag", ""))
+            if not answer.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def holds(self, listed: Listed, resource: Resource) -> bool:
+        """See ``interfaces.Objects``.
+
+        An ETag that is the MD5 of the bytes says yes; one that is not says nothing (encryption,
+        parts), so then the checksum is asked for, and if there is none, the bytes are read.
+        """
+        if listed.size != _size(resource):
+            return False
+        with self._open(resource) as body:
+            pieces = [body] if isinstance(body, bytes) else body
+            md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+            for piece in pieces:
+                md5.update(piece)
+                sha256.update(piece)
+        if listed.tag.strip('"') == md5.hexdigest():
+            return True
+        key = self._prefix + listed.key
+        where = f"{self.name}/{listed.key}"
+
+        def head() -> Any:
+            return self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+
+        found = self._once(head, where).get("ChecksumSHA256", "")
+        if found and "-" not in found:
+            same: bool = base64.b64decode(found) == sha256.digest()
+            return same
+
+        def read() -> bytes:
+            hasher = hashlib.sha256()
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            with contextlib.closing(answer["Body"]) as stream:
+                for piece in stream.iter_chunks(CHUNK):
+                    hasher.update(piece)
+            return hasher.digest()
+
+        same = self._once(read, where) == sha256.digest()
+        return same
+
+
+class _Unsupported(CnrMirrorError):
+    """The endpoint does not know conditional writes."""
+
+
+def _size(resource: Resource) -> int:
+    body = resource.body
+    assert not isinstance(body, Alias)
+    return len(body) if isinstance(body, bytes) else body.size
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK), b"")

@@ -1,0 +1,180 @@
+"""Two mirrors of one registry that both went on from a revision: one after the other again.
+
+What the other one published is brought in, our own changes are made again on top of it, and the
+result is a revision after both. Nothing is decided here: what both changed differently is a
+conflict, and nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from cnrmirror.catalog.nodes import LayeredNodes
+from cnrmirror.catalog.tree import CatalogReader, Nodes
+from cnrmirror.client.remote import Remote
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.documents import (
+    CatalogRoot,
+    Channel,
+    Head,
+    Node,
+    PackageDocument,
+    Release,
+    Tombstone,
+)
+from cnrmirror.model.errors import ConflictError, IncompleteError
+from cnrmirror.model.signed import MAX_BYTES, METADATA, SignedHead
+from cnrmirror.objects.base import read
+from cnrmirror.objects.files import replace_durably
+
+T = TypeVar("T")
+
+
+def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now: str) -> Head:
+    """Make a revision that has theirs and ours.
+
+    Args:
+        remote: the other mirror, verified.
+        nodes: reads its documents.
+        above: what it stands at; the new revision's files get higher versions.
+
+    Raises:
+        ConflictError: a release, channel or removal that both changed, or no common revision.
+    """
+    with project.signing():
+        ours = project.root()
+        known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
+        reader = CatalogReader(LayeredNodes(project.store, nodes, keep=True))
+        theirs_on: list[CatalogRoot] = []
+        base = None
+        for at, root in reader.history(remote.verified.at):
+            if at.digest in known:
+                base = root
+                break
+            theirs_on.append(root)
+        if base is None:
+            raise ConflictError(
+                f"{remote.fetcher.name} and this mirror have no revision in common: "
+                "publish from the mirror that published there last"
+            )
+        theirs = remote.verified.root
+        before = base
+        for root in reversed(theirs_on):
+            _bring(project, remote, reader, before.tree, root.tree)
+            before = root
+        changes = {}
+        for difference in project.catalog.diff(base.tree, ours.tree):
+            name = difference.name
+            first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
+            changes[name] = merged(name, first, mine, other)
+        refs = {name: project.catalog.put(document) for name, document in changes.items()}
+        tree = project.catalog.change(theirs.tree, refs)
+        head = project.commit_after(
+            tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,
+            f"merge with revision {theirs.revision} of {remote.fetcher.name}", now, above,
+        )  # fmt: skip
+        _take_metadata(project, remote, above)
+        return head
+
+
+def _bring(project: Project, remote: Remote, reader: CatalogReader, old: Node, new: Node) -> None:
+    """What one revision of theirs has more than the one before it."""
+    for difference in reader.diff(old, new):
+        if difference.new is not None:
+            for blob in {r.blob for r in reader.document(difference.new).releases}:
+                if not project.store.has_blob(blob):
+                    project.store.add_blob(blob, remote.blob(blob))
+    for _ in reader.added(old, new):
+        pass  # reading keeps them
+
+
+def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
+    """Superseded files as they are there, in the place of ours that nobody has seen."""
+    for role, last in (("catalog", above.catalog.version), ("snapshot", above.snapshot.version)):
+        for version in range(last, 0, -1):
+            name = f"{version}.{role}.json"
+            path = project.metadata.path / name
+            try:
+                data = read(remote.fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
+            except IncompleteError:
+                break  # not kept any more
+            if path.exists() and path.read_bytes() == data:
+                break  # from here on, both have one history
+            replace_durably(path, data, project.state / "tmp")
+
+
+def merged(
+    name: str,
+    base: PackageDocument | None,
+    ours: PackageDocument | None,
+    theirs: PackageDocument | None,
+) -> PackageDocument:
+    """One package of three: what only one side changed is as that side has it.
+
+    Raises:
+        ConflictError: both changed the same release or channel, differently.
+    """
+
+    def parts(pick: Callable[[PackageDocument], dict[Any, T]]) -> dict[Any, T]:
+        found = [pick(document) if document else {} for document in (base, ours, theirs)]
+        return _three_way(name, *found)
+
+    def releases(document: PackageDocument) -> dict[Any, Release]:
+        return {r.key: r for r in document.releases}
+
+    def channels(document: PackageDocument) -> dict[Any, Channel]:
+        return {c.name: c for c in document.channels}
+
+    def tombstones(document: PackageDocument) -> dict[Any, Tombstone]:
+        return {(t.release, t.media_type): t for t in document.tombstones}
+
+    kept = parts(releases)
+    known = {release for release, _ in kept}
+    before = channels(base) if base else {}
+    pointing = parts(channels)
+    for channel in pointing.values():
+        if channel.current not in known and before.get(channel.name) != channel:
+            raise ConflictError(
+                f"{name}: one mirror set channel {channel.name} to {channel.current}, the other "
+                "removed that release: decide in one of them, and publish again"
+            )
+    result = PackageDocument(
+        name,
+        list(kept.values()),
+        [c for c in pointing.values() if c.current in known],
+        [t for key, t in parts(tombstones).items() if key not in kept],
+    )
+    return result.sorted()
+
+
+def _three_way(
+    name: str, base: dict[Any, T], ours: dict[Any, T], theirs: dict[Any, T]
+) -> dict[Any, T]:
+    result = {}
+    for key in base.keys() | ours.keys() | theirs.keys():
+        before, mine, other = base.get(key), ours.get(key), theirs.get(key)
+        if mine != other and before not in (mine, other) and not _same_content(mine, other):
+            raise ConflictError(
+                f"{name}: both mirrors changed {_called(key)}: decide in one of them, for example "
+                f"with 'cnrmirror remove' or 'channel set', and publish again"
+            )
+        chosen = other if mine == before or _same_content(mine, other) else mine
+        if chosen is not None:
+            result[key] = chosen
+    return result
+
+
+def _same_content(mine: object, other: object) -> bool:
+    """One release pushed to both, or removed from both: the time is no difference."""
+    if isinstance(mine, Tombstone) and isinstance(other, Tombstone):
+        return True
+    if not (isinstance(mine, Release) and isinstance(other, Release)):
+        return False
+    return mine == msgspec.structs.replace(other, created_at=mine.created_at, origin=mine.origin)
+
+
+def _called(key: Any) -> str:
+    return f"release {key[0]} ({key[1]})" if isinstance(key, tuple) else f"channel {key}"

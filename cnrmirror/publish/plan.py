@@ -1,0 +1,75 @@
+"""The plan of a publish as a value: shown, saved, and held against what is done."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cnrmirror.model.errors import ConflictError
+from cnrmirror.model.resource import Resource
+from cnrmirror.model.signed import TIMESTAMP
+from cnrmirror.views.cnr_v1 import PACKAGES
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One thing that is done at the place."""
+
+    action: Literal["put", "delete", "delete later"]
+    key: str
+    size: int = 0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a publish does, exactly; a saved one is carried out only if it is still the plan."""
+
+    place: str
+    revision_from: int | None
+    revision_to: int
+    catalog_from: str
+    catalog_to: str
+    form: str
+    operations: list[Operation]
+
+    @property
+    def puts(self) -> int:
+        return sum(o.action == "put" for o in self.operations)
+
+    @property
+    def bytes(self) -> int:
+        return sum(o.size for o in self.operations)
+
+
+def package_in(key: str) -> str | None:
+    """The package whose file this is; None for lists and the rest."""
+    parts = key.removeprefix("cnr/").split("/")
+    is_package = parts[:3] == ["api", "v1", "packages"] and len(parts) > 5
+    return f"{parts[3]}/{parts[4]}" if is_package else None
+
+
+def size_of(resource: Resource) -> int:
+    """How many bytes are sent for it; none for a link."""
+    body = resource.body
+    return len(body) if isinstance(body, bytes) else getattr(body, "size", 0)
+
+
+def check_plan(saved: Plan, actual: Plan) -> None:
+    """Raises ConflictError if the place or the mirror is not as it was when the plan was made."""
+    if saved != actual:
+        what = (
+            "the mirror" if saved.catalog_to != actual.catalog_to else f"what is at {saved.place}"
+        )
+        raise ConflictError(f"{what} is not as it was when the plan was made: make a new plan")
+
+
+def invalidations(plan: Plan) -> list[str]:
+    """What a cache in front of the place should forget: one path a package, one for the lists."""
+    found: set[str] = set()
+    for operation in plan.operations:
+        package = package_in(operation.key)
+        if operation.key.startswith("catalog/"):
+            continue
+        found.add(f"/{PACKAGES}/{package}*" if package else f"/{operation.key}")
+    if plan.operations:
+        found.add(f"/{TIMESTAMP}")
+    return sorted(found)

@@ -1,1 +1,0 @@
-"""Views: pure renderers from package documents to resources."""

@@ -1,0 +1,91 @@
+"""What a source of packages is, and what it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Protocol
+
+import msgspec
+
+from cnrmirror.model.documents import Channel, Tombstone
+from cnrmirror.model.progress import Progress
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One release that a source has: the upstream manifest's fields, and where its archive is.
+
+    ``digest`` is the CNR digest, ``blob_digest`` that of the gzip bytes, or "" where the source
+    does not tell; ``place`` is its own affair. ``named``: the archive must say the same name and
+    release of itself.
+    """
+
+    package: str
+    release: str
+    media_type: str
+    created_at: str
+    manifest_type: str
+    digest: str
+    size: int
+    place: str
+    urls: list[str] = []
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+    renamed_from: str = ""
+    blob_digest: str = ""
+    named: bool = False
+
+    @property
+    def upstream(self) -> str:
+        """What the source calls the package."""
+        return self.renamed_from or self.package
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.package, self.release, self.media_type
+
+
+class Hole(msgspec.Struct, frozen=True, order=True):
+    """What was asked for and could not be had, and why.
+
+    ``package`` is the one that it concerns; "" if nobody knows: it may be any.
+    """
+
+    what: str
+    reason: str
+    package: str = ""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All that a source has, as far as it could be asked.
+
+    ``holes`` name packages or releases that are there but could not be read, ``notes`` what a
+    reader should know: a list that looks cut off, a name that cannot be. ``complete`` is False if
+    there may be more than could be asked for. ``tombstones``: what the source says it took away.
+    """
+
+    offers: list[Offer]
+    channels: dict[str, list[Channel]]
+    holes: list[Hole]
+    notes: list[str]
+    complete: bool = True
+    tombstones: dict[str, list[Tombstone]] = {}
+
+
+class Source(Protocol):
+    """Where packages come from."""
+
+    name: str
+
+    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
+        """What is there.
+
+        Args:
+            known: packages and releases that the mirror has from here already, as the source
+                calls them: they need not be asked for one by one.
+
+        Raises:
+            NetworkError, IncompleteError, InputError: the list itself cannot be had; never an
+                empty listing in the place of an error.
+        """
+
+    def open(self, offer: Offer) -> Iterator[bytes]:
+        """The archive of an offer, bounded, piece by piece. Raises as ``look`` does."""

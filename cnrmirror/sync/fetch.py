@@ -1,0 +1,169 @@
+"""Archives from a source into the store: looked into, checked, and each fetched once."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from cnrmirror.archive.identify import Override, identify
+from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.errors import CnrMirrorError, InputError, NetworkError, StorageError, Tampered
+from cnrmirror.model.progress import stage
+from cnrmirror.objects.files import storage_errors, write_all
+from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.sources.base import Offer, Source
+from cnrmirror.sync.plan import Key
+
+_ATTEMPTS = 3
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """An archive that is in the store."""
+
+    blob: Descriptor
+    diff_id: str
+    flags: tuple[str, ...]
+
+
+class _Line(msgspec.Struct, frozen=True):
+    key: Key
+    digest: str
+    place: str
+    fetched: Fetched
+
+
+class Journal:
+    """What a run has fetched so far, so that the next one, if it is killed, goes on from there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._before = {(line.key, line.digest, line.place): line.fetched for line in self._lines()}
+
+    def _lines(self) -> Iterator[_Line]:
+        try:
+            with self._path.open("rb") as stream:
+                for text in stream:
+                    try:
+                        yield msgspec.json.decode(text, type=_Line)
+                    except msgspec.DecodeError:
+                        continue  # cut off when a run was killed
+        except FileNotFoundError:
+            return
+
+    def find(self, offer: Offer) -> Fetched | None:
+        """What was fetched of an offer, if it is still the same offer."""
+        return self._before.get((offer.key, offer.digest or offer.blob_digest, offer.place))
+
+    def add(self, offer: Offer, fetched: Fetched) -> None:
+        """Note that an archive is in the store."""
+        line = _Line(offer.key, offer.digest or offer.blob_digest, offer.place, fetched)
+        with self._lock, self._path.open("ab") as stream:
+            stream.write(b"\n" + msgspec.json.encode(line) + b"\n")
+
+    def remove(self) -> None:
+        """The run is over."""
+        self._path.unlink(missing_ok=True)
+
+
+def fetch_all(
+    project: Project, source: Source, offers: Sequence[Offer], journal: Journal, parallel: int
+) -> Iterator[tuple[Offer, Fetched | CnrMirrorError]]:
+    """Every archive into the store, several at a time; an error of one is no harm to the others.
+
+    Raises:
+        StorageError: the mirror's own disk refuses.
+    """
+
+    def fetch(offer: Offer) -> Fetched | CnrMirrorError:
+        known = journal.find(offer)
+        if known is not None and project.store.has_blob(known.blob):
+            return known
+        try:
+            fetched = _fetch_patiently(project, source, offer)
+        except StorageError:
+            raise
+        except CnrMirrorError as error:
+            return error
+        except Exception as error:  # a fault of ours in one adapter must not cost the whole run
+            return CnrMirrorError(f"internal error: {type(error).__name__}: {error}")
+        with storage_errors(str(project.folder)):
+            journal.add(offer, fetched)
+        return fetched
+
+    with stage(project.progress, f"Fetching from {source.name}", len(offers)) as progress:
+        results = in_parallel(fetch, offers, parallel)
+        for offer, result in zip(offers, results, strict=True):
+            yield offer, result
+            progress.advance(1, result.blob.size if isinstance(result, Fetched) else 0)
+
+
+def _fetch_patiently(project: Project, source: Source, offer: Offer) -> Fetched:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return _fetch(project, source, offer)
+        except NetworkError as error:
+            # Broken off in the middle: the beginning was answered well, so it is worth a try.
+            if attempt == _ATTEMPTS or not error.details.get("midway"):
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
+    """One archive: looked into while it is copied, kept only if it is what was offered.
+
+    Raises:
+        Tampered: another digest than was offered, or another package.
+        HostileArchive, TooLarge, and what the source raises.
+    """
+    reader = ArchiveReader(project.config.limits)
+    temporary = project.store.scratch_file(f"{threading.get_ident()}.fetch")
+    try:
+        with storage_errors(str(project.folder)):
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            for piece in _pieces(source, offer):
+                reader.feed(piece)
+                with storage_errors(str(project.folder)):
+                    write_all(descriptor, [piece])
+        finally:
+            os.close(descriptor)
+        info = reader.close()
+        _check(offer, info)
+        with storage_errors(str(project.folder)):
+            project.store.adopt_blob(info.blob, temporary)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+    return Fetched(info.blob, info.diff_id, info.flags)
+
+
+def _pieces(source: Source, offer: Offer) -> Iterator[bytes]:
+    """The archive; what the operating system says of reading it is the source's fault, not ours."""
+    try:
+        yield from source.open(offer)
+    except OSError as error:
+        raise InputError(f"{offer.upstream}@{offer.release}: {error.strerror or error}") from error
+
+
+def _check(offer: Offer, info: ArchiveInfo) -> None:
+    what = f"{offer.upstream}@{offer.release}"
+    if offer.digest and info.diff_id != offer.digest:
+        raise Tampered(
+            f"{what}: its archive has digest {info.diff_id}, its manifest says {offer.digest}"
+        )
+    if offer.blob_digest and info.blob.digest != offer.blob_digest:
+        raise Tampered(
+            f"{what}: its archive has sha256 {info.blob.digest}, {offer.blob_digest} was announced"
+        )
+    if offer.named:
+        namespace = offer.upstream.partition("/")[0]
+        found = identify(info.telling, Path(f"{offer.release}.tgz"), Override(namespace=namespace))
+        if (found.package, found.release) != (offer.upstream, offer.release):
+            raise Tampered(f"{what}: the archive calls itself {found.package}@{found.release}")

@@ -1,0 +1,260 @@
+"""The CNR v1 view: every GET path of the registry's API as files.
+
+Paths are below ``cnr/``; ``…/index.json`` is the document of its folder's URL. What each answer
+must look like is taken from recorded answers of cnr-server 0.2.7 and appr 0.7.4. Where the servers
+list in hash order, releases here go newest first and packages by name.
+
+::
+
+    version/index.json
+    api/v1/packages/index.json                       packages
+    api/v1/packages/search/index.json                every name (a static host cannot search)
+    api/v1/packages-by/NS|_/TYPE|_.json              packages?namespace=&media_type=
+    api/v1/packages/NS/NAME/index.json               manifests of all releases
+    …/type-TYPE.json                                 …?media_type=
+    …/R/index.json, …/R/TYPE/index.json              manifests of one release; one manifest
+    …/R/TYPE/pull, pull.json                         the archive, and in base64 in JSON
+    …/R/-                                            alias of the only media type there is
+    …/default/TYPE, default/-                        alias of the default release's
+    …/channels/index.json, channels/C/index.json
+    …/blobs/sha256/D, D.json                         by CNR digest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Channel, PackageDocument, Release
+from cnrmirror.model.names import Vendor, release_key
+from cnrmirror.model.resource import GZIP_TYPE, Alias, Base64Json, Resource
+
+PREFIX = "cnr"
+PACKAGES = f"{PREFIX}/api/v1/packages"
+PACKAGES_BY = f"{PREFIX}/api/v1/packages-by"
+ANY = "_"
+VERSIONS = {"appr": {"appr-api": "0.7.4"}, "cnr": {"cnr-api": "0.2.7"}}
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class ListEntry(msgspec.Struct, frozen=True):
+    """What the lists need to know of a package; ``types`` has the releases of each media type."""
+
+    name: str
+    created_at: str
+    releases: list[str]
+    types: dict[str, list[str]]
+    manifests: list[str]
+
+
+def to_json(value: Any) -> bytes:
+    """JSON as all documents of this view have it: sorted, compact, a newline at the end."""
+    return _encoder.encode(value) + b"\n"
+
+
+def _manifest(package: str, release: Release) -> dict[str, Any]:
+    return {
+        "package": package,
+        "release": release.release,
+        "created_at": release.created_at,
+        "mediaType": release.manifest_type,
+        "content": release.content,
+        "metadata": release.metadata,
+    }
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    return {"name": channel.name, "current": channel.current, "releases": channel.releases}
+
+
+def _twin(package: str, blob: Descriptor, fields: dict[str, str]) -> Base64Json:
+    # Sorted keys put "blob" before all others, so the rest of the document is its tail.
+    rest = _encoder.encode({**fields, "package": package})
+    return Base64Json(b'{"blob":"', blob, b'",' + rest[1:] + b"\n")
+
+
+def _file_name(package: str, release: str) -> str:
+    return f"{package.replace('/', '_')}_{release}.tar.gz"
+
+
+def package_resources(document: PackageDocument) -> Iterator[Resource]:
+    """Every file of one package, leaves first: nothing refers to what comes after it.
+
+    A package without releases (tombstones only) has none.
+    """
+    if not document.releases:
+        return
+    base = f"{PACKAGES}/{document.package}"
+    manifests = {r.key: _manifest(document.package, r) for r in document.releases}
+    yield from _blobs(base, document)
+    for release in document.versions():
+        formats = document.of_release(release)
+        for item in formats:
+            yield from _release(f"{base}/{release}/{item.media_type}", document, item, manifests)
+        if len(formats) == 1:
+            yield Resource(f"{base}/{release}/-", Alias(formats[0].media_type))
+        yield Resource(f"{base}/{release}/index.json", to_json([manifests[r.key] for r in formats]))
+    yield from _default(base, document)
+    for channel in document.channels:
+        yield Resource(f"{base}/channels/{channel.name}/index.json", to_json(_channel(channel)))
+    channels = [_channel(channel) for channel in document.channels]
+    yield Resource(f"{base}/channels/index.json", to_json(channels))
+    types = sorted({r.media_type for r in document.releases})
+    if len(types) > 1:
+        for media_type in types:
+            chosen = [manifests[r.key] for r in document.releases if r.media_type == media_type]
+            yield Resource(f"{base}/type-{media_type}.json", to_json(chosen))
+    yield Resource(f"{base}/index.json", to_json(list(manifests.values())))
+    if len(types) == 1:
+        yield Resource(f"{base}/type-{types[0]}.json", Alias("index.json"))
+
+
+def _release(
+    path: str,
+    document: PackageDocument,
+    item: Release,
+    manifests: dict[tuple[str, str], dict[str, Any]],
+) -> Iterator[Resource]:
+    name = _file_name(document.package, item.release)
+    yield Resource(f"{path}/pull", item.blob, GZIP_TYPE, filename=name)
+    fields = {"filename": name, "media_type": item.media_type, "release": item.release}
+    yield Resource(f"{path}/pull.json", _twin(document.package, item.blob, fields))
+    channels = [c.name for c in document.channels if c.current == item.release]
+    yield Resource(f"{path}/index.json", to_json({**manifests[item.key], "channels": channels}))
+
+
+def _default(base: str, document: PackageDocument) -> Iterator[Resource]:
+    default = document.default()
+    formats = document.of_release(default) if default else []
+    for item in formats:
+        yield Resource(
+            f"{base}/default/{item.media_type}", Alias(f"../{default}/{item.media_type}")
+        )
+    if len(formats) == 1:
+        yield Resource(f"{base}/default/-", Alias(f"../{default}/{formats[0].media_type}"))
+
+
+def _blobs(base: str, document: PackageDocument) -> Iterator[Resource]:
+    for digest, blob in blobs_by_digest(document).items():
+        name = _file_name(document.package, digest[:8])
+        path = f"{base}/blobs/sha256/{digest}"
+        yield Resource(path, blob, GZIP_TYPE, "immutable", name)
+        fields = {"filename": name, "release": digest}
+        yield Resource(f"{path}.json", _twin(document.package, blob, fields), cache="immutable")
+
+
+def blobs_by_digest(document: PackageDocument) -> dict[str, Descriptor]:
+    """CNR digest → blob. Of several archives of one tar, the highest release's is served."""
+    found: dict[str, Descriptor] = {}
+    for item in sorted(document.releases, key=lambda r: release_key(r.release)):
+        found[item.content.digest] = item.blob
+    return dict(sorted(found.items()))
+
+
+def row(document: PackageDocument) -> ListEntry | None:
+    """The list's row of a package; None if it has no release."""
+    if not document.releases:
+        return None
+    types: dict[str, list[str]] = {}
+    for item in document.releases:
+        types.setdefault(item.media_type, []).append(item.release)
+    releases = document.versions()
+    return ListEntry(
+        document.package,
+        min(item.created_at for item in document.releases),
+        releases,
+        types,
+        sorted(r.media_type for r in document.of_release(releases[0])),
+    )
+
+
+def listing(rows: Iterable[ListEntry], media_type: str | None = None) -> list[dict[str, Any]]:
+    """The answer of ``packages``: as it is for these rows, of one media type if one is given."""
+    result = []
+    for item in rows:
+        releases = item.releases if media_type is None else item.types.get(media_type)
+        if releases:
+            result.append(
+                {
+                    "name": item.name,
+                    "created_at": item.created_at,
+                    "default": releases[0],
+                    "manifests": item.manifests if media_type is None else [media_type],
+                    "releases": releases,
+                    "visibility": "public",
+                }
+            )
+    return result
+
+
+def aggregate_resources(rows: list[ListEntry], changed: Iterable[ListEntry]) -> Iterator[Resource]:
+    """The lists that a change of these rows touches; ``rows`` are all, sorted by name.
+
+    ``changed`` holds the old and the new rows of the packages that changed: their namespaces and
+    media types tell which of the filtered lists have to be written again.
+    """
+    touched = list(changed)
+    yield Resource(f"{PACKAGES}/index.json", to_json(listing(rows)))
+    yield Resource(f"{PACKAGES}/search/index.json", to_json([item.name for item in rows]))
+    types = sorted({media_type for item in touched for media_type in item.types})
+    for media_type in types:
+        path = f"{PACKAGES_BY}/{ANY}/{media_type}.json"
+        yield from _if_any(path, listing(rows, media_type))
+    by_namespace: dict[str, list[ListEntry]] = {_namespace(item): [] for item in touched}
+    for item in rows:
+        if _namespace(item) in by_namespace:
+            by_namespace[_namespace(item)].append(item)
+    touched_types: dict[str, set[str]] = {}
+    for item in touched:
+        touched_types.setdefault(_namespace(item), set()).update(item.types)
+    for namespace, members in sorted(by_namespace.items()):
+        base = f"{PACKAGES_BY}/{namespace}"
+        yield from _if_any(f"{base}/{ANY}.json", listing(members))
+        for media_type in sorted(touched_types[namespace]):
+            yield from _if_any(f"{base}/{media_type}.json", listing(members, media_type))
+
+
+def _namespace(item: ListEntry) -> str:
+    return item.name.partition("/")[0]
+
+
+def _if_any(path: str, answer: list[dict[str, Any]]) -> Iterator[Resource]:
+    # An empty list needs no file of its own: hosts fall back to empty.json.
+    if answer:
+        yield Resource(path, to_json(answer))
+
+
+def not_found() -> bytes:
+    """The one document that a static host answers with 404."""
+    return to_json(error("package-not-found", NOT_FOUND))
+
+
+def fixed_resources(vendor: Vendor, url: str) -> Iterator[Resource]:
+    """The files that do not depend on what the mirror holds.
+
+    Args:
+        vendor: whose version document to answer with.
+        url: the public address, without a slash at the end; "" if it is not known.
+    """
+    yield Resource(f"{PREFIX}/version/index.json", to_json(VERSIONS[vendor]))
+    yield Resource(f"{PACKAGES_BY}/empty.json", to_json([]))
+    yield Resource(f"{PREFIX}/404.json", not_found())
+    yield Resource(f"{PREFIX}/405.json", to_json(error("unsupported", READ_ONLY)))
+    yield Resource("api", Alias("cnr/api"))
+    yield Resource("version", Alias("cnr/version"))
+    uri = f"{url}/{PREFIX}/"
+    document = {"version": "v1.0.0", "prefix": uri, "uri_prefix": uri}
+    yield Resource(".well-known/app-registry-uri.json", to_json(document))
+
+
+NOT_FOUND = "this mirror has nothing of that name"
+READ_ONLY = "this is a read-only mirror: only GET and HEAD"
+
+
+def error(code: str, message: str, **details: Any) -> dict[str, Any]:
+    """An error document in the registry's form."""
+    return {"code": code, "message": message, "details": details}

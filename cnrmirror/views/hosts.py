@@ -1,0 +1,74 @@
+"""Configurations for the site: nginx, Caddy, Apache, lighttpd; CloudFront, Netlify, Pages.
+
+They say in four languages what ``routes`` says in Python; the tests hold each against it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.model.resource import GZIP_TYPE, JSON_TYPE, Resource
+from cnrmirror.views.cnr_v1 import not_found
+from cnrmirror.views.front import environment
+
+_TEMPLATES = (
+    "nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua", "cloudfront.js",
+    "github-pages.yml",
+)  # fmt: skip
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]+|[A-Za-z0-9.-]+")
+
+
+def host_files(host: str, json_pull: bool) -> list[Resource]:
+    """What a host of static sites wants to find in the site itself.
+
+    Args:
+        host: netlify, cloudflare-pages or github-pages.
+        json_pull: whether ``…/pull`` is there the archive's JSON twin.
+    """
+    if host == "github-pages":
+        return []  # the plain profile has what it wants
+    templates = environment()
+    values = {
+        "queries": host == "netlify",
+        "pull_type": JSON_TYPE if json_pull else GZIP_TYPE,
+    }
+    found = [
+        Resource(
+            name, templates.get_template(f"hosts/{name}").render(values).encode(), "text/plain"
+        )
+        for name in ("_headers", "_redirects")
+    ]
+    if host == "cloudflare-pages":
+        # Without it, Pages answers whatever is missing with index.html and 200.
+        found.append(Resource("404.html", not_found()))
+    return found
+
+
+def configurations(root: str, folder: str, address: str, port: int) -> dict[str, str]:
+    """The configurations by file name.
+
+    Args:
+        root: the absolute path of ``site/`` on the host.
+        folder: where the configurations themselves will lie (lighttpd includes a script).
+        address, port: what to listen on.
+
+    Raises:
+        InvalidDocument: a path or address that would need quoting in one of the four languages.
+    """
+    for path in (root, folder):
+        if not _PLAIN_PATH.fullmatch(path):
+            raise InvalidDocument(
+                f"{path}: server configurations need a plain path (letters, digits, . _ - + @); "
+                "set hosts.root in mirror.yaml"
+            )
+    if not _ADDRESS.fullmatch(address):
+        raise InvalidDocument(f"{address!r} is not an address to listen on")
+    templates = environment()
+    return {
+        name: templates.get_template(f"hosts/{name}").render(
+            root=root, folder=folder, address=address, port=port
+        )
+        for name in _TEMPLATES
+    }

@@ -1,1 +1,0 @@
-"""Where the pieces meet: push, change, build, check, history, gc."""
