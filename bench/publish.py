@@ -152,7 +152,7 @@ def first(bench: Bench, work: Path, releases: int, runs: int, peers: list[str]) 
     costs: dict[str, list[Cost]] = {}
     files = str(work / "first" / "files")
     for number in range(runs):
-        shutil.rmtree(project.folder / ".state/publish", ignore_errors=True)
+        shutil.rmtree(project.folder / ".state/memory/destinations", ignore_errors=True)
         found = {"cnrmirror publish": bench.publish(project, f"first{number}")}
         if "s5cmd" in peers:
             found["s5cmd cp"] = bench.run(

@@ -240,7 +240,7 @@ def test_a_follower_becomes_the_sender_file_for_file(
     before = tree(receiver.folder)
     assert bring(receiver, tmp_path / "out").blobs == 0
     after = tree(receiver.folder)
-    assert {n for n in after if after[n] != before.get(n)} <= {".state/lock"}
+    assert {n for n in after if after[n] != before.get(n)} <= {".state/scratch/lock"}
 
 
 def test_volumes_on_several_read_only_media_are_one_bundle(

@@ -251,11 +251,11 @@ def test_a_copy_that_cannot_be_written_to_is_checked_all_the_same(
 ) -> None:
     project = make(tmp_path / "m", "read-only")
     push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
-    shutil.rmtree(project.state)
+    shutil.rmtree(project.layout.state)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     copy = Project(project.folder)
     assert check(copy).findings == []
-    assert not copy.state.exists()
+    assert not copy.layout.state.exists()
 
 
 def test_a_conflict_has_its_own_exit_code(run: Run, chart: Callable[..., Path]) -> None:

@@ -222,7 +222,7 @@ def test_what_was_removed_can_be_read_for_a_while(project: Project) -> None:
 def copy_of(project: Project) -> Project:
     folder = project.folder.parent / "second"
     shutil.copytree(project.folder, folder, symlinks=True)
-    shutil.rmtree(folder / ".state" / "publish", ignore_errors=True)
+    shutil.rmtree(folder / ".state" / "memory" / "destinations", ignore_errors=True)
     return reopen(folder)
 
 

@@ -213,12 +213,12 @@ def test_a_copy_that_cannot_be_written_to_is_served(
     project: Project, chart: Callable[..., Path]
 ) -> None:
     push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
-    shutil.rmtree(project.state)
+    shutil.rmtree(project.layout.state)
     with serving(project) as address:
         assert requests.get(f"{address}{BASE}", timeout=60).json()[0]["name"] == "ns/a"
         pulled = requests.get(f"{address}{BASE}/ns/a/1.0.0/helm/pull", timeout=60)
     assert pulled.content == chart("a", "1.0.0").read_bytes()
-    assert not project.state.exists()  # nothing was written, whoever runs this
+    assert not project.layout.state.exists()  # nothing was written, whoever runs this
 
 
 @pytest.mark.parametrize("token", [None, "secret"])

@@ -238,5 +238,5 @@ def test_a_sync_that_is_killed_at_any_moment_goes_on_where_it_was(
     assert len(registry.pulls) == needed and killed > KILLS // 4
     assert registry.pulls.total() <= needed + killed * PARALLEL
     assert len(releases(project)) == needed and check(project).findings == []
-    assert list((project.state / "tmp").iterdir()) == []
+    assert list((project.layout.making).iterdir()) == []
     print(f"{killed} kills, {registry.pulls.total() - needed} pulls more than {needed}")

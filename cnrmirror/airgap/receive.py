@@ -103,7 +103,7 @@ def overlay(project: Project, fetcher: Reader) -> Reader:
     """A bundle together with what the receiver has; any other site as it is."""
     if not isinstance(fetcher, BundleReader):
         return fetcher
-    kept = project.state / "upstream" / source_name(fetcher.contents.registry)
+    kept = project.layout.upstream_cache(source_name(fetcher.contents.registry))
 
     def mine(path: str) -> BinaryIO:
         return open(project.site / path, "rb")
@@ -146,7 +146,7 @@ def follow(project: Project, fetcher: Reader, policy: Policy, now: datetime) -> 
             sync_filesystem(project.site)
             # Only now: what could not be taken in must not keep out what came before it.
             trust.verify(both, policy, now)
-            replace_durably(there, edition.timestamp, project.state / "tmp")
+            replace_durably(there, edition.timestamp, project.layout.making)
         project.builder.bring_up(project.head())
     return Imported(
         both.name, edition.revision, edition.at.digest, verified.root.packages, blobs, size,
@@ -156,8 +156,7 @@ def follow(project: Project, fetcher: Reader, policy: Policy, now: datetime) -> 
 
 def project_trust(project: Project, pinned: bytes) -> Trust:
     """What a mirror itself trusts and remembers of a sender."""
-    state = project.state / "trust"
-    return Trust(pinned, state / "cache", state / "marks")
+    return Trust(pinned, project.layout.trust_cache, project.layout.trust_memory)
 
 
 def _pinned(project: Project) -> bytes:
@@ -293,7 +292,7 @@ def _bring_metadata(project: Project, fetcher: Reader, edition: SignedHead) -> N
             if not (folder / name).exists():
                 data = read(fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
                 parse_role(data, f"{fetcher.name}/{METADATA}/{name}")
-                replace_durably(folder / name, data, project.state / "tmp")
+                replace_durably(folder / name, data, project.layout.making)
 
 
 def _continues(fetcher: Reader, ours: str, error: IncompleteError) -> IncompleteError:
@@ -342,7 +341,7 @@ def take_in(
         return not part or inside or project.store.has_blob(blob)
 
     name = source_name(registry)
-    store = Store(project.state / "upstream" / name, project.state / "tmp")
+    store = Store(project.layout.upstream_cache(name), project.layout.making)
     source = MirrorSource(name, lambda: remote, store, wanted, at_hand, part)
     rules = Rules(deletes="keep" if part else "follow", max_shrink=1.0)
     report = sync(project, [(source, rules)], now)
@@ -351,10 +350,10 @@ def take_in(
         raise _as_error(outcome)
     if not outcome.holes and not part:
         have = Have(registry, verified.at.digest, verified.root.revision, now)
-        with storage_errors(str(project.state)):
-            replace_durably(
-                _have_path(project, registry), msgspec.json.encode(have), project.state / "tmp"
-            )
+        path = project.layout.import_memory(registry)
+        with storage_errors(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_durably(path, msgspec.json.encode(have), project.layout.making)
     return Imported(
         both.name, verified.root.revision, verified.at.digest, verified.root.packages,
         outcome.fetched, outcome.bytes, verified.fresh, verified.notes, report,
@@ -430,14 +429,10 @@ def have(project: Project, now: str, registry: str | None = None) -> Have:
 def _haves(project: Project) -> dict[str, Have]:
     """What was taken in whole, by registry."""
     found = {}
-    for path in sorted(project.state.glob("have-import.*.json")):
+    for path in sorted(project.layout.imports_memory.glob("*.json")):
         try:
             have = msgspec.json.decode(path.read_bytes(), type=Have)
         except msgspec.DecodeError:
             continue
         found[have.registry] = have
     return found
-
-
-def _have_path(project: Project, registry: str) -> Path:
-    return project.state / f"have-{source_name(registry)}.json"

@@ -32,7 +32,7 @@ def repository(project: Project) -> Repository:
     keys = KeyFolder(
         online_folder(project.config.id), {PUBLISH: trust.publish, REFRESH: trust.refresh}
     )
-    return Repository(project.metadata.path, project.state / "tmp", keys)
+    return Repository(project.metadata.path, project.layout.making, keys)
 
 
 def signing_project(context: Context) -> Project:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from cnrmirror.catalog.tree import Catalog, Difference
+from cnrmirror.mirror.layout import Layout
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageDocument, PackageRef
 from cnrmirror.model.progress import Progress, stage
@@ -32,7 +33,7 @@ _CHUNK = 100
 class Built(msgspec.Struct, frozen=True):
     """Where the views stand: which root, in which form, and the lists' rows by package name.
 
-    Private to this machine (``.state``) and rebuildable from the catalog.
+    Private to this machine (scratch), and made again from the catalog.
     """
 
     at: Descriptor
@@ -44,11 +45,11 @@ class Builder:
     """Keeps ``site/`` equal to the views of the catalog."""
 
     def __init__(
-        self, folder: Path, store: Store, catalog: Catalog, views: Views, progress: Progress
+        self, layout: Layout, store: Store, catalog: Catalog, views: Views, progress: Progress
     ) -> None:
-        self._site = folder / "site"
-        self._scratch = folder / ".state" / "tmp"
-        self._state = folder / ".state" / "built.json"
+        self._site = layout.site
+        self._scratch = layout.making
+        self._state = layout.built
         self._store = store
         self._catalog = catalog
         self.views = views

@@ -2,7 +2,7 @@
 
 ``commit``: blobs and nodes are on the disk → synced → the pointer moves → the views follow. Killed
 before the pointer moves, nothing has happened; killed after it, the next command brings the views
-up to the revision, from the one they stand at (``.state/built.json``).
+up to the revision, from the one they stand at (``scratch/built.json``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.tree import EMPTY, Catalog, counts
 from cnrmirror.mirror import config
 from cnrmirror.mirror.build import Builder
+from cnrmirror.mirror.layout import Layout
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Head, Node, PackageDocument, RetentionFloor
 from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
@@ -44,15 +45,15 @@ class Project:
     ) -> None:
         self.folder = folder
         self.config = config.load(folder / config.FILE_NAME)
-        self.site = folder / "site"
-        self.state = folder / ".state"
+        self.layout = Layout(folder)
+        self.site = self.layout.site
         self.progress = progress or NoProgress()
-        self.store = Store(self.site / "catalog", self.state / "tmp")
+        self.store = Store(self.layout.catalog, self.layout.making)
         self.catalog = Catalog(self.store)
-        self.metadata = MetadataFolder(self.site / "catalog" / "metadata")
+        self.metadata = MetadataFolder(self.layout.metadata)
         self.signer = signer
         views = Views(self.config.views, self.config.url)
-        self.builder = Builder(folder, self.store, self.catalog, views, self.progress)
+        self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -70,8 +71,8 @@ class Project:
     def alone(self) -> Iterator[None]:
         """Alone with the mirror, whatever it stands at. Raises BusyError, StorageError."""
         with storage_errors(str(self.folder)):
-            (self.state / "tmp").mkdir(parents=True, exist_ok=True)
-            with locked(self.state / "lock", self.config.lock_wait_seconds):
+            self.layout.making.mkdir(parents=True, exist_ok=True)
+            with locked(self.layout.lock, self.config.lock_wait_seconds):
                 self.builder.sweep()
                 yield
 
@@ -222,7 +223,7 @@ class Project:
     def sign_first(self, now: str) -> None:
         """Revision 0: an empty catalog, so that there is something signed from the beginning."""
         with storage_errors(str(self.folder)):
-            (self.state / "tmp").mkdir(parents=True, exist_ok=True)
+            self.layout.making.mkdir(parents=True, exist_ok=True)
             head = self._sign(EMPTY, 0, None, EMPTY_MESSAGE, now)
             self.builder.bring_up(head)
 
@@ -235,13 +236,12 @@ def prepare(folder: Path, identity: str) -> None:
     """
     path = folder / config.FILE_NAME
     with storage_errors(str(folder)):
-        catalog = folder / "site" / "catalog"
-        metadata = catalog / "metadata"
+        catalog, metadata = Layout(folder).catalog, Layout(folder).metadata
         # What a killed init left may be made again; anything more is somebody's mirror.
         signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
         if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
             raise InvalidDocument(f"{path}: there is a mirror here already")
-        (folder / ".state" / "tmp").mkdir(parents=True, exist_ok=True)
+        Layout(folder).making.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(config.first_text(identity), encoding="utf-8")
 

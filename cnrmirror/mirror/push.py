@@ -246,7 +246,7 @@ def _take_all(
                 progress.advance()
             return
         chunks = [found[i : i + _CHUNK] for i in range(0, len(found), _CHUNK)]
-        root, scratch = project.store.root, project.state / "tmp"
+        root, scratch = project.store.root, project.layout.making
         with processes() as pool:
             jobs = [
                 pool.submit(_take_some, root, scratch, chunk, wish, bytes(metadata), limits)

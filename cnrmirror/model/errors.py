@@ -26,7 +26,8 @@
     ├── StaleError            10   signed well, but too old: expired, or a clock is behind
     ├── IncompleteError       11   the host lacks a file that the catalog names
     ├── NetworkError          12   the host cannot be reached, is too slow, or answers with errors
-    └── AccessDenied          16   a place refuses: wrong credentials, no right, a clock that is off
+    ├── AccessDenied          16   a place refuses: wrong credentials, no right, a clock that is off
+    └── NewerFormat           17   a newer cnrmirror wrote this: update to read or to change it
 
 The number is the exit code of the command line (``docs/exit-codes.md``); 13 is success with
 expired metadata that ``--allow-expired`` or ``--at`` let pass, 14 and 15 are those of ``sync``.
@@ -171,6 +172,13 @@ class AccessDenied(CnrMirrorError):
 
     exit_code = 16
     code = "unauthorized-access"
+
+
+class NewerFormat(CnrMirrorError):
+    """Written by a newer program; nothing is wrong with it, and nothing was changed."""
+
+    exit_code = 17
+    code = "newer-format"
 
 
 STALE_ACCEPTED = 13

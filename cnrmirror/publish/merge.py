@@ -103,7 +103,7 @@ def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
                 break  # not kept any more
             if path.exists() and path.read_bytes() == data:
                 break  # from here on, both have one history
-            replace_durably(path, data, project.state / "tmp")
+            replace_durably(path, data, project.layout.making)
 
 
 def merged(

@@ -39,11 +39,11 @@ class Memory:
 
     def __init__(self, project: Project, target: PublishTo) -> None:
         name = hashlib.sha256(f"{target.endpoint} {target.to}".encode()).hexdigest()[:16]
-        self.folder = project.state / "publish"
-        self._path = self.folder / f"{name}.json"
-        self.lock = self.folder / f"{name}.lock"
-        with storage_errors(str(self.folder)):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        self._path = project.layout.destination_memory(name)
+        self.lock = project.layout.destination_lock(name)
+        with storage_errors(str(self._path)):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.known = msgspec.json.decode(self._path.read_bytes(), type=Known)
         except (FileNotFoundError, msgspec.DecodeError):

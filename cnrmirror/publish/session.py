@@ -162,10 +162,10 @@ class Session:
         """The place, verified as any client does, from our own newest root."""
         repository = self._project.metadata
         version = repository.timestamp().kept.root
-        state = self._project.state / "trust"
+        layout = self._project.layout
         trust = Trust(
-            repository.read(f"{version}.root.json"), state / "places" / "cache",
-            state / "places" / self.memory.known.publisher,
+            repository.read(f"{version}.root.json"), layout.trust_cache / "destinations",
+            layout.destination_trust_memory / self.memory.known.publisher,
         )  # fmt: skip
         return Remote(self._fetcher, trust.verify(self._fetcher, Policy(), datetime.now(UTC)))
 

@@ -64,6 +64,7 @@ class Journal:
     def add(self, offer: Offer, fetched: Fetched) -> None:
         """Note that an archive is in the store."""
         line = _Line(offer.key, offer.digest or offer.blob_digest, offer.place, fetched)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._path.open("ab") as stream:
             stream.write(b"\n" + msgspec.json.encode(line) + b"\n")
 

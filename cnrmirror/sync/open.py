@@ -74,7 +74,7 @@ def _source(
             http = _http(project, name, source.url, source, environment)
             return RegistrySource(
                 name, http, source.packages, source.namespaces, limits.packed, source.parallel,
-                source.enumerate, project.state / "upstream" / name,
+                source.enumerate, project.layout.upstream_cache(name),
             )  # fmt: skip
         case config.Helm():
             http = _http(project, name, source.url, source, environment)
@@ -175,9 +175,8 @@ def _mirror(
         pinned = (project.folder / source.root).read_bytes()
     except OSError as error:
         raise InputError(f"source {name}: {source.root}: {error.strerror}") from error
-    state = project.state / "trust"
     try:
-        trust = Trust(pinned, state / "cache", state / "marks")
+        trust = Trust(pinned, project.layout.trust_cache, project.layout.trust_memory)
     except NotTrusted as error:
         raise InputError(f"source {name}: {source.root}: {error.message}") from error
 
@@ -189,5 +188,5 @@ def _mirror(
         fetcher = web or reader_for(location)
         return Remote(fetcher, trust.verify(fetcher, Policy(), datetime.now(UTC)))
 
-    store = Store(project.state / "upstream" / name, project.state / "tmp")
+    store = Store(project.layout.upstream_cache(name), project.layout.making)
     return MirrorSource(name, connect, store)

@@ -237,11 +237,11 @@ def _message(reports: Sequence[SourceReport]) -> str:
 
 
 def _journal(project: Project, source: str) -> Path:
-    return project.state / f"sync-{source}.jsonl"
+    return project.layout.source_journal(source)
 
 
 def _memory(project: Project, source: str) -> Path:
-    return project.state / f"sync-{source}.json"
+    return project.layout.source_memory(source)
 
 
 def remembered(project: Project, source: str) -> SourceMemory | None:
@@ -254,6 +254,7 @@ def remembered(project: Project, source: str) -> SourceMemory | None:
 
 def _remember(project: Project, memory: SourceMemory) -> None:
     path = _memory(project, memory.report.source)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
     temporary.write_bytes(msgspec.json.encode(memory))
     temporary.replace(path)

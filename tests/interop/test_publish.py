@@ -208,7 +208,7 @@ def test_two_publishers_at_once_lose_nothing(
     target = f"s3://{BUCKET}/both"
     run(project, s3, "publish", target)
     shutil.copytree(project.folder, tmp_path / "second", symlinks=True)
-    shutil.rmtree(tmp_path / "second/.state/publish")
+    shutil.rmtree(tmp_path / "second/.state/memory/destinations")
     projects = [project, reopen(tmp_path / "second")]
     for number, each in enumerate(projects):
         path = tmp_path / f"new{number}-1.0.0.tgz"

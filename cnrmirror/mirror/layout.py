@@ -1,0 +1,124 @@
+"""Every path below a mirror project, once.
+
+``.state/memory`` holds what must not be forgotten and cannot be made again from the public files;
+``.state/scratch`` may be deleted at any time (docs/format.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import msgspec
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """The paths of the project in ``folder``."""
+
+    folder: Path
+
+    # -- public --
+
+    @property
+    def configuration(self) -> Path:
+        return self.folder / "mirror.yaml"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    @property
+    def catalog(self) -> Path:
+        return self.site / "catalog"
+
+    @property
+    def metadata(self) -> Path:
+        return self.catalog / "metadata"
+
+    @property
+    def timestamp(self) -> Path:
+        """The one mutable pointer."""
+        return self.metadata / "timestamp.json"
+
+    @property
+    def hosts(self) -> Path:
+        """Generated server configurations."""
+        return self.folder / "hosts"
+
+    # -- private --
+
+    @property
+    def state(self) -> Path:
+        return self.folder / ".state"
+
+    @property
+    def memory(self) -> Path:
+        """What must not be forgotten: small, and backed up with the keys."""
+        return self.state / "memory"
+
+    @property
+    def scratch(self) -> Path:
+        """The lock, caches, and work in the making: deletable at any time."""
+        return self.state / "scratch"
+
+    @property
+    def trust_memory(self) -> Path:
+        """High-water marks of the mirrors that sources and imports read."""
+        return self.memory / "trust"
+
+    @property
+    def destination_trust_memory(self) -> Path:
+        """High-water marks of the destinations."""
+        return self.memory / "destinations" / "trust"
+
+    def source_memory(self, source: str) -> Path:
+        """What the last sync of a source left: its report, its filter, its channels."""
+        return self.memory / "sources" / f"{_file_name(source)}.json"
+
+    @property
+    def imports_memory(self) -> Path:
+        """What was imported whole, one file a registry."""
+        return self.memory / "imports"
+
+    def import_memory(self, registry: str) -> Path:
+        return self.imports_memory / f"{_file_name(registry)}.json"
+
+    def destination_memory(self, destination: str) -> Path:
+        """Who this publisher is at a destination, and what its endpoint can do."""
+        return self.memory / "destinations" / f"{destination}.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.scratch / "lock"
+
+    def destination_lock(self, destination: str) -> Path:
+        return self.scratch / f"destination-{destination}.lock"
+
+    @property
+    def making(self) -> Path:
+        """Files in the making, on the same file system as the site."""
+        return self.scratch / "making"
+
+    @property
+    def built(self) -> Path:
+        """At which revision the views stand."""
+        return self.scratch / "built.json"
+
+    @property
+    def trust_cache(self) -> Path:
+        return self.scratch / "trust"
+
+    def upstream_cache(self, source: str) -> Path:
+        """Answers and nodes of a source, kept between two runs."""
+        return self.scratch / "upstream" / _file_name(source)
+
+    def source_journal(self, source: str) -> Path:
+        """What a run has fetched so far."""
+        return self.scratch / "journals" / f"{_file_name(source)}.jsonl"
+
+
+def _file_name(name: str) -> str:
+    """A file name for a name that somebody else may have chosen."""
+    safe = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name)
+    return name if safe else hashlib.sha256(name.encode()).hexdigest()
