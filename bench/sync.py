@@ -169,7 +169,7 @@ def from_mirror(work: Path, packages: int, runs: int) -> None:
                 push(first, [path], Override(namespace="ns"), now())
             else:
                 assert first.signer is not None
-                first.signer.publish(first.head(), now())
+                first.signer.sign_revision(first.head(), now())
             requests, sent, begun = len(host.requests), host.sent, time.perf_counter()
             report = sync(second, open_sources(second, [], {}, reader_for), NOW)
             assert report.exit_code == 0 and report.sources[0].fetched == (1 if run else packages)

@@ -48,7 +48,7 @@ def make(folder: Path, identity: str, now: str = NOW) -> Project:
         identity, [key(name) for name in ROOT_KEYS], 2, key("targets"),
         key(PUBLISH).public_key, key(REFRESH).public_key, now,
     )  # fmt: skip
-    project.publish_first(now)
+    project.sign_first(now)
     return project
 
 

@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from werkzeug.test import Client
 
 from cnrmirror.airgap import export as work
+from cnrmirror.airgap.have import write_have
 from cnrmirror.airgap.receive import Imported, check_bundle, follow, have, take_in
 from cnrmirror.archive.identify import Override
 from cnrmirror.bundle.format import Contents, Selection
@@ -31,10 +32,11 @@ from cnrmirror.bundle.read import BundleReader, read_contents
 from cnrmirror.cli import cli
 from cnrmirror.cli.keyring import online_folder
 from cnrmirror.cli.origin import reader_for
-from cnrmirror.mirror import change
+from cnrmirror.mirror import change, gc
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.errors import (
     BadSignature,
     CnrMirrorError,
@@ -199,7 +201,7 @@ def test_a_volume_whose_files_are_gone_is_not_made_again(tmp_path: Path, sender:
     later = (CLOCK + timedelta(days=30)).replace(tzinfo=None).isoformat()
     for path in sender.site.rglob("*"):
         os.utime(path, (0, 0), follow_symlinks=False)
-    change.collect(sender, 1, 0, later, False)
+    gc.collect(sender, 1, 0, later, False)
     with pytest.raises(ConflictError, match="export anew"):
         work.plan_again(sender, made)
 
@@ -295,12 +297,12 @@ def rotate(project: Project, keys: KeyFolder, purpose: str) -> None:
     signed: Any = project.signer
     if purpose == "publish":
         signed.renew_targets(new.public_key, keys, NOW)
-        signed.publish(project.head(), NOW)
+        signed.sign_revision(project.head(), NOW)
     else:
         old = signed.root().roles["timestamp"].keyids[0]
         proposal = rotation.propose(signed, {old: new.public_key}, None, NOW)
         rotation.sign(proposal, keys)
-        rotation.publish(project, signed, proposal, NOW)
+        install_root(project, signed, proposal, NOW)
 
 
 def statement(project: Project) -> str:
@@ -337,7 +339,7 @@ def test_twenty_rounds_of_changes_carried_as_differences_come_out_right(
         if step % 7 == 3:
             sender.signer.refresh(NOW)  # type: ignore[union-attr]
         if step % 6 == 4:
-            change.collect(sender, 5, 0, _far(sender), False)
+            gc.collect(sender, 5, 0, _far(sender), False)
         last = step == 19
         for project in (every, some, own):
             if not (last or project is every or chance.random() < 0.4):
@@ -353,8 +355,8 @@ def test_twenty_rounds_of_changes_carried_as_differences_come_out_right(
             shutil.rmtree(out)
     for project in (every, some):
         assert project.head() == sender.head()
-        change.collect(project, 1, 0, _far(project), False)
-        change.collect(sender, 5, 0, _far(sender), False)
+        gc.collect(project, 1, 0, _far(project), False)
+        gc.collect(sender, 5, 0, _far(sender), False)
         assert {k: v for k, v in tree(project.site).items() if "/catalog" not in f"/{k}"} == {
             k: v for k, v in tree(sender.site).items() if "/catalog" not in f"/{k}"
         }
@@ -362,7 +364,7 @@ def test_twenty_rounds_of_changes_carried_as_differences_come_out_right(
     export(sender, out, statement(every))
     for project in (every, some):
         bring(project, out)
-        change.collect(project, 1, 0, _far(project), False)
+        gc.collect(project, 1, 0, _far(project), False)
         assert tree(project.site) == tree(sender.site)
     assert documents(own, "ns") == documents(sender, "ns")
     assert list(documents(own, "own")) == ["own/mine"]
@@ -381,11 +383,11 @@ def test_a_follower_collects_what_its_sender_has_collected(
     export(sender, tmp_path / "1")
     bring(receiver, tmp_path / "1")
     change.remove(sender, "ns/b", "1.0.0", None, "x", NOW)
-    change.collect(sender, 1, 0, _far(sender), False)
+    gc.collect(sender, 1, 0, _far(sender), False)
     export(sender, tmp_path / "2")
     bring(receiver, tmp_path / "2")
     assert tree(receiver.site) != tree(sender.site)
-    assert change.collect(receiver, 1, 0, _far(receiver), False).files
+    assert gc.collect(receiver, 1, 0, _far(receiver), False).files
     assert tree(receiver.site) == tree(sender.site)
 
 
@@ -842,7 +844,7 @@ def test_a_difference_or_a_part_is_not_served(tmp_path: Path, sender: Project) -
 def stated(tmp_path: Path, sender: Project, receiver: Project) -> dict[str, Any]:
     export(sender, tmp_path / "first")
     bring(receiver, tmp_path / "first")
-    document: dict[str, Any] = json.loads(work.write_have(have(receiver, NOW), key("receiver")))
+    document: dict[str, Any] = json.loads(write_have(have(receiver, NOW), key("receiver")))
     return document
 
 

@@ -25,6 +25,7 @@ from cnrmirror.audit.run import Auditor, compare
 from cnrmirror.client.pull import pull
 from cnrmirror.client.remote import Remote, first_good
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.canonical import encode
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Head
@@ -258,7 +259,7 @@ def test_stolen_online_keys_cannot_bring_back_an_older_catalog(
     project = reopen(victim.project)
     older = project.revision("1")[0]
     assert project.signer is not None
-    project.signer.publish(Head(older, 1), NOW)
+    project.signer.sign_revision(Head(older, 1), NOW)
     with _served(victim):
         victim.refused(Rollback)
 
@@ -294,7 +295,7 @@ def _rotate_refresh(victim: Victim, repository: Repository) -> None:
     proposal = rotation.propose(repository, {old: fresh.public_key}, None, NOW)
     for name in ("root-1", "root-3"):
         proposal.proposed.sign(key(name), append=True)
-    rotation.publish(project, repository, proposal, NOW)
+    install_root(project, repository, proposal, NOW)
 
 
 @pytest.mark.parametrize("days", [8, 100, 366])
@@ -418,7 +419,7 @@ def test_a_signed_object_of_another_identity_is_refused(
     )  # fmt: skip
     head = Head(project.store.put(forged), 4 if lie == "revision" else 3)
     assert project.signer is not None
-    project.signer.publish(head, NOW)
+    project.signer.sign_revision(head, NOW)
     with _served(victim):
         # A lie below the root is met when the package is asked for: by then the root was accepted.
         victim.refused(Tampered, then_good=lie in ("registry", "revision"))
@@ -498,7 +499,7 @@ def test_a_kept_back_root_is_noticed(transport: str, original: Path, tmp_path: P
     proposal = rotation.propose(repository, {}, None, NOW)
     for name in ("root-1", "root-2"):
         proposal.proposed.sign(key(name), append=True)
-    rotation.publish(project, repository, proposal, NOW)
+    install_root(project, repository, proposal, NOW)
     (victim.meta / "2.root.json").unlink()
     with _served(victim):
         with pytest.raises(IncompleteError, match="root 2"):
@@ -517,7 +518,7 @@ def _with_a_new_publish_key(original: Path, tmp_path: Path) -> Victim:
     write_key(repository.keys.folder, "publish", fresh, None)
     with project.writing():
         repository.renew_targets(fresh.public_key, KeyFolder(offline), NOW)
-        repository.publish(project.head(), NOW)
+        repository.sign_revision(project.head(), NOW)
     victim.pull()
     return victim
 
@@ -550,7 +551,7 @@ def test_a_revision_of_an_impossible_time_does_not_spoil_the_memory(
     forged = CatalogRoot(root.registry, 3, time, "forged", root.packages, root.releases,
                          root.tree, project.head().catalog)  # fmt: skip
     assert project.signer is not None
-    project.signer.publish(Head(project.store.put(forged), 3), NOW)
+    project.signer.sign_revision(Head(project.store.put(forged), 3), NOW)
     # Of the future, it may be this machine's clock that is wrong.
     victim.refused(StaleError if time.startswith("9999") else Tampered)
 
@@ -569,7 +570,7 @@ def test_a_signed_release_that_is_no_release_writes_nothing(original: Path, tmp_
     forged = CatalogRoot(root.registry, 3, NOW, "forged", root.packages, root.releases, tree,
                          project.head().catalog)  # fmt: skip
     assert project.signer is not None
-    project.signer.publish(Head(project.store.put(forged), 3), NOW)
+    project.signer.sign_revision(Head(project.store.put(forged), 3), NOW)
     victim.refused(Tampered, then_good=False)
 
 
@@ -792,7 +793,7 @@ def test_one_registry_has_one_memory_whatever_root_is_pinned(
     proposal = rotation.propose(repository, {}, None, NOW)
     for name in ("root-1", "root-2"):
         proposal.proposed.sign(key(name), append=True)
-    rotation.publish(project, repository, proposal, NOW)
+    install_root(project, repository, proposal, NOW)
     old = (victim.meta / "timestamp.json").read_bytes()
     path = tmp_path / "z-1.0.0.tgz"
     path.write_bytes(chart_bytes("z", "1.0.0"))

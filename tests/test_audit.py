@@ -18,6 +18,7 @@ from tuf.api.metadata import Metadata, Root
 from cnrmirror.archive.identify import Override
 from cnrmirror.audit.run import Audit, Auditor
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.trust import rotation
@@ -47,7 +48,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     proposal = rotation.propose(repository, {}, None, NOW)
     for name in ("root-1", "root-2"):
         proposal.proposed.sign(key(name), append=True)
-    rotation.publish(project, repository, proposal, NOW)
+    install_root(project, repository, proposal, NOW)
     return project.site
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cnrmirror.bundle import format as bundle
 from cnrmirror.bundle.format import Contents, Member, Selection, Volume
-from cnrmirror.bundle.read import BundleReader
+from cnrmirror.bundle.read import BundleReader, check_volumes
 from cnrmirror.cli.export import _bytes
 from cnrmirror.model.errors import (
     CnrMirrorError,
@@ -277,7 +277,7 @@ def test_a_volume_that_is_no_file_is_missing(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         subprocess.run(["mkfifo", str(path)], check=True)
-    faults = bundle.check_volumes(BundleReader([tmp_path / "out"]).found, NoProgress())
+    faults = check_volumes(BundleReader([tmp_path / "out"]).found, NoProgress())
     assert [(f.volume, f.problem) for f in faults] == [("volume-001.tar", "missing")]
 
 

@@ -75,7 +75,7 @@ def test_a_document_must_be_canonical_and_of_its_kind() -> None:
 
 
 def test_a_node_is_checked_before_it_is_believed(catalog: Catalog) -> None:
-    store = catalog._store
+    store = catalog.store
     node = store.put(Leaf("", [ref(1)]))
     path = Path(store.node_path(node.digest))
     path.write_bytes(path.read_bytes().replace(b"ns/p1", b"ns/p2"))

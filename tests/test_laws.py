@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import build as build_module
-from cnrmirror.mirror import change
+from cnrmirror.mirror import change, gc
 from cnrmirror.mirror import push as push_module
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
@@ -274,12 +274,12 @@ def test_gc_drops_only_what_the_kept_revisions_do_not_reach(
     push(project, [chart("a", "1.0.0")], NS, NOW)
     change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
     later = (datetime.now(UTC) + timedelta(hours=1)).replace(tzinfo=None).isoformat()
-    superseded = change.collect(project, 5, 0.5, later, dry_run=False).files
+    superseded = gc.collect(project, 5, 0.5, later, dry_run=False).files
     assert superseded and all("/metadata/" in path for path, _ in superseded)
     assert project.metadata.timestamp().kept.catalog == 3
-    assert change.collect(project, 1, 100, later, dry_run=False).files == []
-    planned = change.collect(project, 1, 0.5, later, dry_run=True)
-    assert change.collect(project, 1, 0.5, later, dry_run=False) == planned
+    assert gc.collect(project, 1, 100, later, dry_run=False).files == []
+    planned = gc.collect(project, 1, 0.5, later, dry_run=True)
+    assert gc.collect(project, 1, 0.5, later, dry_run=False) == planned
     assert any("/blobs/" in path for path, _ in planned.files)
     assert check(project).findings == []
     assert len(list(project.catalog.history(project.head().catalog))) == 1
@@ -409,7 +409,7 @@ def test_gc_keeps_a_revision_whole_or_not_at_all(
         part = path.relative_to(project.site / "catalog").parts[0]
         moment = YOUNG if young in (part, "all") else OLD
         os.utime(path, (moment, moment))
-    change.collect(project, 1, 24 * 5, "2026-06-15T00:00:00", dry_run=False)
+    gc.collect(project, 1, 24 * 5, "2026-06-15T00:00:00", dry_run=False)
     for _, root in project.catalog.history(project.head().catalog):
         for ref in project.catalog.packages(root.tree):
             for release in project.catalog.document(ref).releases:

@@ -60,7 +60,7 @@ def mirror(tmp_path: Path) -> Path:
     recorded = Recorded("appr").mirror(tmp_path / "recorded")
     now = subprocess.run(["date", "-u", "+%Y-%m-%dT%H:%M:%S"], capture_output=True, text=True)
     assert recorded.signer is not None
-    recorded.signer.publish(recorded.head(), now.stdout.strip())
+    recorded.signer.sign_revision(recorded.head(), now.stdout.strip())
     return recorded.folder
 
 

@@ -312,4 +312,4 @@ def test_a_recorded_datastore_gives_what_was_pushed(name: str, tmp_path: Path) -
 def refresh(project: Project) -> None:
     """Signed now: the mirror source goes by the clock."""
     assert project.signer is not None
-    project.signer.publish(project.head(), datetime.now(UTC).replace(tzinfo=None).isoformat())
+    project.signer.sign_revision(project.head(), datetime.now(UTC).replace(tzinfo=None).isoformat())
