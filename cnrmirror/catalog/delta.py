@@ -53,16 +53,18 @@ def immutable_files(
 
 
 def _below(catalog: Catalog, old: Node, new: Node, sent: set[str]) -> Iterator[Resource]:
+    facts: set[Descriptor] = set()
     for difference in catalog.diff(old, new):
         had = catalog.document(difference.old) if difference.old else None
         has = catalog.document(difference.new) if difference.new else None
-        here = {r.blob for r in has.releases} if has else set()
-        there = {r.blob for r in had.releases} if had else set()
+        here = has.blobs() if has else set()
+        there = had.blobs() if had else set()
         for blob in sorted(here - there):
             if blob.digest not in sent:
                 sent.add(blob.digest)
                 yield Resource(blob_path(blob.digest), blob, BLOB_TYPE, "immutable")
-    for node in catalog.added(old, new):
+        facts |= set(has.facts if has else ()) - set(had.facts if had else ())
+    for node in (*sorted(facts), *catalog.added(old, new)):
         if node.digest not in sent:
             sent.add(node.digest)
             data = _bytes(catalog.store.node_path(node.digest))

@@ -80,5 +80,5 @@ def reachable(catalog: Catalog, root: CatalogRoot, known: set[str]) -> Iterator[
     for ref in catalog.packages(root.tree):
         if ref.digest not in known:
             yield ref.digest
-            for release in catalog.document(ref).releases:
-                yield release.blob.digest
+            document = catalog.document(ref)
+            yield from (named.digest for named in (*document.blobs(), *document.facts))

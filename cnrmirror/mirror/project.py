@@ -13,14 +13,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from cnrmirror.catalog.facts import with_facts
 from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.tree import EMPTY, Catalog, counts
 from cnrmirror.mirror import config
 from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.model import format as formats
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Head, Node, PackageDocument, RetentionFloor
+from cnrmirror.model.documents import (
+    ArchiveFacts,
+    CatalogRoot,
+    Head,
+    Node,
+    PackageDocument,
+    PackageRef,
+    RetentionFloor,
+)
 from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
+from cnrmirror.model.format import Format, require_writable
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
@@ -61,11 +72,17 @@ class Project:
 
         Raises:
             BusyError: another command worked all the while.
+            NewerFormat: a newer program wrote this mirror; nothing was touched.
             StorageError: the disk refuses.
         """
         with self.alone():
+            self.require_writable()
             self.builder.bring_up(self.head())
             yield
+
+    def require_writable(self) -> None:
+        """Raises NewerFormat if this program must not change the mirror."""
+        require_writable(self.root().format, str(self.folder))
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -90,14 +107,15 @@ class Project:
             )
         if self.signer is None:
             raise NotTrusted("no keys are at hand to sign a revision with")
+        self.require_writable()
         self.signer.check_keys()
         with self.writing():
             yield
 
     @contextlib.contextmanager
     def writing_if_possible(self) -> Iterator[None]:
-        """As ``writing``; on a medium that cannot be written to, without a lock."""
-        if os.access(self.folder, os.W_OK):
+        """As ``writing``; where nothing may or can be written, without a lock."""
+        if os.access(self.folder, os.W_OK) and self.root().format.write <= formats.KNOWN.write:
             with self.writing():
                 yield
         else:
@@ -160,20 +178,38 @@ class Project:
         raise NotFoundError(f"there is no revision {text!r}; see 'cnrmirror log'")
 
     def commit(
-        self, changes: Mapping[str, PackageDocument | None], message: str, now: str
+        self,
+        changes: Mapping[str, PackageDocument | None],
+        message: str,
+        now: str,
+        facts: Mapping[str, ArchiveFacts] = {},
     ) -> Head | None:
         """Make a revision in which these packages are as given; call it while ``writing``.
+
+        Args:
+            facts: what was seen in new archives, by their digests.
 
         Returns:
             The new head, or None if nothing changed: then nothing was written.
         """
-        refs = {n: None if d is None else self.catalog.put(d) for n, d in changes.items()}
-        return self.commit_tree(self.catalog.change(self.tree(), refs), message, now)
+        tree = self.tree()
+        refs = {
+            name: None if document is None else self.put(document, tree, facts)
+            for name, document in changes.items()
+        }
+        return self.commit_tree(self.catalog.change(tree, refs), message, now)
+
+    def put(
+        self, document: PackageDocument, before: Node, facts: Mapping[str, ArchiveFacts] = {}
+    ) -> PackageRef | None:
+        """Store a package document with its facts; ``before`` is the tree that it changes."""
+        old = self.catalog.get(before, document.package)
+        return self.catalog.put(with_facts(self.catalog, document, old, facts))
 
     def commit_tree(self, tree: Node, message: str, now: str) -> Head | None:
         """As ``commit``, with the whole tree given."""
-        head = self.head()
-        if tree == self.tree():
+        head, root = self.head(), self.root()
+        if tree == root.tree and root.settings in ({}, self.settings):
             return None
         return self.commit_after(tree, head.catalog, head.revision + 1, message, now)
 
@@ -191,22 +227,41 @@ class Project:
         Args:
             above: what is published elsewhere: the signed files get higher versions than there.
         """
-        new = self._sign(tree, revision, parent, message, now, above)
+        before = self.catalog.root(parent)
+        new = self._sign(self._root(tree, revision, message, now, before, parent), now, above)
         self.builder.bring_up(new)
         return new
 
-    def _sign(
+    def upgrade(self, now: str) -> tuple[Format, Format]:
+        """Raise the mirror's format to what this program knows; the formats before and after."""
+        with self.signing():
+            head, before = self.head(), self.root()
+            if before.format != formats.KNOWN:
+                message = f"format {formats.KNOWN.read}, {formats.KNOWN.write}"
+                root = self._root(
+                    before.tree, head.revision + 1, message, now, before, head.catalog
+                )
+                new = self._sign(msgspec.structs.replace(root, format=formats.KNOWN), now)
+                self.builder.bring_up(new)
+            return before.format, formats.KNOWN
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What views take from mirror.yaml: whoever has the catalog can render the same bytes."""
+        return {"url": self.config.url, "dialect": self.config.views.dialect}
+
+    def _root(
         self,
         tree: Node,
         revision: int,
-        parent: Descriptor | None,
         message: str,
         now: str,
-        above: SignedHead | None = None,
-    ) -> Head:
-        assert self.signer is not None
+        before: CatalogRoot | None = None,
+        parent: Descriptor | None = None,
+    ) -> CatalogRoot:
+        """A catalog root of the format of the one before it."""
         packages, releases = counts(tree)
-        root = CatalogRoot(
+        return CatalogRoot(
             registry=self.config.id,
             revision=revision,
             time=now,
@@ -215,8 +270,14 @@ class Project:
             releases=releases,
             tree=tree,
             parent=parent,
+            format=before.format if before else formats.KNOWN,
+            settings=self.settings,
+            upstreams=before.upstreams if before else {},
         )
-        head = Head(self.store.put(root), revision)
+
+    def _sign(self, root: CatalogRoot, now: str, above: SignedHead | None = None) -> Head:
+        assert self.signer is not None
+        head = Head(self.store.put(root), root.revision)
         self.signer.sign_revision(head, now, above)
         return head
 
@@ -224,7 +285,7 @@ class Project:
         """Revision 0: an empty catalog, so that there is something signed from the beginning."""
         with storage_errors(str(self.folder)):
             self.layout.making.mkdir(parents=True, exist_ok=True)
-            head = self._sign(EMPTY, 0, None, EMPTY_MESSAGE, now)
+            head = self._sign(self._root(EMPTY, 0, EMPTY_MESSAGE, now), now)
             self.builder.bring_up(head)
 
 

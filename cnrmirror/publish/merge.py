@@ -70,7 +70,7 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
             name = difference.name
             first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
             changes[name] = merged(name, first, mine, other)
-        refs = {name: project.catalog.put(document) for name, document in changes.items()}
+        refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
         tree = project.catalog.change(theirs.tree, refs)
         head = project.commit_after(
             tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,
