@@ -241,9 +241,11 @@ def _bring(project: Project, remote: Remote, edition: SignedHead) -> tuple[int, 
     elsewhere = RemoteNodes(remote.fetcher)
     reader = CatalogReader(LayeredNodes(project.store, elsewhere, keep=True))
     missing: list[tuple[Descriptor, CatalogRoot]] = []
+    data: dict[str, bytes] = {}
     here: Descriptor | None = edition.at
     while here is not None and not project.store.has_root(here):
         root: CatalogRoot = elsewhere.get(here.digest, here.size, CatalogRoot)
+        data[here.digest] = elsewhere.data(here.digest, here.size, CatalogRoot)
         missing.append((here, root))
         here = root.parent if root.revision > edition.kept.revision else None
     ours = project.signed_head_or_none()
@@ -271,8 +273,8 @@ def _bring(project: Project, remote: Remote, edition: SignedHead) -> tuple[int, 
             before = root.tree
     # A root that survives a power cut must find all that it needs: so it comes after a sync.
     sync_filesystem(project.site)
-    for _, root in reversed(missing):
-        project.store.put(root)
+    for at, _ in reversed(missing):
+        project.store.restore(CatalogRoot, at.digest, data[at.digest])
     return count, size
 
 

@@ -11,7 +11,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
+
+import msgspec
+import Protocol
 
 from cnrmirror.catalog.facts import with_facts
 from cnrmirror.catalog.metadata import MetadataFolder

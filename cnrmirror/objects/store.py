@@ -130,10 +130,12 @@ class Store:
         self._add(path, [data])
         return node
 
-    def restore(self, document: msgspec.Struct) -> None:
-        """Keep a node that is missing or damaged here, whatever lies in its place."""
-        data = encode(document)
-        self._add(self._path(type(document), Descriptor.of(data).digest), [data])
+    def restore(self, kind: object, digest: str, data: bytes) -> None:
+        """Keep the bytes of a document that is missing or damaged here, as they are.
+
+        They are known to have this digest. What lies in their place is replaced.
+        """
+        self._add(self._path(kind, digest), [data])
 
     def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
         """The document of this digest.
