@@ -26,7 +26,8 @@ class RemoteNodes:
 
     def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
         """The document of this digest. Raises Tampered, IncompleteError, NetworkError."""
-        return self.parse(self.data(digest, size, kind), digest, kind)
+        document: D = self.parse(self.data(digest, size, kind), digest, kind)
+        return document
 
     def data(self, digest: str, size: int, kind: object) -> bytes:
         """Its bytes, as they are there. Raises Tampered, IncompleteError, NetworkError."""
@@ -83,7 +84,8 @@ class LayeredNodes:
             kept: D = self._store.get(digest, size, kind)
             return kept
         except (DamageError, InvalidDocument):
-            return self.parse(self.data(digest, size, kind), digest, kind)
+            document: D = self.parse(self.data(digest, size, kind), digest, kind)
+            return document
 
     def data(self, digest: str, size: int, kind: object) -> bytes:
         """The bytes of a document that the store lacks."""
@@ -96,7 +98,8 @@ class LayeredNodes:
 
     def parse(self, data: bytes, digest: str, kind: type[D] | Any) -> D:
         """See ``RemoteNodes.parse``."""
-        return self._elsewhere.parse(data, digest, kind)
+        document: D = self._elsewhere.parse(data, digest, kind)
+        return document
 
     def forget_others(self) -> None:
         """Remove from the store the nodes that were not asked for."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
-import Protocol
 
 from cnrmirror.catalog.facts import with_facts
 from cnrmirror.catalog.metadata import MetadataFolder
@@ -22,6 +21,7 @@ from cnrmirror.catalog.tree import EMPTY, Catalog, counts
 from cnrmirror.mirror import config
 from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.mirror.signer import Signer
 from cnrmirror.model import format as formats
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
@@ -31,7 +31,6 @@ from cnrmirror.model.documents import (
     Node,
     PackageDocument,
     PackageRef,
-    RetentionFloor,
 )
 from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
 from cnrmirror.model.format import Format, require_writable
@@ -308,22 +307,3 @@ def prepare(folder: Path, identity: str) -> None:
         Layout(folder).making.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(config.first_text(identity), encoding="utf-8")
-
-
-class Signer(Protocol):
-    """Makes a revision the current one, by signing it."""
-
-    def check_keys(self) -> None:
-        """Make sure that it can, before anything is written. Raises NotTrusted."""
-
-    def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
-        """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
-
-        With ``above``, an edition that is published elsewhere, no version is as low as there.
-
-        Raises:
-            NotTrusted: a key is missing.
-        """
-
-    def keep_from(self, kept: RetentionFloor, now: str) -> None:
-        """Sign that superseded files are kept from these versions on; others may go then."""

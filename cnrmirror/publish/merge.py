@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cnrmirror.catalog.nodes import LayeredNodes
-from cnrmirror.catalog.tree import CatalogReader, Nodes
+from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
+from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import (
@@ -33,7 +33,9 @@ from cnrmirror.objects.files import replace_durably
 T = TypeVar("T")
 
 
-def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now: str) -> Head:
+def merge(
+    project: Project, remote: Remote, nodes: RemoteNodes | LayeredNodes, above: SignedHead, now: str
+) -> Head:
     """Make a revision that has theirs and ours.
 
     Args:
