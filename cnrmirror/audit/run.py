@@ -157,12 +157,12 @@ class Auditor:
                 if document is not None:
                     documents += 1
                     releases += len(document.releases)
-                    found = v1.row(document)
+                    found = v1.list_entry(document)
                     rows += [found] if found else []
                 progress.advance()
         complete = documents == root.packages == len(chosen)
         if views and complete:
-            for resource in v1.aggregate_resources(sorted(rows, key=lambda r: r.name), rows):
+            for resource in v1.list_resources(sorted(rows, key=lambda r: r.name), rows):
                 self._views.view(resource, {})
             self._views.fixed()
         if strict and sample is None:

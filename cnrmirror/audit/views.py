@@ -21,8 +21,9 @@ from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views import front as html
+from cnrmirror.views.base import Settings
+from cnrmirror.views.cnr_paths import url_of
 from cnrmirror.views.layout import key_of
-from cnrmirror.views.routes import url_of
 
 
 class ViewAudit:
@@ -152,7 +153,7 @@ class ViewAudit:
         with suppress(CnrMirrorError):
             if b"cnr-api" in read(self._ask("cnr/version/index.json", 1 << 16)):
                 vendor = "cnr"
-        for resource in (*v1.fixed_resources(vendor, url), html.index_page(url)):
+        for resource in (*v1.fixed_resources(vendor, url), *html.FrontPage(Settings(url)).fixed()):
             # A web server shows its error documents only as errors.
             shown = isinstance(self._fetcher, FolderReader) or "/40" not in resource.path
             if shown and not isinstance(resource.body, Alias):

@@ -9,7 +9,8 @@ import click
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.model.documents import PackageDocument
-from cnrmirror.views.cnr_v1 import ListEntry, row
+from cnrmirror.views.cnr_v1 import ListEntry
+from cnrmirror.views.cnr_v1 import list_entry as row
 
 
 @click.command("list")

@@ -14,7 +14,9 @@ from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.errors import DamageError, DigestMismatch
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
-from cnrmirror.views.cnr_v1 import ListEntry, row
+from cnrmirror.views.cnr_v1 import ListEntry
+from cnrmirror.views.cnr_v1 import list_entry as row
+from cnrmirror.views.site import ViewEntries, changes_of
 
 Problem = Literal["missing", "size", "digest", "extra"]
 
@@ -76,14 +78,15 @@ def check(project: Project) -> CheckReport:
                     path = project.store.node_path(ref.digest)
                     findings.append(Finding(_inside(project, path), "missing"))
                     continue
-                compare(builder.views.package(document))
+                compare(builder.views.package(builder.views.load(project.catalog, document)))
                 blobs.update({r.blob.digest: r.blob for r in document.releases})
                 notes += _contradictions(document)
                 found = row(document)
                 if found:
                     rows[ref.name] = found
                 progress.advance()
-        compare(builder.views.aggregates([rows[n] for n in sorted(rows)], rows.values()))
+        entries: ViewEntries = {"cnr-v1": dict(rows)}
+        compare(builder.views.lists(entries, changes_of({}, entries, rows)))
         compare(builder.views.fixed())
         findings += [Finding(path, "extra") for path in builder.extra(expected)]
         findings += _check_blobs(project, blobs)

@@ -38,8 +38,7 @@ from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
 from cnrmirror.objects.store import Store
-from cnrmirror.views.cnr_v1 import ListEntry
-from cnrmirror.views.site import Views
+from cnrmirror.views.site import Site, ViewEntries
 
 EMPTY_MESSAGE = "an empty mirror"
 
@@ -65,7 +64,7 @@ class Project:
         self.catalog = Catalog(self.store)
         self.metadata = MetadataFolder(self.layout.metadata)
         self.signer = signer
-        views = Views(self.config.views, self.config.url)
+        views = Site(self.config.views, self.config.url)
         self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
 
     @contextlib.contextmanager
@@ -151,12 +150,12 @@ class Project:
             raise NotFoundError(f"there is no package {package}; see 'cnrmirror list'")
         return document
 
-    def known_rows(self, head: Head) -> list[ListEntry] | None:
-        """The lists' rows of a revision, sorted, if the views stand at it."""
+    def known_entries(self, head: Head) -> ViewEntries | None:
+        """The entries of every view at a revision, if the views stand at it."""
         built = self.builder.built()
         if built is None or built.at != head.catalog:
             return None
-        return [built.rows[name] for name in sorted(built.rows)]
+        return self.builder.views.decoded(built.entries)
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """An archive. Raises DamageError."""

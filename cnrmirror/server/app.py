@@ -51,7 +51,10 @@ from cnrmirror.model.resource import (
 )
 from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views import front as html
+from cnrmirror.views.base import Settings, in_order
+from cnrmirror.views.cnr_paths import PACKAGES
 from cnrmirror.views.routes import Route, route
+from cnrmirror.views.site import ViewEntries
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -89,8 +92,8 @@ class Served(Protocol):
     def tree(self) -> Node:
         """The current revision's tree."""
 
-    def known_rows(self, head: Head) -> list[v1.ListEntry] | None:
-        """The lists' rows of a revision, sorted, if they are known without reading all of it."""
+    def known_entries(self, head: Head) -> ViewEntries | None:
+        """The entries of every view at a revision, if they are known without reading all of it."""
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """An archive. Raises DamageError, IncompleteError."""
@@ -117,7 +120,7 @@ class Application:
         self._rows = functools.lru_cache(maxsize=2)(self._read_rows)
         self._rendered = functools.lru_cache(maxsize=256)(self._render)
         fixed = v1.fixed_resources(project.config.views.dialect, project.config.url)
-        page = html.index_page(project.config.url)
+        (page,) = html.FrontPage(Settings(project.config.url)).fixed()
         self._fixed = {f"/{r.path}": r for r in (*fixed, page) if isinstance(r.body, bytes)}
         self._fixed["/"] = page
         self._fixed["/cnr/"] = self._fixed["/cnr"] = page
@@ -229,13 +232,13 @@ class Application:
         return Resource("packages", v1.to_json(v1.listing(chosen, media_type)))
 
     def _read_rows(self, head: Head) -> list[v1.ListEntry]:
-        known = self._project.known_rows(head)
+        known = self._project.known_entries(head)
         if known is not None:
-            return known
+            return list(in_order(known["cnr-v1"]))
         catalog = self._project.catalog
         tree = catalog.root(head.catalog).tree
         documents = (catalog.document(ref) for ref in catalog.packages(tree))
-        return sorted((r for r in map(v1.row, documents) if r), key=lambda r: r.name)
+        return sorted((r for r in map(v1.list_entry, documents) if r), key=lambda r: r.name)
 
     def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
         document = self._project.catalog.document(ref)
@@ -250,7 +253,7 @@ class Application:
             if not any(r.media_type == chosen for r in document.releases):
                 return Resource(found.path, v1.to_json([]))
             if len({r.media_type for r in document.releases}) == 1:
-                resource = resources[f"{v1.PACKAGES}/{document.package}/index.json"]
+                resource = resources[f"{PACKAGES}/{document.package}/index.json"]
         if resource is None:
             raise _not_found(found, document)
         return resource

@@ -13,7 +13,7 @@ from cnrmirror.model.documents import Head, Node, blob_path
 from cnrmirror.model.errors import InputError
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, signed_head_of
 from cnrmirror.objects.base import read
-from cnrmirror.views.cnr_v1 import ListEntry
+from cnrmirror.views.site import ViewEntries
 
 
 class BundleMirror:
@@ -54,7 +54,7 @@ class BundleMirror:
         """See ``serve.Served``."""
         return self._tree
 
-    def known_rows(self, head: Head) -> list[ListEntry] | None:
+    def known_entries(self, head: Head) -> ViewEntries | None:
         """See ``serve.Served``: they have to be read."""
         return None
 
