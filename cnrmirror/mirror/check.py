@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from cnrmirror.mirror.build import add_entries
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor, verified
 from cnrmirror.model.documents import PackageDocument
@@ -53,6 +54,7 @@ def check(project: Project) -> CheckReport:
         notes: list[str] = []
         expected: set[str] = set()
         rows: dict[str, ListEntry] = {}
+        entries: ViewEntries = {}
         blobs: dict[str, Descriptor] = {}
 
         def compare(resources: list[Resource]) -> None:
@@ -78,15 +80,17 @@ def check(project: Project) -> CheckReport:
                     path = project.store.node_path(ref.digest)
                     findings.append(Finding(_inside(project, path), "missing"))
                     continue
-                compare(builder.views.package(builder.views.load(project.catalog, document)))
-                blobs.update({r.blob.digest: r.blob for r in document.releases})
+                package = builder.views.load(project.catalog, document)
+                compare(builder.views.package(package))
+                add_entries(entries, builder.views.entries([package] if package else []))
+                blobs.update({blob.digest: blob for blob in document.blobs()})
                 notes += _contradictions(document)
                 found = row(document)
                 if found:
                     rows[ref.name] = found
                 progress.advance()
-        entries: ViewEntries = {"cnr-v1": dict(rows)}
-        compare(builder.views.lists(entries, changes_of({}, entries, rows)))
+        names = [ref.name for ref in refs]
+        compare(builder.views.lists(entries, changes_of({}, entries, names)))
         compare(builder.views.fixed())
         findings += [Finding(path, "extra") for path in builder.extra(expected)]
         findings += _check_blobs(project, blobs)
