@@ -40,7 +40,7 @@ from cnrmirror.workflow.push import push
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import hosting
 from tests.mirrors import make
-from tests.recorded import CONFORMANCE, Recorded
+from tests.recorded import Recorded
 
 CLOCK = datetime.fromisoformat(NOW).replace(tzinfo=UTC) + timedelta(hours=1)
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,6 @@ def content(folder: Path) -> dict[str, tuple[str, bytes]]:
     return found
 
 
-@pytest.mark.skipif(not CONFORMANCE.is_dir(), reason="shared/conformance is not on this machine")
 def test_what_is_extracted_is_what_tar_gives(tmp_path: Path) -> None:
     project = Recorded("appr").mirror(tmp_path / "mirror")
     there = remote(project, tmp_path)
