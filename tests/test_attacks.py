@@ -7,11 +7,11 @@ import json
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -48,7 +48,7 @@ from cnrmirror.workflow import rotation
 from cnrmirror.workflow.audit import Auditor, compare
 from cnrmirror.workflow.push import push
 from tests.conftest import NOW, chart_bytes
-from tests.hostile import Host, drip, endless, hosting
+from tests.hostile import A_STUCK_TEST, HeldClock, Host, drip, endless, hosting
 from tests.mirrors import key, make, reopen
 
 CLOCK = datetime.fromisoformat(NOW).replace(tzinfo=UTC) + timedelta(hours=1)
@@ -377,11 +377,11 @@ def test_a_host_that_drips_is_given_up(original: Path, tmp_path: Path, which: st
     path = f"{META}/timestamp.json" if which == "timestamp" else victim.blob
     with _served(victim):
         assert victim.host is not None
-        victim.host.fault = drip(Path(path).name)
-        begun = datetime.now(UTC)
-        victim.http = HttpFetcher(victim.host.url, timeout=0.5, min_rate=1 << 21, attempts=1)
-        victim.refused(NetworkError)
-        assert datetime.now(UTC) - begun < timedelta(seconds=8)
+        clock = HeldClock()
+        victim.host.fault = drip(Path(path).name, clock)
+        victim.http = HttpFetcher(victim.host.url, attempts=1, **clock.times)
+        assert "slower than 8000 bytes a second" in str(victim.refused(NetworkError))
+        assert clock.now > 20
 
 
 def test_swapped_packages_are_refused(victim: Victim) -> None:
@@ -573,15 +573,18 @@ def test_a_signed_release_that_is_no_release_writes_nothing(original: Path, tmp_
 
 
 def test_a_host_that_drips_header_lines_is_given_up(original: Path, tmp_path: Path) -> None:
+    clock, given_up = HeldClock(), Event()
+
     def fault(handler: Any, path: Path) -> bool:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        try:
-            for number in range(60):
-                handler.wfile.write(f"X-{number}: y\r\n".encode())
-                handler.wfile.flush()
-                time.sleep(0.05)
-        except OSError:
-            pass
+        for number in range(30):
+            handler.wfile.write(f"X-{number}: y\r\n".encode())
+            handler.wfile.flush()
+            clock.advance(1)
+        for _ in range(int(A_STUCK_TEST / 0.01)):
+            if given_up.wait(0.01):
+                break
+            clock.advance(1)
         handler.close_connection = True
         return True
 
@@ -589,10 +592,9 @@ def test_a_host_that_drips_header_lines_is_given_up(original: Path, tmp_path: Pa
     with _served(victim):
         assert victim.host is not None
         victim.host.fault = fault
-        victim.http = HttpFetcher(victim.host.url, timeout=0.3, attempts=1)
-        begun = time.monotonic()
-        victim.refused(NetworkError)
-        assert time.monotonic() - begun < 2.5
+        victim.http = HttpFetcher(victim.host.url, attempts=1, **clock.times)
+        assert "no answer within 40 seconds" in str(victim.refused(NetworkError))
+        given_up.set()
 
 
 @pytest.mark.parametrize(
