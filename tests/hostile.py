@@ -9,7 +9,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, BinaryIO
+from typing import Any, Protocol
+
+
+class Stream(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
 
 Fault = Callable[[BaseHTTPRequestHandler, Path], bool]
 A_STUCK_TEST = 120.0
@@ -58,7 +63,7 @@ class Host:
         self.sent = 0
         self.fault: Fault | None = None
 
-    def send(self, stream: BinaryIO, data: bytes) -> None:
+    def send(self, stream: Stream, data: bytes) -> None:
         stream.write(data)
         self.sent += len(data)
 

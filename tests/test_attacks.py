@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, MetaFile, Root
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets
 
 from cnrmirror import verify
 from cnrmirror.client import Remote, first_good, pull
@@ -678,8 +678,8 @@ def test_no_mutation_brings_a_wrong_byte_to_disk_and_the_audit_names_each(
     )
     assert clean.findings == [] and clean.complete
     packages = [f"ns/p{n}" for n in range(PACKAGES)]
+    backup = {path: path.read_bytes() for path in files}
     for number in range(MUTATIONS):
-        backup = {path: path.read_bytes() for path in files} if number == 0 else backup  # noqa: F821
         changed = _mutate(dice, victim.site, files)
         package = dice.choice(packages)
         dest = tmp_path / "dest"
@@ -718,7 +718,8 @@ def test_descriptor_of_the_root_is_what_is_signed(original: Path) -> None:
 def resigned(victim: Victim, **changes: object) -> None:
     """Other things said by targets, and all above it signed again with the right keys."""
     signed_by(victim.meta / "1.targets.json", key("targets"), **changes)
-    snapshot = Metadata.from_bytes((victim.meta / "3.snapshot.json").read_bytes())  # type: ignore[var-annotated]
+    signed = (victim.meta / "3.snapshot.json").read_bytes()
+    snapshot: Metadata[Snapshot] = Metadata.from_bytes(signed)
     info = MetaFile.from_data(1, (victim.meta / "1.targets.json").read_bytes(), ["sha256"])
     meta = {**snapshot.signed.meta, "targets.json": info}
     signed_by(victim.meta / "3.snapshot.json", key("refresh"), meta=meta)
@@ -728,7 +729,8 @@ def resigned(victim: Victim, **changes: object) -> None:
 
 def test_targets_that_delegate_to_nobody_are_a_clean_error(original: Path, tmp_path: Path) -> None:
     victim = Victim(original, tmp_path, "folder")
-    catalog = Metadata.from_bytes((victim.meta / "3.catalog.json").read_bytes())  # type: ignore[var-annotated]
+    signed = (victim.meta / "3.catalog.json").read_bytes()
+    catalog: Metadata[Targets] = Metadata.from_bytes(signed)
     resigned(victim, delegations=None, targets=catalog.signed.targets)
     victim.refused(Tampered)
 
