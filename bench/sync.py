@@ -28,12 +28,14 @@ from pathlib import Path
 
 from cnrmirror.archive import inspect
 from cnrmirror.cli.trusted import fetcher_for
+from cnrmirror.sources.charts import Wish
 from cnrmirror.sources.keyvalue import FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow.push import Wish, push
+from cnrmirror.workflow.push import push
 from cnrmirror.workflow.sources import open_sources
-from cnrmirror.workflow.sync import Rules, sync
+from cnrmirror.workflow.sync import sync
+from cnrmirror.workflow.syncplan import Rules
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import hosting
 from tests.interop.ports import free_port

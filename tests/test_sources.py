@@ -24,13 +24,13 @@ from cnrmirror.errors import CnrMirrorError, IncompleteError, InputError, TooLar
 from cnrmirror.fetcher import FolderFetcher
 from cnrmirror.interfaces import Hole, Listing, NoProgress, Offer, Source
 from cnrmirror.sources.backup import BackupSource
-from cnrmirror.sources.charts import ChartsSource
+from cnrmirror.sources.charts import ChartsSource, Wish
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.tarball import Limits
 from cnrmirror.web import HttpFetcher
-from cnrmirror.workflow.push import Wish, push
+from cnrmirror.workflow.push import push
 from cnrmirror.workflow.sources import open_sources
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import Host, hosting

@@ -23,6 +23,7 @@ from cnrmirror.archive import inspect
 from cnrmirror.documents import Channel, Tombstone
 from cnrmirror.errors import InvalidDocument, NetworkError
 from cnrmirror.interfaces import Hole, Listing, Offer, Progress
+from cnrmirror.sources.charts import Wish
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.web import HttpFetcher
@@ -30,8 +31,9 @@ from cnrmirror.workflow import change
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.filters import Filter, renamed
 from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.push import Wish, push
-from cnrmirror.workflow.sync import PARTIAL, SHRUNK, Rules, SyncReport, sync
+from cnrmirror.workflow.push import push
+from cnrmirror.workflow.sync import PARTIAL, SHRUNK, SyncReport, sync
+from cnrmirror.workflow.syncplan import Rules
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import HeldClock, drip, hosting
 

@@ -22,7 +22,8 @@ from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.project import Project
-from cnrmirror.workflow.sync import Rules, sync
+from cnrmirror.workflow.sync import sync
+from cnrmirror.workflow.syncplan import Rules
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import hosting
 from tests.test_sync import MANIFEST, FaultyRegistry, releases

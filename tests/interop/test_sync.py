@@ -28,7 +28,8 @@ from cnrmirror.web import HttpFetcher
 from cnrmirror.workflow.check import check
 from cnrmirror.workflow.project import Project
 from cnrmirror.workflow.sources import open_sources
-from cnrmirror.workflow.sync import PARTIAL, Rules, sync
+from cnrmirror.workflow.sync import PARTIAL, sync
+from cnrmirror.workflow.syncplan import Rules
 from tests.conftest import NOW
 from tests.interop.ports import free_port
 from tests.interop.reference import legacy, reference_server
