@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cnrmirror.workflow.project import Project
 from tests.mirrors import make
 from tests.recorded import Recorded
 
 NOW = "2026-01-02T03:04:05"
+# An example has no time limit: the machine may be busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture
