@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Timestamp
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.audit.run import Audit, Auditor
@@ -133,7 +133,8 @@ def test_a_state_that_is_older_than_what_was_seen_is_the_timestamps_fault(
         (site / META / "1.root.json").read_bytes(), tmp_path / "cache", tmp_path / "marks"
     )
     assert audited(site, views=False).findings == []
-    timestamp = Metadata.from_bytes((site / META / "timestamp.json").read_bytes())  # type: ignore[var-annotated]
+    signed = (site / META / "timestamp.json").read_bytes()
+    timestamp: Metadata[Timestamp] = Metadata.from_bytes(signed)
     timestamp.signed.version -= 1
     timestamp.sign(key("refresh"))
     (site / META / "timestamp.json").write_bytes(to_bytes(timestamp))

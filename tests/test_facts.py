@@ -112,7 +112,7 @@ def test_many_facts_are_split_by_content_alone(tmp_path: Path) -> None:
         pushed(other, tmp_path / "y", *reversed(releases[start : start + 50]))
     first, second = one.document("ns/w"), other.document("ns/w")
     assert len(first.facts) > 1 and first.facts == second.facts
-    nodes = [one.store.get(node.digest, node.size, Facts) for node in first.facts]
+    nodes: list[Facts] = [one.store.get(node.digest, node.size, Facts) for node in first.facts]
     assert all(0 < len(node.archives) <= FACTS_MAX for node in nodes)
     assert len(one.catalog.facts(first)) == len(releases)
 

@@ -41,7 +41,7 @@ from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import hosting
 from tests.mirrors import make
-from tests.recorded import CONFORMANCE, Recorded
+from tests.recorded import Recorded
 
 CLOCK = datetime.fromisoformat(NOW).replace(tzinfo=UTC) + timedelta(hours=1)
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,6 @@ def content(folder: Path) -> dict[str, tuple[str, bytes]]:
     return found
 
 
-@pytest.mark.skipif(not CONFORMANCE.is_dir(), reason="shared/conformance is not on this machine")
 def test_what_is_extracted_is_what_tar_gives(tmp_path: Path) -> None:
     project = Recorded("appr").mirror(tmp_path / "mirror")
     there = remote(project, tmp_path)

@@ -35,7 +35,7 @@ from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.run import PARTIAL, SHRUNK, SyncReport, sync
 from tests.conftest import NOW, chart_bytes
-from tests.hostile import drip, hosting
+from tests.hostile import HeldClock, drip, hosting
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
 
@@ -463,6 +463,7 @@ class FaultyRegistry:
         self.fault = ""
         self.seen: list[tuple[str, str | None]] = []
         self.failures = 0
+        self.clock = HeldClock()
 
     def __call__(self, handler: BaseHTTPRequestHandler, path: Path) -> bool:
         url = handler.path
@@ -529,7 +530,7 @@ class FaultyRegistry:
         elif self.fault in ("endless", "bomb"):
             self.endless(handler, self.fault == "bomb")
         elif self.fault == "drip":
-            drip("pull")(handler, Path("pull"))
+            drip("pull", self.clock)(handler, Path("pull"))
         else:
             self.answer(handler, 200, self.blob)
 
@@ -584,8 +585,7 @@ def test_a_faulty_registry_ends_as_it_must(
     registry.fault = fault
     with hosting(tmp_path) as host:
         host.fault = registry
-        timeout = 0.3 if fault == "drip" else 5
-        http = HttpReader(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
+        http = HttpReader(host.url, give_up_after=8, **registry.clock.times)
         report = run(project, RegistrySource("up", http, parallel=1, max_archive=1_000_000))
         http.close()
     assert report.exit_code == code, report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from cnrmirror.views.base import (
     PACKAGE_RANK,
     Changes,
     Entries,
+    MakeView,
     Package,
     Settings,
     in_order,
@@ -113,9 +114,7 @@ def test_a_view_that_comes_or_goes_is_built_or_removed_by_the_next_command(
 
 
 @pytest.mark.parametrize("make", site.VIEWS)
-def test_a_view_keeps_the_laws_of_views(
-    make: Callable[[Settings], site.View], project: Project, tmp_path: Path
-) -> None:
+def test_a_view_keeps_the_laws_of_views(make: MakeView, project: Project, tmp_path: Path) -> None:
     push(project, [chart(tmp_path, "a", "1.0.0", "x"), chart(tmp_path, "a", "1.1.0", "y")], NS, NOW)
     push(project, [chart(tmp_path, "b", "1.0.0", "y")], NS, NOW)
     view = make(Settings("https://example.com"))

@@ -28,10 +28,16 @@ from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Ta
 from cnrmirror.objects.base import PIECE, bounded, check_path, read
 
 T = TypeVar("T")
+Outcome = tuple[object, BaseException | None]
+Wait = Callable[["queue.SimpleQueue[Outcome]", float], Outcome]
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
 _RETRIED = {429, 500, 502, 503, 504}
 _MAX_REDIRECTS = 5
 _MAX_WAIT = 120.0
+
+
+def _wait(done: queue.SimpleQueue[Outcome], seconds: float) -> Outcome:
+    return done.get(timeout=seconds)
 
 
 class HttpReader:
@@ -46,7 +52,8 @@ class HttpReader:
         verify: a file of CA certificates, or True for the usual ones.
         rate: at most so many requests a second; 0 for no limit.
         give_up_after: after so many failures in a row nothing more is asked; 0 for never.
-        sleep, clock: for tests.
+        sleep, clock: how time is spent and read; tests hold a clock of their own.
+        wait: what another thread puts into a queue, or queue.Empty when the seconds are over.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class HttpReader:
         give_up_after: int = 0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        wait: Wait = _wait,
     ) -> None:
         self.name, headers = _without_credentials(url, dict(headers or {}))
         self._timeout = timeout
@@ -68,6 +76,7 @@ class HttpReader:
         self._attempts = attempts
         self._sleep = sleep
         self._clock = clock
+        self._wait = wait
         # The adapter alone: a session adds .netrc and cookies, and reads the bodies of redirects.
         self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
         self._verify = verify
@@ -188,7 +197,7 @@ class HttpReader:
                     proxies=_proxies(*_origin(url)),
                     verify=_authorities() if self._verify is True else self._verify,
                 ),
-                where,
+                where, self._wait,
             )  # fmt: skip
             target = response.headers.get("Location")
             if response.status_code not in (301, 302, 303, 307, 308) or not target:
@@ -220,7 +229,9 @@ class HttpReader:
         try:
             take = functools.partial(raw.read1, PIECE, decode_content=False)
             # Bytes of known length cannot be held back without being late; those of chunks can.
-            while piece := (_within(2 * self._timeout, take, where) if raw.chunked else take()):
+            if raw.chunked:
+                take = functools.partial(_within, 2 * self._timeout, take, where, self._wait)
+            while piece := take():
                 seen += len(piece)
                 yield piece
                 # What came so far must have come at the least rate, after a little patience.
@@ -287,7 +298,7 @@ def _authorities() -> str | bool:
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
-def _within(seconds: float, action: Callable[[], T], url: str) -> T:
+def _within(seconds: float, action: Callable[[], T], url: str, wait: Wait) -> T:
     """What ``action`` gives, if it gives it in time.
 
     A socket's timeout begins anew with each byte: a host that drips header lines is only given up
@@ -298,7 +309,7 @@ def _within(seconds: float, action: Callable[[], T], url: str) -> T:
         helper = _helpers.mine = _Helper()
     helper.give(action)
     try:
-        result, failure = helper.take(seconds)
+        result, failure = helper.take(seconds, wait)
     except queue.Empty:
         _helpers.mine = None  # it is stuck; it ends by itself, some time
         raise NetworkError(f"{url}: no answer within {seconds:g} seconds") from None
@@ -312,15 +323,15 @@ class _Helper:
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         threading.Thread(target=_help, args=(self._work, self._done), daemon=True).start()
 
     def give(self, action: Callable[[], object]) -> None:
         self._work.put(action)
 
-    def take(self, seconds: float) -> tuple[object, BaseException | None]:
+    def take(self, seconds: float, wait: Wait) -> Outcome:
         """What came of it. Raises queue.Empty if it takes longer."""
-        return self._done.get(timeout=seconds)
+        return wait(self._done, seconds)
 
     def __del__(self) -> None:
         self._work.put(_end)
@@ -332,7 +343,7 @@ def _end() -> None:
 
 def _help(
     work: queue.SimpleQueue[Callable[[], object]],
-    done: queue.SimpleQueue[tuple[object, BaseException | None]],
+    done: queue.SimpleQueue[Outcome],
 ) -> None:
     while (action := work.get()) is not _end:
         try:

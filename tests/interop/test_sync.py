@@ -38,10 +38,7 @@ from tests.interop.servers import need, running, serving
 from tests.mirrors import make, reopen
 from tests.recorded import CONFORMANCE
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(not CONFORMANCE.is_dir(), reason="shared/conformance is not here"),
-]
+pytestmark = pytest.mark.interop
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
