@@ -91,6 +91,14 @@ readonly PRELUDE='
     elif type == "string" then quoted
     elif type == "number" then int | tostring
     else tojson end;
+
+  # The one form of a role file: compact, sorted, printable ASCII, escaped as JSON does.
+  def form:
+    if type == "object" then
+      "{" + ([keys[] as $k | ($k | tojson) + ":" + (.[$k] | form)] | join(",")) + "}"
+    elif type == "array" then "[" + (map(form) | join(",")) + "]"
+    elif type == "string" then must(test("\\A[ -~\\n]*\\z"); "text") | tojson
+    else canonical end;
 '
 
 # ask WHERE PROGRAM ARGUMENT...: what a jq program says of a file; refused if it raises an error.
@@ -261,57 +269,55 @@ verifies() {
   esac
 }
 
-# signed_by FILE WHERE SUPERIOR ROLE: make sure that enough of the keys that the superior's file
-# gives the role signed the file. One key counts once, under however many names it stands.
-signed_by() {
-  local id scheme sig key good=0 needed
+# check_role FILE WHERE TYPE SUPERIOR ROLE: make sure that a file is a role's, in its one form (so
+# that nothing unsigned hides in it), and that enough of the keys that the superior gives the role
+# signed it. One key counts once, under however many names it stands. Sets VERSION, EXPIRES,
+# CANONICAL (base64) and IN (the registry's id, of a root).
+check_role() {
+  local scheme sig key line needed
+  local -a lines=()
   declare -A counted=()
-  ask "$2" '.signed | canonical' -j "$1" >"$WORK/signed"
+  # To start jq costs more than anything else here, so it says everything at once.
   # shellcheck disable=SC2016
-  ask "$2" '$superior[0].signed
-    | if $role == "catalog" then .delegations | {keys, role: .roles[0]}
-      else {keys, role: .roles[$role]} end
-    | . as $k | $signed[0] | ($k.role.threshold | int | must(. > 0; "threshold")),
-    (.signatures | group_by(.keyid)[][0]
-    | select([.keyid] | inside($k.role.keyids)) | $k.keys[.keyid] as $key
-    | [(.keyid | hex), ($key.scheme | plain), ($key.keyval.public | @base64),
-       (.sig | must(test("\\A([0-9a-f]{2}){1,1024}\\z"); "signature"))] | @tsv)' \
-    -n --slurpfile superior "$3" --arg role "$4" --slurpfile signed "$1" >"$WORK/signatures"
-  exec 3<"$WORK/signatures"
-  read -r needed <&3
-  while IFS=$'\t' read -r id scheme key sig <&3; do
+  ask "$2" '
+    ($superior[0].signed | if $role == "catalog" then .delegations | {keys, role: .roles[0]}
+      else {keys, role: .roles[$role]} end) as $by
+    | $file | must(length == 1; "role file") | .[0]
+    | must(keys == ["signatures", "signed"]; "role file")
+    | must(.signed._type == $type; $type + " role")
+    | must(.signed.spec_version | startswith("1."); "TUF version")
+    | (.signed | [(.version | int), (.expires | time), (.["x-registry"] // "-" | plain),
+        ($by.role.threshold | int | must(. > 0; "threshold"))] | join(" ")),
+      (form | @base64), (.signed | canonical | @base64),
+      (.signatures | group_by(.keyid)[][0] | .keyid as $id
+        | select($by.role.keyids | any(. == $id)) | $by.keys[$id] as $key
+        | [($key.scheme | plain), ($key.keyval.public | @base64),
+           (.sig | must(test("\\A([0-9a-f]{2}){1,1024}\\z"); "signature"))] | join(" "))' \
+    -n --slurpfile file "$1" --arg type "$3" --slurpfile superior "$4" --arg role "$5" \
+    >"$WORK/facts"
+  mapfile -t lines <"$WORK/facts"
+  read -r VERSION EXPIRES IN needed <<<"${lines[0]}"
+  printf '%s' "${lines[1]}" | base64 -d >"$WORK/form"
+  # The pinned file came another way, and may be laid out for people.
+  [[ $1 == "$PINNED" || $(digest_of "$1") == "$(digest_of "$WORK/form")" ]] ||
+    refuse 9 "$2: not in its one form"
+  CANONICAL=${lines[2]}
+  printf '%s' "$CANONICAL" | base64 -d >"$WORK/signed"
+  for line in "${lines[@]:3}"; do
+    read -r scheme key sig <<<"$line"
     binary "$sig" >"$WORK/signature"
-    printf '%s' "$key" | base64 -d >"$WORK/key.pem"
-    key=$WORK/key.pem
+    printf '%s' "$key" | base64 -d >"$WORK/key"
+    key=$WORK/key
     if [[ $scheme == ed25519 ]]; then
-      key=$(head -c 65 "$WORK/key.pem")
-      [[ $key =~ ^[0-9a-f]{64}$ ]] || refuse 9 "$2: key ${id:0:8} is no ed25519 key"
+      key=$(head -c 65 "$WORK/key")
+      [[ $key =~ ^[0-9a-f]{64}$ ]] || refuse 9 "$2: one of its keys is no ed25519 key"
     fi
     if verifies "$scheme" "$key"; then
-      counted[$(digest_of "$WORK/key.pem")]=1
+      counted[$(digest_of "$WORK/key")]=1
     fi
   done
-  exec 3<&-
-  good=${#counted[@]}
-  ((good >= needed)) || refuse 9 "$2: signed by $good of the keys that count, $needed are needed"
-}
-
-# check_form FILE WHERE TYPE: a role's file has one form, so nothing unsigned hides in it. It is
-# ASCII, compact, sorted: jq -cS gives such a text back as it is.
-check_form() {
-  local form
-  form=$(jq -cSj . "$1" 2>/dev/null </dev/null | sha256sum) || refuse 9 "$2: not JSON"
-  [[ ${form%% *} == "$(digest_of "$1")" ]] || refuse 9 "$2: not in its one form"
-  check_type "$@"
-}
-
-# check_type FILE WHERE TYPE: sets VERSION and EXPIRES.
-check_type() {
-  # shellcheck disable=SC2016
-  ask "$2" 'must(keys == ["signatures", "signed"]; "role file") | .signed
-    | must(._type == $type; $type + " role") | must(.spec_version | startswith("1."); "TUF version")
-    | [(.version | int), (.expires | time)] | @tsv' --arg type "$3" "$1" >"$WORK/facts"
-  IFS=$'\t' read -r VERSION EXPIRES <"$WORK/facts"
+  ((${#counted[@]} >= needed)) ||
+    refuse 9 "$2: signed by ${#counted[@]} of the keys that count, $needed are needed"
 }
 
 # check_age ROLE: of the role that was checked last.
@@ -323,82 +329,70 @@ check_age() {
   FRESH=0
 }
 
-# take_role ROLE META TYPE COPY: META is version, length and sha256, from the role above.
+# take_role ROLE META TYPE SUPERIOR: META is version, length and sha256, from the role above; the
+# copy is WORK/ROLE.json.
 take_role() {
   local version length digest path
   read -r version length digest <<<"$2"
   path=$META/$version.$1.json
   ((length <= MAX_ROLE)) || refuse 9 "$path: $length bytes, at most $MAX_ROLE are read"
-  take "$path" "$digest" "$length" "$4"
-  check_form "$4" "$path" "$3"
+  take "$path" "$digest" "$length" "$WORK/$1.json"
+  check_role "$WORK/$1.json" "$path" "$3" "$4" "$1"
   ((VERSION == version)) || refuse 9 "$path: of another version"
+  check_age "$1"
 }
 
 # ---------------------------------------------------------------- the chain, as TUF 1.0 §5 has it
 
 # (1) The roots, one by one: each is signed by enough keys of the one before it, and of its own.
 walk_roots() {
-  local version path registry other
-  check_type "$PINNED" "$PINNED" root
+  local version path registry expires pinned
+  check_role "$PINNED" "$PINNED" root "$PINNED" root
   cp -- "$PINNED" "$WORK/root.json"
-  signed_by "$PINNED" "$PINNED" "$PINNED" root
-  version=$VERSION
-  registry=$(ask "$PINNED" '.signed["x-registry"] | plain' "$PINNED")
-  if locate "$META/$version.root.json"; then
-    take_unnamed "$META/$version.root.json" "$MAX_ROLE" "$WORK/next"
-    ask "$PINNED" '.signed | canonical' "$PINNED" >"$WORK/signed-here"
-    ask "$META/$version.root.json" '.signed | canonical' "$WORK/next" >"$WORK/signed-there"
-    [[ $(digest_of "$WORK/signed-there") == "$(digest_of "$WORK/signed-here")" ]] ||
-      refuse 9 "$META/$version.root.json: not the root that is pinned"
+  version=$VERSION registry=$IN expires=$EXPIRES pinned=$CANONICAL
+  path=$META/$version.root.json
+  if locate "$path"; then
+    take_unnamed "$path" "$MAX_ROLE" "$WORK/next"
+    check_role "$WORK/next" "$path" root "$WORK/root.json" root
+    [[ $CANONICAL == "$pinned" ]] || refuse 9 "$path: not the root that is pinned"
   fi
   while path=$META/$((version + 1)).root.json && locate "$path"; do
     take_unnamed "$path" "$MAX_ROLE" "$WORK/next"
-    check_form "$WORK/next" "$path" root
+    check_role "$WORK/next" "$path (by the keys of root $version)" root "$WORK/root.json" root
+    check_role "$WORK/next" "$path (by its own keys)" root "$WORK/next" root
     ((VERSION == version + 1)) || refuse 9 "$path: of another version"
-    signed_by "$WORK/next" "$path (by the keys of root $version)" "$WORK/root.json" root
-    signed_by "$WORK/next" "$path (by its own keys)" "$WORK/next" root
-    other=$(ask "$path" '.signed["x-registry"] | plain' "$WORK/next")
-    [[ $other == "$registry" ]] || refuse 9 "$path: of another registry"
+    [[ $IN == "$registry" ]] || refuse 9 "$path: of another registry"
     mv -- "$WORK/next" "$WORK/root.json"
-    version=$((version + 1))
+    version=$VERSION expires=$EXPIRES
   done
   ROOT_VERSION=$version REGISTRY=$registry
   # Only the newest has to be in force.
-  EXPIRES=$(ask root '.signed.expires | time' "$WORK/root.json")
+  EXPIRES=$expires
   check_age "root $version"
 }
 
 # (2) to (5): timestamp, snapshot, targets, catalog. Each is named with version, length and sha256.
 walk_roles() {
-  local info newest
+  local info newest targets catalog
   take_unnamed "$META/timestamp.json" "$MAX_TIMESTAMP" "$WORK/timestamp.json"
-  check_form "$WORK/timestamp.json" "$META/timestamp.json" timestamp
-  signed_by "$WORK/timestamp.json" "$META/timestamp.json" "$WORK/root.json" timestamp
+  check_role "$WORK/timestamp.json" "$META/timestamp.json" timestamp "$WORK/root.json" timestamp
   check_age timestamp
-  info=$(ask timestamp.json '.signed["x-kept"] | [(.root | int), (.revision | int)] | @tsv' \
-    "$WORK/timestamp.json")
-  read -r newest KEPT <<<"$info"
+  info=$(ask timestamp.json '.signed | (.["x-kept"] | [(.root | int), (.revision | int)] | @tsv),
+    (.meta["snapshot.json"] | meta | @tsv)' "$WORK/timestamp.json")
+  read -r newest KEPT <<<"${info%%$'\n'*}"
   ((newest <= ROOT_VERSION)) ||
     refuse 11 "$META/$((ROOT_VERSION + 1)).root.json: missing; the newest root is $newest"
+  take_role snapshot "${info#*$'\n'}" snapshot "$WORK/root.json"
 
-  info=$(ask timestamp.json '.signed.meta["snapshot.json"] | meta | @tsv' "$WORK/timestamp.json")
-  take_role snapshot "$info" snapshot "$WORK/snapshot.json"
-  signed_by "$WORK/snapshot.json" snapshot "$WORK/root.json" snapshot
-  check_age snapshot
-
-  info=$(ask snapshot '.signed.meta["targets.json"] | meta | @tsv' "$WORK/snapshot.json")
-  take_role targets "$info" targets "$WORK/targets.json"
-  signed_by "$WORK/targets.json" targets "$WORK/root.json" targets
-  check_age targets
-
+  info=$(ask snapshot '.signed.meta | (.["targets.json"], .["catalog.json"]) | meta | @tsv' \
+    "$WORK/snapshot.json")
+  targets=${info%%$'\n'*} catalog=${info#*$'\n'}
+  take_role targets "$targets" targets "$WORK/root.json"
   # targets itself names no file; it leaves catalog.json, and only that, to the role "catalog".
   ask targets '.signed | must(.targets == {}; "targets") | .delegations
     | must([.roles[] | [.name, .paths]] == [["catalog", ["catalog.json"]]]; "delegation") | empty' \
     "$WORK/targets.json"
-  info=$(ask snapshot '.signed.meta["catalog.json"] | meta | @tsv' "$WORK/snapshot.json")
-  take_role catalog "$info" targets "$WORK/catalog.json"
-  signed_by "$WORK/catalog.json" catalog "$WORK/targets.json" catalog
-  check_age catalog
+  take_role catalog "$catalog" targets "$WORK/targets.json"
 }
 
 # take_catalog DIGEST SIZE REVISION: a catalog root, checked to be of this registry; the copy is
@@ -458,106 +452,123 @@ walk_history() {
 
 # ---------------------------------------------------------------- the tree
 
-# walk_tree NODE PREFIX: a branch or leaf, in a checked copy. What the leaves name is gathered in
-# WORK/refs and read in batches: package, digest, size, number of releases, and the prefix.
-walk_tree() {
-  local kind nibble digest size packages releases copy before
-  # Each node's list is a file of its own: this function calls itself.
-  # shellcheck disable=SC2016
-  ask "catalog node '$2'" 'must(.prefix == $prefix; "prefix") | .kind,
-    if .kind == "branch" then
-      .children | to_entries | sort_by(.key)[] | [(.key | must(test("\\A[0-9a-f]\\z"); "digit")),
-        (.value | (.digest | hex), (.size | int), (.packages | int), (.releases | int))]
-    elif .kind == "leaf" then
-      must([.packages[].name] | . == unique; "order of names") | .packages[]
-      | [(.name | package), (.digest | hex), (.size | int), (.releases | int), $prefix]
-    else error("no catalog node") end
-    | if type == "array" then join(" ") else . end' --arg prefix "$2" "$1" >"$WORK/list$2"
-  {
-    read -r kind
-    if [[ $kind == leaf ]]; then
-      gather
-    else
-      ((${#2} < 64)) || refuse 9 "catalog node '$2': too deep"
-      while read -r nibble digest size packages releases; do
-        node_path "$digest"
-        ((size <= MAX_NODE)) || refuse 9 "$NODE: too long"
-        copy=$WORK/node$2$nibble
-        take "$NODE" "$digest" "$size" "$copy"
-        before="$((PACKAGES + packages)) $((RELEASES + releases))"
-        walk_tree "$copy" "$2$nibble"
-        rm -f -- "$copy"
-        [[ $before == "$PACKAGES $RELEASES" ]] ||
-          refuse 9 "catalog node '$2$nibble': not as many packages and releases as signed"
-      done
+# A line for each document that is wanted: its digest and size; what is known of it, as JSON without
+# spaces; and of a package document the package and the prefix of its leaf.
+
+# batches LIST READER: the documents of a list, some hundred at a time: to start a program for each
+# costs more than to read it.
+batches() {
+  local line size n=0 weight=0
+  : >"$WORK/batch"
+  while read -r line; do
+    size=${line#* }
+    size=${size%% *}
+    ((size <= MAX_NODE)) || refuse 9 "catalog node ${line%% *}: too long"
+    printf '%s\n' "$line" >>"$WORK/batch"
+    n=$((n + 1)) weight=$((weight + size))
+    if ((n == 500 || weight > MAX_NODE)); then
+      take_batch
+      "$2"
+      : >"$WORK/batch"
+      n=0 weight=0
     fi
-  } <"$WORK/list$2"
-  rm -f -- "$WORK/list$2"
+  done <"$1"
+  ((n)) || return 0
+  take_batch
+  "$2"
 }
 
-# gather: the rest of a leaf's list, from standard input.
-gather() {
-  local prefix name digest size releases
-  while read -r name digest size releases prefix; do
-    printf '%s %s %s %s %s\n' "$name" "$digest" "$size" "$releases" "$prefix" >>"$WORK/refs"
-    PACKAGES=$((PACKAGES + 1)) RELEASES=$((RELEASES + releases))
-    GATHERED=$((GATHERED + 1)) WEIGHT=$((WEIGHT + size))
-    ((GATHERED < 500 && WEIGHT < MAX_NODE)) || read_documents
-  done
-}
-
-# read_documents: the package documents of WORK/refs, all at once: to start a program for each costs
-# more than to read it. Appends to WORK/rows, for each archive, attachment and facts node: kind,
-# package, release, media type, digest, size, diff_id.
-read_documents() {
-  local name digest size releases prefix n=0 at line
-  local -a copies=() names=() expected=() prefixes=() lines=()
-  ((GATHERED)) || return 0
-  rm -rf -- "$WORK/copies" "$WORK/names"
-  mkdir -- "$WORK/copies" "$WORK/names"
+# take_batch: checked copies of what WORK/batch wants, all of them in WORK/documents; what is known
+# of each, in the same order, in WORK/wanted.
+take_batch() {
+  local digest size wanted name prefix at line
+  local -a copies=() expected=() lines=()
+  rm -rf -- "$WORK/copies"
+  mkdir -- "$WORK/copies"
   printf '\n' >"$WORK/line-feed"
+  : >"$WORK/documents"
   : >"$WORK/wanted"
-  while read -r name digest size releases prefix; do
-    printf '%s' "$name" >"$WORK/names/${#names[@]}"
-    names+=("$WORK/names/${#names[@]}") prefixes+=("$prefix $name")
+  while read -r digest size wanted name prefix; do
     node_path "$digest"
-    if ((PARTIAL)) && ! locate "$NODE"; then
+    if ((PARTIAL)) && [[ -n $name ]] && ! locate "$NODE"; then
       miss "$name ($NODE)"
       continue
     fi
-    ((size <= MAX_NODE)) || refuse 9 "$NODE: too long"
     find_file "$NODE"
-    located $((size + 1)) >"$WORK/copies/$n"
-    copies+=("$WORK/copies/$n" "$WORK/line-feed") expected+=("$size $digest $NODE")
-    printf '["%s",%s]\n' "$name" "$releases" >>"$WORK/wanted"
-    n=$((n + 1))
-  done <"$WORK/refs"
-
-  # The sha256 of a package's name begins with its leaf's prefix.
-  sha256sum -- "${names[@]}" >"$WORK/sums"
-  mapfile -t lines <"$WORK/sums"
-  for at in "${!prefixes[@]}"; do
-    [[ ${lines[at]} == "${prefixes[at]%% *}"* ]] ||
-      refuse 9 "catalog node '${prefixes[at]%% *}': ${prefixes[at]#* } does not belong there"
-  done
-  if ((n)); then
-    stat -c %s -- "${copies[@]}" >"$WORK/lengths"
-    sha256sum -- "${copies[@]}" >"$WORK/sums"
-    mapfile -t lines < <(paste -d ' ' "$WORK/lengths" "$WORK/sums")
-  fi
+    located $((size + 1)) >"$WORK/copies/${#expected[@]}"
+    copies+=("$WORK/copies/${#expected[@]}" "$WORK/line-feed")
+    expected+=("$size $digest $NODE")
+    printf '%s\n' "$wanted" >>"$WORK/wanted"
+  done <"$WORK/batch"
+  ((${#expected[@]})) || return 0
+  stat -c %s -- "${copies[@]}" >"$WORK/lengths"
+  sha256sum -- "${copies[@]}" >"$WORK/sums"
+  paste -d ' ' -- "$WORK/lengths" "$WORK/sums" >"$WORK/found"
+  mapfile -t lines <"$WORK/found"
   for at in "${!expected[@]}"; do
     line=${expected[at]}
     # Every second copy is a line feed.
     [[ ${lines[2 * at]} == "${line% *} "* ]] ||
       refuse 9 "${line##* }: not the bytes that were signed"
   done
-  : >"$WORK/documents"
-  ((n == 0)) || cat -- "${copies[@]}" >"$WORK/documents"
+  cat -- "${copies[@]}" >"$WORK/documents"
+}
+
+# walk_tree: from the topmost node, which stands in the catalog root, level by level.
+walk_tree() {
+  local depth=0
+  : >"$WORK/packages"
+  ask "catalog root" '.tree | tojson' "$WORK/head.json" >"$WORK/documents"
+  ask "catalog root" '["", (.packages | int), (.releases | int)] | tojson' "$WORK/head.json" \
+    >"$WORK/wanted"
+  : >"$WORK/nodes"
+  read_nodes
+  while [[ -s $WORK/nodes ]]; do
+    depth=$((depth + 1))
+    ((depth < 64)) || refuse 9 "the catalog is too deep"
+    mv -- "$WORK/nodes" "$WORK/level"
+    : >"$WORK/nodes"
+    batches "$WORK/level" read_nodes
+  done
+  batches "$WORK/packages" read_documents
+}
+
+# For each document what is known of it: $document and $want.
+# shellcheck disable=SC2016
+readonly EACH='$documents as $d | $wanted as $w
+  | must(($d | length) == ($w | length); "number of documents")
+  | range($d | length) | $d[.] as $document | $w[.] as $want | $document | '
+
+# read_nodes: branches and leaves. Appends what they name to WORK/nodes and WORK/packages.
+read_nodes() {
+  local kind rest
   # shellcheck disable=SC2016
-  ask "package documents" '$documents as $d | $wanted as $w
-    | must(($d | length) == ($w | length); "number of documents")
-    | range($d | length) | $d[.] as $document | $w[.] as $want | $document
-    | must(.kind == "package" and .package == $want[0]; "document of " + $want[0])
+  ask "catalog nodes" "$EACH"' $want[0] as $prefix
+    | must(.prefix == $prefix; "prefix") | .kind as $kind
+    | must(if $kind == "branch" then (.children | [map(.packages), map(.releases)])
+           elif $kind == "leaf" then (.packages | [map(1), map(.releases)])
+           else false end | map(add // 0) == $want[1:]; "number of packages or releases")
+    | if $kind == "branch" then .children | to_entries[]
+        | ($prefix + (.key | must(test("\\A[0-9a-f]\\z"); "digit"))) as $below | .value
+        | ["nodes", (.digest | hex), (.size | int),
+           ([$below, (.packages | int), (.releases | int)] | tojson)]
+      else must([.packages[].name] | . == unique; "order of names") | .packages[]
+        | ["packages", (.digest | hex), (.size | int),
+           ([(.name | package), (.releases | int)] | tojson), .name, $prefix] end
+    | map(tostring) | join(" ")' \
+    -n --slurpfile documents "$WORK/documents" --slurpfile wanted "$WORK/wanted" >"$WORK/found"
+  while read -r kind rest; do
+    printf '%s\n' "$rest" >>"$WORK/$kind"
+  done <"$WORK/found"
+}
+
+# read_documents: appends to WORK/rows, for each archive, attachment and facts node: kind, package,
+# release, media type, digest, size, diff_id.
+read_documents() {
+  check_names
+  # shellcheck disable=SC2016
+  ask "package documents" "$EACH"'
+    must(.kind == "package" and .package == $want[0]; "document of " + $want[0])
     | must((.releases | length) == $want[1]; "number of releases")
     | must([.releases[] | [.release, .media_type]] | length == (unique | length); "releases")
     | .package as $name
@@ -570,8 +581,25 @@ read_documents() {
     | @tsv' -n --slurpfile documents "$WORK/documents" --slurpfile wanted "$WORK/wanted" \
     >>"$WORK/rows"
   [[ $COMMAND != recover ]] || keep_documents
-  : >"$WORK/refs"
-  GATHERED=0 WEIGHT=0
+}
+
+# check_names: the sha256 of each package's name begins with its leaf's prefix.
+check_names() {
+  local digest size wanted name prefix at
+  local -a files=() expected=() lines=()
+  rm -rf -- "$WORK/names"
+  mkdir -- "$WORK/names"
+  while read -r digest size wanted name prefix; do
+    printf '%s' "$name" >"$WORK/names/${#files[@]}"
+    files+=("$WORK/names/${#files[@]}") expected+=("$prefix $name")
+    PACKAGES=$((PACKAGES + 1))
+  done <"$WORK/batch"
+  sha256sum -- "${files[@]}" >"$WORK/sums"
+  mapfile -t lines <"$WORK/sums"
+  for at in "${!expected[@]}"; do
+    [[ ${lines[at]} == "${expected[at]%% *}"* ]] ||
+      refuse 9 "catalog node '${expected[at]%% *}': ${expected[at]#* } does not belong there"
+  done
 }
 
 # keep_documents: as package.json beside the archives. The names in them were checked.
@@ -635,6 +663,7 @@ walk_rows() {
         check_diff_id "$WORK/blob" "$diff_id" "$path"
       fi
     fi
+    [[ $kind != archive ]] || RELEASES=$((RELEASES + 1))
     if [[ -z ${seen["$digest $size"]:-} ]]; then
       seen["$digest $size"]=1
       FILES=$((FILES + 1)) BYTES=$((BYTES + size))
@@ -646,9 +675,9 @@ walk_rows() {
 
 COMMAND='' PINNED='' WITHOUT_ROOT=0 EXPECT='' AT='' TARGET=''
 IGNORE_EXPIRY=0 DIFF_IDS=0 PARTIAL=0 FRESH=1 FIRST_EXPIRY='' BUNDLES=0
-ROOT_VERSION=0 REGISTRY='' REVISION=0 TIME='' PARENT='' VERSION=0 EXPIRES=''
+ROOT_VERSION=0 REGISTRY='' REVISION=0 TIME='' PARENT='' VERSION=0 EXPIRES='' IN='' CANONICAL=''
 KEPT=0 NOW='' LATEST='' MODE=644
-PACKAGES=0 RELEASES=0 GATHERED=0 WEIGHT=0 FILES=0 BYTES=0 MISSED=0 WORK='' REFUSED=0
+PACKAGES=0 RELEASES=0 FILES=0 BYTES=0 MISSED=0 WORK='' REFUSED=0
 
 bad_usage() {
   say "$*"
@@ -755,7 +784,7 @@ end() {
 }
 
 main() {
-  local folder signed
+  local folder
   parse "$@"
   check_tools
   WORK=$(mktemp -d)
@@ -776,12 +805,7 @@ main() {
   walk_catalog
   [[ $COMMAND == list ]] || walk_history
   : >"$WORK/rows"
-  ask "catalog root" '.tree | @json' "$WORK/head.json" >"$WORK/tree"
-  walk_tree "$WORK/tree" ''
-  read_documents
-  signed=$(ask "catalog root" '"\(.packages | int) \(.releases | int)"' "$WORK/head.json")
-  [[ $signed == "$PACKAGES $RELEASES" ]] ||
-    refuse 9 "catalog root: not as many packages and releases as signed"
+  walk_tree
 
   if [[ $COMMAND == list ]]; then
     local kind name release media digest size diff_id
