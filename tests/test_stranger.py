@@ -207,7 +207,9 @@ def test_age_is_judged_as_of_the_clock_or_of_a_time(mirror: Mirror, site: Path) 
     refused(10, "expired", *late)
     done = script(*late, "--ignore-expiry")
     assert done.returncode == 13 and "NOT FRESH" in done.stderr and "good:" in done.stdout
-    refused(10, "in the future", "verify", "--root", mirror.root, "--at", "2001-01-01T00:00:00", site)
+    refused(
+        10, "in the future", "verify", "--root", mirror.root, "--at", "2001-01-01T00:00:00", site
+    )
 
 
 def test_the_canonical_json_is_that_of_tuf(mirror: Mirror, tmp_path: Path) -> None:
