@@ -25,7 +25,7 @@ class HeldClock:
     """A clock that stands still until somebody lets it go on.
 
     So a client's patience depends on what its host did and not on how busy the machine is:
-    ``HttpFetcher(url, **held.times)``.
+    ``HttpReader(url, **held.times)``.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class HeldClock:
         return self.now
 
     def wait(self, done: queue.SimpleQueue[Any], seconds: float) -> Any:
-        """The ``wait`` of HttpFetcher, by this clock."""
+        """The ``wait`` of HttpReader, by this clock."""
         deadline = self.now + seconds
         while self.now < deadline:
             try:
@@ -49,7 +49,7 @@ class HeldClock:
 
     @property
     def times(self) -> dict[str, Any]:
-        """The arguments of HttpFetcher that have to do with time."""
+        """The arguments of HttpReader that have to do with time."""
         return {"clock": self.read, "sleep": self.advance, "wait": self.wait}
 
 

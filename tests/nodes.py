@@ -7,11 +7,12 @@ from typing import Any, cast
 import msgspec
 from hypothesis import strategies as st
 
-from cnrmirror.catalog import Catalog
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Branch, Leaf, Node, PackageRef, decode, encode
-from cnrmirror.errors import DamageError
-from cnrmirror.store import Store
+from cnrmirror.catalog.tree import Catalog
+from cnrmirror.model.canonical import decode, encode
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Branch, Leaf, Node, PackageRef
+from cnrmirror.model.errors import DamageError
+from cnrmirror.objects.store import Store
 
 # Found by trial: digests of the first group begin with e960c4, of the second with e30242, of the
 # third with cd. Four of six equal digits are one chain of branches with a single child each.
@@ -42,6 +43,18 @@ class Memory:
         if digest not in self.kept:
             raise DamageError(f"{digest}: missing")
         return decode(Descriptor(digest, size).check(self.kept[digest], digest), kind, digest)
+
+    def data(self, digest: str, size: int, kind: object) -> bytes:
+        self.reads.append(digest)
+        if digest not in self.kept:
+            raise DamageError(f"{digest}: missing")
+        return Descriptor(digest, size).check(self.kept[digest], digest)
+
+    def parse(self, data: bytes, digest: str, kind: Any) -> Any:
+        return decode(data, kind, digest)
+
+    def restore(self, kind: object, digest: str, data: bytes) -> None:
+        self.kept[digest] = data
 
 
 def in_memory() -> tuple[Catalog, Memory]:

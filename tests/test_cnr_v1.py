@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Channel, Content, PackageDocument, Release, Tombstone
-from cnrmirror.names import newest_first, release_key
-from cnrmirror.resource import Alias, Resource, Twin
-from cnrmirror.site import v1
-from cnrmirror.site.v1 import (
-    Row,
-    aggregate_resources,
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.model.names import newest_first, release_key
+from cnrmirror.model.resource import Alias, Base64Json, Resource
+from cnrmirror.views import cnr_v1 as v1
+from cnrmirror.views.cnr_v1 import (
+    ListEntry,
     blobs_by_digest,
     fixed_resources,
+    list_entry,
+    list_resources,
     listing,
     package_resources,
-    row,
     to_json,
 )
 
@@ -66,8 +66,8 @@ def compact(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def twin(blob: Descriptor, **fields: str) -> Twin:
-    return Twin(b'{"blob":"', blob, b'",' + compact(fields)[1:])
+def twin(blob: Descriptor, **fields: str) -> Base64Json:
+    return Base64Json(b'{"blob":"', blob, b'",' + compact(fields)[1:])
 
 
 def files_of_blob(item: Release) -> list[Resource]:
@@ -148,7 +148,7 @@ def test_a_package_of_two_media_types_has_a_list_of_each_and_no_dash() -> None:
 def test_a_package_of_which_only_tombstones_are_left_has_no_files_and_no_row() -> None:
     stone = Tombstone("1.0.0", "helm", Descriptor.of(b"").digest, TIMES["1.0.0"], "gone")
     document = PackageDocument(NAME, [], [], [stone])
-    assert list(package_resources(document)) == [] and row(document) is None
+    assert list(package_resources(document)) == [] and list_entry(document) is None
 
 
 def test_of_several_archives_of_one_tar_the_highest_release_is_served() -> None:
@@ -212,7 +212,7 @@ def test_each_digest_has_the_archive_of_its_highest_release(document: PackageDoc
 @LAW
 @given(PACKAGES)
 def test_a_row_is_the_short_form_of_its_package(document: PackageDocument) -> None:
-    found = row(document)
+    found = list_entry(document)
     if not document.releases:
         assert found is None
         return
@@ -224,15 +224,15 @@ def test_a_row_is_the_short_form_of_its_package(document: PackageDocument) -> No
     }
     newest = {item.media_type for item in document.releases if item.release == releases[0]}
     created = min(item.created_at for item in document.releases)
-    assert found == Row(NAME, created, releases, of_type, sorted(newest))
+    assert found == ListEntry(NAME, created, releases, of_type, sorted(newest))
 
 
-A = Row("a/x", "2026", ["2.0.0", "1.0.0"], {"helm": ["1.0.0"], "kpm": ["2.0.0"]}, ["kpm"])
-B = Row("a/y", "2025", ["3.0.0"], {"helm": ["3.0.0"]}, ["helm"])
-C = Row("b/z", "2024", ["4.0.0"], {"helm": ["4.0.0"]}, ["helm"])
+A = ListEntry("a/x", "2026", ["2.0.0", "1.0.0"], {"helm": ["1.0.0"], "kpm": ["2.0.0"]}, ["kpm"])
+B = ListEntry("a/y", "2025", ["3.0.0"], {"helm": ["3.0.0"]}, ["helm"])
+C = ListEntry("b/z", "2024", ["4.0.0"], {"helm": ["4.0.0"]}, ["helm"])
 
 
-def entry(item: Row, media_type: str | None = None) -> dict[str, Any]:
+def entry(item: ListEntry, media_type: str | None = None) -> dict[str, Any]:
     releases = item.types[media_type] if media_type else item.releases
     return {
         "name": item.name,
@@ -265,15 +265,15 @@ def test_the_lists_that_a_change_touches_are_written_and_no_others() -> None:
     of_a = [by("a/_", entry(A), entry(B)), by("a/helm", entry(A, "helm"), entry(B, "helm"))]
     of_b = [by("b/_", entry(C)), by("b/helm", entry(C, "helm"))]
     rows = [A, B, C]
-    assert list(aggregate_resources(rows, [])) == everything
-    assert list(aggregate_resources(rows, [C])) == [*everything, helm, *of_b]
-    assert list(aggregate_resources(rows, [B])) == [*everything, helm, *of_a]
+    assert list(list_resources(rows, [])) == everything
+    assert list(list_resources(rows, [C])) == [*everything, helm, *of_b]
+    assert list(list_resources(rows, [B])) == [*everything, helm, *of_a]
     expected = [*everything, helm, kpm, *of_a, by("a/kpm", entry(A, "kpm")), *of_b]
-    assert list(aggregate_resources(rows, iter([C, A, B]))) == expected
+    assert list(list_resources(rows, iter([C, A, B]))) == expected
 
 
 def test_a_list_that_became_empty_has_no_file() -> None:
-    found = list(aggregate_resources([B], [A, C]))
+    found = list(list_resources([B], [A, C]))
     assert found == [
         Resource("cnr/api/v1/packages/index.json", compact([entry(B)])),
         Resource("cnr/api/v1/packages/search/index.json", compact(["a/y"])),
@@ -284,7 +284,7 @@ def test_a_list_that_became_empty_has_no_file() -> None:
 
 
 def test_a_namespace_ends_at_the_first_slash() -> None:
-    found = list(aggregate_resources([msgspec.structs.replace(C, name="b/z/y")], [C]))
+    found = list(list_resources([msgspec.structs.replace(C, name="b/z/y")], [C]))
     assert "cnr/api/v1/packages-by/b/_.json" in [resource.path for resource in found]
 
 

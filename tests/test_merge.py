@@ -9,13 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import Channel, Content, PackageDocument, Release, Tombstone
-from cnrmirror.errors import ConflictError, DamageError, InvalidDocument
-from cnrmirror.names import newest_first
-from cnrmirror.store import Store
-from cnrmirror.workflow.merge import KeepingNodes, merged
-from tests.nodes import Memory
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.model.errors import ConflictError
+from cnrmirror.model.names import newest_first
+from cnrmirror.publish.merge import merged
 
 NAME = "ns/chat"
 KEYS = [("1.0.0", "helm"), ("1.0.0", "kpm"), ("2.0.0", "helm"), ("3.0.0-rc.1", "helm")]
@@ -247,28 +245,3 @@ def test_a_time_that_one_side_changed_is_as_that_side_has_it(
 ) -> None:
     assert merged(NAME, base, base, ours) == ours
     assert merged(NAME, base, ours, base) == ours
-
-
-@pytest.mark.parametrize("where", ["here", "there"])
-def test_nodes_come_from_our_store_or_from_elsewhere_and_stay(where: str) -> None:
-    here, there = Memory(), Memory()
-    document = package(release())
-    at = {"here": here, "there": there}[where].put(document)
-    nodes = KeepingNodes(cast(Store, here), there)
-    assert nodes.get(at.digest, at.size, PackageDocument) == document
-    assert there.reads == ([at.digest] if where == "there" else [])
-    assert here.get(at.digest, at.size, PackageDocument) == document
-
-
-def test_a_node_that_nobody_has_is_damage() -> None:
-    at = Descriptor.of(b"")
-    with pytest.raises(DamageError, match=at.digest):
-        KeepingNodes(cast(Store, Memory()), Memory()).get(at.digest, at.size, PackageDocument)
-
-
-def test_what_is_not_of_the_kind_that_was_asked_for_is_not_kept() -> None:
-    here, there = Memory(), Memory()
-    at = there.put(package(release()))
-    with pytest.raises(InvalidDocument):
-        KeepingNodes(cast(Store, here), there).get(at.digest, at.size, Release)
-    assert here.kept == {}

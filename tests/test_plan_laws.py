@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.documents import PackageDocument, Tombstone
-from cnrmirror.interfaces import Hole, Listing, Offer
-from cnrmirror.workflow.filters import Filter
-from cnrmirror.workflow.syncplan import UPSTREAM_GONE, Action, Plan, Rules, plan
+from cnrmirror.model.documents import PackageDocument, Tombstone
+from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.filters import Filter
+from cnrmirror.sync.plan import UPSTREAM_GONE, Action, Plan, Rules, plan
 from tests.conftest import NOW
 from tests.test_syncplan import digest, held, kinds, listed, offer, planned
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cnrmirror import catalog as module
-from cnrmirror.catalog import EMPTY, CatalogReader, Difference, counts
-from cnrmirror.descriptor import Descriptor
-from cnrmirror.documents import (
+from cnrmirror.catalog import tree as module
+from cnrmirror.catalog.tree import EMPTY, CatalogReader, Difference, counts
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import (
     Branch,
     CatalogRoot,
     ChildRef,
@@ -24,7 +24,7 @@ from cnrmirror.documents import (
     Tombstone,
     name_digest,
 )
-from cnrmirror.errors import DamageError, DigestMismatch, InvalidDocument
+from cnrmirror.model.errors import DamageError, DigestMismatch, InvalidDocument
 from tests.conftest import NOW
 from tests.nodes import (
     DEEP,

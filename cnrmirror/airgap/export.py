@@ -27,7 +27,7 @@ from cnrmirror.model.signed import TIMESTAMP, SignedHead
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.publish.plan import size_of
 from cnrmirror.sources.filters import glob_matches
-from cnrmirror.views.front import environment
+from cnrmirror.views.front import environment, recovery_script
 
 _GONE = "not all that was in that bundle is kept here any more: export anew"
 _ORDER = {"targets": 0, "nodes": 1, "blobs": 2}
@@ -258,7 +258,7 @@ def write(project: Project, folder: Path, job: Job, only: int | None = None) -> 
             return msgspec.structs.replace(job.contents, volumes=written)
         contents = msgspec.structs.replace(job.contents, volumes=written)
         readme = environment().get_template("bundle.txt").render(contents=contents)
-        bundle.write_text(folder, contents, readme)
+        bundle.write_text(folder, contents, readme, recovery_script())
     return contents
 
 

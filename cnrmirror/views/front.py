@@ -1,4 +1,4 @@
-"""The page at the root: for a person who wonders what this is, and for discovery by clients."""
+"""What stands at the root of a site: a page for a person and for clients, and a recovery script."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ def environment() -> jinja2.Environment:
     )
 
 
+def recovery_script() -> bytes:
+    """``recover.sh``: whoever finds the files of a mirror needs no cnrmirror (docs/format.md)."""
+    return (TEMPLATES / "recover.sh").read_bytes()
+
+
 class FrontPage:
     """``index.html``, with the discovery tags of both clients if the public address is known."""
 
     name = "front"
-    version = 1
-    tops = ("index.html",)
+    version = 2
+    tops = ("index.html", "recover.sh")
     uses_facts = False
     entry_type = msgspec.UnsetType
 
@@ -56,6 +61,7 @@ class FrontPage:
         template = environment().get_template("index.html")
         page = template.render(url=self._url, domain=urlsplit(self._url).netloc)
         yield Resource("index.html", page.encode(), HTML_TYPE)
+        yield Resource("recover.sh", recovery_script(), "text/x-shellscript")
 
     def rank(self, path: str) -> int:
         """See ``base.View``."""
