@@ -269,7 +269,7 @@ def test_the_lists_that_a_change_touches_are_written_and_no_others() -> None:
     assert list(list_resources(rows, [C])) == [*everything, helm, *of_b]
     assert list(list_resources(rows, [B])) == [*everything, helm, *of_a]
     expected = [*everything, helm, kpm, *of_a, by("a/kpm", entry(A, "kpm")), *of_b]
-    assert list(list_resources(rows, iter([C, A, B]))) == expected
+    assert list(list_resources(rows, [C, A, B])) == expected
 
 
 def test_a_list_that_became_empty_has_no_file() -> None:

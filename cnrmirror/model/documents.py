@@ -16,7 +16,6 @@ alone, so the same packages give the same nodes, whatever the history.
 from __future__ import annotations
 
 import hashlib
-from copy import deepcopy
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -68,7 +67,7 @@ class Attachment(
 
 def always(value: Any) -> Any:
     """A default that is written, too, in documents that leave out their empty optional fields."""
-    return msgspec.field(default_factory=lambda: deepcopy(value))
+    return msgspec.field(default_factory=lambda: [*value] if isinstance(value, list) else value)
 
 
 class Release(
