@@ -85,7 +85,7 @@ def test_an_old_root_that_signs_only_itself_is_named(site: Path) -> None:
     forged.signatures.clear()
     forged.sign(key("stranger"))
     path.write_bytes(to_bytes(forged))
-    assert named(audited(site, pinned=2)) == {(f"{META}/1.root.json", "tampered")}
+    assert named(audited(site, pinned=2)) == {(f"{META}/1.root.json", "wrong")}
 
 
 @pytest.mark.parametrize("kind", ["blobs/sha256", "nodes/sha256", "targets"])
@@ -140,7 +140,7 @@ def test_a_state_that_is_older_than_what_was_seen_is_the_timestamps_fault(
     report = Auditor(FolderReader(site), trust, NoProgress()).run(
         Policy(), CLOCK, strict=True, views=False
     )
-    assert named(report) == {(f"{META}/timestamp.json", "tampered")}
+    assert named(report) == {(f"{META}/timestamp.json", "wrong")}
     assert report.exit_code == 9
 
 
@@ -184,16 +184,16 @@ def elsewhere(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "spoil", "problem"),
     [
-        (".well-known/app-registry-uri.json", other_address, "tampered"),
+        (".well-known/app-registry-uri.json", other_address, "wrong"),
         (".well-known/app-registry-uri.json", Path.unlink, "missing"),
-        ("index.html", script, "tampered"),
-        (f"{PACKAGES}/index.json.gz", another_list, "tampered"),
-        (f"{PACKAGES}/index.json.gz", no_gzip, "tampered"),
-        (f"{PACKAGES}/index.json", no_gzip, "tampered"),
+        ("index.html", script, "wrong"),
+        (f"{PACKAGES}/index.json.gz", another_list, "wrong"),
+        (f"{PACKAGES}/index.json.gz", no_gzip, "wrong"),
+        (f"{PACKAGES}/index.json", no_gzip, "wrong"),
         (f"{PACKAGES}/ns/p1/9.9.9/helm/index.json", extra, "extra"),
         ("cnr/evil.json", extra, "extra"),
-        ("cnr/version/index.json", extra, "tampered"),
-        ("api", elsewhere, "tampered"),
+        ("cnr/version/index.json", extra, "wrong"),
+        ("api", elsewhere, "wrong"),
     ],
 )
 def test_a_view_that_is_not_what_the_catalog_says_is_named(

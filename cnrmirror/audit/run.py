@@ -49,7 +49,7 @@ from cnrmirror.trust.verify import Policy, Trust, Verified
 from cnrmirror.views import cnr_v1 as v1
 
 _JOURNAL_SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
-_EXIT = {"tampered": 9, "extra": 9, "stale": 10, "missing": 11, "network": 12}
+_EXIT = {"wrong": 9, "extra": 9, "stale": 10, "missing": 11, "network": 12}
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -244,7 +244,7 @@ class Auditor:
                 if node.prefix != prefix or not all(
                     name_digest(ref.name).startswith(prefix) for ref in names
                 ):
-                    self._find(node_path(child.digest), "tampered", f"not the node of {prefix!r}")
+                    self._find(node_path(child.digest), "wrong", f"not the node of {prefix!r}")
                     continue
                 yield from self._walk(node, seen)
 
@@ -253,7 +253,7 @@ class Auditor:
         if not isinstance(document, PackageDocument):
             return None
         if document.package != ref.name or len(document.releases) != ref.releases:
-            self._find(node_path(ref.digest), "tampered", f"not the document of {ref.name}")
+            self._find(node_path(ref.digest), "wrong", f"not the document of {ref.name}")
             return None
         for release in document.releases:
             self._expected.add(blob_path(release.blob.digest))
@@ -305,7 +305,7 @@ class Auditor:
             if older is None:
                 return
             if older.revision >= root.revision:
-                self._find(node_path(root.parent.digest, CatalogRoot), "tampered", "not older")
+                self._find(node_path(root.parent.digest, CatalogRoot), "wrong", "not older")
                 return
             for ref in self._walk(older.tree, seen):
                 if ref.digest in known or node_path(ref.digest) in self._expected:
@@ -336,7 +336,7 @@ class Auditor:
                 continue
             reason = wrong_name(folder / path, path)
             if reason:
-                self._find(path, "tampered" if NAMED.fullmatch(path) else "extra", reason)
+                self._find(path, "wrong" if NAMED.fullmatch(path) else "extra", reason)
             elif known and path not in self._expected:
                 self._find(path, "extra", "nothing refers to it")
 

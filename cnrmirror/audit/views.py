@@ -145,7 +145,7 @@ class ViewAudit:
             url = prefix.removesuffix("/cnr/")
             self.notes.append(f"it sends clients to {url or 'no other address'}")
         except (CnrMirrorError, AttributeError) as error:
-            problem = problem_of(error) if isinstance(error, CnrMirrorError) else "tampered"
+            problem = problem_of(error) if isinstance(error, CnrMirrorError) else "wrong"
             self._find(path, problem, str(error))
             return
         vendor: Vendor = "appr"
@@ -168,7 +168,7 @@ class ViewAudit:
                 continue
             reason = second_form(folder, path, self._known)
             if reason:
-                self._find(path, "extra" if reason == NOT_OURS else "tampered", reason)
+                self._find(path, "extra" if reason == NOT_OURS else "wrong", reason)
 
     def note(self, note: str) -> None:
         with self._lock:

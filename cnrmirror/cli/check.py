@@ -25,7 +25,7 @@ from cnrmirror.model.errors import (
     StaleError,
     TrustError,
 )
-from cnrmirror.model.finding import problem_of
+from cnrmirror.model.finding import Finding, problem_of
 from cnrmirror.trust.verify import Trust
 
 
@@ -60,9 +60,13 @@ def check(
         _check_here(context)
 
 
+def _line(finding: Finding) -> str:
+    return f"{finding.problem}\t{finding.path}\t{finding.reason}"
+
+
 def _check_here(context: Context) -> None:
     report = check_project(context.project())
-    lines = [f"{finding.problem}\t{finding.path}" for finding in report.findings]
+    lines = [_line(finding) for finding in report.findings]
     lines += [f"note\t{note}" for note in report.notes]
     lines.append(
         f"revision {report.revision}: {report.packages} packages, {report.releases} releases, "
@@ -100,7 +104,7 @@ def _audit(
         except (TrustError, StaleError, IncompleteError, NetworkError) as error:
             report = failed(fetcher.name, error)
         reports.append(report)
-        lines += [f"{f.problem}\t{f.path}\t{f.reason}" for f in report.findings]
+        lines += [_line(finding) for finding in report.findings]
         lines += [f"note\t{note}" for note in report.notes]
         lines.append(
             f"{source}: revision {report.revision}, catalog {report.catalog}: "
