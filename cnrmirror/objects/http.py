@@ -25,7 +25,7 @@ import requests
 import urllib3
 
 from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Tampered
-from cnrmirror.objects.base import PIECE, bounded, check_path, read
+from cnrmirror.objects.base import PIECE, Reader, ViewForm, bounded, check_path, read
 
 T = TypeVar("T")
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
@@ -34,7 +34,7 @@ _MAX_REDIRECTS = 5
 _MAX_WAIT = 120.0
 
 
-class HttpReader:
+class HttpReader(Reader):
     """A site behind HTTP or HTTPS.
 
     Args:
@@ -48,6 +48,8 @@ class HttpReader:
         give_up_after: after so many failures in a row nothing more is asked; 0 for never.
         sleep, clock: for tests.
     """
+
+    views: ViewForm = "addresses"
 
     def __init__(
         self,
@@ -84,6 +86,10 @@ class HttpReader:
         """See ``interfaces.Reader``."""
         url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
         yield from self.get(url, max_bytes)
+
+    def ask(self, address: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``base.Reader``."""
+        return self.get(f"{self.name}/{address}", max_bytes)
 
     def get(
         self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
