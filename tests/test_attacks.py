@@ -21,7 +21,9 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.archive.scan import Limits
-from cnrmirror.audit.run import Auditor, compare
+from cnrmirror.audit.compare import compare
+from cnrmirror.audit.report import Order
+from cnrmirror.audit.run import audit
 from cnrmirror.client.pull import pull
 from cnrmirror.client.remote import Remote, first_good
 from cnrmirror.mirror.push import push
@@ -41,7 +43,6 @@ from cnrmirror.model.errors import (
     TrustError,
 )
 from cnrmirror.model.names import Reference
-from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.files import locked
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
@@ -56,6 +57,7 @@ from tests.mirrors import key, make, reopen
 CLOCK = datetime.fromisoformat(NOW).replace(tzinfo=UTC) + timedelta(hours=1)
 META = "catalog/metadata"
 PACKAGES = 70
+STRICTLY = Order(Policy(), CLOCK, strict=True, views=False)
 MUTATIONS = int(os.environ.get("CNRMIRROR_MUTATIONS", "300"))
 
 
@@ -620,9 +622,7 @@ def test_odd_types_in_metadata_are_findings_and_no_crash(
             signed_by(path, key("refresh"))
     with contextlib.suppress(TrustError, IncompleteError):
         victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
-    report = Auditor(victim.fetcher(), victim.trust, NoProgress()).run(
-        Policy(), CLOCK, strict=True, views=False
-    )
+    report = audit(victim.fetcher(), victim.trust, STRICTLY)
     if not (signed and "sig" in str(change.__code__.co_consts)):
         assert report.findings
 
@@ -675,9 +675,7 @@ def test_no_mutation_brings_a_wrong_byte_to_disk_and_the_audit_names_each(
     dice = random.Random(2026)
     files = sorted(p for p in (victim.site / "catalog").rglob("*") if p.is_file())
     auditor_trust = Trust(victim.trust.pinned, tmp_path / "c2", tmp_path / "m2")
-    clean = Auditor(victim.fetcher(), auditor_trust, NoProgress()).run(
-        Policy(), CLOCK, strict=True, views=False
-    )
+    clean = audit(victim.fetcher(), auditor_trust, STRICTLY)
     assert clean.findings == [] and clean.complete
     packages = [f"ns/p{n}" for n in range(PACKAGES)]
     backup = {path: path.read_bytes() for path in files}
@@ -696,9 +694,7 @@ def test_no_mutation_brings_a_wrong_byte_to_disk_and_the_audit_names_each(
             assert Path(pulled.path).read_bytes() == chart_bytes(package[3:], release)
         except (TrustError, IncompleteError):
             assert not dest.exists() or not list(dest.iterdir())
-        report = Auditor(victim.fetcher(), auditor_trust, NoProgress()).run(
-            Policy(), CLOCK, strict=True, views=False
-        )
+        report = audit(victim.fetcher(), auditor_trust, STRICTLY)
         named = {finding.path for finding in report.findings}
         assert changed <= named, (number, changed, report.findings)
         for path in (victim.site / "catalog").rglob("*.moved"):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.audit.run import Auditor
+from cnrmirror.audit.report import Order
+from cnrmirror.audit.run import audit
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
@@ -18,7 +19,6 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model import format as formats
 from cnrmirror.model.errors import NewerFormat
 from cnrmirror.model.format import Format
-from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW
@@ -67,8 +67,8 @@ def test_an_old_mirror_is_checked_and_continued(
     names = [ref.name for ref in remote(golden, tmp_path).refs()]
     assert names == ["apps/blog", "apps/wordpress", "charts/nginx", "new/a"]
     trust = Trust(golden.metadata.read("1.root.json"), tmp_path / "c", tmp_path / "m")
-    audit = Auditor(FolderReader(golden.site), trust, NoProgress())
-    assert audit.run(Policy(), CLOCK, strict=True).findings == []
+    order = Order(Policy(), CLOCK, strict=True)
+    assert audit(FolderReader(golden.site), trust, order).findings == []
 
 
 def test_only_upgrade_raises_the_format_of_a_mirror(

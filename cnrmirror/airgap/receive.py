@@ -197,7 +197,7 @@ def _verified(trust: Trust, fetcher: Reader, policy: Policy, now: datetime) -> V
     return verified
 
 
-class _KnownMetadata:
+class _KnownMetadata(Reader):
     """A place's files; signed files that were taken in before are read here."""
 
     def __init__(self, fetcher: Reader, folder: Path) -> None:

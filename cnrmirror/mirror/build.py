@@ -24,7 +24,7 @@ from cnrmirror.objects.sitetree import SiteTree
 from cnrmirror.objects.store import Store
 from cnrmirror.views.base import Package
 from cnrmirror.views.cnr_paths import PACKAGES
-from cnrmirror.views.site import Site, ViewEntries, changes, changes_of, updated
+from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of, updated
 
 # Fewer packages than this are done sooner than a second process starts.
 _WORTH_PROCESSES = 300
@@ -129,7 +129,7 @@ class Builder:
                 resources = self.views.package(package)
                 expected.update(r.path for r in resources)
                 self.tree.update(self._wrong(resources), [])
-                add_entries(entries, self.views.entries([package] if package else []))
+                add_entries(entries, self.views.entries([package]))
                 progress.advance()
         return entries
 
@@ -208,7 +208,7 @@ def bring_package(
     """Bring one package's files from the old document to the new; its entries for the lists."""
 
     def load(ref: PackageRef | None) -> Package | None:
-        return views.load(catalog, catalog.document(ref) if ref else None)
+        return views.load(catalog, catalog.document(ref)) if ref else None
 
     old, new = load(difference.old), load(difference.new)
     tree.update(*changes(views.package(old), views.package(new)))
@@ -224,12 +224,6 @@ def _build_some(
     for difference in differences:
         add_entries(entries, bring_package(catalog, views, tree, difference))
     return entries, tree.written, tree.removed
-
-
-def add_entries(entries: ViewEntries, more: ViewEntries) -> None:
-    """Put the entries of further packages in."""
-    for view, each in more.items():
-        entries.setdefault(view, {}).update(each)
 
 
 def processes() -> ProcessPoolExecutor:

@@ -8,7 +8,8 @@ two are for hosts, see ``http``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -16,11 +17,21 @@ from cnrmirror.model.errors import Tampered
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
 
+# How a reader's mirror answers for its views: as the files of a site, at addresses with queries,
+# under the keys of a bucket (or a site's paths), or not at all.
+ViewForm = Literal["files", "addresses", "keys", "none"]
+
 
 class Reader(Protocol):
-    """Reads the files of one mirror: over HTTP, from a folder, from a bucket."""
+    """Reads the files of one mirror: over HTTP, from a folder, from a bucket.
+
+    A class that inherits from it has the defaults of what an audit asks: ``views``, and ``folder``,
+    in which the mirror's files lie if they can be listed and looked at on this machine.
+    """
 
     name: str
+    views: ViewForm = "keys"
+    folder: Path | None = None
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """The file at ``path`` (relative to the site, with ``/``), piece by piece.
@@ -31,6 +42,10 @@ class Reader(Protocol):
                 one piece more was read.
             NetworkError: it cannot be had now.
         """
+
+    def ask(self, address: str, max_bytes: int) -> Iterator[bytes]:
+        """As ``fetch``, of an address below the site's, which may have a query."""
+        return self.fetch(address, max_bytes)
 
     def close(self) -> None:
         """Let go of connections; the fetcher is not used any more."""

@@ -25,7 +25,7 @@ import requests
 import urllib3
 
 from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Tampered
-from cnrmirror.objects.base import PIECE, bounded, check_path, read
+from cnrmirror.objects.base import PIECE, Reader, ViewForm, bounded, check_path, read
 
 T = TypeVar("T")
 Outcome = tuple[object, BaseException | None]
@@ -40,7 +40,7 @@ def _wait(done: queue.SimpleQueue[Outcome], seconds: float) -> Outcome:
     return done.get(timeout=seconds)
 
 
-class HttpReader:
+class HttpReader(Reader):
     """A site behind HTTP or HTTPS.
 
     Args:
@@ -55,6 +55,8 @@ class HttpReader:
         sleep, clock: how time is spent and read; tests hold a clock of their own.
         wait: what another thread puts into a queue, or queue.Empty when the seconds are over.
     """
+
+    views: ViewForm = "addresses"
 
     def __init__(
         self,
@@ -93,6 +95,10 @@ class HttpReader:
         """See ``interfaces.Reader``."""
         url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
         yield from self.get(url, max_bytes)
+
+    def ask(self, address: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``base.Reader``."""
+        return self.get(f"{self.name}/{address}", max_bytes)
 
     def get(
         self, url: str, max_bytes: int, where: str = "", as_sent: bool = False

@@ -142,7 +142,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
         return list(layout.as_files(resources, links))
 
     def package(document: PackageDocument | None) -> list[Resource]:
-        return placed(views.package(views.load(project.catalog, document)))
+        return placed(views.package(views.load(project.catalog, document)) if document else [])
 
     def aggregates(rows: list[ListEntry], changed: Iterable[ListEntry]) -> list[Resource]:
         entries: ViewEntries = {"cnr-v1": {entry.name: entry for entry in rows}}

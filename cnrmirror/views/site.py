@@ -83,10 +83,8 @@ class Site:
 
     # -- what is rendered --
 
-    def load(self, catalog: CatalogReader, document: PackageDocument | None) -> Package | None:
+    def load(self, catalog: CatalogReader, document: PackageDocument) -> Package:
         """A package as the views see it; its facts are read only if a view looks at them."""
-        if document is None:
-            return None
         return Package(document, catalog.facts(document) if self._uses_facts else {})
 
     def package(self, package: Package | None) -> list[Resource]:
@@ -194,6 +192,12 @@ def _precompressed(resource: Resource) -> Iterator[Resource]:
         and len(body) >= _PRECOMPRESS_FROM
     ):
         yield Resource(f"{resource.path}.gz", gzip_bytes(body), cache=resource.cache)
+
+
+def add_entries(entries: ViewEntries, more: ViewEntries) -> None:
+    """Put the entries of further packages in."""
+    for view, each in more.items():
+        entries.setdefault(view, {}).update(each)
 
 
 def changes(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[list[Resource], list[str]]:
