@@ -805,7 +805,7 @@ def test_a_backup_with_escaped_slashes_gives_the_same_archives(tmp_path: Path) -
 def test_the_memory_for_a_backup_does_not_grow_with_its_archives(tmp_path: Path) -> None:
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from cnrmirror.interfaces import NoProgress\n"
+        "from cnrmirror.model.progress import NoProgress\n"
         "from cnrmirror.sources.backup import BackupSource\n"
         "source = BackupSource('up', Path(sys.argv[1]))\n"
         "for offer in source.look(NoProgress()).offers:\n"
