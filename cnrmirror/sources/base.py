@@ -46,12 +46,19 @@ class Offer(msgspec.Struct, frozen=True):
 class Hole(msgspec.Struct, frozen=True, order=True):
     """What was asked for and could not be had, and why.
 
-    ``package`` is the one that it concerns; "" if nobody knows: it may be any.
+    ``package`` and ``release`` are those that it concerns. A package of "" is one that nobody
+    knows: it may be any. A release of "" stands for all of the package, or for no release.
     """
 
     what: str
     reason: str
     package: str = ""
+    release: str = ""
+
+    @classmethod
+    def of_release(cls, package: str, release: str, reason: str) -> Hole:
+        """One release that could not be had; both names as the source gives them."""
+        return cls(f"{package}@{release}", reason, package, release)
 
 
 class Listing(msgspec.Struct, frozen=True):

@@ -67,9 +67,7 @@ class HelmSource:
                 try:
                     found.append(self._offer(package, version))
                 except InputError as error:
-                    release = version.get("version") if isinstance(version, dict) else "?"
-                    release = release[:200] if isinstance(release, str) else "?"
-                    holes.append(Hole(f"{package[:300]}@{release}", error.message, package))
+                    holes.append(_hole(package, version, error.message))
         return Listing(found, {}, holes, [])
 
     def _offer(self, name: str, version: Any) -> Offer:
@@ -118,6 +116,13 @@ class HelmSource:
             except (IncompleteError, NetworkError):
                 if begun or url == urls[-1]:
                     raise
+
+
+def _hole(package: str, version: Any, reason: str) -> Hole:
+    release = version.get("version") if isinstance(version, dict) else None
+    if not isinstance(release, str):
+        return Hole(f"{package[:300]}@?", reason, package)
+    return Hole(f"{package[:300]}@{release[:200]}", reason, package, release[:200])
 
 
 def _entries(data: bytes, url: str) -> dict[str, Any]:

@@ -175,10 +175,10 @@ class RegistrySource:
             if not listed or not isinstance(error, IncompleteError | InvalidDocument):
                 return [], [], [Hole(name, error.message, name)]
             holes = [Hole(name, error.message, name)]
-        told = {hole.what for hole in holes}
+        told = {hole.release for hole in holes} - {""}
         seen = {(o.release, o.media_type) for o in found}
         for release in self._to_ask(name, listed, found, known):
-            if f"{name}@{release}" in told:
+            if release in told:
                 continue
             more, bad = self._release(url, name, release)
             fresh = [o for o in more if (o.release, o.media_type) not in seen]
@@ -211,12 +211,12 @@ class RegistrySource:
             answer = self._answers.json(f"{url}/{quote(release, safe='+')}", MAX_DOCUMENT_BYTES)
             more, bad = offers(answer, name)
         except CnrMirrorError as error:
-            return [], [Hole(f"{name}@{release}", error.message, name)]
+            return [], [Hole.of_release(name, release, error.message)]
         right = [o for o in more if o.release == release]
         if not right and not bad:
             other = ", ".join(o.release for o in more) or "nothing"
             reason = f"listed, but asked for it, the registry answers with {other}"
-            bad.append(Hole(f"{name}@{release}", reason, name))
+            bad.append(Hole.of_release(name, release, reason))
         return right, bad
 
     def _channels(self, url: str, name: str, known: set[str]) -> tuple[list[Channel], list[Hole]]:

@@ -10,7 +10,8 @@ from cnrmirror.model.documents import Channel, Content, PackageDocument, Release
 from cnrmirror.model.names import content_type, newest_first
 from cnrmirror.sources.base import Listing
 from cnrmirror.sync.fetch import Fetched
-from cnrmirror.sync.plan import PUSHED, UPSTREAM_GONE, Key, Plan, Rules
+from cnrmirror.sync.plan import PUSHED, Key, Plan, Rules
+from cnrmirror.sync.why import Why, gone_stones
 
 T = TypeVar("T")
 
@@ -70,8 +71,8 @@ def merge_source(
             key = action.key
             if key[1:] in releases:
                 gone = releases.pop(key[1:])
-                if action.reason == UPSTREAM_GONE and not _named(upstream_stones, key):
-                    stones.append(Tombstone(*key[1:], gone.content.digest, run.now, UPSTREAM_GONE))
+                if action.why is Why.GONE_UPSTREAM and not _named(upstream_stones, key):
+                    stones += gone_stones([gone], run.now)
         for key, result in arrived.get(package, []):
             releases[key[1:]] = _release(found.source, found.wanted[key], result, run.now)
         stones += [t for t in upstream_stones if not _named(stones, (package, *_of(t)))]

@@ -21,7 +21,7 @@ from cnrmirror.sources.base import Hole, Source
 from cnrmirror.sources.filters import mapped, upstream_names
 from cnrmirror.sync.fetch import Fetched, Journal, fetch_all
 from cnrmirror.sync.merge import Run, merge_source
-from cnrmirror.sync.plan import Action, Key, Rules, plan
+from cnrmirror.sync.plan import Action, Key, Rules, Situation, plan
 
 PARTIAL, SHRUNK, FROZEN = 14, 15, 4
 T = TypeVar("T")
@@ -161,10 +161,10 @@ def _one(
     known = {(upstream_names(package, rules.names), release) for package, release, _ in ours}
     listing = mapped(source.look(project.progress, known), rules.names)
     packages = {offer.package for offer in listing.offers} | {key[0] for key in ours}
-    found = plan(
+    found = plan(Situation(
         source.name, rules, listing, run.documents(packages), ours, run.taken,
         before is None or before.filter == _fingerprint(rules), run.keep,
-    )  # fmt: skip
+    ))  # fmt: skip
     frozen = found.of_kind("frozen")
     failed = bool(frozen) and rules.changes == "fail"
     fetched: dict[Key, Fetched] = {}
@@ -181,8 +181,7 @@ def _one(
                     fetched[offer.key] = result
                     notes += _oddities(offer.key, offer.size, result)
                 else:
-                    what = f"{offer.package}@{offer.release}"
-                    holes.append(Hole(what, result.message, offer.package))
+                    holes.append(Hole.of_release(offer.package, offer.release, result.message))
                     if isinstance(result, NetworkError) and result.details.get("gave_up"):
                         error = result
         found = found.keeping({hole.package for hole in holes})
