@@ -43,7 +43,7 @@ from cnrmirror.model.progress import Progress, stage
 from cnrmirror.model.signed import METADATA
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.trust.lint import StrictMetadata
 from cnrmirror.trust.verify import Policy, Trust, Verified
 from cnrmirror.views import cnr_v1 as v1
@@ -152,8 +152,11 @@ class Auditor:
         self._resume(target)
         releases = documents = 0
         rows: list[v1.ListEntry] = []
-        with stage(self._progress, "Auditing packages", len(chosen)) as progress:
-            for document in in_parallel(lambda ref: self._package(ref, views), chosen, PARALLEL):
+        with (
+            threads(PARALLEL) as executor,
+            stage(self._progress, "Auditing packages", len(chosen)) as progress,
+        ):
+            for document in in_parallel(lambda ref: self._package(ref, views), chosen, executor):
                 if document is not None:
                     documents += 1
                     releases += len(document.releases)

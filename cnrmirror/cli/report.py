@@ -10,7 +10,8 @@ import click
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.model.errors import NotFoundError
-from cnrmirror.sync.run import SourceReport, SyncReport, last_reports
+from cnrmirror.sync.memory import last_reports
+from cnrmirror.sync.report import SourceReport, SyncReport
 from cnrmirror.sync.why import Why
 
 _QUIET = ("same", "shadowed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
 
@@ -40,8 +42,13 @@ class BackupSource:
         self._max_archive = max_archive
         self._entries: list[msgspec.Raw] = []
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         dump = self._read()
         self._entries = dump.packages
         found: list[Offer] = []
@@ -119,7 +126,7 @@ class BackupSource:
             raise InvalidDocument(f"{self._path}: not a registry's backup: {error}") from error
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         where = f"{self._path}: {offer.package}@{offer.release}"
         text = memoryview(msgspec.json.decode(self._entries[int(offer.place)], type=_Blob).blob)
         if len(text) > self._max_archive * 3 // 2:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from typing import Protocol
 
 import msgspec
 
 from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.progress import Progress
+from cnrmirror.objects.parallel import AT_ONCE
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -82,12 +84,18 @@ class Source(Protocol):
 
     name: str
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
         """What is there.
 
         Args:
             known: packages and releases that the mirror has from here already, as the source
                 calls them: they need not be asked for one by one.
+            executor: does what can be done at the same time.
 
         Raises:
             NetworkError, IncompleteError, InputError: the list itself cannot be had; never an

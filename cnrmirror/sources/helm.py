@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -16,6 +17,7 @@ from cnrmirror.model.errors import IncompleteError, InputError, InvalidDocument,
 from cnrmirror.model.names import PackageName, Vendor, check_release, manifest_type
 from cnrmirror.model.progress import Progress
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.sources.base import Hole, Listing, Offer
 
 _MAX_INDEX = 256 << 20
@@ -50,8 +52,13 @@ class HelmSource:
         self._max_archive = max_archive
         self._urls: dict[tuple[str, str], list[str]] = {}
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         url = f"{self._http.name}/index.yaml"
         entries = _entries(self._http.document(url, _MAX_INDEX).body, url)
         found: list[Offer] = []
@@ -104,7 +111,7 @@ class HelmSource:
         return found
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``; where the first address has nothing, the next one is asked."""
+        """See ``Source``; where the first address has nothing, the next one is asked."""
         urls = self._urls[offer.upstream, offer.release]
         for url in urls:
             begun = False

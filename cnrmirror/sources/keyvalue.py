@@ -11,6 +11,7 @@ Keys, below a prefix (``appr/packages/`` or ``cnr/packages/``)::
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -32,6 +33,7 @@ from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.base import PIECE, read
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.manifests import (
     MAX_DOCUMENT_BYTES,
@@ -148,8 +150,13 @@ class KeyValueSource:
             f"{self.name}: there is no packages.json below {', '.join(map(repr, prefixes))}"
         )
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         index = self._index()
         try:
             names = sorted(
@@ -198,6 +205,6 @@ class KeyValueSource:
         return found, its, holes
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         key = f"{self._prefix}{offer.upstream}/digests/sha256/{offer.digest}"
         yield from decode_blob(self._keys.open(key, self._max_archive * 3 // 2), key)

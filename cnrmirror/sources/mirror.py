@@ -7,6 +7,7 @@ differ between the two revisions.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Executor
 from typing import TypeVar
 
 import msgspec
@@ -18,11 +19,10 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone
 from cnrmirror.model.errors import CnrMirrorError
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.parallel import AT_ONCE, in_parallel
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Hole, Listing, Offer
 
-_PARALLEL = 8
 D = TypeVar("D", bound=msgspec.Struct)
 
 
@@ -56,8 +56,13 @@ class MirrorSource:
         self._remote: Remote | None = None
         self._blobs: dict[str, Descriptor] = {}
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``. Raises TrustError and StaleError, too."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``. Raises TrustError and StaleError, too."""
         remote = self._remote = self._connect()
         nodes = LayeredNodes(self._store, RemoteNodes(remote.fetcher), keep=True)
         catalog = CatalogReader(nodes)
@@ -74,7 +79,7 @@ class MirrorSource:
                 return Hole(ref.name, error.message, ref.name)
 
         with stage(progress, f"Reading {self.name}", len(refs)) as step:
-            for document in in_parallel(read, refs, _PARALLEL):
+            for document in in_parallel(read, refs, executor):
                 if isinstance(document, Hole):
                     holes.append(document)
                 else:
@@ -107,6 +112,6 @@ class MirrorSource:
             )
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         assert self._remote is not None
         yield from self._remote.blob(self._blobs[offer.place])

@@ -12,6 +12,7 @@ archive. With nothing new: 1 + 2 × packages. Where the registry sends ETags, mo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.http import HttpReader
-from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.parallel import AT_ONCE, in_parallel
 from cnrmirror.sources.answers import Answers
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, channel, offers
@@ -46,7 +47,6 @@ class RegistrySource:
         packages: names to ask for beside those that the list shows.
         namespaces: ask for the lists of these only; all if empty.
         max_archive: bytes that an archive may have.
-        parallel: how many packages are asked for at a time.
         enumerate_releases: ``new``: ask for each release that the mirror has not yet; ``all``: for
             every one, always; ``never``: believe what the package's own answer says.
         answers: where answers are kept that can be asked about again; None for nowhere.
@@ -59,7 +59,6 @@ class RegistrySource:
         packages: Sequence[str] = (),
         namespaces: Sequence[str] = (),
         max_archive: int = 100_000_000,
-        parallel: int = 4,
         enumerate_releases: Literal["new", "all", "never"] = "new",
         answers: Path | None = None,
     ) -> None:
@@ -68,13 +67,17 @@ class RegistrySource:
         self._packages = packages
         self._namespaces = namespaces
         self._max_archive = max_archive
-        self._parallel = parallel
         self._enumerate = enumerate_releases
         self._answers = Answers(http, answers)
         self._base = ""
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         rows, notes, complete = self._rows()
         names = sorted({*rows, *self._packages})
         found: list[Offer] = []
@@ -86,7 +89,7 @@ class RegistrySource:
 
         with stage(progress, f"Asking {self.name}", len(names)) as step:
             for name, (some, its, bad) in zip(
-                names, in_parallel(ask, names, self._parallel), strict=True
+                names, in_parallel(ask, names, executor), strict=True
             ):
                 found += some
                 holes += bad
@@ -238,7 +241,7 @@ class RegistrySource:
         return found, holes
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         release = quote(offer.release, safe="+")
         url = f"{self._base}/{offer.upstream}/{release}/{offer.media_type}/pull"
         yield from self._http.get(url, self._max_archive, as_sent=True)

@@ -58,7 +58,14 @@ def open_sources(
 
 
 def _rules(source: config.SourceConfig) -> Rules:
-    return Rules(source.deletes, source.changes, source.max_shrink, source.filter, source.names)
+    return Rules(
+        source.deletes,
+        source.changes,
+        source.max_shrink,
+        source.filter,
+        source.names,
+        source.parallel,
+    )
 
 
 def _source(
@@ -73,7 +80,7 @@ def _source(
         case config.Registry():
             http = _http(project, name, source.url, source, environment)
             return RegistrySource(
-                name, http, source.packages, source.namespaces, limits.packed, source.parallel,
+                name, http, source.packages, source.namespaces, limits.packed,
                 source.enumerate, project.layout.upstream_cache(name),
             )  # fmt: skip
         case config.Helm():
