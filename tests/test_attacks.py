@@ -44,7 +44,7 @@ from cnrmirror.model.names import Reference
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.files import locked
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.trust import rotation, verify
 from cnrmirror.trust.keys import KeyFolder, write_key
 from cnrmirror.trust.signing import Repository, to_bytes
@@ -96,7 +96,7 @@ class Victim:
         if self.host is None:
             return FolderReader(self.site)
         if self.http is None:
-            self.http = HttpReader(self.host.url, timeout=10, min_rate=100_000, attempts=1)
+            self.http = HttpReader(self.host.url, Patience(10, 100_000, attempts=1))
         return self.http
 
     def pull(self, now: datetime = CLOCK, policy: Policy = Policy()) -> Path:
@@ -381,7 +381,7 @@ def test_a_host_that_drips_is_given_up(original: Path, tmp_path: Path, which: st
         assert victim.host is not None
         victim.host.fault = drip(Path(path).name)
         begun = datetime.now(UTC)
-        victim.http = HttpReader(victim.host.url, timeout=0.5, min_rate=1 << 21, attempts=1)
+        victim.http = HttpReader(victim.host.url, Patience(0.5, 1 << 21, attempts=1))
         victim.refused(NetworkError)
         assert datetime.now(UTC) - begun < timedelta(seconds=8)
 
@@ -591,7 +591,7 @@ def test_a_host_that_drips_header_lines_is_given_up(original: Path, tmp_path: Pa
     with _served(victim):
         assert victim.host is not None
         victim.host.fault = fault
-        victim.http = HttpReader(victim.host.url, timeout=0.3, attempts=1)
+        victim.http = HttpReader(victim.host.url, Patience(0.3, attempts=1))
         begun = time.monotonic()
         victim.refused(NetworkError)
         assert time.monotonic() - begun < 2.5

@@ -28,7 +28,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.errors import InvalidDocument, NetworkError
 from cnrmirror.model.progress import Progress
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter, renamed
@@ -593,7 +593,7 @@ def test_a_faulty_registry_ends_as_it_must(
     with hosting(tmp_path) as host:
         host.fault = registry
         timeout = 0.3 if fault == "drip" else 5
-        http = HttpReader(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
+        http = HttpReader(host.url, Patience(timeout, give_up_after=8), sleep=lambda seconds: None)
         report = run(project, RegistrySource("up", http, max_archive=1_000_000), parallel=1)
         http.close()
     assert report.exit_code == code, report

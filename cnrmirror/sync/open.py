@@ -13,7 +13,7 @@ from cnrmirror.mirror import config
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, NotTrusted, UsageError
 from cnrmirror.objects.base import Reader
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.base import Source
@@ -129,8 +129,8 @@ def _http(
             reason = f"{verify}: there is no such file of certificates"
             raise _lacks(project, name, "ca_file", reason)
     return HttpReader(
-        url, timeout=web.timeout_seconds, headers=headers, verify=verify, rate=web.rate,
-        give_up_after=_GIVE_UP_AFTER,
+        url, Patience(web.timeout_seconds, rate=web.rate, give_up_after=_GIVE_UP_AFTER), headers,
+        verify,
     )  # fmt: skip
 
 
