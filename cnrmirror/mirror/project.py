@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, Protocol
 
 from cnrmirror.catalog.metadata import MetadataFolder
@@ -19,7 +20,14 @@ from cnrmirror.mirror import config
 from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Head, Node, PackageDocument, RetentionFloor
+from cnrmirror.model.documents import (
+    CatalogRoot,
+    Head,
+    Node,
+    PackageDocument,
+    RetentionFloor,
+    Upstream,
+)
 from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
@@ -160,22 +168,44 @@ class Project:
         raise NotFoundError(f"there is no revision {text!r}; see 'cnrmirror log'")
 
     def commit(
-        self, changes: Mapping[str, PackageDocument | None], message: str, now: str
+        self,
+        changes: Mapping[str, PackageDocument | None],
+        message: str,
+        now: str,
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
     ) -> Head | None:
         """Make a revision in which these packages are as given; call it while ``writing``.
+
+        Args:
+            changes: the packages that change; None for one that goes.
+            message: what the revision says of itself.
+            now: its time, ISO 8601, UTC without an offset.
+            upstreams: the sources that were synced, and from what; the others stay as recorded.
 
         Returns:
             The new head, or None if nothing changed: then nothing was written.
         """
         refs = {n: None if d is None else self.catalog.put(d) for n, d in changes.items()}
-        return self.commit_tree(self.catalog.change(self.tree(), refs), message, now)
+        tree = self.catalog.change(self.tree(), refs)
+        return self.commit_tree(tree, message, now, upstreams)
 
-    def commit_tree(self, tree: Node, message: str, now: str) -> Head | None:
+    def commit_tree(
+        self,
+        tree: Node,
+        message: str,
+        now: str,
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
+    ) -> Head | None:
         """As ``commit``, with the whole tree given."""
-        head = self.head()
-        if tree == self.tree():
+        head, root = self.head(), self.root()
+        if tree == root.tree:
             return None
-        return self.commit_after(tree, head.catalog, head.revision + 1, message, now)
+        new = self._sign(
+            tree, head.revision + 1, head.catalog, message, now,
+            upstreams={**root.upstreams, **upstreams},
+        )  # fmt: skip
+        self.builder.bring_up(new)
+        return new
 
     def commit_after(
         self,
@@ -191,7 +221,9 @@ class Project:
         Args:
             above: what is published elsewhere: the signed files get higher versions than there.
         """
-        new = self._sign(tree, revision, parent, message, now, above)
+        theirs = self.catalog.root(parent).upstreams if self.store.has_root(parent) else {}
+        upstreams = newest_upstreams(self.root().upstreams, theirs)
+        new = self._sign(tree, revision, parent, message, now, above, upstreams)
         self.builder.bring_up(new)
         return new
 
@@ -203,6 +235,7 @@ class Project:
         message: str,
         now: str,
         above: SignedHead | None = None,
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
     ) -> Head:
         assert self.signer is not None
         packages, releases = counts(tree)
@@ -215,6 +248,7 @@ class Project:
             releases=releases,
             tree=tree,
             parent=parent,
+            upstreams=dict(upstreams),
         )
         head = Head(self.store.put(root), revision)
         self.signer.sign_revision(head, now, above)
@@ -226,6 +260,16 @@ class Project:
             self.layout.making.mkdir(parents=True, exist_ok=True)
             head = self._sign(EMPTY, 0, None, EMPTY_MESSAGE, now)
             self.builder.bring_up(head)
+
+
+def newest_upstreams(
+    ours: Mapping[str, Upstream], theirs: Mapping[str, Upstream]
+) -> dict[str, Upstream]:
+    """What two catalogs record, of each source the newer: nobody is held to less than before."""
+    found = {**theirs, **ours}
+    for name in ours.keys() & theirs.keys():
+        found[name] = max(ours[name], theirs[name], key=lambda u: (u.root, u.revision, u.timestamp))
+    return found
 
 
 def prepare(folder: Path, identity: str) -> None:

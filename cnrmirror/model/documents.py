@@ -160,8 +160,27 @@ class Branch(msgspec.Struct, frozen=True, tag_field="kind", tag="branch"):
 Node = Leaf | Branch
 
 
-class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog"):
-    """One revision: everything the mirror holds, and the revision before it."""
+class Upstream(msgspec.Struct, frozen=True):
+    """The revision of another mirror that a source was synced from.
+
+    ``root`` and ``timestamp`` are the versions of the signed files that vouched for it, ``time`` is
+    that of its catalog. Whoever has lost what it remembers of that mirror finds here how old it
+    may be at the most.
+    """
+
+    registry: Text
+    revision: Count
+    catalog: DiffID
+    root: Count
+    timestamp: Count
+    time: Text
+
+
+class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog", omit_defaults=True):
+    """One revision: everything the mirror holds, and the revision before it.
+
+    ``upstreams``: source name → what it was synced from; absent where there is nothing to say.
+    """
 
     registry: Text
     revision: Count
@@ -170,7 +189,9 @@ class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog"):
     packages: Count
     releases: Count
     tree: Node
-    parent: Descriptor | None = None
+    # Written always, unlike other defaults: the first revision says "parent": null.
+    parent: Descriptor | None = msgspec.field(default_factory=lambda: None)
+    upstreams: dict[str, Upstream] = {}
 
 
 class Head(msgspec.Struct, frozen=True):

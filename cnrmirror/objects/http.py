@@ -23,7 +23,7 @@ import urllib3
 
 from cnrmirror.model.errors import IncompleteError, NetworkError, Tampered
 from cnrmirror.objects.address import authorities, origin, proxies, without_credentials
-from cnrmirror.objects.base import PIECE, bounded, check_path, read
+from cnrmirror.objects.base import PIECE, CachedAnswer, bounded, check_path, read
 
 T = TypeVar("T")
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
@@ -95,13 +95,7 @@ class HttpReader:
     def get(
         self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
     ) -> Iterator[bytes]:
-        """As ``fetch``, of a whole address (with a query).
-
-        Args:
-            where: what errors call it.
-            as_sent: take the bytes as they are, whatever Content-Encoding says of them: many
-                servers say "gzip" of an archive that is gzipped by itself.
-        """
+        """See ``WebReader``."""
         where = where or url
         with self._response(url, where) as response:
             if not as_sent and _encoding(response):
@@ -109,14 +103,7 @@ class HttpReader:
             yield from bounded(self._pieces(response, where), max_bytes, where)
 
     def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
-        """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
-
-        Args:
-            kept: what was answered before: it is asked whether that is still so.
-
-        Raises:
-            As ``Reader.fetch``.
-        """
+        """See ``WebReader``."""
         conditions = kept.conditions if kept else {}
         for attempt in range(1, self._patience.attempts + 1):
             with self._response(url, url, conditions) as response:
@@ -137,7 +124,7 @@ class HttpReader:
 
     @property
     def gave_up(self) -> bool:
-        """Whether so many requests failed in a row that nothing more is asked."""
+        """See ``WebReader``."""
         return 0 < self._patience.give_up_after <= self._failures
 
     def close(self) -> None:
@@ -237,19 +224,6 @@ class HttpReader:
                     )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NetworkError(f"{where}: {_reason(error)}", midway=True) from error
-
-
-class CachedAnswer(msgspec.Struct, frozen=True):
-    """An answer, and what to ask with whether it is still the answer."""
-
-    body: bytes
-    etag: str = ""
-    modified: str = ""
-
-    @property
-    def conditions(self) -> dict[str, str]:
-        found = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
-        return {name: value for name, value in found.items() if value}
 
 
 def _encoding(response: requests.Response) -> str:

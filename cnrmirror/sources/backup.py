@@ -18,7 +18,8 @@ from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
 
 
@@ -136,3 +137,27 @@ class BackupSource:
             # JSON may write a line end or a slash with a backslash.
             chunks = [memoryview(msgspec.json.decode(text, type=str).encode())]
         yield from decode_blob(map(bytes, chunks), where)
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="backup"):
+    """A registry's JSON dump."""
+
+    file: str
+
+
+class _Kind:
+    settings = Backup
+
+    def check(self, settings: Backup) -> Iterator[Problem]:
+        """See ``Kind``."""
+        return iter(())
+
+    def open(self, name: str, settings: Backup, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        return BackupSource(name, room.folder / settings.file, room.limits.packed)
+
+
+KIND = _Kind()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from cnrmirror.model.documents import Channel, Tombstone
+from cnrmirror.model.documents import Channel, Tombstone, Upstream
 from cnrmirror.model.progress import Progress
 from cnrmirror.objects.parallel import AT_ONCE
 
@@ -69,6 +69,7 @@ class Listing(msgspec.Struct, frozen=True):
     ``holes`` name packages or releases that are there but could not be read, ``notes`` what a
     reader should know: a list that looks cut off, a name that cannot be. ``complete`` is False if
     there may be more than could be asked for. ``tombstones``: what the source says it took away.
+    ``upstream`` is the revision that was listed, where a source has such things.
     """
 
     offers: list[Offer]
@@ -77,6 +78,7 @@ class Listing(msgspec.Struct, frozen=True):
     notes: list[str]
     complete: bool = True
     tombstones: dict[str, list[Tombstone]] = {}
+    upstream: Upstream | None = None
 
 
 class Source(Protocol):

@@ -17,7 +17,8 @@ from cnrmirror.model.errors import CnrMirrorError
 from cnrmirror.model.names import Vendor, manifest_type
 from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules, bad_namespace
 
 
 class ChartsSource:
@@ -90,3 +91,29 @@ class ChartsSource:
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``Source``."""
         yield from self._pieces(Path(os.fsdecode(offer.place.encode("latin-1"))))
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Charts(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="charts"):
+    """A folder of archives and package folders."""
+
+    folder: str
+    namespace: str
+
+
+class _Kind:
+    settings = Charts
+
+    def check(self, settings: Charts) -> Iterator[Problem]:
+        """See ``Kind``."""
+        return bad_namespace("namespace", settings.namespace)
+
+    def open(self, name: str, settings: Charts, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        folder = room.folder / settings.folder
+        return ChartsSource(name, folder, settings.namespace, room.vendor, room.limits)
+
+
+KIND = _Kind()

@@ -16,9 +16,10 @@ from cnrmirror.model.digest import HEX64
 from cnrmirror.model.errors import IncompleteError, InputError, InvalidDocument, NetworkError
 from cnrmirror.model.names import PackageName, Vendor, check_release, manifest_type
 from cnrmirror.model.progress import Progress
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.base import WebReader
 from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_namespace, bad_url
 
 _MAX_INDEX = 256 << 20
 _MAX_VERSIONS = 2_000_000
@@ -40,7 +41,7 @@ class HelmSource:
     def __init__(
         self,
         name: str,
-        http: HttpReader,
+        http: WebReader,
         namespace: str,
         vendor: Vendor = "appr",
         max_archive: int = 100_000_000,
@@ -160,3 +161,30 @@ def _time(value: Any) -> str:
         return moment.astimezone(UTC).replace(tzinfo=None).isoformat()
     except (ValueError, OverflowError):
         return ""
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm"):
+    """A Helm repository, whose charts go into ``namespace``."""
+
+    url: str
+    namespace: str
+
+
+class _Kind:
+    settings = Helm
+
+    def check(self, settings: Helm) -> Iterator[Problem]:
+        """See ``Kind``."""
+        yield from bad_namespace("namespace", settings.namespace)
+        yield from bad_url("url", settings.url)
+
+    def open(self, name: str, settings: Helm, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        http = room.http(settings.url, settings)
+        return HelmSource(name, http, settings.namespace, room.vendor, room.limits.packed)
+
+
+KIND = _Kind()

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
+import msgspec
+
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import (
     CnrMirrorError,
@@ -27,10 +29,11 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.base import WebReader
 from cnrmirror.objects.parallel import AT_ONCE, in_parallel
 from cnrmirror.sources.answers import Answers
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_name, bad_namespace, bad_url
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, channel, offers
 
 _PACKAGES = "api/v1/packages"
@@ -55,7 +58,7 @@ class RegistrySource:
     def __init__(
         self,
         name: str,
-        http: HttpReader,
+        http: WebReader,
         packages: Sequence[str] = (),
         namespaces: Sequence[str] = (),
         max_archive: int = 100_000_000,
@@ -245,3 +248,46 @@ class RegistrySource:
         release = quote(offer.release, safe="+")
         url = f"{self._base}/{offer.upstream}/{release}/{offer.media_type}/pull"
         yield from self._http.get(url, self._max_archive, as_sent=True)
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Registry(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="registry"):
+    """A live CNR registry.
+
+    ``packages``: names beside those that its list shows; ``namespaces``: ask for the lists of these
+    only; ``enumerate``: which releases are asked for one by one (``new``, ``all``, ``never``).
+    """
+
+    url: str
+    packages: list[str] = msgspec.field(default_factory=list)
+    namespaces: list[str] = msgspec.field(default_factory=list)
+    enumerate: Literal["new", "all", "never"] = "new"
+
+
+class _Kind:
+    settings = Registry
+
+    def check(self, settings: Registry) -> Iterator[Problem]:
+        """See ``Kind``."""
+        for name in settings.packages:
+            yield from bad_name("packages", name)
+        for namespace in settings.namespaces:
+            yield from bad_namespace("namespaces", namespace)
+        yield from bad_url("url", settings.url)
+
+    def open(self, name: str, settings: Registry, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        return RegistrySource(
+            name,
+            room.http(settings.url, settings),
+            settings.packages,
+            settings.namespaces,
+            room.limits.packed,
+            settings.enumerate,
+            room.cache,
+        )
+
+
+KIND = _Kind()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.documents import Head, PackageDocument
+from cnrmirror.model.documents import Head, PackageDocument, Upstream
 from cnrmirror.sources.base import Listing
 from cnrmirror.sync.fetch import Fetched
 from cnrmirror.sync.merge import merged, parts, release_of
@@ -26,6 +26,7 @@ class Ledger:
         self._now = now
         self._changed: dict[str, PackageDocument] = {}
         self._channels: dict[str, set[str]] = {}
+        self._upstreams: dict[str, Upstream] = {}
         self._tree = project.tree()
         self.taken: set[Key] = set()
         self.owned: dict[str, list[Key]] = {name: [] for name in names}
@@ -67,10 +68,12 @@ class Ledger:
             new = result.document
             if new != old and (new.releases or new.tombstones or old.releases):
                 self._changed[package] = new
+        if listing.upstream is not None:
+            self._upstreams[plan.source] = listing.upstream
         return owned
 
     def commit(self, message: str) -> Head | None:
         """Make the revision, if anything changed."""
         if not self._changed:
             return None
-        return self._project.commit(dict(self._changed), message, self._now)
+        return self._project.commit(dict(self._changed), message, self._now, self._upstreams)
