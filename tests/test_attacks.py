@@ -45,7 +45,7 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.names import Reference
 from cnrmirror.objects.files import locked
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.trust import rotation, verify
 from cnrmirror.trust.keys import KeyFolder, write_key
 from cnrmirror.trust.signing import Repository, to_bytes
@@ -98,7 +98,7 @@ class Victim:
         if self.host is None:
             return FolderReader(self.site)
         if self.http is None:
-            self.http = HttpReader(self.host.url, timeout=10, min_rate=100_000, attempts=1)
+            self.http = HttpReader(self.host.url, Patience(10, 100_000, attempts=1))
         return self.http
 
     def pull(self, now: datetime = CLOCK, policy: Policy = Policy()) -> Path:
@@ -383,7 +383,7 @@ def test_a_host_that_drips_is_given_up(original: Path, tmp_path: Path, which: st
         assert victim.host is not None
         clock = HeldClock()
         victim.host.fault = drip(Path(path).name, clock)
-        victim.http = HttpReader(victim.host.url, attempts=1, **clock.times)
+        victim.http = HttpReader(victim.host.url, Patience(attempts=1), **clock.times)
         assert "slower than 8000 bytes a second" in str(victim.refused(NetworkError))
         assert clock.now > 20
 
@@ -596,7 +596,7 @@ def test_a_host_that_drips_header_lines_is_given_up(original: Path, tmp_path: Pa
     with _served(victim):
         assert victim.host is not None
         victim.host.fault = fault
-        victim.http = HttpReader(victim.host.url, attempts=1, **clock.times)
+        victim.http = HttpReader(victim.host.url, Patience(attempts=1), **clock.times)
         assert "no answer within 40 seconds" in str(victim.refused(NetworkError))
         given_up.set()
 

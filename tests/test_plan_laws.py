@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from cnrmirror.model.documents import PackageDocument, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter
-from cnrmirror.sync.plan import UPSTREAM_GONE, Action, Plan, Rules, plan
+from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
+from cnrmirror.sync.why import UPSTREAM_GONE
 from tests.conftest import NOW
 from tests.test_syncplan import digest, held, kinds, listed, offer, planned
 
@@ -35,9 +36,17 @@ class Case(msgspec.Struct, frozen=True):
     def plan(self, **changes: Any) -> Plan:
         case = msgspec.structs.replace(self, **changes)
         return plan(
-            "up", case.rules, case.listing, held(*case.had), [o.key for o in case.had],
-            case.taken, case.same_filter, case.keep,
-        )  # fmt: skip
+            Situation(
+                "up",
+                case.rules,
+                case.listing,
+                held(*case.had),
+                [o.key for o in case.had],
+                case.taken,
+                case.same_filter,
+                case.keep,
+            )
+        )
 
 
 OFFERS = st.builds(

@@ -37,6 +37,7 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.names import Reference
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import hosting
@@ -74,7 +75,7 @@ def test_what_is_extracted_is_what_tar_gives(tmp_path: Path) -> None:
     project = Recorded("appr").mirror(tmp_path / "mirror")
     there = remote(project, tmp_path)
     compared = 0
-    for document in there.documents():
+    for document in there.documents(AT_ONCE):
         for release in document.releases:
             reference = Reference.parse(f"{document.package}@{release.release}")
             dest = tmp_path / "dest" / str(compared)

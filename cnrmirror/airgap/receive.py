@@ -20,7 +20,7 @@ from cnrmirror.bundle.overlay import Overlay
 from cnrmirror.bundle.read import BundleReader, check_volumes
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
-from cnrmirror.client.remote import Remote
+from cnrmirror.client.remote import PARALLEL, Remote
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import CatalogRoot, Node, PackageRef, blob_path
@@ -50,10 +50,12 @@ from cnrmirror.model.signed import (
 )
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import replace_durably, storage_errors, sync_filesystem
+from cnrmirror.objects.parallel import threads
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.mirror import MirrorSource
 from cnrmirror.sync.plan import Rules
-from cnrmirror.sync.run import SourceReport, SyncReport, sync
+from cnrmirror.sync.report import SourceReport, SyncReport
+from cnrmirror.sync.run import sync
 from cnrmirror.trust.lint import StrictMetadata
 from cnrmirror.trust.verify import Policy, Trust, Verified
 
@@ -390,11 +392,12 @@ def _require_base(project: Project, bundle: BundleReader, remote: Remote) -> Non
     if contents.since_revision < 0 or (before and before.catalog == contents.cut.since):
         return
     try:
-        for document in remote.documents():
-            for release in document.releases:
-                path = blob_path(release.blob.digest)
-                if not (bundle.has(path) or project.store.has_blob(release.blob)):
-                    raise IncompleteError(f"{path}: neither in this bundle nor here")
+        with threads(PARALLEL) as executor:
+            for document in remote.documents(executor):
+                for release in document.releases:
+                    path = blob_path(release.blob.digest)
+                    if not (bundle.has(path) or project.store.has_blob(release.blob)):
+                        raise IncompleteError(f"{path}: neither in this bundle nor here")
     except IncompleteError as error:
         here = f"revision {before.revision}" if before else "nothing"
         raise _continues(bundle, here, error) from error

@@ -38,7 +38,7 @@ from cnrmirror.model.finding import Finding
 from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.objects.base import Reader
-from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.trust.lint import StrictMetadata
 from cnrmirror.trust.verify import Trust, Verified
 from cnrmirror.views.base import Package
@@ -171,8 +171,11 @@ def check_packages(state: AuditState) -> None:
     state.chosen = _chosen(sorted(state.seen.walk(state.root.tree)), state.order)
     state.notes += state.journal.resume(state.target)
     read = functools.partial(_package, state)
-    with stage(state.progress, "Auditing packages", len(state.chosen)) as steps:
-        for ref, package, part in in_parallel(read, state.chosen, PARALLEL):
+    with (
+        threads(PARALLEL) as executor,
+        stage(state.progress, "Auditing packages", len(state.chosen)) as steps,
+    ):
+        for ref, package, part in in_parallel(read, state.chosen, executor):
             state.seen.add(part)
             if package is not None:
                 _count(state, package)

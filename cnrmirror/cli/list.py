@@ -8,7 +8,9 @@ import click
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.client.remote import PARALLEL
 from cnrmirror.model.documents import PackageDocument
+from cnrmirror.objects.parallel import threads
 from cnrmirror.views.cnr_v1 import ListEntry
 from cnrmirror.views.cnr_v1 import list_entry as row
 
@@ -37,7 +39,8 @@ def list_packages(
 
     fresh = True
     if origin.sources:
-        found, fresh = read_verified(origin, lambda remote: wanted(remote.documents()))
+        with threads(PARALLEL) as executor:
+            found, fresh = read_verified(origin, lambda remote: wanted(remote.documents(executor)))
     else:
         project = context.project()
         refs = project.catalog.packages(project.tree())

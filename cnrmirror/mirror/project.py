@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import msgspec
@@ -31,6 +32,7 @@ from cnrmirror.model.documents import (
     Node,
     PackageDocument,
     PackageRef,
+    Upstream,
 )
 from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
 from cnrmirror.model.format import Format, require_writable
@@ -183,12 +185,17 @@ class Project:
         changes: Mapping[str, PackageDocument | None],
         message: str,
         now: str,
-        facts: Mapping[str, ArchiveFacts] = {},
+        facts: Mapping[str, ArchiveFacts] = MappingProxyType({}),
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
     ) -> Head | None:
         """Make a revision in which these packages are as given; call it while ``writing``.
 
         Args:
+            changes: the packages that change; None for one that goes.
+            message: what the revision says of itself.
+            now: its time, ISO 8601, UTC without an offset.
             facts: what was seen in new archives, by their digests.
+            upstreams: the sources that were synced, and from what; the others stay as recorded.
 
         Returns:
             The new head, or None if nothing changed: then nothing was written.
@@ -198,21 +205,31 @@ class Project:
             name: None if document is None else self.put(document, tree, facts)
             for name, document in changes.items()
         }
-        return self.commit_tree(self.catalog.change(tree, refs), message, now)
+        return self.commit_tree(self.catalog.change(tree, refs), message, now, upstreams)
 
     def put(
-        self, document: PackageDocument, before: Node, facts: Mapping[str, ArchiveFacts] = {}
+        self,
+        document: PackageDocument,
+        before: Node,
+        facts: Mapping[str, ArchiveFacts] = MappingProxyType({}),
     ) -> PackageRef | None:
         """Store a package document with its facts; ``before`` is the tree that it changes."""
         old = self.catalog.get(before, document.package)
         return self.catalog.put(with_facts(self.catalog, document, old, facts))
 
-    def commit_tree(self, tree: Node, message: str, now: str) -> Head | None:
+    def commit_tree(
+        self,
+        tree: Node,
+        message: str,
+        now: str,
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
+    ) -> Head | None:
         """As ``commit``, with the whole tree given."""
         head, root = self.head(), self.root()
         if tree == root.tree and root.settings in ({}, self.settings):
             return None
-        return self.commit_after(tree, head.catalog, head.revision + 1, message, now)
+        new = self._after((head.catalog, root), tree, message, now)
+        return self._make(_with_upstreams(new, upstreams), now)
 
     def commit_after(
         self,
@@ -228,66 +245,84 @@ class Project:
         Args:
             above: what is published elsewhere: the signed files get higher versions than there.
         """
-        before = self.catalog.root(parent)
-        new = self._sign(self._root(tree, revision, message, now, before, parent), now, above)
-        self.builder.bring_up(new)
-        return new
+        before, ours = self.catalog.root(parent), self.root()
+        new = self._after((parent, before), tree, message, now)
+        new = msgspec.structs.replace(
+            new,
+            revision=revision,
+            format=newest_format(before.format, ours.format),
+            upstreams=newest_upstreams(ours.upstreams, before.upstreams),
+        )
+        return self._make(new, now, above)
 
     def upgrade(self, now: str) -> tuple[Format, Format]:
         """Raise the mirror's format to what this program knows; the formats before and after."""
         with self.signing():
             head, before = self.head(), self.root()
-            if before.format != formats.KNOWN:
-                message = f"format {formats.KNOWN.read}, {formats.KNOWN.write}"
-                root = self._root(
-                    before.tree, head.revision + 1, message, now, before, head.catalog
-                )
-                new = self._sign(msgspec.structs.replace(root, format=formats.KNOWN), now)
-                self.builder.bring_up(new)
-            return before.format, formats.KNOWN
+            known = formats.KNOWN
+            if before.format != known:
+                message = f"format {known.read}, {known.write}"
+                new = self._after((head.catalog, before), before.tree, message, now)
+                self._make(msgspec.structs.replace(new, format=known), now)
+            return before.format, known
 
     @property
     def settings(self) -> dict[str, Any]:
         """What views take from mirror.yaml: whoever has the catalog can render the same bytes."""
         return {"url": self.config.url, "dialect": self.config.views.dialect}
 
-    def _root(
-        self,
-        tree: Node,
-        revision: int,
-        message: str,
-        now: str,
-        before: CatalogRoot | None = None,
-        parent: Descriptor | None = None,
+    def _after(
+        self, before: tuple[Descriptor, CatalogRoot] | None, tree: Node, message: str, now: str
     ) -> CatalogRoot:
-        """A catalog root of the format of the one before it."""
+        """The root of the revision after another one, in the same format; or of the first."""
         packages, releases = counts(tree)
+        at, root = before or (None, None)
         return CatalogRoot(
             registry=self.config.id,
-            revision=revision,
+            revision=root.revision + 1 if root else 0,
             time=now,
             message=message,
             packages=packages,
             releases=releases,
             tree=tree,
-            parent=parent,
-            format=before.format if before else formats.KNOWN,
+            parent=at,
+            format=root.format if root else formats.KNOWN,
             settings=self.settings,
-            upstreams=before.upstreams if before else {},
+            upstreams=root.upstreams if root else {},
         )
 
-    def _sign(self, root: CatalogRoot, now: str, above: SignedHead | None = None) -> Head:
+    def _make(self, root: CatalogRoot, now: str, above: SignedHead | None = None) -> Head:
+        """Store, sign and show a revision."""
         assert self.signer is not None
         head = Head(self.store.put(root), root.revision)
         self.signer.sign_revision(head, now, above)
+        self.builder.bring_up(head)
         return head
 
     def sign_first(self, now: str) -> None:
         """Revision 0: an empty catalog, so that there is something signed from the beginning."""
         with storage_errors(str(self.folder)):
             self.layout.making.mkdir(parents=True, exist_ok=True)
-            head = self._sign(self._root(EMPTY, 0, EMPTY_MESSAGE, now), now)
-            self.builder.bring_up(head)
+            self._make(self._after(None, EMPTY, EMPTY_MESSAGE, now), now)
+
+
+def _with_upstreams(root: CatalogRoot, upstreams: Mapping[str, Upstream]) -> CatalogRoot:
+    return msgspec.structs.replace(root, upstreams={**root.upstreams, **upstreams})
+
+
+def newest_format(one: Format, other: Format) -> Format:
+    """The format in which both of two catalogs can be written."""
+    return Format(max(one.read, other.read), max(one.write, other.write))
+
+
+def newest_upstreams(
+    ours: Mapping[str, Upstream], theirs: Mapping[str, Upstream]
+) -> dict[str, Upstream]:
+    """What two catalogs record, of each source the newer: nobody is held to less than before."""
+    found = {**theirs, **ours}
+    for name in ours.keys() & theirs.keys():
+        found[name] = max(ours[name], theirs[name], key=lambda u: (u.root, u.revision, u.timestamp))
+    return found
 
 
 def prepare(folder: Path, identity: str) -> None:

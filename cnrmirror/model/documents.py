@@ -16,6 +16,7 @@ alone, so the same packages give the same nodes, whatever the history.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -46,7 +47,7 @@ class Content(msgspec.Struct, frozen=True, rename={"media_type": "mediaType"}):
 
 
 class Attachment(
-    msgspec.Struct, frozen=True, order=True, omit_defaults=True,
+    msgspec.Struct, frozen=True, omit_defaults=True,
     rename={"media_type": "mediaType", "artifact_type": "artifactType"},
 ):  # fmt: skip
     """A blob that belongs to a release: a signature, provenance, an upstream's own manifest.
@@ -63,6 +64,12 @@ class Attachment(
     @property
     def blob(self) -> Descriptor:
         return Descriptor(self.digest, self.size)
+
+
+def all_attachments(*some: Iterable[Attachment]) -> list[Attachment]:
+    """Each of these attachments once, in the one order that is canonical."""
+    found = {msgspec.json.encode(a, order="sorted"): a for each in some for a in each}
+    return [found[key] for key in sorted(found)]
 
 
 def always(value: Any) -> Any:
@@ -224,7 +231,12 @@ class Facts(msgspec.Struct, frozen=True, tag_field="kind", tag="facts"):
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """Up to which state of another mirror this one took packages in."""
+    """The revision of another mirror that a source was synced from.
+
+    ``root`` and ``timestamp`` are the versions of the signed files that vouched for it, ``time`` is
+    that of its catalog. Whoever has lost what it remembers of that mirror finds here how old it
+    may be at the most.
+    """
 
     registry: Text
     revision: Count

@@ -51,6 +51,48 @@ class Reader(Protocol):
         """Let go of connections; the fetcher is not used any more."""
 
 
+class CachedAnswer(msgspec.Struct, frozen=True):
+    """An answer, and what to ask with whether it is still the answer."""
+
+    body: bytes
+    etag: str = ""
+    modified: str = ""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        found = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in found.items() if value}
+
+
+class WebReader(Reader, Protocol):
+    """Reads whole addresses, below one host's and elsewhere."""
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many requests failed in a row that nothing more is asked."""
+
+    def get(
+        self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
+    ) -> Iterator[bytes]:
+        """As ``fetch``, of a whole address (with a query).
+
+        Args:
+            where: what errors call it.
+            as_sent: take the bytes as they are, whatever Content-Encoding says of them: many
+                servers say "gzip" of an archive that is gzipped by itself.
+        """
+
+    def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
+        """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
+
+        Args:
+            kept: what was answered before: it is asked whether that is still so.
+
+        Raises:
+            As ``fetch``.
+        """
+
+
 class Listed(msgspec.Struct, frozen=True):
     """One object of a destination: its key, its size in bytes, and the place's own tag for it."""
 

@@ -30,7 +30,8 @@ from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource, Red
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.plan import Rules
-from cnrmirror.sync.run import PARTIAL, sync
+from cnrmirror.sync.report import PARTIAL
+from cnrmirror.sync.run import sync
 from tests.conftest import NOW
 from tests.interop.ports import free_port
 from tests.interop.reference import legacy, reference_server
