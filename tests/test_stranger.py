@@ -778,3 +778,13 @@ def test_the_script_is_clean() -> None:
             pytest.fail("shellcheck is missing, and CI must not skip this test")
         pytest.skip("shellcheck is not on this machine")
     subprocess.run(["shellcheck", str(SCRIPT)], check=True)
+
+
+def test_it_lies_in_every_site_and_beside_every_bundle(mirror: Mirror, bundle: Path) -> None:
+    for place in (mirror.site, bundle):
+        assert (place / "recover.sh").read_bytes() == SCRIPT.read_bytes()
+    done = subprocess.run(
+        ["bash", "recover.sh", "list", "--root", str(mirror.root)],
+        cwd=bundle, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.count("\n") == CHARTS + 2

@@ -31,6 +31,7 @@ from cnrmirror.descriptor import Descriptor
 from cnrmirror.documents import Channel, PackageDocument, Release
 from cnrmirror.names import Vendor, release_key
 from cnrmirror.resource import GZIP_TYPE, Alias, Resource, Twin
+from cnrmirror.site.html import TEMPLATES
 
 PREFIX = "cnr"
 PACKAGES = f"{PREFIX}/api/v1/packages"
@@ -249,6 +250,8 @@ def fixed_resources(vendor: Vendor, url: str) -> Iterator[Resource]:
     uri = f"{url}/{PREFIX}/"
     document = {"version": "v1.0.0", "prefix": uri, "uri_prefix": uri}
     yield Resource(".well-known/app-registry-uri.json", to_json(document))
+    # Whoever finds the files needs no cnrmirror (docs/format.md).
+    yield Resource("recover.sh", (TEMPLATES / "recover.sh").read_bytes(), "text/x-shellscript")
 
 
 NOT_FOUND = "this mirror has nothing of that name"

@@ -30,7 +30,7 @@ from cnrmirror.names import matches
 from cnrmirror.receipt import Receipt, receipt_in
 from cnrmirror.resource import Resource
 from cnrmirror.roles import TIMESTAMP, Edition
-from cnrmirror.site.html import environment
+from cnrmirror.site.html import TEMPLATES, environment
 from cnrmirror.workflow.edition import immutable_files, metadata_files
 from cnrmirror.workflow.filters import glob_matches
 from cnrmirror.workflow.plan import size_of
@@ -298,7 +298,8 @@ def write(project: Project, folder: Path, job: Job, only: int | None = None) -> 
             return msgspec.structs.replace(job.contents, volumes=written)
         contents = msgspec.structs.replace(job.contents, volumes=written)
         readme = environment().get_template("bundle.txt").render(contents=contents)
-        bundle.write_text(folder, contents, readme)
+        script = (TEMPLATES / "recover.sh").read_bytes()
+        bundle.write_text(folder, contents, readme, script)
     return contents
 
 

@@ -42,7 +42,7 @@ _PACKAGES_AT_ONCE = 100
 _BYTES_AT_ONCE = 256 << 20
 # Names at the top of a place that are a mirror's; others are somebody else's.
 _OURS = re.compile(
-    r"(?:catalog|cnr|api|version)(?:/.*)?|index\.html|404\.html|_headers|_redirects|\.nojekyll"
+    r"(?:catalog|cnr|api|version)(?:/.*)?|index\.html|recover\.sh|404\.html|_headers|_redirects|\.nojekyll"
     r"|\.well-known/app-registry-uri\.json"
 )
 _RENEW_SECONDS = 60
