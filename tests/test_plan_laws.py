@@ -13,7 +13,7 @@ from cnrmirror.model.documents import PackageDocument, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter
 from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
-from cnrmirror.sync.why import UPSTREAM_GONE
+from cnrmirror.sync.why import UPSTREAM_GONE, Why
 from tests.conftest import NOW
 from tests.test_syncplan import digest, held, kinds, listed, offer, planned
 
@@ -162,7 +162,12 @@ def test_keeping_packages_drops_nothing_of_them_and_changes_nothing_else(
 
 def only(found: Plan) -> Action:
     (action,) = found.actions
-    return action
+    return said(action)
+
+
+def said(action: Action) -> Action:
+    """The action by its words, which follow from its reason."""
+    return msgspec.structs.replace(action, why=Why.NOTHING_TO_SAY)
 
 
 OLD = offer("ns/x")
@@ -187,8 +192,8 @@ def decided(rules: Rules, new: Offer, origin: str) -> Action:
 
 def test_a_release_that_was_pushed_is_frozen_whatever_the_rules_say() -> None:
     for rules in (Rules(), Rules(changes="accept")):
-        said = f"it was pushed here; upstream has {NEW.digest}"
-        assert decided(rules, NEW, "push") == Action(*OLD.key, "frozen", said)
+        words = f"it was pushed here; upstream has {NEW.digest}"
+        assert decided(rules, NEW, "push") == Action(*OLD.key, "frozen", words)
 
 
 def test_a_changed_release_says_what_it_was_or_what_it_would_be() -> None:
@@ -196,15 +201,15 @@ def test_a_changed_release_says_what_it_was_or_what_it_would_be() -> None:
     had = f"it had {OLD.digest}"
     assert decided(accept, NEW, "up") == Action(*OLD.key, "replace", had, 7)
     assert decided(accept, NEW, "b") == Action(*OLD.key, "replace", f"{had} from b", 7)
-    said = f"upstream has {NEW.digest} now"
-    assert decided(Rules(), NEW, "up") == Action(*OLD.key, "frozen", said)
+    words = f"upstream has {NEW.digest} now"
+    assert decided(Rules(), NEW, "up") == Action(*OLD.key, "frozen", words)
     assert decided(Rules(), NEW, "b") == Action(*OLD.key, "frozen", f"b gave {OLD.digest}")
 
 
 def test_a_source_that_knows_only_the_archive_is_compared_by_the_archive() -> None:
     new = msgspec.structs.replace(NEW, digest="", blob_digest=digest("archive"))
-    said = f"upstream has {digest('archive')} now"
-    assert decided(Rules(), new, "up") == Action(*OLD.key, "frozen", said)
+    words = f"upstream has {digest('archive')} now"
+    assert decided(Rules(), new, "up") == Action(*OLD.key, "frozen", words)
     # The CNR digest decides where both are known.
     same = msgspec.structs.replace(OLD, blob_digest=digest("archive"))
     assert decided(Rules(), same, "up") == Action(*OLD.key, "same")
@@ -226,16 +231,16 @@ def after_removal(rules: Rules, new: Offer, reason: str) -> Action:
 
 
 def test_what_was_removed_here_stays_away_and_says_when_and_why() -> None:
-    said = f"removed here on {NOW}: bad"
+    words = f"removed here on {NOW}: bad"
     for rules in (Rules(), Rules(changes="accept")):
-        assert after_removal(rules, OLD, "bad") == Action(*OLD.key, "kept", said)
+        assert after_removal(rules, OLD, "bad") == Action(*OLD.key, "kept", words)
 
 
 def test_what_the_upstream_had_taken_away_comes_back_if_it_is_the_same() -> None:
     again = Action(*OLD.key, "fetch", "it is back", 9)
     assert after_removal(Rules(), OLD, UPSTREAM_GONE) == again
-    said = f"it is back with digest {NEW.digest}"
-    assert after_removal(Rules(), NEW, UPSTREAM_GONE) == Action(*OLD.key, "frozen", said)
+    words = f"it is back with digest {NEW.digest}"
+    assert after_removal(Rules(), NEW, UPSTREAM_GONE) == Action(*OLD.key, "frozen", words)
     accepted = after_removal(Rules(changes="accept"), NEW, UPSTREAM_GONE)
     assert accepted == Action(*OLD.key, "fetch", "it is back", 7)
     untold = msgspec.structs.replace(OLD, digest="", blob_digest=digest("archive"))
@@ -275,7 +280,9 @@ def test_what_is_not_offered_any_more_says_why_it_stays_or_goes(
 ) -> None:
     no_limit = msgspec.structs.replace(rules, max_shrink=1.0)
     found = planned(no_limit, listing, OLD, same_filter=False)
-    assert [a for a in found.actions if a.package == "ns/x"] == [Action(*OLD.key, kind, reason)]
+    assert [said(a) for a in found.actions if a.package == "ns/x"] == [
+        Action(*OLD.key, kind, reason)
+    ]
 
 
 TEN = [offer(f"ns/p{n}") for n in range(10)]
@@ -328,8 +335,8 @@ def test_one_release_with_two_contents_is_a_hole_that_names_both() -> None:
     ]
     found = planned(Rules(), listed(*twice, offer("ns/y")))
     names = f"a/x {twice[1].digest[:12]}, b/x {twice[0].digest[:12]}"
-    said = f"offered 3 times, with other content: {names}"
-    assert found.holes == [Hole("ns/x@1.0.0", said, "ns/x")]
+    words = f"offered 3 times, with other content: {names}"
+    assert found.holes == [Hole.of_release("ns/x", "1.0.0", words)]
     assert kinds(found) == {"ns/y@1.0.0": "fetch"}
 
 
@@ -339,8 +346,8 @@ def test_two_archives_of_one_digest_are_two_contents_too() -> None:
     ]
     found = planned(Rules(), listed(*by_archive))
     names = ", ".join(f"{text} {digest(text)[:12]}" for text in "ab")
-    said = f"offered 2 times, with other content: {names}"
-    assert found.holes == [Hole("ns/x@1.0.0", said, "ns/x")]
+    words = f"offered 2 times, with other content: {names}"
+    assert found.holes == [Hole.of_release("ns/x", "1.0.0", words)]
     same_tar = [offer("ns/x", blob_digest=digest(text)) for text in "ab"]
     (hole,) = planned(Rules(), listed(*same_tar)).holes
     assert f"ns/x {same_tar[0].digest[:12]}" in hole.reason

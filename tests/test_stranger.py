@@ -67,7 +67,7 @@ class Mirror:
     def signer(self, purpose: str) -> CryptoSigner:
         (path,) = Path(_HOME, "config/cnrmirror/keys", self.registry).glob(f"{purpose}-*.pem")
         private = load_pem_private_key(path.read_bytes(), None)
-        return CryptoSigner(private)
+        return CryptoSigner(private)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def refused(code: int, named: str, *arguments: object) -> None:
 
 
 def documents(mirror: Mirror) -> dict[str, Json]:
-    found: dict[str, Json] = {}
+    found = {}
     for path in (mirror.site / "catalog/nodes").rglob("*"):
         if path.is_file() and (document := json.loads(path.read_bytes()))["kind"] == "package":
             name = document["package"]
@@ -340,7 +340,25 @@ def a_bit_in_the_catalog_role(mirror: Mirror, site: Path) -> str:
 
 def a_foreign_first_root(mirror: Mirror, site: Path) -> str:
     foreign(site, mirror.folder.parent, ("1.root.json",))
+    return "1.root.json: signed by 0"
+
+
+def a_first_root_with_the_right_keys_but_not_the_pinned_one(mirror: Mirror, site: Path) -> str:
+    path = site / META / "1.root.json"
+    metadata = Metadata.from_file(str(path))
+    metadata.signed.unrecognized_fields["x-registry"] = "another"
+    metadata.signatures.clear()
+    for name in root_keys(mirror):
+        metadata.sign(name, append=True)
+    path.write_bytes(metadata.to_bytes(JSONSerializer(compact=True)))
     return "1.root.json: not the root that is pinned"
+
+
+def root_keys(mirror: Mirror) -> list[CryptoSigner]:
+    """The offline root keys, of the first root."""
+    paths = sorted(mirror.offline.glob("root-*.pem"))
+    found = [load_pem_private_key(path.read_bytes(), None) for path in paths]
+    return [CryptoSigner(private) for private in found]  # type: ignore[arg-type]
 
 
 def a_foreign_second_root(mirror: Mirror, site: Path) -> str:
@@ -445,6 +463,7 @@ SITE_ATTACKS: list[Attack] = [
     a_bit_in_an_older_catalog_root, a_bit_in_a_signature, a_timestamp_for_longer,
     a_timestamp_in_another_form, a_timestamp_by_the_publish_key, a_role_file_of_another_version,
     a_bit_in_the_targets, a_bit_in_the_catalog_role, a_foreign_first_root, a_foreign_second_root,
+    a_first_root_with_the_right_keys_but_not_the_pinned_one,
     a_foreign_mirror, a_root_with_too_few_signatures, a_root_with_one_signature_twice,
     the_newest_root_held_back, two_archives_swapped, two_documents_swapped, a_missing_node,
     a_missing_archive, an_endless_archive, an_endless_timestamp, a_pipe_for_an_archive,
@@ -540,7 +559,8 @@ def a_digest_that_climbs(site: Path) -> Callable[[Json], object]:
 
 def a_size_that_is_a_command(site: Path) -> Callable[[Json], object]:
     digest = "0" * 64
-    return only(site, package(site, blob={"digest": digest, "size": "a[$(touch /tmp/evil)]"}))
+    size = f"a[$(touch {site.parent}/ran)]"
+    return only(site, package(site, blob={"digest": digest, "size": size}))
 
 
 def another_packages_document(site: Path) -> Callable[[Json], object]:
@@ -584,7 +604,8 @@ def test_what_is_signed_is_still_checked(
     signed_again(mirror, site, attack(site))
     out = site.parent / "a" / "b" / "c" / "out"
     refused(9, "", "recover", "--root", mirror.root, "--diff-ids", out, site)
-    assert not list(site.parent.rglob("evil*")) and not Path("/tmp/evil").exists()
+    outside = [path for path in site.parent.rglob("evil*") if out not in path.parents]
+    assert not outside and not (site.parent / "ran").exists()
 
 
 def test_a_newer_format_is_named_as_such(mirror: Mirror, site: Path) -> None:
@@ -630,9 +651,8 @@ def test_keys_of_other_kinds_count_too(mirror: Mirror, site: Path, scheme: str) 
     root.signed.revoke_key(old, "timestamp")
     root.signed.add_key(signer.public_key, "timestamp")
     root.signatures.clear()
-    for path in (*mirror.offline.glob("root-*.pem"), *mirror.offline.glob("root*.pem")):
-        private = load_pem_private_key(path.read_bytes(), None)
-        root.sign(CryptoSigner(private), append=True)
+    for key in root_keys(mirror):
+        root.sign(key, append=True)
     (site / META / "3.root.json").write_bytes(root.to_bytes(JSONSerializer(compact=True)))
     refused(9, "timestamp.json: signed by 0", "verify", "--root", mirror.root, site)
     timestamp = site / META / "timestamp.json"

@@ -187,5 +187,6 @@ def release_of(origin: str, offer: Offer, fetched: Fetched, now: str) -> Release
     )
     return Release(
         offer.release, offer.media_type, offer.created_at or now, offer.manifest_type, content,
-        fetched.blob, offer.metadata, origin, list(fetched.flags), all_attachments(fetched.attachments),
+        fetched.blob, offer.metadata, origin, list(fetched.flags),
+        all_attachments(fetched.attachments),
     )  # fmt: skip
