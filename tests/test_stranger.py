@@ -67,7 +67,7 @@ class Mirror:
     def signer(self, purpose: str) -> CryptoSigner:
         (path,) = Path(_HOME, "config/cnrmirror/keys", self.registry).glob(f"{purpose}-*.pem")
         private = load_pem_private_key(path.read_bytes(), None)
-        return CryptoSigner(private)  # type: ignore[arg-type]
+        return CryptoSigner(private)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def refused(code: int, named: str, *arguments: object) -> None:
 
 
 def documents(mirror: Mirror) -> dict[str, Json]:
-    found = {}
+    found: dict[str, Json] = {}
     for path in (mirror.site / "catalog/nodes").rglob("*"):
         if path.is_file() and (document := json.loads(path.read_bytes()))["kind"] == "package":
             name = document["package"]
@@ -358,7 +358,7 @@ def root_keys(mirror: Mirror) -> list[CryptoSigner]:
     """The offline root keys, of the first root."""
     paths = sorted(mirror.offline.glob("root-*.pem"))
     found = [load_pem_private_key(path.read_bytes(), None) for path in paths]
-    return [CryptoSigner(private) for private in found]  # type: ignore[arg-type]
+    return [CryptoSigner(private) for private in found]
 
 
 def a_foreign_second_root(mirror: Mirror, site: Path) -> str:
