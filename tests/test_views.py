@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from werkzeug.test import Client
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.change import remove
@@ -15,6 +16,7 @@ from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.resource import Resource
+from cnrmirror.server.app import Application
 from cnrmirror.views import site
 from cnrmirror.views.base import (
     LISTS_RANK,
@@ -95,6 +97,10 @@ def test_a_view_is_one_file(with_toy: Project, tmp_path: Path) -> None:
     with project.writing():
         project.builder.rebuild(project.head())
     assert check(project).findings == []
+    reading = Client(Application(project))
+    assert reading.get("/toy/ns/a.txt").text == "ns/a: new"
+    assert reading.get("/toy/all.txt").text == "ns/a: new\nns/b: b"
+    assert reading.get("/toy/ns/none.txt").status_code == 404
     remove(project, "ns/b", "1.0.0", None, "gone", NOW)
     assert not (toy / "ns/b.txt").exists() and (toy / "all.txt").read_text() == "ns/a: new"
 

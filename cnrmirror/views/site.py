@@ -133,6 +133,10 @@ class Site:
     def _view_of(self, path: str) -> View | None:
         return self._of_top.get(path.partition("/")[0])
 
+    def has_top(self, path: str) -> bool:
+        """Whether a path is below one of the names that are views'."""
+        return self._view_of(path) is not None
+
     def rank(self, path: str) -> int:
         """When a file may be written: only after all of a lower rank."""
         view = self._view_of(path)
