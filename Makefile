@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench sample hosts-table clean
+.PHONY: demo test check mutants bench sample hosts-table clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -23,6 +23,13 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
 
+.venv/mutants: .venv/ready
+	$(BIN)/pip install --quiet -e '.[mutants]'
+	touch $@
+
+mutants: .venv/mutants
+	$(BIN)/python -m tests.mutants
+
 bench: .venv/ready
 	$(BIN)/python -m bench.build
 	$(BIN)/python -m bench.reads
@@ -36,4 +43,4 @@ hosts-table: .venv/ready
 	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py
 
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .demo mutants

@@ -9,12 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from cnrmirror.workflow.project import Project
 from tests.mirrors import make
 from tests.recorded import CONFORMANCE, Recorded
 
 NOW = "2026-01-02T03:04:05"
+
+# For `make mutants`: the same examples each time, and none made smaller: one failure is enough.
+settings.register_profile(
+    "mutants", derandomize=True, deadline=None, database=None,
+    phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
 
 
 @pytest.fixture
