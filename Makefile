@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage bench sample hosts-table clean
+.PHONY: demo test quick lint check matrix coverage mutants bench sample hosts-table clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -42,6 +42,13 @@ coverage: .venv/ready
 	$(BIN)/coverage json -q -o .coverage.json
 	$(BIN)/python -m tests.covered
 
+.venv/mutants: .venv/ready
+	$(BIN)/pip install --quiet -e '.[mutants]'
+	touch $@
+
+mutants: .venv/mutants
+	$(BIN)/python -m tests.mutants
+
 bench: .venv/ready
 	$(BIN)/python -m bench.build
 	$(BIN)/python -m bench.reads
@@ -55,4 +62,4 @@ hosts-table: .venv/ready
 	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py
 
 clean:
-	rm -rf .venv .venv-* .demo .coverage*
+	rm -rf .venv .venv-* .demo .coverage* mutants

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from cnrmirror.mirror.project import Project
 from tests.mirrors import make
@@ -19,6 +19,12 @@ NOW = "2026-01-02T03:04:05"
 # An example has no time limit: the machine may be busy.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# For `make mutants`: the same examples each time, and none made smaller: one failure is enough.
+settings.register_profile(
+    "mutants", derandomize=True, deadline=None, database=None,
+    phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
 
 
 @pytest.fixture

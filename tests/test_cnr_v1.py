@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.model.digest import Descriptor
@@ -29,7 +29,7 @@ from cnrmirror.views.cnr_v1 import (
 
 NAME = "ns/chat"
 BASE = f"cnr/api/v1/packages/{NAME}"
-LAW = settings(max_examples=60, deadline=None)
+LAW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 TIMES = {"1.0.0": "2026-01-01T00:00:00", "2.0.0": "2026-02-02T00:00:00",
          "2.0.0-rc.1": "2025-12-31T00:00:00", "2.0.0+x": "2026-03-03T00:00:00"}  # fmt: skip
 

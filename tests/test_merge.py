@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.model.digest import Descriptor
@@ -18,7 +18,7 @@ from cnrmirror.publish.merge import merged
 NAME = "ns/chat"
 KEYS = [("1.0.0", "helm"), ("1.0.0", "kpm"), ("2.0.0", "helm"), ("3.0.0-rc.1", "helm")]
 EARLY, LATE = "2026-01-02T03:04:05", "2026-02-03T04:05:06"
-LAW = settings(max_examples=80, deadline=None)
+LAW = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 Key = tuple[str, str]
 Document = PackageDocument | None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.catalog import tree as module
@@ -42,7 +42,7 @@ from tests.nodes import (
     refs_of,
 )
 
-LAW = settings(max_examples=40, deadline=None)
+LAW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 FULL = {name: ref(name) for name in NAMES}
 Story = list[dict[str, PackageRef | None]]
 
