@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -12,6 +12,7 @@ from cnrmirror.catalog.tree import Catalog
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.instant import Instant
 
 
 class Garbage(msgspec.Struct, frozen=True):
@@ -36,15 +37,15 @@ def collect(
     Raises:
         NotTrusted: no key to sign that with.
     """
-    limit = datetime.fromisoformat(now).replace(tzinfo=UTC) - timedelta(hours=grace_hours)
+    limit = Instant.parse(now).plus(-timedelta(hours=grace_hours))
     with project.writing():
         keep: set[str] = set()
         oldest = project.root().revision
         before = project.metadata.timestamp().kept
         follows = bool(project.config.follow)
         for number, (at, root) in enumerate(project.catalog.history(project.head().catalog)):
-            young = os.stat(project.store.root_path(at.digest)).st_mtime >= limit.timestamp()
-            young = young or root.time >= limit.replace(tzinfo=None).isoformat()
+            young = os.stat(project.store.root_path(at.digest)).st_mtime >= limit.at.timestamp()
+            young = young or root.time >= str(limit)
             enough = root.revision < before.revision if follows else number >= max(1, revisions)
             if enough and not young:
                 break
@@ -55,12 +56,12 @@ def collect(
             (path, status.st_size)
             for what in ("targets", "nodes", "blobs")
             for path, digest, status in project.store.walk(what)
-            if digest not in keep and status.st_mtime < limit.timestamp()
+            if digest not in keep and status.st_mtime < limit.at.timestamp()
         ]
         if follows:
-            kept, old = before, project.metadata.below(before, limit.timestamp())
+            kept, old = before, project.metadata.below(before, limit.at.timestamp())
         else:
-            catalog, snapshot, old = project.metadata.superseded(limit.timestamp())
+            catalog, snapshot, old = project.metadata.superseded(limit.at.timestamp())
             kept = RetentionFloor(catalog, snapshot, oldest, before.root)
         garbage += [(str(path), path.stat().st_size) for path in old]
         if not dry_run and garbage:
