@@ -62,7 +62,7 @@ class LayeredNodes:
     """
 
     def __init__(self, store: Store, elsewhere: Nodes, keep: bool = False) -> None:
-        self._store = store
+        self.store = store
         self._elsewhere = elsewhere
         self._keep = keep
         self.used: set[str] = set()
@@ -71,16 +71,16 @@ class LayeredNodes:
         """See ``tree.Nodes``."""
         self.used.add(digest)
         try:
-            kept: D = self._store.get(digest, size, kind)
+            kept: D = self.store.get(digest, size, kind)
             return kept
         except (DamageError, InvalidDocument):
             document: D = self._elsewhere.get(digest, size, kind)
         if self._keep:
-            self._store.restore(document)
+            self.store.restore(document)
         return document
 
     def forget_others(self) -> None:
         """Remove from the store the nodes that were not asked for."""
-        for path, digest, _ in self._store.walk("nodes"):
+        for path, digest, _ in self.store.walk("nodes"):
             if digest not in self.used:
                 os.unlink(path)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from cnrmirror.catalog.delta import Span, bring
 from cnrmirror.catalog.nodes import LayeredNodes
 from cnrmirror.catalog.tree import CatalogReader, Nodes
 from cnrmirror.client.remote import Remote
@@ -20,7 +21,6 @@ from cnrmirror.model.documents import (
     CatalogRoot,
     Channel,
     Head,
-    Node,
     PackageDocument,
     Release,
     Tombstone,
@@ -47,10 +47,9 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
     with project.signing():
         ours = project.root()
         known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
-        reader = CatalogReader(LayeredNodes(project.store, nodes, keep=True))
         theirs_on: list[CatalogRoot] = []
         base = None
-        for at, root in reader.history(remote.verified.at):
+        for at, root in CatalogReader(nodes).history(remote.verified.at):
             if at.digest in known:
                 base = root
                 break
@@ -61,10 +60,9 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
                 "publish from the mirror that published there last"
             )
         theirs = remote.verified.root
-        before = base
-        for root in reversed(theirs_on):
-            _bring(project, remote, reader, before.tree, root.tree)
-            before = root
+        keeping = LayeredNodes(project.store, nodes, keep=True)
+        bring(Span(base.tree, theirs_on[::-1]), keeping, remote.blob, project.progress)
+        reader = CatalogReader(keeping)
         changes = {}
         for difference in project.catalog.diff(base.tree, ours.tree):
             name = difference.name
@@ -80,21 +78,11 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
         return head
 
 
-def _bring(project: Project, remote: Remote, reader: CatalogReader, old: Node, new: Node) -> None:
-    """What one revision of theirs has more than the one before it."""
-    for difference in reader.diff(old, new):
-        if difference.new is not None:
-            for blob in {r.blob for r in reader.document(difference.new).releases}:
-                if not project.store.has_blob(blob):
-                    project.store.add_blob(blob, remote.blob(blob))
-    for _ in reader.added(old, new):
-        pass  # reading keeps them
-
-
 def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
     """Superseded files as they are there, in the place of ours that nobody has seen."""
-    for role, last in (("catalog", above.catalog.version), ("snapshot", above.snapshot.version)):
-        for version in range(last, 0, -1):
+    retained = above.retained()
+    for role in ("catalog", "snapshot"):
+        for version in reversed(retained[role]):
             name = f"{version}.{role}.json"
             path = project.metadata.path / name
             try:
