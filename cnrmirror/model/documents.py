@@ -16,11 +16,12 @@ alone, so the same packages give the same nodes, whatever the history.
 from __future__ import annotations
 
 import hashlib
+from copy import deepcopy
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from cnrmirror.model.digest import Descriptor, DiffID, Size
+from cnrmirror.model.digest import Descriptor, DiffID, Digest, Size
 from cnrmirror.model.names import PackageName, default_release, newest_first, release_key
 
 LEAF_MAX = 64
@@ -160,8 +161,27 @@ class Branch(msgspec.Struct, frozen=True, tag_field="kind", tag="branch"):
 Node = Leaf | Branch
 
 
-class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog"):
-    """One revision: everything the mirror holds, and the revision before it."""
+class Upstream(msgspec.Struct, frozen=True):
+    """Up to which state of another mirror this one took packages in."""
+
+    registry: Text
+    revision: Count
+    catalog: Digest
+    root: Count
+    timestamp: Count
+    time: Text
+
+
+def always(value: Any) -> Any:
+    """A default that is written, too, in documents that leave out their empty optional fields."""
+    return msgspec.field(default_factory=lambda: deepcopy(value))
+
+
+class CatalogRoot(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="catalog"):
+    """One revision: everything the mirror holds, and the revision before it.
+
+    ``upstreams``: by the name of the source.
+    """
 
     registry: Text
     revision: Count
@@ -170,7 +190,8 @@ class CatalogRoot(msgspec.Struct, frozen=True, tag_field="kind", tag="catalog"):
     packages: Count
     releases: Count
     tree: Node
-    parent: Descriptor | None = None
+    parent: Descriptor | None = always(None)
+    upstreams: dict[Text, Upstream] = {}
 
 
 class Head(msgspec.Struct, frozen=True):
