@@ -20,6 +20,10 @@ METADATA = "catalog/metadata"
 TIMESTAMP = f"{METADATA}/timestamp.json"
 TARGET = "catalog.json"
 MAX_BYTES = 1 << 20
+REGISTRY = "x-registry"
+"""The field of a root that names the registry."""
+RETENTION = "x-kept"
+"""The field of a timestamp that says what is retained."""
 
 
 class FileInfo(msgspec.Struct, frozen=True):
@@ -31,7 +35,7 @@ class FileInfo(msgspec.Struct, frozen=True):
     custom: dict[str, Any] = {}
 
 
-class Signed(msgspec.Struct, frozen=True, rename={"kept": "x-kept", "type": "_type"}):
+class Signed(msgspec.Struct, frozen=True, rename={"kept": RETENTION, "type": "_type"}):
     """The signed part of a role's file, as far as an owner has to know it."""
 
     version: int

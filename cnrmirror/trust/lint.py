@@ -18,9 +18,9 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError
 from cnrmirror.model.finding import Finding, Problem, problem_of
-from cnrmirror.model.signed import MAX_BYTES, METADATA, TARGET, retained_versions
+from cnrmirror.model.signed import MAX_BYTES, METADATA, RETENTION, TARGET, retained_versions
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.trust.signing import RETENTION, parse, to_bytes
+from cnrmirror.trust.roles import parse, to_bytes
 
 _MANY = 100_000
 
