@@ -100,10 +100,11 @@ _IMPORT = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from cnrmirror.bundle import BundleReader
-from cnrmirror.verify import Policy
-from cnrmirror.workflow.importing import check_bundle, follow
-from cnrmirror.workflow.project import Project
+from cnrmirror.bundle.read import BundleReader
+from cnrmirror.trust.verify import Policy
+from cnrmirror.airgap.arrive import check_bundle
+from cnrmirror.airgap.follow import follow
+from cnrmirror.mirror.project import Project
 project, fetcher = Project(Path(sys.argv[1])), BundleReader([Path(sys.argv[2])])
 project.builder.bring_up = lambda head: None
 check_bundle(project, fetcher)

@@ -17,6 +17,7 @@ from securesystemslib.signer import CryptoSigner
 from cnrmirror.cli.keyring import online_folder, repository
 from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key
+from cnrmirror.trust.signing import Ceremony
 
 NOW = "2026-01-02T03:04:05"
 # Keys and client state of the tests, and of the commands that they start, are nobody's own.
@@ -49,10 +50,9 @@ def make(folder: Path, identity: str, now: str = NOW) -> Project:
     give_keys(identity)
     signer = repository(project)
     project.signer = signer
-    signer.create(
-        identity, [key(name) for name in ROOT_KEYS], 2, key("targets"),
-        key(PUBLISH).public_key, key(REFRESH).public_key, now,
-    )  # fmt: skip
+    root_keys = [key(name) for name in ROOT_KEYS]
+    public = [key(purpose).public_key for purpose in (PUBLISH, REFRESH)]
+    signer.create(Ceremony(identity, root_keys, 2, key("targets"), *public), now)
     project.sign_first(now)
     return project
 

@@ -24,8 +24,10 @@ from click.testing import CliRunner
 from werkzeug.test import Client
 
 from cnrmirror.airgap import export as work
-from cnrmirror.airgap.have import write_have
-from cnrmirror.airgap.receive import Imported, check_bundle, follow, have, take_in
+from cnrmirror.airgap.arrive import Imported, check_bundle
+from cnrmirror.airgap.follow import follow
+from cnrmirror.airgap.have import have, source_name, write_have
+from cnrmirror.airgap.take import Terms, import_packages
 from cnrmirror.archive.identify import Override
 from cnrmirror.bundle.format import Contents, Selection
 from cnrmirror.bundle.read import BundleReader, read_contents
@@ -37,6 +39,7 @@ from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.rotate import install_root
+from cnrmirror.model.documents import Head, Upstream
 from cnrmirror.model.errors import (
     BadSignature,
     CnrMirrorError,
@@ -45,12 +48,14 @@ from cnrmirror.model.errors import (
     IncompleteError,
     InputError,
     InvalidDocument,
+    NewerFormat,
     NotFoundError,
     Rollback,
     StaleError,
     TrustError,
     UsageError,
 )
+from cnrmirror.model.receipt import Receipt
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
 from cnrmirror.sync.open import open_sources
@@ -112,7 +117,7 @@ def bring(
         return follow(project, fetcher, policy, CLOCK)
     state = project.folder.parent / f"trust-{project.folder.name}"
     trust = Trust(pinned(sender), state / "cache", state / "marks")
-    return take_in(project, fetcher, trust, policy, CLOCK, NOW)
+    return import_packages(project, fetcher, Terms(trust, policy, CLOCK, NOW))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -437,6 +442,135 @@ def test_an_older_bundle_is_refused(
             project, partial(bring, project, tmp_path / "1", sender=given_by), Rollback
         )
         assert "older than what was taken in before" in message
+
+
+def forget(project: Project) -> None:
+    """Lose all that a mirror keeps beside its public files."""
+    shutil.rmtree(project.layout.state)
+    shutil.rmtree(project.folder.parent / f"trust-{project.folder.name}", ignore_errors=True)
+
+
+def three(tmp_path: Path, sender: Project) -> None:
+    """Three whole bundles of one sender, each of a newer revision than the one before."""
+    for name in ("1", "2", "3"):
+        export(sender, tmp_path / name)
+        add(sender, "a", f"{name}.5.0")
+
+
+def test_a_follower_that_lost_its_memory_refuses_what_is_older_than_its_own_site(
+    tmp_path: Path, sender: Project, receiver: Project
+) -> None:
+    three(tmp_path, sender)
+    bring(receiver, tmp_path / "2")
+    before = tree(receiver.site)
+    forget(receiver)
+    with pytest.raises(Rollback, match="older than what was taken in before"):
+        bring(receiver, tmp_path / "1")
+    assert tree(receiver.site) == before
+    assert bring(receiver, tmp_path / "2").blobs == 0
+    assert tree(receiver.site) == before
+    assert list(receiver.layout.trust_memory.glob("*.json"))  # it is known again
+    bring(receiver, tmp_path / "3")
+    assert check(receiver).findings == []
+
+
+def test_a_memory_from_an_old_copy_does_not_let_an_older_bundle_in(
+    tmp_path: Path, sender: Project, receiver: Project
+) -> None:
+    three(tmp_path, sender)
+    bring(receiver, tmp_path / "1")
+    shutil.copytree(receiver.layout.state, tmp_path / "state", symlinks=True)
+    bring(receiver, tmp_path / "3")
+    shutil.rmtree(receiver.layout.state)
+    shutil.copytree(tmp_path / "state", receiver.layout.state, symlinks=True)
+    for name in ("1", "2"):
+        with pytest.raises(Rollback):
+            bring(receiver, tmp_path / name)
+    bring(receiver, tmp_path / "3")
+    assert check(receiver).findings == []
+
+
+def test_a_site_from_an_old_copy_does_not_let_an_older_bundle_in(
+    tmp_path: Path, sender: Project, receiver: Project
+) -> None:
+    three(tmp_path, sender)
+    bring(receiver, tmp_path / "1")
+    shutil.copytree(receiver.site, tmp_path / "site", symlinks=True)
+    bring(receiver, tmp_path / "3")
+    shutil.rmtree(receiver.site)
+    shutil.copytree(tmp_path / "site", receiver.site, symlinks=True)
+    receiver = Project(receiver.folder)
+    with pytest.raises(Rollback):
+        bring(receiver, tmp_path / "2")
+    bring(receiver, tmp_path / "3")
+    assert check(receiver).findings == []
+
+
+def test_a_forked_history_is_seen_without_a_memory(
+    tmp_path: Path, sender: Project, receiver: Project
+) -> None:
+    shutil.copytree(sender.folder, tmp_path / "fork", symlinks=True)
+    fork = reopen(tmp_path / "fork")
+    add(sender, "a", "2.0.0")
+    add(fork, "a", "3.0.0")
+    export(sender, tmp_path / "1")
+    export(fork, tmp_path / "2")
+    bring(receiver, tmp_path / "1")
+    forget(receiver)
+    with pytest.raises(TrustError):
+        bring(receiver, tmp_path / "2")
+    assert receiver.head() == sender.head()
+
+
+@pytest.mark.parametrize("name", ["1.root.json", "1.targets.json", "targets"])
+def test_a_follower_that_lost_files_and_memory_is_made_whole_by_the_next_bundle(
+    tmp_path: Path, sender: Project, receiver: Project, name: str
+) -> None:
+    three(tmp_path, sender)
+    bring(receiver, tmp_path / "2")
+    forget(receiver)
+    lost = receiver.metadata.path / name
+    if name == "targets":
+        lost = Path(receiver.store.root_path(receiver.head().catalog.digest))
+    lost.unlink()
+    with pytest.raises(TrustError):
+        bring(receiver, tmp_path / "1")
+    bring(receiver, tmp_path / "3")
+    assert check(receiver).findings == []
+
+
+def record(project: Project, bundle: Path) -> None:
+    """Record in the catalog, as a sync does, up to which state a sender was taken in."""
+    receipt = Receipt.parse(read_contents(bundle / "bundle.json").receipt)
+    upstream = Upstream(
+        receipt.registry, receipt.revision, receipt.catalog, receipt.root, receipt.timestamp,
+        receipt.time,
+    )  # fmt: skip
+    root = msgspec.structs.replace(
+        project.root(), upstreams={source_name(receipt.registry): upstream}
+    )
+    assert project.signer is not None
+    project.signer.sign_revision(Head(project.store.put(root), root.revision), NOW)
+    project.builder.bring_up(project.head())
+
+
+def test_a_mirror_with_own_packages_holds_a_sender_to_what_its_catalog_records(
+    tmp_path: Path, sender: Project, own: Project
+) -> None:
+    three(tmp_path, sender)
+    known = read_contents(tmp_path / "2" / "bundle.json").cut.catalog
+    bring(own, tmp_path / "2", sender=sender)
+    record(own, tmp_path / "2")
+    forget(own)
+    before = documents(own, "ns")
+    with pytest.raises(Rollback, match="older than what was taken in before"):
+        bring(own, tmp_path / "1", sender=sender)
+    assert have(own, NOW).catalog == known
+    assert documents(own, "ns") == before
+    export(sender, tmp_path / "4", known)  # a difference is cut, and taken in
+    bring(own, tmp_path / "4", sender=sender)
+    assert documents(own, "ns") == documents(sender, "ns")
+    assert have(own, NOW).catalog == sender.head().catalog.digest
 
 
 def test_a_bundle_of_another_registry_is_refused_by_a_follower(
@@ -875,6 +1009,24 @@ def test_a_statement_that_was_altered_is_refused(
     path.write_text(json.dumps({**stated, **change}))
     with pytest.raises((BadSignature, InvalidDocument)):
         work.since_digest(sender, str(path))
+
+
+def test_a_statement_says_in_which_format_it_is_and_a_newer_one_is_named(
+    tmp_path: Path, sender: Project, stated: dict[str, Any]
+) -> None:
+    assert stated["signed"]["format"] == {"read": 1, "write": 1}
+    signer = key("receiver")
+    for versions, error in (({"read": 2, "write": 2}, NewerFormat), (None, None)):
+        signed = {k: v for k, v in stated["signed"].items() if k != "format"}
+        signed |= {"format": versions} if versions else {}
+        signature = signer.sign(msgspec.json.encode(signed, order="sorted")).signature
+        path = tmp_path / "have.json"
+        path.write_text(json.dumps({**stated, "signed": signed, "signature": signature}))
+        if error is None:  # as it was before there were formats
+            assert work.since_digest(sender, str(path)) == signed["catalog"]
+        else:
+            with pytest.raises(error, match="newer cnrmirror"):
+                work.since_digest(sender, str(path))
 
 
 def test_a_statement_of_another_registry_is_refused(

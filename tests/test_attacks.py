@@ -48,7 +48,8 @@ from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.trust import rotation, verify
 from cnrmirror.trust.keys import KeyFolder, write_key
-from cnrmirror.trust.signing import Repository, to_bytes
+from cnrmirror.trust.roles import to_bytes
+from cnrmirror.trust.signing import Repository
 from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import A_STUCK_TEST, HeldClock, Host, drip, endless, hosting

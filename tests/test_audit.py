@@ -23,7 +23,8 @@ from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.trust import rotation
-from cnrmirror.trust.signing import Repository, to_bytes
+from cnrmirror.trust.roles import to_bytes
+from cnrmirror.trust.signing import Repository
 from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import key, make

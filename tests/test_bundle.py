@@ -26,8 +26,10 @@ from cnrmirror.model.errors import (
     DamageError,
     InputError,
     InvalidDocument,
+    NewerFormat,
     UsageError,
 )
+from cnrmirror.model.format import KNOWN
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.receipt import Receipt, expected_catalog
 from cnrmirror.objects.base import read
@@ -223,7 +225,7 @@ def test_a_volume_has_no_name_but_its_own(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 2}, {"volumes": None}, {"kind": "have"}, {"cut": {"catalog": "x"}}, {"cut": 1},
+    [{"format": 0}, {"volumes": None}, {"kind": "have"}, {"cut": {"catalog": "x"}}, {"cut": 1},
      {"revision": -1}, {"registry": 1}],
     ids=str,
 )  # fmt: skip
@@ -246,8 +248,27 @@ def test_what_is_no_table_of_contents_is_refused(tmp_path: Path, text: str) -> N
 
 def test_a_later_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text('{"format": 7, "something": "new"}')
-    with pytest.raises(InvalidDocument, match="format 7; this program knows 1"):
+    with pytest.raises(NewerFormat, match="needs a newer cnrmirror to be read"):
         BundleReader([tmp_path])
+    (tmp_path / "bundle.json").write_text('{"format": {"read": 2, "write": 3}}')
+    with pytest.raises(NewerFormat, match="format 2, this program knows 1"):
+        BundleReader([tmp_path])
+
+
+def test_a_format_that_only_writers_must_know_is_read_and_so_is_the_first(tmp_path: Path) -> None:
+    write(tmp_path / "out", [Member("a", 10)])
+    path = tmp_path / "out" / "bundle.json"
+    found = json.loads(path.read_text())
+    for written in (1, {"read": 1, "write": 1}, {"read": 1, "write": 9}):
+        path.write_text(json.dumps({**found, "format": written}))
+        assert BundleReader([tmp_path / "out"]).has("a")
+
+
+def test_two_formats_of_one_table_of_contents_are_one_bundle() -> None:
+    first = contents([])
+    now = msgspec.structs.replace(first, format=KNOWN)
+    assert first.same_as(now) and first != now
+    assert not first.same_as(msgspec.structs.replace(first, revision=2))
 
 
 def test_two_bundles_are_not_one(tmp_path: Path) -> None:

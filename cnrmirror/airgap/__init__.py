@@ -1,4 +1,5 @@
 """Mirrors carried where no network goes: export, have, import.
 
-May import what lies below, ``sync`` included. Entry points: ``export``, ``receive``, ``have``.
+May import what lies below, ``sync`` included. Entry points: ``export``, ``follow`` and ``take``
+(import), ``have``.
 """

@@ -12,13 +12,14 @@ import msgspec
 
 from cnrmirror.airgap.have import read_have
 from cnrmirror.bundle import format as bundle
-from cnrmirror.bundle.format import FORMAT, NO_DIGEST, Contents, Member, Selection, Volume
+from cnrmirror.bundle.format import NO_DIGEST, Contents, Member, Selection, Volume
 from cnrmirror.bundle.read import read_contents
 from cnrmirror.catalog.delta import immutable_files, metadata_files
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import CatalogRoot, PackageDocument, Release, blob_path, node_path
 from cnrmirror.model.errors import ConflictError, DamageError, InputError, NotFoundError
+from cnrmirror.model.format import KNOWN
 from cnrmirror.model.names import matches
 from cnrmirror.model.progress import stage
 from cnrmirror.model.receipt import Receipt, receipt_in
@@ -96,7 +97,7 @@ def plan_again(project: Project, before: Contents) -> Job:
     except (DamageError, NotFoundError) as error:
         raise ConflictError(f"{_GONE} ({error.message})") from error
     undone = [msgspec.structs.replace(v, digest=NO_DIGEST) for v in before.volumes]
-    if job.contents != msgspec.structs.replace(before, volumes=undone):
+    if not job.contents.same_as(before) or job.contents.volumes != undone:
         raise ConflictError(_GONE)
     return msgspec.structs.replace(job, contents=before)
 
@@ -121,7 +122,7 @@ def plan(project: Project, cut: Selection, edition: SignedHead) -> Job:
     root = project.catalog.root(edition.at)
     selected = sorted(_selected(project, root, cut)) if cut.is_part else []
     contents = Contents(
-        FORMAT, root.registry, root.revision, known.revision if known else -1, root.time,
+        KNOWN, root.registry, root.revision, known.revision if known else -1, root.time,
         str(receipt_of(project, edition)), edition.timestamp.decode(), cut, measured, selected,
     )  # fmt: skip
     return Job(contents, volumes, edition.timestamp)
@@ -190,10 +191,11 @@ def _part(
     for name, document in _selected(project, root, cut).items():
         ref = catalog.find(root.tree, name)
         assert ref is not None
-        yield Member(node_path(ref.digest), ref.size)
+        for node in (ref, *document.facts):
+            yield Member(node_path(node.digest), node.size)
         old = catalog.get(known.tree if known else EMPTY, name)
-        had = {r.blob for r in old.releases} if old else set()
-        for blob in {r.blob for r in chosen(document, cut)} - had:
+        part = msgspec.structs.replace(document, releases=chosen(document, cut))
+        for blob in part.blobs() - (old.blobs() if old else set()):
             yield Member(blob_path(blob.digest), blob.size)
 
 
@@ -267,11 +269,9 @@ def _check_folder(folder: Path, job: Job) -> None:
     known = {volume.name for volume in job.contents.volumes}
     if any(path.name not in known for path in folder.glob("volume-*.tar")):
         raise ConflictError(f"{folder}: there are volumes of another bundle: take another folder")
-    if (folder / bundle.TOC).exists():
-        old = read_contents(folder / bundle.TOC)
-        new = job.contents
-        if msgspec.structs.replace(old, volumes=[]) != msgspec.structs.replace(new, volumes=[]):
-            raise ConflictError(f"{folder}: there is another bundle already: take another folder")
+    toc = folder / bundle.TOC
+    if toc.exists() and not job.contents.same_as(read_contents(toc)):
+        raise ConflictError(f"{folder}: there is another bundle already: take another folder")
 
 
 def _opener(project: Project, job: Job) -> Callable[[Member], BinaryIO]:

@@ -1,13 +1,25 @@
-"""What a receiver holds, stated and signed, for the sender's next export."""
+"""What a receiver holds of a sender, stated and signed, for the sender's next export.
+
+::
+
+    {"signed": {"kind": "have", "format": {"read": 1, "write": 1}, …}, "key": …, "keyid": …,
+     "signature": …}
+"""
 
 from __future__ import annotations
 
 import json
+import re
 
 import msgspec
 from securesystemslib.signer import CryptoSigner
 
-from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Upstream
+from cnrmirror.model.errors import InvalidDocument, NotFoundError, UsageError
+from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable
+from cnrmirror.objects.files import replace_durably, storage_errors
 from cnrmirror.trust.keys import verify_statement
 
 
@@ -18,11 +30,16 @@ class Have(msgspec.Struct, frozen=True, tag_field="kind", tag="have"):
     catalog: str
     revision: int
     time: str
+    format: Format = FIRST
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    format: Format = FIRST
 
 
 def write_have(have: Have, signer: CryptoSigner) -> bytes:
     """The statement, signed by the receiver's own key."""
-    signed = msgspec.to_builtins(have)
+    signed = msgspec.to_builtins(msgspec.structs.replace(have, format=KNOWN))
     payload = msgspec.json.encode(signed, order="sorted")
     document = {
         "signed": signed,
@@ -34,11 +51,80 @@ def write_have(have: Have, signer: CryptoSigner) -> bytes:
 
 
 def read_have(data: bytes, where: str) -> Have:
-    """The statement in a file, its signature checked. Raises InvalidDocument, BadSignature."""
+    """The statement in a file, its signature checked.
+
+    Raises:
+        InvalidDocument, BadSignature: it is none, or was changed on the way.
+        NewerFormat: a newer program wrote it.
+    """
     try:
         document = json.loads(data)
-        payload = msgspec.json.encode(document["signed"], order="sorted")
+        signed = document["signed"]
+        payload = msgspec.json.encode(signed, order="sorted")
         verify_statement(document["keyid"], document["key"], document["signature"], payload, where)
-        return msgspec.convert(document["signed"], Have)
+        require_readable(msgspec.convert(signed, _Versioned).format, where)
+        return msgspec.convert(signed, Have)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidDocument(f"{where}: neither a receipt nor what 'have' writes") from error
+
+
+def source_name(registry: str) -> str:
+    """What a sender is called among the sources; no name in mirror.yaml has a dot."""
+    safe = re.fullmatch(r"[A-Za-z0-9_-]{1,64}", registry)
+    return f"import.{registry if safe else Descriptor.of(registry.encode()).digest}"
+
+
+def have(project: Project, now: str, registry: str | None = None) -> Have:
+    """What this mirror holds of a sender's registry.
+
+    Raises:
+        NotFoundError: nothing was imported yet.
+        UsageError: from more than one sender; one has to be named.
+    """
+    if project.config.follow:
+        project.head()  # says so if there is nothing yet
+        head = project.metadata.edition()
+        followed = project.catalog.root(head.at).registry
+        return Have(followed, head.at.digest, head.revision, now)
+    found = holdings(project)
+    if registry is None and len(found) > 1:
+        raise UsageError(f"of which registry? say --registry; there are {', '.join(sorted(found))}")
+    for name in found if registry is None else [registry]:
+        if name in found:
+            return found[name]
+    raise NotFoundError("nothing was imported yet; see 'cnrmirror import'")
+
+
+def holdings(project: Project) -> dict[str, Have]:
+    """What was taken in whole, by registry: as remembered, or else as the catalog records it.
+
+    Raises:
+        NewerFormat: a newer program wrote what is remembered.
+    """
+    found = {}
+    for name, record in project.root().upstreams.items():
+        if name == source_name(record.registry):
+            found[record.registry] = _of_record(record)
+    for path in sorted(project.layout.imports_memory.glob("*.json")):
+        data = path.read_bytes()
+        try:
+            require_readable(msgspec.json.decode(data, type=_Versioned).format, str(path))
+            have = msgspec.json.decode(data, type=Have)
+        except msgspec.DecodeError:
+            continue
+        recorded = found.get(have.registry)
+        if recorded is None or recorded.revision <= have.revision:
+            found[have.registry] = have
+    return found
+
+
+def _of_record(record: Upstream) -> Have:
+    return Have(record.registry, record.catalog, record.revision, record.time)
+
+
+def remember(project: Project, have: Have) -> None:
+    """Remember what was taken in whole. Raises StorageError."""
+    path = project.layout.import_memory(have.registry)
+    with storage_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_durably(path, msgspec.json.encode(have), project.layout.making)

@@ -1,4 +1,4 @@
-"""Bundles: files of a catalog in plain tar volumes, with a table of contents. Format version 1.
+"""Bundles: files of a catalog in plain tar volumes, with a table of contents.
 
 ::
 
@@ -23,17 +23,17 @@ import os
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
 from cnrmirror.model.canonical import encode
 from cnrmirror.model.digest import CHUNK, Digest, Size
 from cnrmirror.model.errors import ConflictError, DamageError, InputError
+from cnrmirror.model.format import KNOWN, Format
 from cnrmirror.model.progress import Progress
 from cnrmirror.objects.files import replace_durably, sync_path
 
-FORMAT = 1
 TOC = "bundle.json"
 NO_DIGEST = "0" * 64
 _INDEX = "index.json"
@@ -95,11 +95,12 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Contents(msgspec.Struct, frozen=True, tag_field="kind", tag="bundle"):
     """The table of contents.
 
+    ``format``: the versions that a reader and a writer must know; a plain number is both.
     ``timestamp``: the text of timestamp.json in it, which the mirror replaces: with that, a volume
     is made again later. ``selected``: the packages in it, if it is a part.
     """
 
-    format: int
+    format: Format | Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
     registry: str
     revision: Size
     since_revision: int
@@ -109,6 +110,13 @@ class Contents(msgspec.Struct, frozen=True, tag_field="kind", tag="bundle"):
     cut: Selection
     volumes: list[Volume]
     selected: list[str] = []
+
+    def same_as(self, other: Contents) -> bool:
+        """Whether it is the same bundle, whatever is known of its volumes."""
+        mine, theirs = (
+            msgspec.structs.replace(each, format=KNOWN, volumes=[]) for each in (self, other)
+        )
+        return mine == theirs
 
 
 class Index(msgspec.Struct, frozen=True):

@@ -12,14 +12,13 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
 from cnrmirror.bundle.format import (
     BLOCK,
     END,
-    FORMAT,
     MAX_INDEX,
     TOC,
     Contents,
@@ -38,14 +37,20 @@ from cnrmirror.model.errors import (
     NetworkError,
     Tampered,
 )
+from cnrmirror.model.format import Format, require_readable
 from cnrmirror.model.progress import Progress
 from cnrmirror.objects.base import PIECE, Reader, ViewForm, bounded, check_path
 
 _MAX_TOC = 16 << 20
 
 
-class _Format(msgspec.Struct, frozen=True):
-    format: int
+class _Versioned(msgspec.Struct, frozen=True):
+    format: Format | Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+
+    @property
+    def versions(self) -> Format:
+        """The reader and the writer version; a plain number, as it was first, is both."""
+        return self.format if isinstance(self.format, Format) else Format(self.format, self.format)
 
 
 def read_contents(path: Path) -> Contents:
@@ -53,7 +58,8 @@ def read_contents(path: Path) -> Contents:
 
     Raises:
         IncompleteError: there is no such file.
-        InvalidDocument: it is none, or of a later format.
+        InvalidDocument: it is none.
+        NewerFormat: a newer program wrote it.
     """
     try:
         with path.open("rb") as stream:
@@ -65,8 +71,7 @@ def read_contents(path: Path) -> Contents:
     try:
         if len(data) > _MAX_TOC:
             raise ValueError("too long")
-        if (number := msgspec.json.decode(data, type=_Format).format) != FORMAT:
-            raise InvalidDocument(f"{path}: format {number}; this program knows {FORMAT}")
+        require_readable(msgspec.json.decode(data, type=_Versioned).versions, str(path))
         contents = msgspec.json.decode(data, type=Contents)
         for number, volume in enumerate(contents.volumes, 1):
             if volume.name != volume_name(number):

@@ -1,70 +1,88 @@
-"""What lies between two revisions, in an order that is safe to bring it in."""
+"""What lies between two revisions: listed to be sent, or brought from a mirror elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import msgspec
 
 from cnrmirror.catalog.metadata import MetadataFolder
+from cnrmirror.catalog.nodes import LayeredNodes
 from cnrmirror.catalog.tree import EMPTY, Catalog, CatalogReader
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Node, blob_path, node_path
+from cnrmirror.model.documents import CatalogRoot, Facts, Node, blob_path, node_path
 from cnrmirror.model.errors import DamageError
+from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, SignedHead
+from cnrmirror.objects.files import sync_filesystem
 
 BLOB_TYPE = "application/gzip"
+_BATCH = 2000
 
 
-def revisions(catalog: CatalogReader, edition: SignedHead) -> list[tuple[Descriptor, CatalogRoot]]:
-    """The revisions that the edition says are kept, newest first."""
+# -- listing ---------------------------------------------------------------------------------------
+
+
+def revisions(catalog: CatalogReader, head: SignedHead) -> list[tuple[Descriptor, CatalogRoot]]:
+    """The revisions that are retained at a signed head, newest first."""
     found = []
-    for at, root in catalog.history(edition.at):
+    for at, root in catalog.history(head.at):
         found.append((at, root))
-        if root.revision <= edition.kept.revision:
+        if root.revision <= head.kept.revision:
             break
     return found
 
 
 def immutable_files(
-    catalog: Catalog, edition: SignedHead, known: CatalogRoot | None
+    catalog: Catalog, head: SignedHead, known: CatalogRoot | None
 ) -> Iterator[list[Resource]]:
-    """Blobs, nodes and catalog roots that an edition has and a place with ``known`` lacks.
+    """Blobs, nodes and catalog roots that a destination lacks, in batches.
 
-    In batches; a catalog root comes only after everything that it needs.
+    A catalog root comes only after everything that it needs.
+
+    Args:
+        head: what the destination is to stand at.
+        known: the revision that it has; None for an empty one.
     """
     chosen = []
-    for at, root in revisions(catalog, edition):
+    for at, root in revisions(catalog, head):
         if known is not None and root.revision <= known.revision:
             break
         chosen.append((at, root))
     sent: set[str] = set()
     before: Node = known.tree if known else EMPTY
     for at, root in reversed(chosen):
-        batch: list[Resource] = []
-        for resource in _below(catalog, before, root.tree, sent):
-            batch.append(resource)
-            if len(batch) >= 2000:
-                yield batch
-                batch = []
-        yield batch
+        yield from _batches(_below(catalog, before, root.tree, sent))
         path = node_path(at.digest, CatalogRoot)
         yield [Resource(path, _bytes(catalog.store.root_path(at.digest)), cache="immutable")]
         before = root.tree
 
 
+def _batches(resources: Iterator[Resource]) -> Iterator[list[Resource]]:
+    batch: list[Resource] = []
+    for resource in resources:
+        batch.append(resource)
+        if len(batch) >= _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
 def _below(catalog: Catalog, old: Node, new: Node, sent: set[str]) -> Iterator[Resource]:
-    facts: set[Descriptor] = set()
+    """The blobs and nodes of ``new`` that are neither in ``old`` nor in ``sent``."""
+    nodes: list[Descriptor] = []
     for difference in catalog.diff(old, new):
         had = catalog.document(difference.old) if difference.old else None
         has = catalog.document(difference.new) if difference.new else None
-        here = has.blobs() if has else set()
-        there = had.blobs() if had else set()
-        for blob in sorted(here - there):
-            if blob.digest not in sent:
-                sent.add(blob.digest)
-                yield Resource(blob_path(blob.digest), blob, BLOB_TYPE, "immutable")
-        facts |= set(has.facts if has else ()) - set(had.facts if had else ())
-    for node in (*sorted(facts), *catalog.added(old, new)):
+        if has is not None:
+            for blob in sorted(has.blobs() - (had.blobs() if had else set())):
+                if blob.digest not in sent:
+                    sent.add(blob.digest)
+                    yield Resource(blob_path(blob.digest), blob, BLOB_TYPE, "immutable")
+            nodes += [f for f in has.facts if had is None or f not in had.facts]
+    for node in chain(nodes, catalog.added(old, new)):
         if node.digest not in sent:
             sent.add(node.digest)
             data = _bytes(catalog.store.node_path(node.digest))
@@ -72,28 +90,15 @@ def _below(catalog: Catalog, old: Node, new: Node, sent: set[str]) -> Iterator[R
 
 
 def metadata_files(
-    folder: MetadataFolder, edition: SignedHead, known: SignedHead | None
+    folder: MetadataFolder, head: SignedHead, known: SignedHead | None
 ) -> list[Resource]:
-    """The signed files that an edition has and a place at ``known`` lacks; roots first.
+    """The signed files of ``head`` that a destination at ``known`` lacks; roots first.
 
     The timestamp is not among them: it comes last, and by itself.
     """
-    kept = edition.kept
-    first = {
-        "root": known.kept.root + 1 if known else 1,
-        "targets": known.targets.version + 1 if known else 1,
-        "catalog": max(kept.catalog, known.catalog.version + 1 if known else 0),
-        "snapshot": max(kept.snapshot, known.snapshot.version + 1 if known else 0),
-    }
-    last = {
-        "root": kept.root,
-        "targets": edition.targets.version,
-        "catalog": edition.catalog.version,
-        "snapshot": edition.snapshot.version,
-    }
     found = []
-    for role in ("root", "targets", "catalog", "snapshot"):
-        for version in range(first[role], last[role] + 1):
+    for role, versions in head.retained_since(known).items():
+        for version in versions:
             name = f"{version}.{role}.json"
             if (folder.path / name).exists():
                 found.append(Resource(f"{METADATA}/{name}", folder.read(name), cache="no-cache"))
@@ -106,3 +111,71 @@ def _bytes(path: str) -> bytes:
             return stream.read()
     except FileNotFoundError:
         raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
+
+
+# -- bringing --------------------------------------------------------------------------------------
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Revisions that follow one another: the tree before them, and their roots, oldest first."""
+
+    before: Node
+    roots: list[tuple[Descriptor, CatalogRoot]]
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """How many blobs were brought, and how many bytes they have."""
+
+    blobs: int = 0
+    bytes: int = 0
+
+
+def bring(
+    span: Span,
+    nodes: LayeredNodes,
+    blob: Callable[[Descriptor], Iterator[bytes]],
+    progress: Progress,
+) -> Brought:
+    """Bring into a store what the revisions of a span need, and then their roots.
+
+    A root that survives a power cut finds all that it needs: roots are put after a sync.
+
+    Args:
+        span: what is to be in the store.
+        nodes: reads documents, and keeps in the store those that it lacks (``keep``).
+        blob: reads a blob elsewhere; its last piece comes only when all are known to be right.
+        progress: a step is a blob.
+
+    Raises:
+        TrustError, IncompleteError, NetworkError: something cannot be had; no root was put.
+    """
+    store = nodes.store
+    catalog = CatalogReader(nodes)
+    brought: list[Descriptor] = []
+    before = span.before
+    for _, root in span.roots:
+        for wanted in _needed(catalog, nodes, before, root.tree):
+            if not store.has_blob(wanted):
+                store.add_blob(wanted, blob(wanted))
+                brought.append(wanted)
+                progress.advance(1, wanted.size)
+        before = root.tree
+    store.root.mkdir(parents=True, exist_ok=True)
+    sync_filesystem(store.root)
+    for at, _ in span.roots:
+        nodes.data(at.digest, at.size, CatalogRoot)  # reading keeps them, as they are there
+    return Brought(len(brought), sum(item.size for item in brought))
+
+
+def _needed(
+    catalog: CatalogReader, nodes: LayeredNodes, old: Node, new: Node
+) -> Iterator[Descriptor]:
+    """The blobs of each package that ``new`` has other than ``old``; reading keeps the nodes."""
+    for difference in catalog.diff(old, new):
+        if difference.new is not None:
+            document = catalog.document(difference.new)
+            for fact in document.facts:
+                nodes.get(fact.digest, fact.size, Facts)
+            yield from sorted(document.blobs())
+    for _ in catalog.added(old, new):
+        pass

@@ -74,14 +74,11 @@ class MetadataFolder:
         Returns:
             The lowest versions of catalog and snapshot that stay, and the files below them.
         """
-        current = self.role("timestamp.json").meta["snapshot.json"].version
-        snapshot = self.role(f"{current}.snapshot.json")
+        retained = self.edition().retained()
         lowest = []
         old = []
-        for role, newest in (
-            ("catalog", snapshot.meta["catalog.json"].version),
-            ("snapshot", current),
-        ):
+        for role in ("catalog", "snapshot"):
+            newest = retained[role].stop - 1
             files = self.versions(role)
             young = [v for v, path in files if v >= newest or path.stat().st_mtime >= before]
             lowest.append(min(young, default=newest))

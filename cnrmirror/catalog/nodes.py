@@ -72,7 +72,7 @@ class LayeredNodes:
     def __init__(
         self, store: Store, elsewhere: RemoteNodes | LayeredNodes, keep: bool = False
     ) -> None:
-        self._store = store
+        self.store = store
         self._elsewhere = elsewhere
         self._keep = keep
         self.used: set[str] = set()
@@ -81,19 +81,22 @@ class LayeredNodes:
         """See ``tree.Nodes``."""
         self.used.add(digest)
         try:
-            kept: D = self._store.get(digest, size, kind)
+            kept: D = self.store.get(digest, size, kind)
             return kept
-        except (DamageError, InvalidDocument):
+        except DamageError:
             document: D = self.parse(self.data(digest, size, kind), digest, kind)
             return document
 
     def data(self, digest: str, size: int, kind: object) -> bytes:
-        """The bytes of a document that the store lacks."""
-        data = self._elsewhere.data(digest, size, kind)
+        """The bytes of a document, from the store or from elsewhere."""
+        try:
+            return self.store.data(digest, size, kind)
+        except DamageError:
+            data = self._elsewhere.data(digest, size, kind)
         if self._keep:
             # Only what can be read is kept; the bytes are kept as they are.
             self.parse(data, digest, kind)
-            self._store.restore(kind, digest, data)
+            self.store.restore(kind, digest, data)
         return data
 
     def parse(self, data: bytes, digest: str, kind: type[D] | Any) -> D:
@@ -103,6 +106,6 @@ class LayeredNodes:
 
     def forget_others(self) -> None:
         """Remove from the store the nodes that were not asked for."""
-        for path, digest, _ in self._store.walk("nodes"):
+        for path, digest, _ in self.store.walk("nodes"):
             if digest not in self.used:
                 os.unlink(path)

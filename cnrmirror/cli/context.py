@@ -22,6 +22,7 @@ from rich.text import Text
 from cnrmirror.mirror import config
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
+from cnrmirror.model.instant import Instant
 
 _WORTH_A_BAR = 20  # steps
 
@@ -138,10 +139,9 @@ def now() -> str:
     """
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     try:
-        moment = datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)
+        return str(Instant(datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)))
     except (ValueError, OverflowError, OSError):
         raise UsageError(f"SOURCE_DATE_EPOCH={fixed}: not seconds since 1970") from None
-    return moment.replace(tzinfo=None).isoformat()
 
 
 pass_context = click.pass_obj

@@ -2,36 +2,93 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+import msgspec
 import segno
 
-from cnrmirror.airgap import export as work
+from cnrmirror.airgap.export import plan, plan_again, since_digest, write
 from cnrmirror.bundle.format import Selection
 from cnrmirror.bundle.read import read_contents
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.keyring import signing_project
+from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.names import check_channel, check_media_type
+from cnrmirror.model.signed import SignedHead
 
+F = TypeVar("F", bound=Callable[..., Any])
 _SMALLEST = 100_000
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
+class CutOptions(msgspec.Struct, frozen=True):
+    """What a bundle is to hold: the values of the options."""
+
+    since: str | None
+    volume_size: str | None
+    packages: tuple[str, ...]
+    exclude: tuple[str, ...]
+    types: tuple[str, ...]
+    channels: tuple[str, ...]
+    releases: str
+
+    @property
+    def is_given(self) -> bool:
+        """Whether any of them is there."""
+        return any(msgspec.structs.astuple(self))
+
+    def selection(self, project: Project, head: SignedHead) -> Selection:
+        """What they mean in a mirror. Raises UsageError, InputError, NotFoundError."""
+        return Selection(
+            head.at.digest,
+            since_digest(project, self.since) if self.since else "",
+            _bytes(self.volume_size),
+            list(self.packages),
+            list(self.exclude),
+            [check_media_type(name) for name in self.types],
+            [check_channel(name) for name in self.channels],
+            self.releases,
+        )
+
+
+def cut_options(command: F) -> F:
+    """--since, --package and the rest, gathered into one argument ``cut``."""
+    options = [
+        click.option("--since", metavar="REV|RECEIPT|HAVE-FILE",
+                     help="Only what comes after what the receiver has."),
+        click.option("--volume-size", metavar="4G",
+                     help="No volume is larger: bytes, or K, M, G, T."),
+        click.option("--package", "packages", metavar="GLOB", multiple=True,
+                     help="Only these packages (ns/name, ns/*); repeatable."),
+        click.option("--exclude", metavar="GLOB", multiple=True,
+                     help="Not these packages; repeatable."),
+        click.option("-t", "--media-type", "types", metavar="T", multiple=True,
+                     help="Only this format."),
+        click.option("--channel", "channels", metavar="C", multiple=True,
+                     help="Only what this channel points at."),
+        click.option("--releases", metavar="RANGE", default="",
+                     help="Only releases in this semver range."),
+    ]  # fmt: skip
+
+    @functools.wraps(command)
+    def gathered(*arguments: Any, **others: Any) -> Any:
+        values = {name: others.pop(name) for name in CutOptions.__struct_fields__}
+        return command(*arguments, cut=CutOptions(**values), **others)
+
+    for option in reversed(options):
+        gathered = option(gathered)
+    return gathered  # type: ignore[return-value]
+
+
 @click.command("export")
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--since", metavar="REV|RECEIPT|HAVE-FILE",
-              help="Only what comes after what the receiver has.")  # fmt: skip
-@click.option("--volume-size", metavar="4G", help="No volume is larger: bytes, or K, M, G, T.")
-@click.option("--package", "packages", metavar="GLOB", multiple=True,
-              help="Only these packages (ns/name, ns/*); repeatable.")  # fmt: skip
-@click.option("--exclude", metavar="GLOB", multiple=True, help="Not these packages; repeatable.")
-@click.option("-t", "--media-type", "types", metavar="T", multiple=True, help="Only this format.")
-@click.option("--channel", "channels", metavar="C", multiple=True,
-              help="Only what this channel points at.")  # fmt: skip
-@click.option("--releases", metavar="RANGE", default="", help="Only releases in this semver range.")
+@cut_options
 @click.option("--again", metavar="BUNDLE.JSON",
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Selection as this bundle was cut, the same bytes again.")  # fmt: skip
@@ -39,19 +96,9 @@ _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 @click.option("--dry-run", is_flag=True, help="Only say how large it would be.")
 @pass_context
 def export_bundle(
-    context: Context,
-    out: Path,
-    since: str | None,
-    volume_size: str | None,
-    packages: tuple[str, ...],
-    exclude: tuple[str, ...],
-    types: tuple[str, ...],
-    channels: tuple[str, ...],
-    releases: str,
-    again: Path | None,
-    only: int | None,
+    context: Context, out: Path, cut: CutOptions, again: Path | None, only: int | None,
     dry_run: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Write a bundle into the folder OUT: all of the mirror, or what a receiver lacks.
 
     Prints a receipt: carry it another way than the bundle, the receiver says it with --expect.
@@ -64,29 +111,19 @@ def export_bundle(
     project = signing_project(context)
     if only is not None and again is None:
         raise UsageError("--volume goes with --again: it makes a volume of a bundle again")
+    if again is not None and cut.is_given:
+        raise UsageError("--again says it all: no other options, please")
     if again is not None:
-        if since or volume_size or packages or exclude or types or channels or releases:
-            raise UsageError("--again says it all: no other options, please")
-        job = work.plan_again(project, read_contents(again))
+        job = plan_again(project, read_contents(again))
     else:
-        edition = project.metadata.edition()
-        cut = Selection(
-            edition.at.digest,
-            work.since_digest(project, since) if since else "",
-            _bytes(volume_size),
-            list(packages),
-            list(exclude),
-            [check_media_type(name) for name in types],
-            [check_channel(name) for name in channels],
-            releases,
-        )
-        job = work.plan(project, cut, edition)
+        head = project.metadata.edition()
+        job = plan(project, cut.selection(project, head), head)
     if dry_run:
         lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]
         lines.append(f"{len(job.volumes)} volumes, {job.bytes} bytes")
         context.result({"bytes": job.bytes, "contents": job.contents}, lines)
         return
-    contents = work.write(project, out, job, only)
+    contents = write(project, out, job, only)
     lines = [f"{v.name}\t{v.size}\t{v.digest}" for v in contents.volumes]
     context.result(contents, [*lines, contents.receipt])
     if not context.as_json and sys.stdout.isatty():

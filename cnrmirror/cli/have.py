@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cnrmirror.airgap.have import write_have
-from cnrmirror.airgap.receive import have
+from cnrmirror.airgap.have import have, write_have
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import online_folder
 from cnrmirror.trust.keys import generate, read_key, write_key

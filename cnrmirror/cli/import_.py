@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.airgap.receive import check_bundle, follow, take_in
+from cnrmirror.airgap.arrive import Imported, bundle_of, check_bundle
+from cnrmirror.airgap.follow import follow
+from cnrmirror.airgap.take import Terms, import_packages
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
@@ -33,33 +35,37 @@ def import_bundle(context: Context, places: tuple[str, ...], origin: Origin) -> 
     if origin.sources:
         raise UsageError("what is taken in is the argument: leave --from out")
     project = signing_project(context)
-    fetcher = _fetcher(places)
-    if isinstance(fetcher, BundleReader):
-        check_bundle(project, fetcher)
+    reader = _reader(places)
+    check_bundle(project, reader)
     clock = datetime.now(UTC)
     if project.config.follow:
-        done = follow(project, fetcher, origin.policy, clock)
+        done = follow(project, reader, origin.policy, clock)
     else:
-        name = fetcher.contents.registry if isinstance(fetcher, BundleReader) else fetcher.name
-        trust = trust_for(origin, f"registry://{name}", fetcher)
-        done = take_in(project, fetcher, trust, origin.policy, clock, now())
+        bundle = bundle_of(reader)
+        sender = bundle.contents.registry if bundle else reader.name
+        trust = trust_for(origin, f"registry://{sender}", reader)
+        done = import_packages(project, reader, Terms(trust, origin.policy, clock, now()))
+    context.result(done, _lines(done))
+    if done.sync is not None and done.sync.exit_code:
+        raise click.exceptions.Exit(done.sync.exit_code)
+    exit_if_stale(done.fresh)
+
+
+def _lines(done: Imported) -> list[str]:
     lines = [f"note\t{note}" for note in done.notes]
     if done.sync is not None:
         for source in done.sync.sources:
             lines += [f"hole\t{hole.what}\t{hole.reason}" for hole in source.holes]
             lines += [f"{a.kind}\t{a.package}@{a.release}\t{a.reason}"
                       for a in source.actions if a.kind in ("frozen", "drop")]  # fmt: skip
-    lines.append(
+    sums = (
         f"revision {done.revision}, catalog {done.catalog}: {done.packages} packages; "
         f"{done.blobs} archives taken in, {done.bytes} bytes"
     )
-    context.result(done, lines)
-    if done.sync is not None and done.sync.exit_code:
-        raise click.exceptions.Exit(done.sync.exit_code)
-    exit_if_stale(done.fresh)
+    return [*lines, sums]
 
 
-def _fetcher(places: tuple[str, ...]) -> Reader:
+def _reader(places: tuple[str, ...]) -> Reader:
     if len(places) == 1:
         return reader_for(places[0])
     if any("://" in place for place in places):

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from cnrmirror.cli.context import Context
+from cnrmirror.mirror import rotate
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError
-from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder
 from cnrmirror.trust.signing import Repository
 
 PASSPHRASE_FILE = click.option(
@@ -22,17 +22,18 @@ PASSPHRASE_FILE = click.option(
 
 def online_folder(registry: str) -> Path:
     """The folder of a registry's online keys: ``$XDG_CONFIG_HOME/cnrmirror/keys/REGISTRY``."""
+    return online_folders() / registry
+
+
+def online_folders() -> Path:
+    """The folder in which each registry has a folder of online keys."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(base) / "cnrmirror" / "keys" / registry
+    return Path(base) / "cnrmirror" / "keys"
 
 
 def repository(project: Project) -> Repository:
     """The project's signed metadata, with this person's online keys."""
-    trust = project.config.trust
-    keys = KeyFolder(
-        online_folder(project.config.id), {PUBLISH: trust.publish, REFRESH: trust.refresh}
-    )
-    return Repository(project.metadata.path, project.layout.making, keys)
+    return rotate.repository(project, online_folder(project.config.id))
 
 
 def signing_project(context: Context) -> Project:

@@ -7,12 +7,10 @@ from pathlib import Path
 import click
 
 from cnrmirror.cli.context import Context, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
 from cnrmirror.cli.refresh import warn_of_expiry
-from cnrmirror.mirror.rotate import install_root
-from cnrmirror.model.errors import NotTrusted
-from cnrmirror.trust import rotation
-from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, generate, public_key, write_key
+from cnrmirror.mirror.rotate import Rotation, renew, rotate_key
+from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, public_key
 
 OFFLINE_KEYS = click.option(
     "--offline-keys", "offline", metavar="FOLDER", required=True,
@@ -64,35 +62,8 @@ def keys_rotate(
     project = context.project()
     signed = repository(project)
     folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
-    role = signed.root().roles["root"]
-    needed = 1 if purpose == PUBLISH else role.threshold
-    able = [k for k in signed.keys_of("targets" if purpose == PUBLISH else "root")
-            if folder.signer("targets" if purpose == PUBLISH else "root", [k])]  # fmt: skip
-    if len(able) < needed:
-        raise NotTrusted(
-            f"{offline}: {len(able)} of the {needed} keys that must sign are here; "
-            "several machines: 'root propose', 'root sign', 'root publish'"
-        )
-    if public is not None:
-        new = public_key(public)
-        if signed.keys.signer(purpose, [new]) is None:
-            raise NotTrusted(
-                f"nothing here can sign with {new.keyid}: put its signer URI into mirror.yaml "
-                f"(trust.{purpose}) first"
-            )
-    else:
-        made = generate()
-        write_key(online_folder(project.config.id), purpose, made, None)
-        new = made.public_key
-    if purpose == PUBLISH:
-        with project.writing():
-            signed.renew_targets(new, folder, now())
-            signed.sign_revision(project.head(), now())
-    else:
-        old = signed.root().roles["timestamp"].keyids[0]
-        proposal = rotation.propose(signed, {old: new}, None, now())
-        rotation.sign(proposal, folder)
-        install_root(project, signed, proposal, now())
+    rotation = Rotation(purpose, folder, public_key(public) if public else None)
+    new = rotate_key(project, signed, rotation, now())
     context.result(
         {"purpose": purpose, "key": new.keyid, "root": signed.root_version()},
         [f"{purpose} key is now {new.keyid}; the old one signs nothing any more"],
@@ -108,14 +79,8 @@ def keys_renew(context: Context, offline: Path, passphrase_file: Path | None) ->
     project = context.project()
     signed = repository(project)
     folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
-    with project.writing():
-        signed.renew_targets(None, folder, now())
-        signed.sign_revision(project.head(), now())
-    proposal = rotation.propose(signed, {}, None, now())
-    rotation.sign(proposal, folder)
     lines = ["targets: good for another year"]
-    if rotation.status(proposal).complete:
-        install_root(project, signed, proposal, now())
+    if renew(project, signed, folder, now()):
         lines.append(f"root {signed.root_version()}: good for another year")
     else:
         lines.append("root: not enough of its keys here; use 'cnrmirror root propose'")

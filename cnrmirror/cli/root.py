@@ -8,13 +8,13 @@ import click
 from tuf.api.metadata import Root
 
 from cnrmirror.cli.context import Context, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folder, passphrase, repository
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
 from cnrmirror.cli.keys import OFFLINE_KEYS
-from cnrmirror.mirror.rotate import install_root
-from cnrmirror.model.errors import InputError, NotTrusted, UsageError
+from cnrmirror.mirror.rotate import RootChange, install_root, propose_root, unprotected
+from cnrmirror.model.errors import InputError, NotTrusted
 from cnrmirror.objects.files import replace_durably
 from cnrmirror.trust import rotation
-from cnrmirror.trust.keys import REFRESH, KeyFolder, generate, write_key
+from cnrmirror.trust.keys import KeyFolder
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -46,29 +46,13 @@ def root_propose(
     \b
     cnrmirror root propose --out next.json --replace 3fa9c1d2 --new-keys /media/usb
     """
-    project = context.project()
-    signed = repository(project)
-    current = signed.root()
+    signed = repository(context.project())
     if out.exists() or not out.resolve().parent.is_dir():
         raise InputError(f"{out}: there is a file already, or no folder for it")
-    replaced = {}
-    for beginning in replace:
-        found = [keyid for keyid in current.keys if keyid.startswith(beginning)]
-        if len(found) != 1:
-            raise UsageError(f"--replace {beginning}: {len(found)} keys begin so; see 'keys list'")
-        made = generate()
-        online = found[0] in current.roles["timestamp"].keyids
-        if not online and new_keys is None:
-            raise UsageError("say --new-keys FOLDER: where the new offline keys go")
-        if not online and passphrase_file is None:
-            click.echo("cnrmirror: the new key gets no passphrase (--passphrase-file)", err=True)
-        target = online_folder(project.config.id) if online or new_keys is None else new_keys
-        kind = next(name for name in ("timestamp", "targets", "root")
-                    if found[0] in current.roles[name].keyids)  # fmt: skip
-        kind = REFRESH if online else kind
-        write_key(target, kind, made, None if online else passphrase(passphrase_file))
-        replaced[found[0]] = made.public_key
-    proposal = rotation.propose(signed, replaced, threshold, now())
+    change = RootChange(replace, new_keys, passphrase(passphrase_file), threshold)
+    if unprotected(signed, change):
+        click.echo("cnrmirror: the new key gets no passphrase (--passphrase-file)", err=True)
+    proposal = propose_root(signed, change, now())
     _save(out, proposal)
     _tell(context, proposal)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.instant import Instant
 
 Revision = tuple[Descriptor, CatalogRoot]
 
@@ -42,13 +43,13 @@ def collect(
     Raises:
         NotTrusted: no key to sign that with.
     """
-    limit = datetime.fromisoformat(now).replace(tzinfo=UTC) - timedelta(hours=grace_hours)
+    limit = Instant.parse(now).plus(-timedelta(hours=grace_hours))
     with project.writing():
         retained = _retained(project, revisions, limit)
-        floor, superseded = _floor(project, retained[-1][1].revision, limit.timestamp())
+        floor, superseded = _floor(project, retained[-1][1].revision, limit.at.timestamp())
         keep = reachable(project.catalog, retained)
         files = [
-            *unreached(_catalog_files(project), keep, limit.timestamp()),
+            *unreached(_catalog_files(project), keep, limit.at.timestamp()),
             *((str(path), path.stat().st_size) for path in superseded),
         ]
         if files and not dry_run:
@@ -84,7 +85,7 @@ def unreached(
             yield path, status.st_size
 
 
-def _retained(project: Project, number: int, limit: datetime) -> list[Revision]:
+def _retained(project: Project, number: int, limit: Instant) -> list[Revision]:
     """The revisions that stay, newest first: the current one, and those up to the first that goes.
 
     A mirror that follows another keeps what is kept there.
@@ -100,10 +101,10 @@ def _retained(project: Project, number: int, limit: datetime) -> list[Revision]:
     return [revision for _, revision in takewhile(stays, history)]
 
 
-def _is_young(project: Project, at: Descriptor, root: CatalogRoot, limit: datetime) -> bool:
+def _is_young(project: Project, at: Descriptor, root: CatalogRoot, limit: Instant) -> bool:
     """Whether a revision is of the grace period, by what it says or by its file's time."""
     written = os.stat(project.store.root_path(at.digest)).st_mtime
-    return written >= limit.timestamp() or root.time >= limit.replace(tzinfo=None).isoformat()
+    return written >= limit.at.timestamp() or root.time >= str(limit)
 
 
 def _floor(project: Project, oldest: int, before: float) -> tuple[RetentionFloor, list[Path]]:

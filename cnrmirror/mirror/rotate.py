@@ -1,42 +1,208 @@
-"""Put a proposed root into force in a mirror, and sign everything below it anew."""
+"""Other keys for a mirror: an online key replaced, roles renewed, a new root put into force."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
+from securesystemslib.signer import Key
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Root
 
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import BadSignature, ConflictError
-from cnrmirror.trust.rotation import Proposal, Status, status
-from cnrmirror.trust.signing import Repository, to_bytes
+from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted, UsageError
+from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, generate, write_key
+from cnrmirror.trust.roles import to_bytes
+from cnrmirror.trust.rotation import Proposal, Status, propose, sign, status
+from cnrmirror.trust.signing import Repository
+
+
+def repository(project: Project, online: Path) -> Repository:
+    """The project's signed metadata.
+
+    Args:
+        project: the mirror.
+        online: the folder of its online keys; mirror.yaml names those that are elsewhere.
+    """
+    trust = project.config.trust
+    keys = KeyFolder(online, {PUBLISH: trust.publish, REFRESH: trust.refresh})
+    return Repository(project.metadata.path, project.layout.making, keys)
+
+
+# -- online keys -----------------------------------------------------------------------------------
+
+
+class Rotation(msgspec.Struct, frozen=True):
+    """An online key to be replaced.
+
+    ``purpose``: publish or refresh. ``offline``: the keys that sign the change. ``public``: the
+    key that takes its place; None makes a new one.
+    """
+
+    purpose: str
+    offline: KeyFolder
+    public: Key | None = None
+
+    @property
+    def role(self) -> str:
+        """The role whose keys sign the change."""
+        return "targets" if self.purpose == PUBLISH else "root"
+
+
+def rotate_key(project: Project, signed: Repository, rotation: Rotation, now: str) -> Key:
+    """Replace an online key, and sign everything below it anew.
+
+    Args:
+        project: the mirror.
+        signed: its signed metadata.
+        rotation: which key, and by what.
+        now: ISO 8601, UTC.
+
+    Returns:
+        The key that signs from now on.
+
+    Raises:
+        NotTrusted: not enough offline keys are there, or nothing can sign with the new key.
+    """
+    _require_offline(signed, rotation)
+    new = rotation.public
+    if new is None:
+        made = generate()
+        write_key(signed.keys.folder, rotation.purpose, made, None)
+        new = made.public_key
+    elif signed.keys.signer(rotation.purpose, [new]) is None:
+        raise NotTrusted(
+            f"nothing here can sign with {new.keyid}: put its signer URI into mirror.yaml "
+            f"(trust.{rotation.purpose}) first"
+        )
+    if rotation.purpose == PUBLISH:
+        with project.writing():
+            signed.renew_targets(new, rotation.offline, now)
+            signed.sign_revision(project.head(), now)
+    else:
+        old = signed.root().roles["timestamp"].keyids[0]
+        proposal = propose(signed, {old: new}, None, now)
+        sign(proposal, rotation.offline)
+        install_root(project, signed, proposal, now)
+    return new
+
+
+def _require_offline(signed: Repository, rotation: Rotation) -> None:
+    """Raises NotTrusted if fewer keys are in one folder than must sign."""
+    role, offline = rotation.role, rotation.offline
+    needed = 1 if role == "targets" else signed.root().roles[role].threshold
+    able = [key for key in signed.keys_of(role) if offline.signer(role, [key])]
+    if len(able) < needed:
+        raise NotTrusted(
+            f"{offline.folder}: {len(able)} of the {needed} keys that must sign are here; "
+            "several machines: 'root propose', 'root sign', 'root publish'"
+        )
+
+
+def renew(project: Project, signed: Repository, offline: KeyFolder, now: str) -> bool:
+    """Sign the targets role for another year; and the root, if enough of its keys are there.
+
+    Returns:
+        Whether the root was signed, too.
+
+    Raises:
+        NotTrusted: the targets key is not there.
+    """
+    with project.writing():
+        signed.renew_targets(None, offline, now)
+        signed.sign_revision(project.head(), now)
+    proposal = propose(signed, {}, None, now)
+    sign(proposal, offline)
+    if not status(proposal).complete:
+        return False
+    install_root(project, signed, proposal, now)
+    return True
+
+
+# -- a new root ------------------------------------------------------------------------------------
+
+
+class RootChange(msgspec.Struct, frozen=True):
+    """What the next root has other than the one in force.
+
+    ``replaced``: ids of keys that go, or how they begin. ``folder``: where new offline keys go.
+    ``threshold``: how many root keys must sign from then on; None leaves it as it is.
+    """
+
+    replaced: tuple[str, ...] = ()
+    folder: Path | None = None
+    passphrase: bytes | None = None
+    threshold: int | None = None
+
+
+class _Replacement(msgspec.Struct, frozen=True):
+    """A key that goes, what its successor is called, and where that one is written to."""
+
+    keyid: str
+    purpose: str
+    folder: Path
+    passphrase: bytes | None
+
+
+def propose_root(signed: Repository, change: RootChange, now: str) -> Proposal:
+    """The next root, a year from now; new keys are written to their folders.
+
+    Args:
+        signed: the mirror's signed metadata.
+        change: what is to be other than now.
+        now: ISO 8601, UTC.
+
+    Raises:
+        UsageError: a key is not named by one beginning, or it is not said where new ones go.
+        NotTrusted: there would be fewer keys than must sign.
+    """
+    replaced: dict[str, Key] = {}
+    for item in [_replacement(signed, change, beginning) for beginning in change.replaced]:
+        made = generate()
+        write_key(item.folder, item.purpose, made, item.passphrase)
+        replaced[item.keyid] = made.public_key
+    return propose(signed, replaced, change.threshold, now)
+
+
+def _replacement(signed: Repository, change: RootChange, beginning: str) -> _Replacement:
+    root = signed.root()
+    found = [keyid for keyid in root.keys if keyid.startswith(beginning)]
+    if len(found) != 1:
+        raise UsageError(f"--replace {beginning}: {len(found)} keys begin so; see 'keys list'")
+    keyid = found[0]
+    if keyid in root.roles["timestamp"].keyids:
+        return _Replacement(keyid, REFRESH, signed.keys.folder, None)
+    if change.folder is None:
+        raise UsageError("say --new-keys FOLDER: where the new offline keys go")
+    role = next(name for name in ("targets", "root") if keyid in root.roles[name].keyids)
+    return _Replacement(keyid, role, change.folder, change.passphrase)
+
+
+def unprotected(signed: Repository, change: RootChange) -> bool:
+    """Whether a new offline key gets no passphrase."""
+    return change.passphrase is None and any(
+        _replacement(signed, change, beginning).purpose != REFRESH for beginning in change.replaced
+    )
 
 
 def install_root(project: Project, repository: Repository, proposal: Proposal, now: str) -> Status:
     """Make a proposed root the mirror's, and sign everything below it anew.
 
+    Args:
+        project: the mirror.
+        repository: its signed metadata.
+        proposal: the root, with its signatures.
+        now: ISO 8601, UTC.
+
     Raises:
         ConflictError: the mirror has another root by now.
         BadSignature: not enough signatures.
+        NotTrusted: what is below the root cannot be signed here; nothing was written.
     """
     with project.writing():
-        current = repository.current(Root, "root")
-        now_there = to_bytes(current) if current else b""
-        again = now_there == to_bytes(proposal.proposed)  # a publish that was killed
-        if not again and now_there != to_bytes(proposal.current):
-            raise ConflictError("the mirror's root is not the one that this proposal follows")
+        _require_next(repository, proposal)
         result = status(proposal)
-        if not result.complete:
-            raise BadSignature(
-                f"not signed enough: {result.old} of {result.old_threshold} by the old root, "
-                f"{result.new} of {result.new_threshold} by the new one"
-                + ("" if result.targets_signed else ", and the new targets key is missing")
-            )
-        try:
-            proposal.current.signed.verify_delegate(
-                "root", proposal.proposed.signed_bytes, proposal.proposed.signatures
-            )
-        except RepositoryError as error:
-            raise BadSignature(str(error)) from error
+        _require_signed(proposal, result)
         targets = proposal.targets
         repository.require_keys(proposal.proposed.signed, targets.signed if targets else None)
         if targets is not None:
@@ -44,3 +210,28 @@ def install_root(project: Project, repository: Repository, proposal: Proposal, n
         repository.write_root(to_bytes(proposal.proposed), result.version)
         repository.sign_revision(project.head(), now)
         return result
+
+
+def _require_next(repository: Repository, proposal: Proposal) -> None:
+    """Raises ConflictError if the root in force is not the one that the proposal follows."""
+    current = repository.current(Root, "root")
+    in_force = to_bytes(current) if current else b""
+    again = in_force == to_bytes(proposal.proposed)  # a publish that was killed
+    if not again and in_force != to_bytes(proposal.current):
+        raise ConflictError("the mirror's root is not the one that this proposal follows")
+
+
+def _require_signed(proposal: Proposal, found: Status) -> None:
+    """Raises BadSignature if a proposal has not the signatures that it needs."""
+    if not found.complete:
+        raise BadSignature(
+            f"not signed enough: {found.old} of {found.old_threshold} by the old root, "
+            f"{found.new} of {found.new_threshold} by the new one"
+            + ("" if found.targets_signed else ", and the new targets key is missing")
+        )
+    try:
+        proposal.current.signed.verify_delegate(
+            "root", proposal.proposed.signed_bytes, proposal.proposed.signatures
+        )
+    except RepositoryError as error:
+        raise BadSignature(str(error)) from error

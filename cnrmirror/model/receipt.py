@@ -3,6 +3,9 @@
 ::
 
     cnrmirror-receipt 1 REGISTRY revision=7 catalog=HEX root=1 timestamp=12 time=2026-01-02T03:04:05
+
+The number is the line's format: its reader and its writer version at once, because nobody writes
+into a receipt, and one that is not known is read by nobody.
 """
 
 from __future__ import annotations

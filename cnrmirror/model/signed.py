@@ -7,7 +7,7 @@ Framework 1.0, with one delegated target, the catalog root.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +20,10 @@ METADATA = "catalog/metadata"
 TIMESTAMP = f"{METADATA}/timestamp.json"
 TARGET = "catalog.json"
 MAX_BYTES = 1 << 20
+REGISTRY = "x-registry"
+"""The field of a root that names the registry."""
+RETENTION = "x-kept"
+"""The field of a timestamp that says what is retained."""
 
 
 class FileInfo(msgspec.Struct, frozen=True):
@@ -31,7 +35,7 @@ class FileInfo(msgspec.Struct, frozen=True):
     custom: dict[str, Any] = {}
 
 
-class Signed(msgspec.Struct, frozen=True, rename={"kept": "x-kept", "type": "_type"}):
+class Signed(msgspec.Struct, frozen=True, rename={"kept": RETENTION, "type": "_type"}):
     """The signed part of a role's file, as far as an owner has to know it."""
 
     version: int
@@ -56,6 +60,22 @@ def parse_role(data: bytes, where: str) -> Signed:
         ) from error
 
 
+def retained_versions(floor: RetentionFloor, current: Mapping[str, int]) -> dict[str, range]:
+    """The versions of each role whose files are retained, roots first.
+
+    Args:
+        floor: what the timestamp says is retained.
+        current: the versions of targets, catalog and snapshot in force; a role that is left out has
+            none.
+    """
+    return {
+        "root": range(1, floor.root + 1),
+        "targets": range(1, current.get("targets", 0) + 1),
+        "catalog": range(floor.catalog, current.get("catalog", 0) + 1),
+        "snapshot": range(floor.snapshot, current.get("snapshot", 0) + 1),
+    }
+
+
 class SignedHead(msgspec.Struct, frozen=True):
     """What a place stands at: a catalog root, and the signed files that make it current."""
 
@@ -74,6 +94,20 @@ class SignedHead(msgspec.Struct, frozen=True):
             mine.version > theirs.version or mine.hashes == theirs.hashes
             for mine, theirs in ((self.snapshot, other.snapshot), (self.catalog, other.catalog))
         )
+
+    def retained(self) -> dict[str, range]:
+        """The versions of each role whose files are retained, roots first."""
+        current = {"targets": self.targets, "catalog": self.catalog, "snapshot": self.snapshot}
+        return retained_versions(self.kept, {role: info.version for role, info in current.items()})
+
+    def retained_since(self, other: SignedHead | None) -> dict[str, range]:
+        """Those that are newer than what ``other`` has; all, if it is None."""
+        had = other.retained() if other else {}
+        return {
+            role: range(max(versions.start, had[role].stop) if had else versions.start,
+                        versions.stop)
+            for role, versions in self.retained().items()
+        }  # fmt: skip
 
 
 Read = Callable[[str, FileInfo], bytes]

@@ -144,14 +144,18 @@ class Store:
             DamageError: missing or not the bytes that the digest names.
             InvalidDocument: not a document of this kind.
         """
+        document: D = decode(self.data(digest, size, kind), kind, self._path(kind, digest))
+        return document
+
+    def data(self, digest: str, size: int, kind: object) -> bytes:
+        """The bytes of a document. Raises DamageError: missing, or not what the digest names."""
         path = self._path(kind, digest)
         try:
             with open(path, "rb", buffering=0) as stream:
                 data = stream.read(size + 1)
         except FileNotFoundError:
             raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
-        document: D = decode(Descriptor(digest, size).check(data, path), kind, path)
-        return document
+        return Descriptor(digest, size).check(data, path)
 
     def walk(self, what: str) -> Iterator[tuple[str, str, os.stat_result]]:
         """Every file below ``blobs``, ``nodes`` or ``targets`` as (path, digest, stat), sorted.

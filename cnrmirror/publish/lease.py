@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import BusyError, DamageError, InvalidDocument
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import (
     MAX_BYTES,
     METADATA,
@@ -121,4 +122,4 @@ def relation(project: Project, edition: SignedHead) -> Literal["ours", "behind",
 
 def moment(text: str) -> datetime:
     """A time as the registry writes it, as a moment in UTC."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    return Instant.parse(text).at

@@ -12,20 +12,22 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from cnrmirror.catalog.delta import Span, bring
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     CatalogRoot,
     Channel,
     Head,
-    Node,
     PackageDocument,
     Release,
     Tombstone,
 )
 from cnrmirror.model.errors import ConflictError, IncompleteError
+from cnrmirror.model.format import require_writable
 from cnrmirror.model.signed import MAX_BYTES, METADATA, SignedHead
 from cnrmirror.objects.base import read
 from cnrmirror.objects.files import replace_durably
@@ -49,24 +51,23 @@ def merge(
     with project.signing():
         ours = project.root()
         known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
-        reader = CatalogReader(LayeredNodes(project.store, nodes, keep=True))
-        theirs_on: list[CatalogRoot] = []
+        require_writable(remote.verified.root.format, remote.fetcher.name)
+        theirs_on: list[tuple[Descriptor, CatalogRoot]] = []
         base = None
-        for at, root in reader.history(remote.verified.at):
+        for at, root in CatalogReader(nodes).history(remote.verified.at):
             if at.digest in known:
                 base = root
                 break
-            theirs_on.append(root)
+            theirs_on.append((at, root))
         if base is None:
             raise ConflictError(
                 f"{remote.fetcher.name} and this mirror have no revision in common: "
                 "publish from the mirror that published there last"
             )
         theirs = remote.verified.root
-        before = base
-        for root in reversed(theirs_on):
-            _bring(project, remote, reader, before.tree, root.tree)
-            before = root
+        keeping = LayeredNodes(project.store, nodes, keep=True)
+        bring(Span(base.tree, theirs_on[::-1]), keeping, remote.blob, project.progress)
+        reader = CatalogReader(keeping)
         changes = {}
         for difference in project.catalog.diff(base.tree, ours.tree):
             name = difference.name
@@ -82,21 +83,11 @@ def merge(
         return head
 
 
-def _bring(project: Project, remote: Remote, reader: CatalogReader, old: Node, new: Node) -> None:
-    """What one revision of theirs has more than the one before it."""
-    for difference in reader.diff(old, new):
-        if difference.new is not None:
-            for blob in {r.blob for r in reader.document(difference.new).releases}:
-                if not project.store.has_blob(blob):
-                    project.store.add_blob(blob, remote.blob(blob))
-    for _ in reader.added(old, new):
-        pass  # reading keeps them
-
-
 def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
     """Superseded files as they are there, in the place of ours that nobody has seen."""
-    for role, last in (("catalog", above.catalog.version), ("snapshot", above.snapshot.version)):
-        for version in range(last, 0, -1):
+    retained = above.retained()
+    for role in ("catalog", "snapshot"):
+        for version in reversed(retained[role]):
             name = f"{version}.{role}.json"
             path = project.metadata.path / name
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from concurrent.futures import Executor
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -14,6 +14,7 @@ import yaml
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import HEX64
 from cnrmirror.model.errors import IncompleteError, InputError, InvalidDocument, NetworkError
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Vendor, check_release, manifest_type
 from cnrmirror.model.progress import Progress
 from cnrmirror.objects.base import WebReader
@@ -158,7 +159,7 @@ def _time(value: Any) -> str:
     offset = (match[4] or "Z").replace("Z", "+00:00")
     try:
         moment = datetime.fromisoformat(f"{match[1]}T{match[2]}{(match[3] or '')[:7]}{offset}")
-        return moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+        return str(Instant.of(moment))
     except (ValueError, OverflowError):
         return ""
 

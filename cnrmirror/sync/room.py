@@ -66,13 +66,11 @@ class Room:
         def verified(reader: Reader) -> Remote:
             recorded = self._project.root().upstreams.get(self._name)
             now = datetime.now(UTC)
-            if recorded is not None and trust.mark() is None:
-                # What was remembered is lost: what is refused must not take its place.
-                first = trust.verify(reader, Policy(), now, remember=False)
-                refuse_older(reader.name, recorded, upstream_of(first))
-            found = trust.verify(reader, Policy(), now)
-            refuse_older(reader.name, recorded, upstream_of(found))
-            return Remote(reader, found)
+            with trust.look(reader, Policy(), now) as look:
+                # What is refused must not take the place of what was remembered.
+                refuse_older(reader.name, recorded, upstream_of(look.verified))
+                look.accept()
+            return Remote(reader, look.verified)
 
         return verified
 

@@ -18,9 +18,9 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError
 from cnrmirror.model.finding import Finding, Problem, problem_of
-from cnrmirror.model.signed import MAX_BYTES, METADATA, TARGET
+from cnrmirror.model.signed import MAX_BYTES, METADATA, RETENTION, TARGET, retained_versions
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.trust.signing import RETENTION, parse, to_bytes
+from cnrmirror.trust.roles import parse, to_bytes
 
 _MANY = 100_000
 
@@ -70,11 +70,15 @@ class StrictMetadata:
         snapshot = self._role(
             f"{info.version}.snapshot.json", Snapshot, signed_roots[-1:], "snapshot", info
         )
-        for version in self._span("snapshot", self.kept.snapshot, info.version):
-            self._role(f"{version}.snapshot.json", Snapshot, signed_roots, "snapshot")
+        meta = snapshot.signed.meta if snapshot else {}
+        current = {name.removesuffix(".json"): below.version for name, below in meta.items()}
+        retained = retained_versions(self.kept, {**current, "snapshot": info.version})
+        for version in self._span("snapshot", retained["snapshot"]):
+            if version != info.version:
+                self._role(f"{version}.snapshot.json", Snapshot, signed_roots, "snapshot")
         if snapshot is not None:
             self._age(f"{info.version}.snapshot.json", snapshot.signed)
-            self._targets(signed_roots, snapshot.signed)
+            self._targets(signed_roots, snapshot.signed, retained)
 
     def _roots(self) -> list[Metadata[Root]]:
         pinned: Metadata[Root] = parse(self._pinned, "the pinned root")
@@ -114,10 +118,10 @@ class StrictMetadata:
                 return found
             found.append(following)
 
-    def _targets(self, roots: list[Root], snapshot: Snapshot) -> None:
+    def _targets(self, roots: list[Root], snapshot: Snapshot, retained: dict[str, range]) -> None:
         judges: list[Targets] = []
         info = snapshot.meta.get("targets.json")
-        for version in self._span("targets", 1, (info.version if info else 0) + 1):
+        for version in self._span("targets", retained["targets"]):
             current = info is not None and version == info.version
             found = self._role(
                 f"{version}.targets.json", Targets, roots[-1:] if current else roots, "targets",
@@ -130,8 +134,9 @@ class StrictMetadata:
         info = snapshot.meta.get("catalog.json")
         if info is None or not judges:
             return
-        for version in self._span("catalog", self.kept.catalog, info.version):
-            self._role(f"{version}.catalog.json", Targets, judges, "catalog")
+        for version in self._span("catalog", retained["catalog"]):
+            if version != info.version:
+                self._role(f"{version}.catalog.json", Targets, judges, "catalog")
         catalog = self._role(f"{info.version}.catalog.json", Targets, judges[-1:], "catalog", info)
         if catalog is not None:
             self._age(f"{info.version}.catalog.json", catalog.signed)
@@ -139,12 +144,13 @@ class StrictMetadata:
             target = catalog.signed.targets[TARGET]
             self.target = Descriptor(target.hashes.get("sha256", ""), target.length)
 
-    def _span(self, role: str, first: int, end: int) -> range:
-        """The versions from ``first`` up to ``end``, if they are not absurdly many."""
-        if end - first > _MANY:
-            self._find(f"{end - 1}.{role}.json", "wrong", f"{end - first} versions: not all read")
-            return range(max(first, end - 10), end)
-        return range(first, end)
+    def _span(self, role: str, versions: range) -> range:
+        """The versions, or, if they are absurdly many, the last ten."""
+        count = versions.stop - versions.start  # may be more than len() can say
+        if count <= _MANY:
+            return versions
+        self._find(f"{versions[-1]}.{role}.json", "wrong", f"{count} versions: not all read")
+        return versions[-10:]
 
     def _role(
         self,

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from tuf.api.serialization import SerializationError
 from cnrmirror.model.errors import InvalidDocument, NotTrusted, TooLarge
 from cnrmirror.model.signed import MAX_BYTES
 from cnrmirror.trust.keys import KeyFolder
-from cnrmirror.trust.signing import LIFETIME, Repository, moment, parse
+from cnrmirror.trust.roles import expiry, parse
+from cnrmirror.trust.signing import Repository
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ def propose(
     proposed: Metadata[Root] = Metadata(deepcopy(current.signed))
     root = proposed.signed
     root.version += 1
-    root.expires = moment(now) + timedelta(days=LIFETIME["root"])
+    root.expires = expiry("root", now)
     for old, new in replaced.items():
         roles = [name for name, role in root.roles.items() if old in role.keyids]
         if not roles:
@@ -90,7 +90,7 @@ def propose(
         assert old_targets is not None
         targets = Metadata(deepcopy(old_targets.signed))
         targets.signed.version += 1
-        targets.signed.expires = moment(now) + timedelta(days=LIFETIME["targets"])
+        targets.signed.expires = expiry("targets", now)
     return Proposal(current, proposed, targets)
 
 

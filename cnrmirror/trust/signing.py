@@ -17,71 +17,57 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from securesystemslib.signer import Key, Signer
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
     Metadata,
     MetaFile,
     Root,
-    Signed,
     Snapshot,
     TargetFile,
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
-from tuf.api.serialization.json import JSONSerializer
 
 from cnrmirror.model.documents import Head, RetentionFloor
-from cnrmirror.model.errors import InvalidDocument, NotTrusted, TooLarge
-from cnrmirror.model.signed import MAX_BYTES, TARGET, SignedHead
+from cnrmirror.model.errors import InvalidDocument, NotTrusted
+from cnrmirror.model.signed import REGISTRY, RETENTION, TARGET, SignedHead
 from cnrmirror.objects.files import replace_durably, sync_filesystem, write_new
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder
+from cnrmirror.trust.roles import (
+    Expiring,
+    InForce,
+    Versions,
+    expires_soon,
+    expiry,
+    half_over,
+    higher,
+    meta_file,
+    next_versions,
+    parse,
+    to_bytes,
+)
 
-LIFETIME = {"root": 365, "targets": 365, "catalog": 90, "snapshot": 90, "timestamp": 7}
-REGISTRY = "x-registry"
-RETENTION = "x-kept"
-_SERIALIZER = JSONSerializer(compact=True)
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
 
-def moment(now: str) -> datetime:
-    """An ISO time without offset as a moment in UTC, to the second (TUF knows no fractions)."""
-    return datetime.fromisoformat(now).replace(tzinfo=UTC, microsecond=0)
+class Ceremony(msgspec.Struct, frozen=True):
+    """Who signs the first root and targets, and whom they name.
 
-
-def to_bytes(metadata: Metadata[Any]) -> bytes:
-    """The one form of a role's file."""
-    return metadata.to_bytes(_SERIALIZER)
-
-
-def parse(data: bytes, where: str) -> Metadata[Any]:
-    """A role's file, bounded and well-formed; its signatures are not checked.
-
-    Raises:
-        TooLarge, InvalidDocument
+    ``threshold``: how many of the root keys must sign from then on.
     """
-    if len(data) > MAX_BYTES:
-        raise TooLarge(f"{where}: more than {MAX_BYTES} bytes")
-    try:
-        return Metadata.from_bytes(data)
-    except (DeserializationError, RepositoryError, ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: not TUF metadata: {error}") from error
 
-
-class Expiring(msgspec.Struct, frozen=True):
-    """A role that expires soon."""
-
-    role: str
-    expires: str
-    days: float
+    registry: str
+    root_keys: Sequence[Signer]
+    threshold: int
+    targets_key: Signer
+    publish_key: Key
+    refresh_key: Key
 
 
 class Repository:
@@ -180,8 +166,7 @@ class Repository:
         return signer
 
     def expiring(self, now: str) -> list[Expiring]:
-        """The roles with less than a tenth of their time, or three days, left (timestamp: one)."""
-        found = []
+        """Roles that expire within max(3 days, 10 % of their lifetime); timestamp: 1 day."""
         roles = {
             "root": self.current(Root, "root"),
             "targets": self.current(Targets, "targets"),
@@ -189,50 +174,36 @@ class Repository:
             "snapshot": self.current(Snapshot, "snapshot"),
             "timestamp": self.current(Timestamp, "timestamp"),
         }
-        for name, metadata in roles.items():
-            if metadata is None:
-                continue
-            expires = metadata.signed.expires
-            left = (expires - moment(now)) / timedelta(days=1)
-            if left < max(1.0 if name == "timestamp" else 3.0, LIFETIME[name] / 10):
-                found.append(Expiring(name, expires.isoformat(), round(left, 2)))
-        return found
+        found = [expires_soon(name, m.signed, now) for name, m in roles.items() if m is not None]
+        return [role for role in found if role is not None]
 
     # -- writing --
 
-    def create(
-        self,
-        registry: str,
-        root_keys: Sequence[Signer],
-        threshold: int,
-        targets_key: Signer,
-        publish_key: Key,
-        refresh_key: Key,
-        now: str,
-    ) -> bytes:
+    def create(self, ceremony: Ceremony, now: str) -> bytes:
         """The first root and targets; gives the root's bytes, to be pinned by clients."""
-        root = Root(expires=_expiry("root", now), consistent_snapshot=True)
-        root.unrecognized_fields[REGISTRY] = registry
-        for signer in root_keys:
+        root = Root(expires=expiry("root", now), consistent_snapshot=True)
+        root.unrecognized_fields[REGISTRY] = ceremony.registry
+        for signer in ceremony.root_keys:
             root.add_key(signer.public_key, "root")
-        root.roles["root"].threshold = threshold
-        root.add_key(targets_key.public_key, "targets")
+        root.roles["root"].threshold = ceremony.threshold
+        root.add_key(ceremony.targets_key.public_key, "targets")
         for role in ("snapshot", "timestamp"):
-            root.add_key(refresh_key, role)
+            root.add_key(ceremony.refresh_key, role)
         signed_root = Metadata(root)
-        for signer in root_keys[:]:
+        for signer in ceremony.root_keys:
             signed_root.sign(signer, append=True)
         self.path.mkdir(parents=True, exist_ok=True)
         data = to_bytes(signed_root)
         self._write("1.root.json", data)
-        self._write("1.targets.json", self._targets(1, publish_key, targets_key, now))
+        targets = self._targets(1, ceremony.publish_key, ceremony.targets_key, now)
+        self._write("1.targets.json", targets)
         return data
 
     @staticmethod
     def _targets(version: int, publish_key: Key, targets_key: Signer, now: str) -> bytes:
         role = DelegatedRole("catalog", [publish_key.keyid], 1, True, paths=[TARGET])
         delegations = Delegations({publish_key.keyid: publish_key}, {"catalog": role})
-        targets = Targets(version, expires=_expiry("targets", now), delegations=delegations)
+        targets = Targets(version, expires=expiry("targets", now), delegations=delegations)
         metadata = Metadata(targets)
         metadata.sign(targets_key)
         return to_bytes(metadata)
@@ -262,55 +233,67 @@ class Repository:
         """Sign a new catalog, snapshot and timestamp; the timestamp is replaced last, durably.
 
         Args:
-            above: an edition that is published elsewhere: all versions are higher than there.
+            head: the catalog root that becomes current.
+            now: ISO 8601, UTC.
+            above: a signed head that is published elsewhere: all versions are higher than there.
 
         Raises:
             NotTrusted: an online key is missing.
         """
-        old = self.current(Targets, "catalog")
-        descriptor = head.catalog
+        old = self._in_force()
+        floor = higher(old.floor, above.kept) if above else old.floor
         target = TargetFile(
-            descriptor.size,
-            {"sha256": descriptor.digest},
-            TARGET,
+            head.catalog.size, {"sha256": head.catalog.digest}, TARGET,
             {"custom": {"revision": head.revision}},
-        )
-        version = max(old.signed.version if old else 0, above.catalog.version if above else 0) + 1
-        metadata = Metadata(
-            Targets(version, expires=_expiry("catalog", now), targets={TARGET: target})
-        )
-        metadata.sign(self._signer("catalog"))
-        data = to_bytes(metadata)
-        self._write(f"{version}.catalog.json", data)
-        info = {"catalog.json": _meta_file(version, data)}
-        self._snapshot(info, now, always=True, above=above)
+        )  # fmt: skip
+        self._sign_all(target, self._signer("catalog"), next_versions(old.versions, above), floor,
+                       now)  # fmt: skip
 
     def refresh(self, now: str) -> None:
         """Sign the timestamp again, and what it needs where more than half its time is over."""
-        snapshot = self.current(Snapshot, "snapshot")
-        catalog = self.current(Targets, "catalog")
-        if snapshot is None or catalog is None:
+        old = self._in_force()
+        if old.catalog is None or old.snapshot is None or old.timestamp is None:
             raise NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
-        if _half_over("catalog", catalog.signed, now) or not self._in_force(catalog, "catalog"):
-            try:
-                signer = self._signer("catalog")
-            except NotTrusted:
-                signer = None  # a machine that only refreshes; the caller warns of the expiry
-            if signer is not None:
-                catalog.signed.version += 1
-                catalog.signed.expires = _expiry("catalog", now)
-                catalog.sign(signer)
-                data = to_bytes(catalog)
-                self._write(f"{catalog.signed.version}.catalog.json", data)
-                info = {"catalog.json": _meta_file(catalog.signed.version, data)}
-                self._snapshot(info, now, always=True)
-                return
-        again = _half_over("snapshot", snapshot.signed, now)
-        self._snapshot({}, now, always=again or not self._in_force(snapshot, "snapshot"))
+        versions = next_versions(old.versions)
+        signer = self._signer_of_due_catalog(old.catalog, now)
+        info = old.timestamp.signed.snapshot_meta
+        if signer is not None:
+            target = old.catalog.signed.targets[TARGET]
+            self._sign_all(target, signer, versions, old.floor, now)
+            return
+        if self._is_due(old.snapshot, "snapshot", now):
+            info = self._sign_snapshot(old.snapshot.signed.meta, versions.snapshot, now)
+        self._sign_timestamp(info, versions.timestamp, old.floor, now)
 
-    def _in_force(self, metadata: Metadata[Any], role: str) -> bool:
-        """Whether one of the keys that the role has now signed it."""
-        return any(key.keyid in metadata.signatures for key in self.keys_of(role))
+    def keep_from(self, kept: RetentionFloor, now: str) -> None:
+        """Say in the timestamp from which versions on files are kept, before others are removed."""
+        old = self._in_force()
+        if old.timestamp is not None:
+            info = old.timestamp.signed.snapshot_meta
+            self._sign_timestamp(info, next_versions(old.versions).timestamp, kept, now)
+
+    def _in_force(self) -> InForce:
+        return InForce(
+            self.current(Targets, "catalog"), self.current(Snapshot, "snapshot"),
+            self.current(Timestamp, "timestamp"),
+        )  # fmt: skip
+
+    def _is_due(self, metadata: Metadata[Any], role: str, now: str) -> bool:
+        """Whether half its time is over, or none of the keys that the role has now signed it."""
+        signed = any(key.keyid in metadata.signatures for key in self.keys_of(role))
+        return not signed or half_over(role, metadata.signed, now)
+
+    def _signer_of_due_catalog(self, catalog: Metadata[Targets], now: str) -> Signer | None:
+        """A signer, if the catalog has to be signed again, and its key is here.
+
+        A machine that only refreshes has none; the caller warns of the expiry.
+        """
+        if not self._is_due(catalog, "catalog", now):
+            return None
+        try:
+            return self._signer("catalog")
+        except NotTrusted:
+            return None
 
     def require_keys(self, root: Root, targets: Targets | None = None) -> None:
         """Make sure that everything below a root that is to come can be signed here.
@@ -321,70 +304,46 @@ class Repository:
         self._signer("catalog", targets)
         self._signer("snapshot", root=root)
 
-    def _snapshot(
-        self,
-        changed: dict[str, MetaFile],
+    def _sign_all(
+        self, target: TargetFile, signer: Signer, versions: Versions, floor: RetentionFloor,
         now: str,
-        always: bool,
-        above: SignedHead | None = None,
-    ) -> None:
-        """The snapshot, if it has to change, and the timestamp."""
-        old = self.current(Snapshot, "snapshot")
-        known = dict(old.signed.meta) if old else {}
-        # New targets come into force together with a catalog that their key signed.
-        named = known.get("targets.json")
-        version = self._highest("targets") if changed or named is None else named.version
-        data = (self.path / f"{version}.targets.json").read_bytes()
-        meta = {**known, **changed, "targets.json": _meta_file(version, data)}
-        timestamp = self.current(Timestamp, "timestamp")
-        if always or old is None or meta != known:
-            version = max(old.signed.version if old else 0, above.snapshot.version if above else 0)
-            version += 1
-            metadata = Metadata(Snapshot(version, expires=_expiry("snapshot", now), meta=meta))
-            metadata.sign(self._signer("snapshot"))
-            data = to_bytes(metadata)
-            self._write(f"{version}.snapshot.json", data)
-            kept = None
-            if above is not None:
-                mine: Any = (
-                    timestamp.signed.unrecognized_fields.get(RETENTION) if timestamp else None
-                )
-                kept = _later(
-                    msgspec.convert(mine, RetentionFloor) if mine else RetentionFloor(), above.kept
-                )
-            self._timestamp(timestamp, _meta_file(version, data), now, kept, above)
-        else:
-            assert timestamp is not None
-            self._timestamp(timestamp, timestamp.signed.snapshot_meta, now, None)
-
-    def _timestamp(
-        self,
-        old: Metadata[Timestamp] | None,
-        info: MetaFile,
-        now: str,
-        kept: RetentionFloor | None,
-        above: SignedHead | None = None,
-    ) -> None:
-        timestamp = Timestamp(
-            max(old.signed.version if old else 0, above.version if above else 0) + 1,
-            expires=_expiry("timestamp", now),
-            snapshot_meta=info,
+    ) -> None:  # fmt: skip
+        """The three roles that are signed online; new targets come into force with them."""
+        catalog = Metadata(
+            Targets(versions.catalog, expires=expiry("catalog", now), targets={TARGET: target})
         )
-        if kept is None:
-            before: Any = old.signed.unrecognized_fields.get(RETENTION) if old else None
-            kept = msgspec.convert(before, RetentionFloor) if before else RetentionFloor()
-        kept = msgspec.structs.replace(kept, root=self.root_version())
-        timestamp.unrecognized_fields[RETENTION] = msgspec.to_builtins(kept)
+        catalog.sign(signer)
+        meta = {
+            "catalog.json": self._write_role("catalog", catalog),
+            "targets.json": self._newest_targets(),
+        }
+        info = self._sign_snapshot(meta, versions.snapshot, now)
+        self._sign_timestamp(info, versions.timestamp, floor, now)
+
+    def _newest_targets(self) -> MetaFile:
+        version = self._highest("targets")
+        return meta_file(version, (self.path / f"{version}.targets.json").read_bytes())
+
+    def _sign_snapshot(self, meta: dict[str, MetaFile], version: int, now: str) -> MetaFile:
+        metadata = Metadata(Snapshot(version, expires=expiry("snapshot", now), meta=meta))
+        metadata.sign(self._signer("snapshot"))
+        return self._write_role("snapshot", metadata)
+
+    def _sign_timestamp(
+        self, snapshot: MetaFile, version: int, floor: RetentionFloor, now: str
+    ) -> None:
+        timestamp = Timestamp(version, expires=expiry("timestamp", now), snapshot_meta=snapshot)
+        floor = msgspec.structs.replace(floor, root=self.root_version())
+        timestamp.unrecognized_fields[RETENTION] = msgspec.to_builtins(floor)
         metadata = Metadata(timestamp)
         metadata.sign(self._signer("timestamp"))
         sync_filesystem(self.path)
         replace_durably(self.path / "timestamp.json", to_bytes(metadata), self._scratch)
 
-    def keep_from(self, kept: RetentionFloor, now: str) -> None:
-        """Say in the timestamp from which versions on files are kept, before others are removed."""
-        timestamp = self.current(Timestamp, "timestamp")
-        if timestamp is not None:
-            self._timestamp(timestamp, timestamp.signed.snapshot_meta, now, kept)
+    def _write_role(self, role: str, metadata: Metadata[Any]) -> MetaFile:
+        data, version = to_bytes(metadata), metadata.signed.version
+        self._write(f"{version}.{role}.json", data)
+        return meta_file(version, data)
 
     def write_root(self, data: bytes, version: int) -> None:
         """Put a new root beside the others; ``publish`` or ``refresh`` comes next."""
@@ -400,25 +359,3 @@ class Repository:
         temporary.unlink(missing_ok=True)
         write_new(str(temporary), [data])
         os.replace(temporary, self.path / name)
-
-
-def _later(mine: RetentionFloor, theirs: RetentionFloor) -> RetentionFloor:
-    """What both keep."""
-    return RetentionFloor(
-        max(mine.catalog, theirs.catalog),
-        max(mine.snapshot, theirs.snapshot),
-        max(mine.revision, theirs.revision),
-        max(mine.root, theirs.root),
-    )
-
-
-def _expiry(role: str, now: str) -> datetime:
-    return moment(now) + timedelta(days=LIFETIME[role])
-
-
-def _half_over(role: str, signed: Signed, now: str) -> bool:
-    return signed.expires - moment(now) < timedelta(days=LIFETIME[role]) / 2
-
-
-def _meta_file(version: int, data: bytes) -> MetaFile:
-    return MetaFile.from_data(version, data, ["sha256"])

@@ -1,56 +1,46 @@
-"""From a pinned root to the current catalog root, believing nothing: python-tuf over any fetcher.
+"""From a pinned root to the current catalog root of a mirror, believing nothing.
 
-What is checked, in the order of TUF 1.0 §5: the roots, one by one; the timestamp and its age; the
-snapshot, targets and catalog by length, digest, signatures, versions and age; then the catalog root
-by length and digest. What the library does not remember when its cache is deleted, a high-water
-mark kept apart does: no older revision under the same keys is accepted again.
+``Trust.verify`` is three steps: the signed metadata (``updater``: python-tuf over any reader), the
+catalog root that it names (``view``: pure checks), and what this client has accepted before
+(``memory``): no older revision under the same keys is accepted again, even where the library's
+copies were deleted.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Root
 from tuf.api.serialization import DeserializationError
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from cnrmirror.model.canonical import decode
 from cnrmirror.model.digest import Descriptor, checked
-from cnrmirror.model.documents import CatalogRoot, RetentionFloor, node_path
-from cnrmirror.model.errors import (
-    BadSignature,
-    CnrMirrorError,
-    IncompleteError,
-    InvalidDocument,
-    NetworkError,
-    NotTrusted,
-    Rollback,
-    StaleError,
-    StorageError,
-    Tampered,
-    TrustError,
-)
-from cnrmirror.model.signed import MAX_BYTES, METADATA, TARGET
+from cnrmirror.model.documents import CatalogRoot, node_path
+from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError, Tampered
+from cnrmirror.model.instant import Instant
+from cnrmirror.model.signed import MAX_BYTES, REGISTRY, SignedHead
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import locked, replace_durably, storage_errors
-from cnrmirror.trust.memory import HighWater, check_high_water, lineage, root_identity
+from cnrmirror.trust.memory import (
+    HighWater,
+    TrustMemory,
+    check_high_water,
+    newest,
+    root_identity,
+)
+from cnrmirror.trust.updater import MAX_ROOTS, TrustedFiles, trusted_view
+from cnrmirror.trust.view import CLOCK_SKEW, TrustedView, check_catalog, check_receipt
 
-_CONFIG = UpdaterConfig(
-    root_max_length=MAX_BYTES, timestamp_max_length=16384,
-    snapshot_max_length=MAX_BYTES, targets_max_length=MAX_BYTES,
-)  # fmt: skip
-_CLOCK_SKEW = timedelta(minutes=10)
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?")
 MAX_ROOT_BYTES = 8 << 20
 
 
@@ -68,48 +58,40 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """A catalog root that the pinned root vouches for; ``notes`` are to be said to the user."""
+    """A catalog root that the pinned root vouches for; ``notes`` are to be said to the user.
+
+    ``offered`` is the timestamp file that the mirror gave: another than ``head.timestamp`` only if
+    the mirror has two of one version.
+    """
 
     at: Descriptor
     root: CatalogRoot
+    head: SignedHead
     root_version: int
-    timestamp_version: int
     expires: str
     fresh: bool
     notes: list[str]
+    offered: bytes
+
+    @property
+    def timestamp_version(self) -> int:
+        return self.head.version
 
 
-class _Bridge(FetcherInterface):
-    """Our fetchers under python-tuf's interface; our errors keep their meaning on the way."""
+class Look:
+    """A look at a mirror that passed: what was verified; ``accept`` remembers it."""
 
-    def __init__(self, fetcher: Reader) -> None:
-        self._fetcher = fetcher
-        self.failure: CnrMirrorError | None = None
-        self._limit = MAX_BYTES
-        self._reading: Iterator[bytes] = iter(())
+    def __init__(self, verified: Verified, accept: Callable[[], None]) -> None:
+        self.verified = verified
+        self._accept = accept
 
-    def close(self) -> None:
-        """Hang up, if the library lost interest in the middle of a file."""
-        if isinstance(self._reading, Generator):
-            self._reading.close()
+    def accept(self) -> None:
+        """Hold everybody to this state from now on.
 
-    def download_bytes(self, url: str, max_length: int) -> bytes:
-        """As python-tuf's own; remembers how long the file may be: nobody waits for more."""
-        self._limit = min(max_length, MAX_BYTES)
-        return super().download_bytes(url, max_length)
-
-    def _fetch(self, url: str) -> Iterator[bytes]:
-        path = url.removeprefix("mirror:///")
-        try:
-            # One byte more, so that a longer file is seen to be that.
-            self._reading = self._fetcher.fetch(path, self._limit + 1)
-            yield from self._reading
-        except IncompleteError as error:
-            self.failure = error
-            raise exceptions.DownloadHTTPError(error.message, 404) from error
-        except CnrMirrorError as error:
-            self.failure = error
-            raise exceptions.DownloadError(error.message) from error
+        Raises:
+            Rollback: another process accepted a newer one meanwhile.
+        """
+        self._accept()
 
 
 class Trust:
@@ -125,70 +107,69 @@ class Trust:
         self.pinned = pinned
         identity = root_identity(pinned)
         self._cache = cache / identity
-        self._mark = lineage(marks, identity)
+        self._memory = TrustMemory(marks, identity)
+        self._known: list[HighWater] = []
         self._pin: Path | None = None
 
     def remember_as(self, pin: Path) -> None:
         """Keep the pinned root in this file once a mirror has passed with it."""
         self._pin = pin
 
+    @property
+    def registry(self) -> str:
+        """The registry that the pinned root is of; "" if it names none."""
+        name = parse_pinned(self.pinned, "the pinned root").unrecognized_fields.get(REGISTRY)
+        return name if isinstance(name, str) else ""
+
+    def hold_to(self, mark: HighWater) -> None:
+        """Count what other files say that was accepted, where the memory knows less."""
+        self._known.append(mark)
+
     def mark(self) -> HighWater | None:
-        """What was accepted last; None if nothing ever was.
+        """What was accepted last; None if nothing ever was. Raises NotTrusted, NewerFormat."""
+        return newest([self._memory.recall(), *self._known])
 
-        Raises:
-            NotTrusted: it is there, and cannot be read.
-        """
-        try:
-            mark = msgspec.json.decode(self._mark.read_bytes(), type=HighWater)
-            datetime.fromisoformat(mark.time)
-            return mark
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:  # DecodeError is one, too
-            raise NotTrusted(
-                f"{self._mark}: cannot be read ({error}); it remembers the newest revision seen: "
-                "remove it only if you accept to forget that"
-            ) from error
+    def verify(self, fetcher: Reader, policy: Policy, now: datetime) -> Verified:
+        """The current catalog root of a mirror, remembered. Raises as ``look`` does."""
+        with self.look(fetcher, policy, now) as found:
+            found.accept()
+            return found.verified
 
-    def verify(
-        self, fetcher: Reader, policy: Policy, now: datetime, remember: bool = True
-    ) -> Verified:
-        """The current catalog root of a mirror.
+    @contextmanager
+    def look(self, fetcher: Reader, policy: Policy, now: datetime) -> Iterator[Look]:
+        """The current catalog root of a mirror, not remembered before it is accepted.
 
         Args:
+            fetcher: reads the mirror.
+            policy: how fresh it must be.
             now: the clock, UTC.
-            remember: hold everybody to this state from now on; False for a look that comes before
-                something that may fail.
 
         Raises:
             TrustError: something is not what the keys signed, or older than what was seen.
             StaleError: expired, or the clock is behind.
             IncompleteError: a file is missing.
             NetworkError: the host cannot be reached.
+            NewerFormat: a newer program wrote what is remembered.
         """
         with storage_errors(str(self._cache.parent)):
             self._cache.parent.mkdir(parents=True, exist_ok=True)
-            self._mark.parent.mkdir(parents=True, exist_ok=True)
+            self._memory.path.parent.mkdir(parents=True, exist_ok=True)
         with self._private_copy() as work:
-            mark = self.mark()
-            reference = self._reference(policy, now, mark)
-            try:
-                return self._attempt(
-                    fetcher, work, reference, policy.at is None, [], policy, now, remember
-                )
-            except StaleError as error:
-                if "expires" not in error.details or not policy.allow_expired or policy.at:
-                    raise
-                # The library does not tell when a role below the snapshot expired: then it is
-                # asked for the earliest moment that is allowed.
-                expired = error.details["expires"] or now - policy.allow_expired
-                if now - expired > policy.allow_expired:
-                    raise
-                note = f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"
-                before = expired - timedelta(seconds=1)
-                return self._attempt(
-                    fetcher, work, before, False, [note], policy, now, remember, late=True
-                )
+            old = self.mark()
+            files = TrustedFiles(self.pinned, work)
+            view, notes = _metadata(fetcher, files, policy, now, old)
+            check_receipt(view, policy.expect)
+            root = _catalog_root(fetcher, view.at)
+            check_catalog(view, root, now)
+            new = view.high_water(root)
+            if old is not None:
+                check_high_water(fetcher.name, old, new)
+            fresh = policy.at is None and not notes
+            verified = Verified(
+                view.at, root, view.head(root.revision), view.root.version,
+                view.expires.isoformat(), fresh, [*notes, *_notes(view, policy)], view.offered,
+            )  # fmt: skip
+            yield Look(verified, functools.partial(self._accept, fetcher.name, new, work))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -209,154 +190,79 @@ class Trust:
         finally:
             shutil.rmtree(outer, ignore_errors=True)
 
-    @staticmethod
-    def _reference(policy: Policy, now: datetime, mark: HighWater | None) -> datetime:
-        seen = datetime.fromisoformat(mark.time).replace(tzinfo=UTC) if mark else None
-        if policy.at is not None:
-            if policy.at > now:
-                raise StaleError(f"--at {policy.at.isoformat()} lies in the future")
-            if seen and policy.at < seen:
-                raise StaleError(
-                    f"--at {policy.at.isoformat()} lies before {seen.isoformat()}, the time of a "
-                    "revision that was accepted already"
-                )
-            return policy.at
-        if seen and now < seen - _CLOCK_SKEW:
-            raise StaleError(
-                f"this machine's clock says {now.isoformat()}, before {seen.isoformat()}, the time "
-                "of a revision that was accepted already: set the clock"
-            )
-        return now
-
-    def _attempt(
-        self,
-        fetcher: Reader,
-        work: Path,
-        reference: datetime,
-        fresh: bool,
-        notes: list[str],
-        policy: Policy,
-        now: datetime,
-        remember: bool,
-        late: bool = False,
-    ) -> Verified:
-        bridge = _Bridge(fetcher)
-        with _translated(fetcher.name, bridge):
-            updater = Updater(
-                str(work), f"mirror:///{METADATA}/", fetcher=bridge, config=_CONFIG,
-                bootstrap=self.pinned,
-            )  # fmt: skip
-            updater._trusted_set.reference_time = reference  # its only hook for a chosen time
-            info = None
-            try:
-                info = updater.get_targetinfo(TARGET)
-            except exceptions.ExpiredMetadataError as error:
-                details = (
-                    {}
-                    if updater._trusted_set.root.is_expired(reference)
-                    else {"expires": _expiry(updater)}
-                )
-                raise StaleError(
-                    f"{fetcher.name}: {error}; the mirror was not signed again in time, or "
-                    "somebody holds an old state before you",
-                    **details,
-                ) from error
-        trusted = updater._trusted_set
-        if late and trusted.root.is_expired(now):
-            raise StaleError(f"{fetcher.name}: the root itself is expired: pin a new one")
-        if info is None:
-            raise Tampered(f"{fetcher.name}: the signed catalog does not name {TARGET}")
-        at = Descriptor(info.hashes.get("sha256", ""), info.length)
-        if policy.expect and policy.expect != at.digest:
-            raise TrustError(
-                f"{fetcher.name}: its catalog is {at.digest}, the receipt says {policy.expect}"
-            )
-        root = self._catalog_root(fetcher, at)
-        _moment(root.time, now, fetcher.name)
-        if trusted.root.unrecognized_fields.get("x-registry") != root.registry:
-            raise Tampered(f"{fetcher.name}: its catalog is of another registry")
-        if info.unrecognized_fields.get("custom") != {"revision": root.revision}:
-            raise Tampered(f"{fetcher.name}: its catalog is of another revision")
-        try:
-            kept = msgspec.convert(
-                trusted.timestamp.unrecognized_fields.get("x-kept"), RetentionFloor
-            )
-        except msgspec.ValidationError as error:
-            raise Tampered(f"{fetcher.name}: timestamp.json: x-kept: {error}") from error
-        if kept.root > trusted.root.version:
-            raise IncompleteError(
-                f"{fetcher.name}: root {kept.root} exists, but the host keeps it back"
-            )
-        if trusted.root.version >= _CONFIG.max_root_rotations + 1:
-            notes = [*notes, f"stopped at root version {trusted.root.version}: pin a newer root"]
-        catalog = trusted.get("catalog")
-        delegations = trusted.targets.delegations
-        roles = delegations.roles if delegations else None
-        if not isinstance(catalog, Targets) or roles is None or "catalog" not in roles:
-            raise Tampered(f"{fetcher.name}: its targets delegate the catalog to nobody")
-        if policy.at is not None:
-            notes = [*notes, f"valid as of {policy.at.isoformat()}, NOT fresh"]
-        new = HighWater(
-            trusted.root.version,
-            trusted.targets.version,
-            trusted.timestamp.version,
-            root.revision,
-            root.time,
-            at.digest,
-            sorted(trusted.root.roles["timestamp"].keyids),
-            sorted(roles["catalog"].keyids),
-            _roots_in(work),
-        )
-        with self._locked(), storage_errors(str(self._mark)):
+    def _accept(self, name: str, new: HighWater, work: Path) -> None:
+        with self._locked(), storage_errors(str(self._memory.path)):
             # What another process accepted meanwhile counts.
             old = self.mark()
             if old is not None:
-                check_high_water(fetcher.name, old, new)
-            if remember:
-                self._remember(old, new)
-                # Only now: what the library took from a mirror that was refused is forgotten.
-                shutil.rmtree(self._cache, ignore_errors=True)
-                os.rename(work, self._cache)
-        expires = min(trusted.timestamp.expires, trusted.snapshot.expires, catalog.expires)
-        return Verified(at, root, new.root, new.timestamp, expires.isoformat(), fresh, notes)
-
-    @staticmethod
-    def _catalog_root(fetcher: Reader, at: Descriptor) -> CatalogRoot:
-        path = node_path(at.digest, CatalogRoot)
-        where = f"{fetcher.name}/{path}"
-        if at.size > MAX_ROOT_BYTES:
-            raise Tampered(f"{where}: a catalog root of {at.size} bytes")
-        data = read(fetcher.fetch(path, at.size))
-        try:
-            root: CatalogRoot = decode(checked(at, data, where), CatalogRoot, where)
-        except InvalidDocument as error:
-            raise Tampered(error.message) from error
-        return root
-
-    def _remember(self, old: HighWater | None, new: HighWater) -> None:
-        if old is not None:
-            new = msgspec.structs.replace(new, roots={**old.roots, **new.roots})
-        if old != new:
-            replace_durably(self._mark, msgspec.json.encode(new), self._mark.parent)
-        if self._pin is not None and not _holds(self._pin, self.pinned):
-            self._pin.parent.mkdir(parents=True, exist_ok=True)
-            replace_durably(self._pin, self.pinned, self._pin.parent)
+                check_high_water(name, old, new)
+            self._memory.keep(new)
+            if self._pin is not None and not _holds(self._pin, self.pinned):
+                self._pin.parent.mkdir(parents=True, exist_ok=True)
+                replace_durably(self._pin, self.pinned, self._pin.parent)
+            # Only now: what the library took from a mirror that was refused is forgotten.
+            shutil.rmtree(self._cache, ignore_errors=True)
+            os.rename(work, self._cache)
 
 
-def _moment(text: str, now: datetime, where: str) -> datetime:
-    """When a catalog root was made: UTC, not in the future. Raises Tampered, StaleError."""
-    if not _TIME.fullmatch(text):
-        raise Tampered(f"{where}: its catalog has no proper time: {text!r:.60}")
+def _metadata(
+    fetcher: Reader, files: TrustedFiles, policy: Policy, now: datetime, old: HighWater | None
+) -> tuple[TrustedView, list[str]]:
+    """The signed metadata in force, and what is to be said if it is expired, but allowed."""
     try:
-        moment = datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise Tampered(f"{where}: its catalog has no proper time: {error}") from error
-    if moment > now + _CLOCK_SKEW:
+        return trusted_view(fetcher, files, _reference(policy, now, old)), []
+    except StaleError as error:
+        if "expires" not in error.details or not policy.allow_expired or policy.at:
+            raise
+        # The library does not tell when a role below the snapshot expired: then it is asked for
+        # the earliest moment that is allowed.
+        expired = error.details["expires"] or now - policy.allow_expired
+        if now - expired > policy.allow_expired:
+            raise
+    view = trusted_view(fetcher, files, expired - timedelta(seconds=1))
+    if view.root.is_expired(now):
+        raise StaleError(f"{fetcher.name}: the root itself is expired: pin a new one")
+    return view, [f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"]
+
+
+def _reference(policy: Policy, now: datetime, old: HighWater | None) -> datetime:
+    """The time to verify for. Raises StaleError if it is in the future, or before what was seen."""
+    seen = Instant.parse(old.time).at if old else None
+    if policy.at is not None:
+        if policy.at > now:
+            raise StaleError(f"--at {policy.at.isoformat()} lies in the future")
+        if seen and policy.at < seen:
+            raise StaleError(
+                f"--at {policy.at.isoformat()} lies before {seen.isoformat()}, the time of a "
+                "revision that was accepted already"
+            )
+        return policy.at
+    if seen and now < seen - CLOCK_SKEW:
         raise StaleError(
-            f"{where}: its catalog is of {text}, which this machine's clock has in the future: "
-            "set the clock"
+            f"this machine's clock says {now.isoformat()}, before {seen.isoformat()}, the time "
+            "of a revision that was accepted already: set the clock"
         )
-    return moment
+    return now
+
+
+def _notes(view: TrustedView, policy: Policy) -> Iterator[str]:
+    if view.root.version >= MAX_ROOTS:
+        yield f"stopped at root version {view.root.version}: pin a newer root"
+    if policy.at is not None:
+        yield f"valid as of {policy.at.isoformat()}, NOT fresh"
+
+
+def _catalog_root(fetcher: Reader, at: Descriptor) -> CatalogRoot:
+    path = node_path(at.digest, CatalogRoot)
+    where = f"{fetcher.name}/{path}"
+    if at.size > MAX_ROOT_BYTES:
+        raise Tampered(f"{where}: a catalog root of {at.size} bytes")
+    data = read(fetcher.fetch(path, at.size))
+    try:
+        root: CatalogRoot = decode(checked(at, data, where), CatalogRoot, where)
+    except InvalidDocument as error:
+        raise Tampered(error.message) from error
+    return root
 
 
 def _holds(path: Path, data: bytes) -> bool:
@@ -364,41 +270,6 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.read_bytes() == data
     except FileNotFoundError:
         return False
-
-
-def _expiry(updater: Updater) -> datetime | None:
-    """When the last role that was loaded expires; None if it is the root: that is final."""
-    trusted = updater._trusted_set
-    roles = ("timestamp", "snapshot", "targets", "catalog")
-    found = [trusted[role].expires for role in roles if role in trusted]
-    now = trusted.reference_time
-    expired = [moment for moment in found if moment <= now]
-    return min(expired) if expired else None
-
-
-@contextmanager
-def _translated(name: str, bridge: _Bridge) -> Iterator[None]:
-    """python-tuf's errors as ours; what our fetcher said goes before what became of it."""
-    try:
-        yield
-    except CnrMirrorError:
-        raise
-    except exceptions.DownloadLengthMismatchError as error:
-        raise Tampered(f"{name}: {error}") from error
-    except exceptions.UnsignedMetadataError as error:
-        raise BadSignature(f"{name}: {error}") from error
-    except exceptions.BadVersionNumberError as error:
-        raise Rollback(f"{name}: {error}") from error
-    except exceptions.RepositoryError as error:
-        raise Tampered(f"{name}: {error}") from error
-    except exceptions.DownloadError as error:
-        raise (bridge.failure or NetworkError(f"{name}: {error}")) from error
-    except OSError as error:
-        raise StorageError(f"the client's own state: {error}") from error
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise Tampered(f"{name}: metadata that cannot be read: {error}") from error
-    finally:
-        bridge.close()
 
 
 def parse_pinned(data: bytes, where: str) -> Root:
@@ -410,14 +281,6 @@ def parse_pinned(data: bytes, where: str) -> Root:
         return root
     except (DeserializationError, exceptions.RepositoryError, ValueError, RecursionError) as error:
         raise NotTrusted(f"{where}: not a TUF root file: {error}") from error
-
-
-def _roots_in(cache: Path) -> dict[str, str]:
-    """Version → identity of the roots that the library has accepted, one after the other."""
-    found = {}
-    for path in (cache / "root_history").glob("*.root.json"):
-        found[path.name.partition(".")[0]] = root_identity(path.read_bytes())
-    return found
 
 
 def _copy_tree(source: Path, target: Path) -> None:

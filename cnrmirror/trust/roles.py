@@ -1,0 +1,135 @@
+"""The files of TUF roles as values: their one form, how long they are good, which version is next.
+
+Pure: nothing is read, written or signed here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, MetaFile, Signed, Snapshot, Targets, Timestamp
+from tuf.api.serialization import DeserializationError
+from tuf.api.serialization.json import JSONSerializer
+
+from cnrmirror.model.documents import RetentionFloor
+from cnrmirror.model.errors import InvalidDocument, TooLarge
+from cnrmirror.model.instant import Instant
+from cnrmirror.model.signed import MAX_BYTES, RETENTION, SignedHead
+
+LIFETIME = {"root": 365, "targets": 365, "catalog": 90, "snapshot": 90, "timestamp": 7}
+_SERIALIZER = JSONSerializer(compact=True)
+
+
+def to_bytes(metadata: Metadata[Any]) -> bytes:
+    """The one form of a role's file."""
+    return metadata.to_bytes(_SERIALIZER)
+
+
+def parse(data: bytes, where: str) -> Metadata[Any]:
+    """A role's file, bounded and well-formed; its signatures are not checked.
+
+    Raises:
+        TooLarge, InvalidDocument
+    """
+    if len(data) > MAX_BYTES:
+        raise TooLarge(f"{where}: more than {MAX_BYTES} bytes")
+    try:
+        return Metadata.from_bytes(data)
+    except (DeserializationError, RepositoryError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not TUF metadata: {error}") from error
+
+
+def meta_file(version: int, data: bytes) -> MetaFile:
+    """How a superior role names a file: with its version, length and digest."""
+    return MetaFile.from_data(version, data, ["sha256"])
+
+
+# -- lifetimes -------------------------------------------------------------------------------------
+
+
+class Expiring(msgspec.Struct, frozen=True):
+    """A role that expires soon."""
+
+    role: str
+    expires: str
+    days: float
+
+
+def expiry(role: str, now: str) -> datetime:
+    """When a role that is signed now expires."""
+    return Instant.parse(now).to_tuf() + timedelta(days=LIFETIME[role])
+
+
+def half_over(role: str, signed: Signed, now: str) -> bool:
+    """Whether more than half of a role's lifetime is over."""
+    return signed.expires - Instant.parse(now).to_tuf() < timedelta(days=LIFETIME[role]) / 2
+
+
+def expires_soon(role: str, signed: Signed, now: str) -> Expiring | None:
+    """The role, if it expires within max(3 days, 10 % of its lifetime); timestamp: 1 day."""
+    left = (signed.expires - Instant.parse(now).to_tuf()) / timedelta(days=1)
+    if left >= max(1.0 if role == "timestamp" else 3.0, LIFETIME[role] / 10):
+        return None
+    return Expiring(role, signed.expires.isoformat(), round(left, 2))
+
+
+# -- versions --------------------------------------------------------------------------------------
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """The versions of the roles that are signed online; 0 where there is no file yet."""
+
+    catalog: int = 0
+    snapshot: int = 0
+    timestamp: int = 0
+
+
+def next_versions(old: Versions, above: SignedHead | None = None) -> Versions:
+    """The versions of the next files.
+
+    Args:
+        old: those that are in force.
+        above: a signed head that is published elsewhere: no version is as low as there.
+    """
+    there = (
+        Versions(above.catalog.version, above.snapshot.version, above.version)
+        if above
+        else Versions()
+    )
+    return Versions(
+        max(old.catalog, there.catalog) + 1,
+        max(old.snapshot, there.snapshot) + 1,
+        max(old.timestamp, there.timestamp) + 1,
+    )
+
+
+class InForce(msgspec.Struct, frozen=True):
+    """The files of the roles that are signed online, as they are now."""
+
+    catalog: Metadata[Targets] | None
+    snapshot: Metadata[Snapshot] | None
+    timestamp: Metadata[Timestamp] | None
+
+    @property
+    def versions(self) -> Versions:
+        found = (self.catalog, self.snapshot, self.timestamp)
+        return Versions(*(metadata.signed.version if metadata else 0 for metadata in found))
+
+    @property
+    def floor(self) -> RetentionFloor:
+        """What the timestamp says is retained."""
+        fields = self.timestamp.signed.unrecognized_fields if self.timestamp else {}
+        return msgspec.convert(fields.get(RETENTION, {}), RetentionFloor)
+
+
+def higher(mine: RetentionFloor, theirs: RetentionFloor) -> RetentionFloor:
+    """The floor of what both retain."""
+    return RetentionFloor(
+        max(mine.catalog, theirs.catalog),
+        max(mine.snapshot, theirs.snapshot),
+        max(mine.revision, theirs.revision),
+        max(mine.root, theirs.root),
+    )
