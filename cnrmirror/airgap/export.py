@@ -17,6 +17,7 @@ from cnrmirror.bundle.read import read_contents
 from cnrmirror.catalog.delta import immutable_files, metadata_files
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, PackageDocument, Release, blob_path, node_path
 from cnrmirror.model.errors import ConflictError, DamageError, InputError, NotFoundError
 from cnrmirror.model.format import KNOWN
@@ -191,7 +192,7 @@ def _part(
     for name, document in _selected(project, root, cut).items():
         ref = catalog.find(root.tree, name)
         assert ref is not None
-        for node in (ref, *document.facts):
+        for node in (Descriptor(ref.digest, ref.size), *document.facts):
             yield Member(node_path(node.digest), node.size)
         old = catalog.get(known.tree if known else EMPTY, name)
         part = msgspec.structs.replace(document, releases=chosen(document, cut))
