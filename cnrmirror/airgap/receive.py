@@ -52,7 +52,7 @@ from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import replace_durably, storage_errors, sync_filesystem
 from cnrmirror.objects.parallel import threads
 from cnrmirror.objects.store import Store
-from cnrmirror.sources.mirror import MirrorSource
+from cnrmirror.sources.mirror import MirrorSource, refuse_older, upstream_of
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.report import SourceReport, SyncReport
 from cnrmirror.sync.run import sync
@@ -333,6 +333,8 @@ def take_in(
     if bundle is not None and not part:
         _require_base(project, bundle, remote)
     _refuse_fork(_haves(project).get(registry), remote)
+    recorded = project.root().upstreams.get(source_name(registry))
+    refuse_older(both.name, recorded, upstream_of(verified))
     trust.verify(both, policy, clock)
 
     def wanted(ref: PackageRef) -> bool:
