@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
+from cnrmirror.airgap.receive import project_trust, take_in
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.cli import cli
@@ -29,6 +30,7 @@ from cnrmirror.sync.memory import remembered
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SourceReport
 from cnrmirror.sync.run import sync
+from cnrmirror.trust.verify import Policy
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import hosting
 from tests.mirrors import make, reopen
@@ -115,6 +117,25 @@ def test_a_mirror_that_goes_back_is_refused_though_all_memory_is_lost(pair: Pair
     assert pair.sync().exit_code == 0
     assert pair.second.document("ns/a").versions() == ["4.0.0", "3.0.0", "2.0.0", "1.0.0"]
     assert pair.second.root().upstreams["up"].revision == 4
+
+
+def test_an_import_that_goes_back_is_refused_though_all_memory_is_lost(pair: Pair) -> None:
+    def imported(site: Path) -> None:
+        pinned = (pair.first.metadata.path / "1.root.json").read_bytes()
+        trust = project_trust(pair.second, pinned)
+        take_in(pair.second, FolderReader(site), trust, Policy(), datetime.now(UTC), now())
+
+    old = pair.copy("old")
+    pair.push("3.0.0")
+    imported(pair.first.site)
+    pair.forget()
+    before = files(pair.second.site)
+    with pytest.raises(Rollback, match="was synced from"):
+        imported(old.site)
+    assert files(pair.second.site) == before
+    pair.push("4.0.0")
+    imported(pair.first.site)
+    assert pair.second.document("ns/a").versions()[0] == "4.0.0"
 
 
 def test_a_fork_of_a_mirror_is_refused_though_all_memory_is_lost(pair: Pair) -> None:

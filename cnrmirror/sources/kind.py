@@ -33,7 +33,7 @@ class SourceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """What every source may say; see ``sync.plan.Rules``.
 
     ``names``: upstream name → name here, each ``ns/name`` or ``ns/*``. ``parallel``: how many
-    archives are fetched at a time.
+    requests are made at a time.
     """
 
     deletes: Literal["keep", "follow"] = "keep"
