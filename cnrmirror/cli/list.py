@@ -24,27 +24,26 @@ def list_packages(
 
     Of this mirror, or of the one that --from names: verified.
     """
-
-    def wanted(documents: Iterable[PackageDocument]) -> list[ListEntry]:
-        return [
-            item
-            for item in map(row, documents)
-            if item
-            and (namespace is None or item.name.startswith(f"{namespace}/"))
-            and (media_type is None or media_type in item.types)
-        ]
-
     fresh = True
     if origin.sources:
-        found, fresh = read_verified(origin, lambda remote: wanted(remote.documents()))
+        entries, fresh = read_verified(origin, lambda remote: _sorted(remote.documents()))
     else:
         project = context.project()
         refs = project.catalog.packages(project.tree())
-        found = wanted(project.catalog.document(ref) for ref in refs)
-    found.sort(key=lambda item: item.name)
-    rows = [(r.name, r.releases[0], ",".join(sorted(r.types)), len(r.releases)) for r in found]
-    context.table(found, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows)
+        entries = _sorted(map(project.catalog.document, refs))
+    chosen = [
+        entry
+        for entry in entries
+        if (namespace is None or entry.name.startswith(f"{namespace}/"))
+        and (media_type is None or media_type in entry.types)
+    ]
+    rows = [(e.name, e.releases[0], ",".join(sorted(e.types)), len(e.releases)) for e in chosen]
+    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows)
     exit_if_stale(fresh)
+
+
+def _sorted(documents: Iterable[PackageDocument]) -> list[ListEntry]:
+    return sorted((e for e in map(row, documents) if e), key=lambda entry: entry.name)
 
 
 COMMAND = list_packages
