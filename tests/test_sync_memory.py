@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner
-from cnrmirror.airgap.receive import project_trust, take_in
 
+from cnrmirror.airgap.take import Terms, import_packages
 from cnrmirror.archive.identify import Override
 from cnrmirror.cli import cli
 from cnrmirror.mirror import change
@@ -30,7 +30,7 @@ from cnrmirror.sync.memory import remembered
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SourceReport
 from cnrmirror.sync.run import sync
-from cnrmirror.trust.verify import Policy
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import hosting
 from tests.mirrors import make, reopen
@@ -122,15 +122,17 @@ def test_a_mirror_that_goes_back_is_refused_though_all_memory_is_lost(pair: Pair
 def test_an_import_that_goes_back_is_refused_though_all_memory_is_lost(pair: Pair) -> None:
     def imported(site: Path) -> None:
         pinned = (pair.first.metadata.path / "1.root.json").read_bytes()
-        trust = project_trust(pair.second, pinned)
-        take_in(pair.second, FolderReader(site), trust, Policy(), datetime.now(UTC), now())
+        layout = pair.second.layout
+        trust = Trust(pinned, layout.trust_cache, layout.trust_memory)
+        terms = Terms(trust, Policy(), datetime.now(UTC), now())
+        import_packages(pair.second, FolderReader(site), terms)
 
     old = pair.copy("old")
     pair.push("3.0.0")
     imported(pair.first.site)
     pair.forget()
     before = files(pair.second.site)
-    with pytest.raises(Rollback, match="was synced from"):
+    with pytest.raises(Rollback, match="older than what was taken in before"):
         imported(old.site)
     assert files(pair.second.site) == before
     pair.push("4.0.0")
