@@ -93,7 +93,7 @@ def test_facts_come_in_by_push_and_go_with_the_release(project: Project, tmp_pat
     facts = project.catalog.facts(document)
     assert {f.chart["version"] for f in facts.values()} == {"1.0.0", "1.1.0"}
     set_channel(project, "ns/w", "stable", "1.0.0", NOW)
-    assert project.document("ns/w").facts == document.facts
+    assert project.document("ns/w").inline_facts == document.inline_facts
     remove(project, "ns/w", "1.0.0", None, "gone", NOW)
     facts = project.catalog.facts(project.document("ns/w"))
     assert {f.chart["version"] for f in facts.values()} == {"1.1.0"}
@@ -102,6 +102,19 @@ def test_facts_come_in_by_push_and_go_with_the_release(project: Project, tmp_pat
     gc.collect(project, 1, 0, later, dry_run=False)
     assert len(project.catalog.facts(project.document("ns/w"))) == 1
     assert check(project).findings == []
+
+
+def test_few_facts_stand_in_the_document_itself(project: Project, tmp_path: Path) -> None:
+    pushed(project, tmp_path / "x", "1.0.0")
+    assert len(project.document("ns/w").inline_facts) == 1
+    assert project.document("ns/w").facts == []
+    pushed(project, tmp_path / "x", *(f"1.{n}.0" for n in range(1, 40)))
+    document = project.document("ns/w")
+    assert document.inline_facts == {} and len(document.facts) == 1
+    assert len(project.catalog.facts(document)) == 40
+    for n in range(1, 40):
+        remove(project, "ns/w", f"1.{n}.0", None, "gone", NOW)
+    assert len(project.document("ns/w").inline_facts) == 1
 
 
 def test_many_facts_are_split_by_content_alone(tmp_path: Path) -> None:
@@ -125,4 +138,4 @@ def test_of_two_facts_those_of_the_newer_extractor_stay(project: Project, tmp_pa
     after = with_facts(project.catalog, document, document, newer)
     assert project.catalog.facts(after)[digest].chart == {"name": "newer"}
     older = {digest: ArchiveFacts(2, {"name": "older"})}
-    assert with_facts(project.catalog, after, after, older).facts == after.facts
+    assert with_facts(project.catalog, after, after, older) == after

@@ -27,7 +27,7 @@ from cnrmirror.mirror import push as push_module
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
-from cnrmirror.model import documents
+from cnrmirror.model import canonical
 from cnrmirror.model.canonical import normalise_metadata
 from cnrmirror.model.documents import LEAF_MAX, PackageDocument, Tombstone
 from cnrmirror.model.errors import CnrMirrorError, DamageError, ReleaseConflict, UsageError
@@ -331,7 +331,7 @@ def test_what_could_not_be_read_back_is_never_signed(
     assert "4096" in refused(project, chart, lambda: commit(too_long))
     assert check(project).findings == []
     with monkeypatch.context() as patch:
-        patch.setattr(documents, "MAX_NODE_BYTES", 2000)
+        patch.setattr(canonical, "MAX_NODE_BYTES", 2000)
         releases = [msgspec.structs.replace(document.releases[0], release=f"2.{n}.0")
                     for n in range(9)]  # fmt: skip
         too_large = msgspec.structs.replace(document, releases=releases)

@@ -180,7 +180,9 @@ def _span(project: Project, elsewhere: RemoteNodes, name: str, head: SignedHead)
         at = root.parent
         known = project.store.has_root(at)
     ours = project.signed_head_or_none()
-    for _, root in missing:
+    for lost, root in missing:
+        if ours is not None and lost == ours.at:
+            break  # it was here, and so was all that came before it
         if ours is not None and root.revision <= ours.revision:
             raise Equivocation(
                 f"{name}: its revision {root.revision} is another than the one that was taken in "

@@ -83,7 +83,7 @@ class Part:
 
     def package(self, document: PackageDocument) -> Package:
         """A package as views see it; what cannot be read of its facts is a finding."""
-        facts: dict[str, ArchiveFacts] = {}
+        facts: dict[str, ArchiveFacts] = dict(document.inline_facts)
         for node in document.facts:
             found = self._node(node.digest, node.size, Facts)
             if isinstance(found, Facts):

@@ -1,8 +1,9 @@
 """Facts nodes: what one look into each archive of a package told, beside its document.
 
-The nodes hang on the package's document, so a cold pull never reads them. A node holds at most
-``FACTS_MAX`` archives: more are split by the hex digits of their digests, as the tree is, so the
-nodes follow from the content alone, and a push rewrites one of them.
+Few facts stand in the document itself: a file of their own would cost more. More hang on it as
+nodes, so that a cold pull never reads them. A node holds at most ``FACTS_MAX`` archives: more are
+split by the hex digits of their digests, as the tree is. So all of it follows from the content
+alone, and a push rewrites one node.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from cnrmirror.catalog.tree import Catalog
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import FACTS_MAX, ArchiveFacts, Facts, PackageDocument
+
+INLINE_MAX = 2048
+"""Bytes of facts that stand in the document itself."""
+
+_NONE: tuple[list[Descriptor], dict[str, ArchiveFacts]] = ([], {})
 
 
 def with_facts(
@@ -31,8 +38,9 @@ def with_facts(
     archives = {release.blob.digest for release in document.releases}
     fresh = {digest: facts for digest, facts in fresh.items() if digest in archives}
     before = {release.blob.digest for release in old.releases} if old else set()
-    if not fresh and old and archives == before and document.facts in ([], old.facts):
-        return msgspec.structs.replace(document, facts=old.facts)
+    given = document.facts, document.inline_facts
+    if not fresh and old and archives == before and given in (_NONE, (old.facts, old.inline_facts)):
+        return msgspec.structs.replace(document, facts=old.facts, inline_facts=old.inline_facts)
     known: dict[str, ArchiveFacts] = {}
     sources = [catalog.facts(d) for d in (old, document) if d is not None]
     for some in (*sources, fresh):
@@ -40,11 +48,11 @@ def with_facts(
             other = known.get(digest)
             if digest in archives and (other is None or other.extractor <= facts.extractor):
                 known[digest] = facts
-    nodes = [
-        catalog.store.put(Facts(document.package, dict(sorted(group.items()))))
-        for group in _groups(known)
-    ]
-    return msgspec.structs.replace(document, facts=sorted(nodes))
+    known = dict(sorted(known.items()))
+    if len(msgspec.json.encode(known)) <= INLINE_MAX:
+        return msgspec.structs.replace(document, facts=[], inline_facts=known)
+    nodes = [catalog.store.put(Facts(document.package, group)) for group in _groups(known)]
+    return msgspec.structs.replace(document, facts=sorted(nodes), inline_facts={})
 
 
 def _groups(facts: dict[str, ArchiveFacts], depth: int = 0) -> Iterator[dict[str, ArchiveFacts]]:

@@ -98,8 +98,8 @@ class CatalogReader:
         return None if ref is None else self.document(ref)
 
     def facts(self, document: PackageDocument) -> dict[str, ArchiveFacts]:
-        """The facts of a package, by the digest of the archive; read from the nodes it names."""
-        found: dict[str, ArchiveFacts] = {}
+        """The facts of a package, by the digest of the archive."""
+        found: dict[str, ArchiveFacts] = dict(document.inline_facts)
         for node in document.facts:
             facts: Facts = self._nodes.get(node.digest, node.size, Facts)
             if facts.package != document.package:

@@ -26,7 +26,7 @@ class Commands(click.Group):
     """Loads the file of a command when it is called for: what serves costs a push nothing."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:

@@ -32,13 +32,14 @@ _CHUNK = 100
 
 
 class Built(msgspec.Struct, frozen=True):
-    """Where the views stand: which root, in which form, and the entries of every view.
+    """Where the views stand: which root, in which form and folder, and the entries of every view.
 
     Private to this machine (scratch), and made again from the catalog.
     """
 
     at: Descriptor
     fingerprint: str
+    folder: str
     entries: dict[str, msgspec.Raw]
 
 
@@ -63,7 +64,16 @@ class Builder:
             built = msgspec.json.decode(self._state.read_bytes(), type=Built)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return built if built.fingerprint == self.views.fingerprint else None
+        known = built.fingerprint == self.views.fingerprint and built.folder == self._folder()
+        return built if known else None
+
+    def _folder(self) -> str:
+        """Tells this site from another copy of it, or from an older one that was put back."""
+        marks = [os.stat(self._site).st_ino]
+        with contextlib.suppress(FileNotFoundError):
+            packages = os.stat(self._site / PACKAGES / "index.json")
+            marks += [packages.st_mtime_ns, packages.st_size]
+        return " ".join(map(str, marks))
 
     def sweep(self) -> None:
         """Remove what killed commands left in the making."""
@@ -197,7 +207,7 @@ class Builder:
 
     def _remember(self, head: Head, entries: ViewEntries) -> None:
         raw = {view: msgspec.Raw(msgspec.json.encode(each)) for view, each in entries.items()}
-        built = Built(head.catalog, self.views.fingerprint, raw)
+        built = Built(head.catalog, self.views.fingerprint, self._folder(), raw)
         sync_filesystem(self._site)
         replace_durably(self._state, msgspec.json.encode(built), self._scratch)
 

@@ -102,7 +102,7 @@ def remove(
                 channels = _replaced(channels, channel, left)
         stones = [Tombstone(release, r.media_type, r.content.digest, now, reason) for r in gone]
         stones += document.tombstones
-        new = PackageDocument(package, kept, channels, stones, document.facts).sorted()
+        new = PackageDocument(package, kept, channels, stones).sorted()
         return project.commit({package: new}, f"remove {package}@{release}: {reason}", now)
 
 
@@ -122,8 +122,9 @@ def _require_whole(project: Project, root: CatalogRoot) -> None:
         for release in project.catalog.document(difference.new).releases:
             for blob in release.blobs:
                 if not project.store.has_blob(blob):
+                    what = "the archive" if blob == release.blob else "an attachment"
                     raise DamageError(
-                        f"revision {root.revision} needs a blob of {difference.name}@"
+                        f"revision {root.revision} needs {what} of {difference.name}@"
                         f"{release.release} ({blob.digest}), which is not there any more: "
                         "restore it from a copy"
                     )

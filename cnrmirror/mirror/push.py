@@ -147,7 +147,12 @@ def adopt(
         highest = newest_first(item.identity.release for item in items)[0]
         moved = dict.fromkeys(channels, highest)
         new = PackageDocument(
-            package, list(releases.values()), move(old.channels, moved), tombstones, old.facts
+            package,
+            list(releases.values()),
+            move(old.channels, moved),
+            tombstones,
+            old.facts,
+            old.inline_facts,
         ).sorted()
         if new != old:
             changed[package] = new

@@ -121,12 +121,23 @@ class Tombstone(msgspec.Struct, frozen=True):
     reason: Text
 
 
+class ArchiveFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one look into an archive told. ``extractor`` is the version of the look.
+
+    ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml.
+    """
+
+    extractor: Count = always(1)
+    chart: dict[Text, Any] = {}
+
+
 class PackageDocument(
     msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="package"
 ):
     """All that is known of one package. Sorted: releases newest first, channels by name.
 
-    ``facts`` name the nodes that say what one look into the archives told (``Facts``).
+    What one look into the archives told stands in ``inline_facts``, by the digest of the archive,
+    or in the nodes that ``facts`` name, if it is too much.
     """
 
     package: Text
@@ -134,6 +145,7 @@ class PackageDocument(
     channels: list[Channel] = always([])
     tombstones: list[Tombstone] = always([])
     facts: list[Descriptor] = []
+    inline_facts: dict[Digest, ArchiveFacts] = {}
 
     @property
     def name(self) -> PackageName:
@@ -175,6 +187,7 @@ class PackageDocument(
             ),
             sorted(self.tombstones, key=lambda t: (t.release, t.media_type, t.removed_at)),
             sorted(self.facts),
+            self.inline_facts,
         )
 
 
@@ -211,16 +224,6 @@ class Branch(msgspec.Struct, frozen=True, tag_field="kind", tag="branch"):
 
 
 Node = Leaf | Branch
-
-
-class ArchiveFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one look into an archive told. ``extractor`` is the version of the look.
-
-    ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml.
-    """
-
-    extractor: Count = always(1)
-    chart: dict[Text, Any] = {}
 
 
 class Facts(msgspec.Struct, frozen=True, tag_field="kind", tag="facts"):

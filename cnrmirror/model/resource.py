@@ -25,7 +25,7 @@ GZIP_TYPE = "application/x-gzip"
 class Base64Json(msgspec.Struct, frozen=True):
     """A JSON document with a whole blob in base64 between ``head`` and ``tail``.
 
-    RetentionFloor apart from ``bytes`` so that nobody holds a large blob in memory.
+    Kept apart from ``bytes`` so that nobody holds a large blob in memory.
     """
 
     head: bytes

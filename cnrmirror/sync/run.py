@@ -160,6 +160,9 @@ def _apply(
     run: _Run, asked: _Asked, listing: Listing, decided: Plan, brought: Brought
 ) -> dict[str, list[str]]:
     """Take the source's part into the run; the channels that are its own from now on."""
+    if brought.holes or decided.holes or not listing.complete:
+        # The catalog records only what was taken in whole.
+        listing = msgspec.structs.replace(listing, upstream=None)
     channels = run.ledger.apply(decided, listing, asked.rules, brought.fetched, asked.had)
     settled = decided.of_kind("same", "frozen", "fetch" if run.dry_run else "same")
     run.ledger.taken.update(brought.fetched, (action.key for action in settled))
