@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from cnrmirror.airgap.arrive import Imported, bundle_of, continues, looking, overlay
-from cnrmirror.airgap.have import Have, holdings, remember, source_name
+from cnrmirror.airgap.have import Have, holdings, remember, sender_nodes, source_name
 from cnrmirror.bundle.read import BundleReader
+from cnrmirror.catalog.delta import blobs_of
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
@@ -26,7 +27,6 @@ from cnrmirror.model.errors import (
     Tampered,
 )
 from cnrmirror.objects.base import Reader
-from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Listing, Offer
 from cnrmirror.sources.mirror import MirrorSource
 from cnrmirror.sync.plan import Rules
@@ -73,7 +73,7 @@ def import_packages(project: Project, reader: Reader, terms: Terms) -> Imported:
     verified = remote.verified
     root, at = verified.root, verified.at.digest
     if not outcome.holes and not part:
-        remember(project, Have(root.registry, at, root.revision, terms.time))
+        remember(project, Have(root.registry, at, root.revision, terms.time), root)
     return Imported(
         both.name, root.revision, at, root.packages, outcome.fetched, outcome.bytes,
         verified.fresh, verified.notes, report,
@@ -124,19 +124,21 @@ def _require_base(
     """Check that what a difference continues from was taken in, or that it is not needed.
 
     Raises:
-        IncompleteError: neither.
+        IncompleteError: neither; or the sender's documents are not at hand any more.
     """
     contents = bundle.contents
-    if contents.since_revision < 0 or (before and before.catalog == contents.cut.since):
+    if contents.since_revision < 0:
         return
+    taken_in = before is not None and before.catalog == contents.cut.since
     try:
         for document in remote.documents():
-            for release in document.releases:
-                path = blob_path(release.blob.digest)
-                if not (bundle.has(path) or project.store.has_blob(release.blob)):
+            for blob in () if taken_in else sorted(blobs_of(document)):
+                if not (bundle.has(blob_path(blob.digest)) or project.store.has_blob(blob)):
+                    path = blob_path(blob.digest)
                     raise IncompleteError(f"{path}: neither in this bundle nor here")
     except IncompleteError as error:
         here = f"revision {before.revision}" if before else "nothing"
+        here += ", without its nodes" if taken_in else ""
         raise continues(bundle, here, error) from error
 
 
@@ -175,5 +177,5 @@ def _source(project: Project, bundle: BundleReader | None, remote: Remote, name:
         inside = bundle is not None and bundle.has(blob_path(blob.digest))
         return not part or inside or project.store.has_blob(blob)
 
-    store = Store(project.layout.upstream_cache(name), project.layout.making)
-    return _Arrived(name, lambda: remote, store, wanted, at_hand, part)
+    nodes = sender_nodes(project, remote.verified.root.registry)
+    return _Arrived(name, lambda: remote, nodes, wanted, at_hand, part)
