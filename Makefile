@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench sample hosts-table clean
+.PHONY: demo test quick lint check matrix coverage mutants bench sample hosts-table clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -17,11 +17,37 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -q
 
-check: .venv/ready
+# What needs no other program, on all processors.
+quick: .venv/ready
+	$(BIN)/python -m pytest -q -n auto -m "not interop"
+
+# The last line: no white space at the end of a line or file, in all that git knows.
+lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	git diff --check $$(git hash-object -t tree /dev/null)
+
+check: lint test
+
+matrix: .venv/ready
+	.ci/matrix
+
+# TESTS chooses what is run: the default is what `make quick` runs, and no other program is needed.
+TESTS ?= -n auto -m "not interop"
+coverage: .venv/ready
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -q --cov --cov-report= $(TESTS)
+	$(BIN)/coverage html -q -d .coverage-html
+	$(BIN)/coverage json -q -o .coverage.json
+	$(BIN)/python -m tests.covered
+
+.venv/mutants: .venv/ready
+	$(BIN)/pip install --quiet -e '.[mutants]'
+	touch $@
+
+mutants: .venv/mutants
+	$(BIN)/python -m tests.mutants
 
 bench: .venv/ready
 	$(BIN)/python -m bench.build
@@ -36,4 +62,4 @@ hosts-table: .venv/ready
 	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py
 
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .venv-* .demo .coverage* mutants

@@ -9,12 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from cnrmirror.mirror.project import Project
 from tests.mirrors import make
-from tests.recorded import CONFORMANCE, Recorded
+from tests.recorded import Recorded
 
 NOW = "2026-01-02T03:04:05"
+# An example has no time limit: the machine may be busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+# For `make mutants`: the same examples each time, and none made smaller: one failure is enough.
+settings.register_profile(
+    "mutants", derandomize=True, deadline=None, database=None,
+    phases=[Phase.explicit, Phase.generate],
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -52,6 +62,4 @@ def chart(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session", params=["appr", "cnr"])
 def recorded(request: pytest.FixtureRequest) -> Recorded:
-    if not CONFORMANCE.is_dir():
-        pytest.skip("the recorded answers (shared/conformance) are not on this machine")
     return Recorded(request.param)

@@ -1,16 +1,56 @@
-"""Hosts that lie: a folder served over HTTP with faults, on loopback."""
+"""Hosts that lie: a folder served over HTTP with faults, on loopback; and the time they take."""
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import BinaryIO
+from typing import Any, Protocol
+
+
+class Stream(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
 
 Fault = Callable[[BaseHTTPRequestHandler, Path], bool]
+A_STUCK_TEST = 120.0
+"""Real seconds after which a host that is never hung up on ends by itself."""
+
+
+class HeldClock:
+    """A clock that stands still until somebody lets it go on.
+
+    So a client's patience depends on what its host did and not on how busy the machine is:
+    ``HttpReader(url, **held.times)``.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+    def read(self) -> float:
+        return self.now
+
+    def wait(self, done: queue.SimpleQueue[Any], seconds: float) -> Any:
+        """The ``wait`` of HttpReader, by this clock."""
+        deadline = self.now + seconds
+        while self.now < deadline:
+            try:
+                return done.get(timeout=0.01)
+            except queue.Empty:
+                pass
+        raise queue.Empty
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """The arguments of HttpReader that have to do with time."""
+        return {"clock": self.read, "sleep": self.advance, "wait": self.wait}
 
 
 class Host:
@@ -23,7 +63,7 @@ class Host:
         self.sent = 0
         self.fault: Fault | None = None
 
-    def send(self, stream: BinaryIO, data: bytes) -> None:
+    def send(self, stream: Stream, data: bytes) -> None:
         stream.write(data)
         self.sent += len(data)
 
@@ -76,20 +116,22 @@ def hosting(folder: Path) -> Iterator[Host]:
         server.server_close()
 
 
-def drip(name: str) -> Fault:
-    """Sends the file byte by byte, very slowly."""
+def drip(name: str, clock: HeldClock) -> Fault:
+    """Sends the file byte by byte, one a second by the clock, until the client hangs up."""
 
     def fault(handler: BaseHTTPRequestHandler, path: Path) -> bool:
         if path.name != name:
             return False
         handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
+        handler.send_header("Content-Length", str(1 << 20))
         handler.end_headers()
+        end = time.monotonic() + A_STUCK_TEST
         try:
-            for _ in range(200):
+            while time.monotonic() < end:
                 handler.wfile.write(b" ")
                 handler.wfile.flush()
-                time.sleep(0.05)
+                clock.advance(1)
+                time.sleep(0.001)
         except OSError:
             pass
         handler.close_connection = True

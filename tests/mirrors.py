@@ -35,14 +35,19 @@ def key(word: str) -> CryptoSigner:
     return CryptoSigner(Ed25519PrivateKey.from_private_bytes(seed))
 
 
+def give_keys(identity: str) -> None:
+    """Put a registry's online keys where they are looked for."""
+    for purpose in (PUBLISH, REFRESH):
+        if not list(online_folder(identity).glob(f"{purpose}-*.pem")):
+            write_key(online_folder(identity), purpose, key(purpose), None)
+
+
 def make(folder: Path, identity: str, now: str = NOW) -> Project:
     """A new mirror; two of three root keys, online keys in the configuration folder."""
     prepare(folder, identity)
     project = Project(folder)
     identity = project.config.id
-    for purpose in (PUBLISH, REFRESH):
-        if not list(online_folder(identity).glob(f"{purpose}-*.pem")):
-            write_key(online_folder(identity), purpose, key(purpose), None)
+    give_keys(identity)
     signer = repository(project)
     project.signer = signer
     root_keys = [key(name) for name in ROOT_KEYS]

@@ -12,7 +12,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import IncompleteError, Outdated
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.base import Listed
+from cnrmirror.objects.base import Listed, Reader
 from cnrmirror.objects.store import Store
 
 API = "cnr/api/v1/packages"
@@ -92,7 +92,7 @@ class MemoryPlace:
             return b"".join(body.chunks(stream)) if isinstance(body, Base64Json) else stream.read()
 
 
-class MemoryFetcher:
+class MemoryFetcher(Reader):
     """Reads the same objects as a client."""
 
     name = "s3://memory/x"

@@ -18,7 +18,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.canonical import normalise_metadata
 from tests.mirrors import make
 
-CONFORMANCE = Path(__file__).parents[2] / "shared" / "conformance"
+CONFORMANCE = Path(__file__).parent / "data" / "recorded"
 FILES = {"appr": "appr-0.7.4.jsonl", "cnr": "cnr-0.2.7.jsonl"}
 NOW = "2026-01-02T03:04:05"
 PACKAGES = "/api/v1/packages"
@@ -56,7 +56,7 @@ class Recorded:
 
 
 def differs_on_purpose(path: str) -> bool:
-    """The rows of shared/conformance/README.md that concern one answer as a whole."""
+    """The rows of tests/data/recorded/README.md that concern one answer as a whole."""
     package, _, rest = path.partition("charts/redis_cluster")
     exact = package == f"{PACKAGES}/" and re.match(r"/?(\?.*)?$|/3\.0\.0(/|$)", rest)
     overwritten = f"{PACKAGES}/team-b/shared/1.0.0/" in path and "pull" in path

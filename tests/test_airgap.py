@@ -974,8 +974,8 @@ def test_commands_read_a_bundle_as_they_read_a_mirror(
 
 def test_serving_a_bundle_answers_as_serving_the_mirror(tmp_path: Path, sender: Project) -> None:
     export(sender, tmp_path / "out", size=100_000)
-    mirror = Client(Application(sender, lambda: NOW, None))
-    bundle = Client(Application(BundleMirror(BundleReader([tmp_path / "out"])), lambda: NOW, None))
+    mirror = Client(Application(sender))
+    bundle = Client(Application(BundleMirror(BundleReader([tmp_path / "out"]))))
     base = "/cnr/api/v1/packages"
     digest = sender.document("ns/a").releases[0].content.digest
     paths = [f"/{p}" for p in tree(sender.site) if p.startswith("catalog/")]

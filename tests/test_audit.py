@@ -1,4 +1,4 @@
-"""workflow/audit.py, strict: the file that is at fault is the one that is named."""
+"""audit/, strict: the file that is at fault is the one that is named."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Timestamp
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.audit.run import Audit, Auditor
+from cnrmirror.audit.report import Audit, Order
+from cnrmirror.audit.run import audit
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.progress import NoProgress
@@ -29,6 +30,7 @@ from tests.conftest import NOW, chart_bytes
 from tests.mirrors import key, make
 
 CLOCK = datetime.fromisoformat(NOW).replace(tzinfo=UTC) + timedelta(hours=1)
+STRICTLY = Order(Policy(), CLOCK, strict=True, views=False)
 META = "catalog/metadata"
 PACKAGES = "cnr/api/v1/packages"
 
@@ -61,8 +63,7 @@ def site(original: Path, tmp_path: Path) -> Path:
 def audited(site: Path, pinned: int = 1, now: datetime = CLOCK, views: bool = True) -> Audit:
     root = (site / META / f"{pinned}.root.json").read_bytes()
     trust = Trust(root, site.parent / "cache", site.parent / "marks")
-    auditor = Auditor(FolderReader(site), trust, NoProgress())
-    return auditor.run(Policy(), now, strict=True, views=views)
+    return audit(FolderReader(site), trust, Order(Policy(), now, strict=True, views=views))
 
 
 def named(report: Audit) -> set[tuple[str, str]]:
@@ -86,7 +87,7 @@ def test_an_old_root_that_signs_only_itself_is_named(site: Path) -> None:
     forged.signatures.clear()
     forged.sign(key("stranger"))
     path.write_bytes(to_bytes(forged))
-    assert named(audited(site, pinned=2)) == {(f"{META}/1.root.json", "tampered")}
+    assert named(audited(site, pinned=2)) == {(f"{META}/1.root.json", "wrong")}
 
 
 @pytest.mark.parametrize("kind", ["blobs/sha256", "nodes/sha256", "targets"])
@@ -106,9 +107,7 @@ def test_both_metadata_files_of_a_swap_are_named(site: Path, first: str, second:
     pinned = (site / META / "2.root.json").read_bytes()
     swap(site / META / first, site / META / second)
     trust = Trust(pinned, site.parent / "cache", site.parent / "marks")
-    report = Auditor(FolderReader(site), trust, NoProgress()).run(
-        Policy(), CLOCK, strict=True, views=False
-    )
+    report = audit(FolderReader(site), trust, STRICTLY)
     assert {f"{META}/{first}", f"{META}/{second}"} <= {f.path for f in report.findings}
 
 
@@ -134,14 +133,13 @@ def test_a_state_that_is_older_than_what_was_seen_is_the_timestamps_fault(
         (site / META / "1.root.json").read_bytes(), tmp_path / "cache", tmp_path / "marks"
     )
     assert audited(site, views=False).findings == []
-    timestamp = Metadata.from_bytes((site / META / "timestamp.json").read_bytes())  # type: ignore[var-annotated]
+    signed = (site / META / "timestamp.json").read_bytes()
+    timestamp: Metadata[Timestamp] = Metadata.from_bytes(signed)
     timestamp.signed.version -= 1
     timestamp.sign(key("refresh"))
     (site / META / "timestamp.json").write_bytes(to_bytes(timestamp))
-    report = Auditor(FolderReader(site), trust, NoProgress()).run(
-        Policy(), CLOCK, strict=True, views=False
-    )
-    assert named(report) == {(f"{META}/timestamp.json", "tampered")}
+    report = audit(FolderReader(site), trust, STRICTLY)
+    assert named(report) == {(f"{META}/timestamp.json", "wrong")}
     assert report.exit_code == 9
 
 
@@ -185,16 +183,16 @@ def elsewhere(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "spoil", "problem"),
     [
-        (".well-known/app-registry-uri.json", other_address, "tampered"),
+        (".well-known/app-registry-uri.json", other_address, "wrong"),
         (".well-known/app-registry-uri.json", Path.unlink, "missing"),
-        ("index.html", script, "tampered"),
-        (f"{PACKAGES}/index.json.gz", another_list, "tampered"),
-        (f"{PACKAGES}/index.json.gz", no_gzip, "tampered"),
-        (f"{PACKAGES}/index.json", no_gzip, "tampered"),
+        ("index.html", script, "wrong"),
+        (f"{PACKAGES}/index.json.gz", another_list, "wrong"),
+        (f"{PACKAGES}/index.json.gz", no_gzip, "wrong"),
+        (f"{PACKAGES}/index.json", no_gzip, "wrong"),
         (f"{PACKAGES}/ns/p1/9.9.9/helm/index.json", extra, "extra"),
         ("cnr/evil.json", extra, "extra"),
-        ("cnr/version/index.json", extra, "tampered"),
-        ("api", elsewhere, "tampered"),
+        ("cnr/version/index.json", extra, "wrong"),
+        ("api", elsewhere, "wrong"),
     ],
 )
 def test_a_view_that_is_not_what_the_catalog_says_is_named(
@@ -202,6 +200,41 @@ def test_a_view_that_is_not_what_the_catalog_says_is_named(
 ) -> None:
     spoil(site / name)
     assert (name, problem) in named(audited(site))
+
+
+def test_an_audit_that_was_interrupted_goes_on_and_finds_the_same(
+    site: Path, tmp_path: Path
+) -> None:
+    root = (site / META / "1.root.json").read_bytes()
+    journal = tmp_path / "journal"
+    order = Order(Policy(), CLOCK, strict=True)
+
+    def again() -> Audit:
+        trust = Trust(root, tmp_path / "cache", tmp_path / "marks")
+        return audit(FolderReader(site), trust, order, Interrupted(), journal)
+
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    Interrupted.steps = 1000
+    report = again()
+    assert report.findings == [] and report.complete
+    assert "packages were read by an audit that was interrupted" in report.notes[0]
+    whole = audited(site)
+    assert (report.packages, report.blobs, report.views) == (
+        whole.packages, whole.blobs, whole.views,
+    )  # fmt: skip
+    assert not journal.exists()
+
+
+class Interrupted(NoProgress):
+    """Somebody loses patience after some packages."""
+
+    steps = 5
+
+    def advance(self, steps: int = 1, size: int = 0) -> None:
+        Interrupted.steps -= 1
+        if Interrupted.steps == 0:
+            raise KeyboardInterrupt
 
 
 def test_a_report_in_json_is_printed_also_of_a_mirror_that_fails(site: Path) -> None:

@@ -60,7 +60,7 @@ def write(folder: Path, *volumes: list[Member]) -> Contents:
         for n, members in enumerate(volumes, 1)
     ]
     made = contents(written)
-    bundle.write_text(folder, made, "read me\n")
+    bundle.write_text(folder, made, "read me\n", b"")
     return made
 
 
@@ -171,7 +171,7 @@ def volume_with(folder: Path, index: bytes, *, files: int = 1) -> None:
     (folder / "volume-001.tar").write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
     volume = Volume("volume-001.tar", len(data), len(index), files, digest)
-    bundle.write_text(folder, contents([volume]), "")
+    bundle.write_text(folder, contents([volume]), "", b"")
 
 
 def test_the_layout_that_the_other_tests_break_is_a_good_one(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_an_index_that_is_none_is_refused(tmp_path: Path, index: bytes) -> None:
 def test_an_index_is_not_read_beyond_its_bound(tmp_path: Path) -> None:
     made = write(tmp_path / "out", [Member("a", 10)])
     huge = msgspec.structs.replace(made.volumes[0], index=1 << 40)
-    bundle.write_text(tmp_path / "out", contents([huge]), "")
+    bundle.write_text(tmp_path / "out", contents([huge]), "", b"")
     with pytest.raises(DamageError, match="it has 1099511627776 bytes"):
         BundleReader([tmp_path / "out"]).has("a")
 
@@ -218,7 +218,7 @@ def test_a_path_in_two_volumes_is_refused(tmp_path: Path) -> None:
 def test_a_volume_has_no_name_but_its_own(tmp_path: Path, name: str) -> None:
     made = write(tmp_path / "out", [Member("a", 10)])
     renamed = msgspec.structs.replace(made.volumes[0], name=name)
-    bundle.write_text(tmp_path / "out", contents([renamed]), "")
+    bundle.write_text(tmp_path / "out", contents([renamed]), "", b"")
     with pytest.raises(InvalidDocument, match="is no name of volume 1"):
         BundleReader([tmp_path / "out"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from cnrmirror.catalog.tree import EMPTY, Catalog, counts
 from cnrmirror.model.canonical import decode, encode
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import LEAF_MAX, Branch, CatalogRoot, Leaf, PackageRef
-from cnrmirror.model.errors import DamageError, DigestMismatch, InvalidDocument
+from cnrmirror.model.errors import DamageError, DigestMismatch, InvalidDocument, NewerFormat
+from cnrmirror.model.format import Format
 from cnrmirror.objects.store import Store
 
 
@@ -69,9 +71,26 @@ def test_a_document_must_be_canonical_and_of_its_kind() -> None:
     for wrong in (data + b" ", data.replace(b'"catalog"', b'"leaf"'), b"{}", b"", b"[" * 99999,
                   data.replace(b'"revision":1', b'"revision":1,"revision":1'),
                   data.replace(b'"revision":1', b'"revision":1.0'),
-                  data[:-1] + b',"x":1}'):  # fmt: skip
+                  data[:-1] + b',"a":1}'):  # fmt: skip
         with pytest.raises(InvalidDocument):
             decode(wrong, CatalogRoot, "x")
+
+
+def test_a_field_that_a_newer_program_wrote_is_passed_over() -> None:
+    data = encode(ROOT)[:-1] + b',"x":{"a":[1,2.50,"\\u0007"]}}'
+    assert decode(data, CatalogRoot, "x") == ROOT
+
+
+@pytest.mark.parametrize("newer", [{"read": 2, "write": 2}, {"read": 9, "write": 1}])
+def test_a_newer_format_is_named_whatever_else_is_in_it(newer: dict[str, int]) -> None:
+    data = msgspec.json.encode({"format": newer, "kind": "something", "tree": 7}, order="sorted")
+    with pytest.raises(NewerFormat, match="newer cnrmirror"):
+        decode(data, CatalogRoot, "x")
+
+
+def test_a_root_without_a_format_is_of_the_first() -> None:
+    old = encode(ROOT).replace(b'"format":{"read":1,"write":1},', b"")
+    assert decode(old, CatalogRoot, "x").format == Format(1, 1)
 
 
 def test_a_node_is_checked_before_it_is_believed(catalog: Catalog) -> None:

@@ -15,7 +15,7 @@ from tests.recorded import Recorded, differs_on_purpose, problems
 def test_serve_answers_as_the_reference_server(
     recorded: Recorded, tmp_path: Path, prefix: str
 ) -> None:
-    client = Client(Application(recorded.mirror(tmp_path / "m"), lambda: "now", None))
+    client = Client(Application(recorded.mirror(tmp_path / "m")))
     wrong = []
     for answer in recorded.answers:
         if differs_on_purpose(answer["path"]):

@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> Store:
 
 def span(sender: Project) -> tuple[Span, list[Descriptor]]:
     history = [*sender.catalog.history(sender.head().catalog)][::-1]
-    return Span(EMPTY, [root for _, root in history]), [at for at, _ in history]
+    return Span(EMPTY, history), [at for at, _ in history]
 
 
 def test_every_revision_of_a_span_is_whole_where_it_was_brought(

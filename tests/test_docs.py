@@ -15,7 +15,14 @@ from cnrmirror.mirror import config
 from cnrmirror.model import errors
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RECORDS = sorted((ROOT / "docs/decisions").glob("0*.md"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "tests/data/recorded/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 def test_the_annotated_example_is_a_good_configuration(tmp_path: Path) -> None:
@@ -40,14 +47,33 @@ def test_every_exit_code_is_in_the_table() -> None:
     assert raised | {0, 13, 14, 15, 130} == codes
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.stem)
+def test_a_decision_has_its_date_its_sections_and_its_row(record: Path) -> None:
+    text = record.read_text()
+    date = re.search(r"^Date: (\d{4}-\d\d-\d\d) · Status: (\w+)", text, re.M)
+    assert date is not None
+    sections = re.findall(r"^## (.*)$", text, re.M)
+    assert sections == ["Context", "Decision", "Alternatives rejected"]
+    assert len(text.splitlines()) <= 60, "a record is one page"
+    index = (record.parent / "README.md").read_text()
+    assert re.search(rf"\({record.name}\) \| {date[1]} \| {date[2]}", index)
+
+
+def test_every_goal_of_make_that_is_shown_exists() -> None:
+    goals = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for page in PAGES:
+        shown = set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.M))
+        assert shown <= goals, page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_and_option_that_is_shown_exists(page: Path) -> None:
     context = click.Context(cli)
     blocks = re.findall(r"```(?:sh)?\n(.*?)```", page.read_text(), re.S)

@@ -67,8 +67,8 @@ def at_the_edge(urls: Sequence[str]) -> list[dict[str, Any]]:
         [need_node(), "-e", HARNESS], input=json.dumps([FUNCTION.read_text(), events]),
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    passed: list[dict[str, Any]] = json.loads(done.stdout)
+    return passed
 
 
 class Typed(MemoryPlace):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -13,10 +15,11 @@ import pytest
 from cnrmirror.model.errors import IncompleteError, InputError, NetworkError
 from cnrmirror.objects.base import read
 from cnrmirror.objects.bucket import BucketReader
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from tests.hostile import Fault, Host, hosting
 
 SECRET = "s3cr3t"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -126,7 +129,10 @@ def test_a_password_in_an_address_is_in_no_error(host: Host, status: int) -> Non
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://me:{}@host:port/", "ftp://me:{}@host/", "http://me:{}@/"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:{}@host:port/", "http://me:{}@host:0/", "ftp://me:{}@host/", "http://me:{}@/"],
+)
 def test_a_password_in_an_address_that_is_none_is_not_shown(url: str) -> None:
     with pytest.raises(InputError) as caught:
         HttpReader(url.format(SECRET))
@@ -178,7 +184,7 @@ def test_a_drip_is_given_up_by_its_rate_after_the_timeout(tmp_path: Path) -> Non
     (tmp_path / "file").write_bytes(bytes(1 << 20))
     with hosting(tmp_path) as host:
         for step, slow in ((0.1, False), (30.0, True)):
-            http = HttpReader(host.url, timeout=20, min_rate=8000, clock=ticking(step))
+            http = HttpReader(host.url, Patience(timeout=20, min_rate=8000), clock=ticking(step))
             pieces = http.fetch("file", 1 << 40)  # the bound must not lend it time
             if slow:
                 with pytest.raises(NetworkError, match="slower than 8000 bytes a second"):
@@ -223,3 +229,18 @@ def test_the_proxy_of_the_environment_is_used(
         http = HttpReader("http://mirror.invalid/site")
         assert read(http.fetch("a", 100)) == b"http://mirror.invalid/site/a"
         http.close()
+
+
+@pytest.mark.parametrize("url", ["http://h:0", "http://h:99999/", "http://h:-1", "http://h:x"])
+def test_a_port_that_cannot_be_is_an_error_of_the_one_who_gave_it_even_without_asserts(
+    url: str,
+) -> None:
+    program = (
+        "import sys; from cnrmirror.objects.http import HttpReader\n"
+        "from cnrmirror.model.errors import InputError\n"
+        "try: HttpReader(sys.argv[1])\n"
+        "except InputError: sys.exit(0)\n"
+        "sys.exit(1)"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", program, url], cwd=ROOT, check=False)
+    assert done.returncode == 0

@@ -31,6 +31,7 @@ from cnrmirror.model import documents
 from cnrmirror.model.canonical import normalise_metadata
 from cnrmirror.model.documents import LEAF_MAX, PackageDocument, Tombstone
 from cnrmirror.model.errors import CnrMirrorError, DamageError, ReleaseConflict, UsageError
+from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make
 
@@ -226,12 +227,12 @@ def test_check_reports_missing_size_digest_and_extra_apart(
     (base / "a/channels/index.json").write_bytes(b"[1]\n")
     (base / "b/index.json").write_bytes((base / "b/index.json").read_bytes()[::-1])
     (base / "b/left-over.txt").write_text("?")
-    found = {(f.path.rpartition("ns/")[2], f.problem) for f in check(project).findings}
+    found = {(f.path.rpartition("ns/")[2], f.problem, f.reason) for f in check(project).findings}
     assert found == {
-        ("a/1.0.0/helm/index.json", "missing"),
-        ("a/channels/index.json", "size"),
-        ("b/index.json", "digest"),
-        ("b/left-over.txt", "extra"),
+        ("a/1.0.0/helm/index.json", "missing", ""),
+        ("a/channels/index.json", "wrong", OTHER_SIZE),
+        ("b/index.json", "wrong", OTHER_BYTES),
+        ("b/left-over.txt", "extra", ""),
     }
     with project.writing():
         project.builder.rebuild(project.head())
@@ -243,7 +244,7 @@ def test_check_names_damaged_blobs_and_nodes(project: Project, chart: Callable[.
     blob = project.document("ns/a").releases[0].blob
     path = Path(project.store.blob_path(blob.digest))
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    assert "digest" in {f.problem for f in check(project).findings if "blobs" in f.path}
+    assert OTHER_BYTES in {f.reason for f in check(project).findings if "blobs" in f.path}
     path.unlink()
     assert "missing" in {f.problem for f in check(project).findings if "catalog" in f.path}
 
@@ -377,8 +378,32 @@ def test_archives_that_only_older_revisions_need_are_checked(
     push(project, [chart("a", "1.0.0")], NS, NOW)
     path = damage(project, "ns/a")
     change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
-    found = [(f.path, f.problem) for f in check(project).findings]
-    assert found == [(str(path.relative_to(project.site)), "digest")]
+    found = check(project).findings
+    assert found == [Finding(str(path.relative_to(project.site)), "wrong", OTHER_BYTES)]
+
+
+@pytest.mark.parametrize("how", ["shorter", "other", "missing", "folder"])
+def test_check_says_once_what_is_wrong_with_a_document(
+    project: Project, chart: Callable[..., Path], how: str
+) -> None:
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    ref = project.catalog.find(project.tree(), "ns/a")
+    assert ref is not None
+    path = Path(project.store.node_path(ref.digest))
+    data = path.read_bytes()
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how != "missing":
+        path.write_bytes(data[:-1] if how == "shorter" else data[::-1])
+    expected = {
+        "shorter": ("wrong", OTHER_SIZE),
+        "other": ("wrong", OTHER_BYTES),
+        "missing": ("missing", ""),
+        "folder": ("wrong", "not a file"),
+    }
+    found = [f for f in check(project).findings if f.path.startswith("catalog/")]
+    assert [(f.problem, f.reason) for f in found] == [expected[how]]
 
 
 def test_a_rollback_to_what_is_not_there_any_more_is_refused(

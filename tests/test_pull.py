@@ -37,11 +37,12 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.names import Reference
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import hosting
 from tests.mirrors import make
-from tests.recorded import CONFORMANCE, Recorded
+from tests.recorded import Recorded
 
 CLOCK = datetime.fromisoformat(NOW).replace(tzinfo=UTC) + timedelta(hours=1)
 ROOT = Path(__file__).parents[1]
@@ -70,12 +71,11 @@ def content(folder: Path) -> dict[str, tuple[str, bytes]]:
     return found
 
 
-@pytest.mark.skipif(not CONFORMANCE.is_dir(), reason="shared/conformance is not on this machine")
 def test_what_is_extracted_is_what_tar_gives(tmp_path: Path) -> None:
     project = Recorded("appr").mirror(tmp_path / "mirror")
     there = remote(project, tmp_path)
     compared = 0
-    for document in there.documents():
+    for document in there.documents(AT_ONCE):
         for release in document.releases:
             reference = Reference.parse(f"{document.package}@{release.release}")
             dest = tmp_path / "dest" / str(compared)

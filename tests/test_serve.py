@@ -18,14 +18,21 @@ import pytest
 import requests
 from werkzeug.test import Client, TestResponse
 
+from cnrmirror.airgap.export import plan, write
 from cnrmirror.archive.identify import Override
+from cnrmirror.bundle.format import Selection
+from cnrmirror.bundle.read import BundleReader
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.canonical import normalise_metadata
+from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.server import bundle as serving_bundle
 from cnrmirror.server.app import Application
-from tests.conftest import NOW, chart_bytes
+from cnrmirror.server.bundle import BundleMirror
+from cnrmirror.server.writing import Writing
+from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.mirrors import reopen
 from tests.recorded import CONFORMANCE
 
@@ -36,7 +43,7 @@ BASE = "/cnr/api/v1/packages"
 
 @pytest.fixture
 def client(project: Project) -> Client:
-    return Client(Application(project, lambda: NOW, "secret"))
+    return Client(Application(project, Writing(project, lambda: NOW, "secret")))
 
 
 def post(client: Client, path: str, body: Any, token: str = "secret") -> TestResponse:
@@ -50,8 +57,6 @@ def chart(release: str = "1.0.0") -> dict[str, str]:
 
 
 def test_the_documented_post_publishes_the_demo(client: Client) -> None:
-    if not DEMO.exists():
-        pytest.skip("the recorded answers (shared/conformance) are not on this machine")
     blob = base64.b64encode(DEMO.read_bytes()).decode()
     body = {"blob": blob, "release": "2.2.1", "media_type": "helm"}
     answer = post(client, "/api/v1/packages/myname/elasticsearch", body)
@@ -126,7 +131,7 @@ def test_a_bad_name_is_refused(client: Client, project: Project, path: str) -> N
 def test_writing_needs_the_token(client: Client, project: Project) -> None:
     assert post(client, f"{BASE}/ns/a", chart(), token="wrong").status_code == 401
     assert client.post(f"{BASE}/ns/a", json=chart()).status_code == 401
-    reader = Client(Application(project, lambda: NOW, None))
+    reader = Client(Application(project))
     assert post(reader, f"{BASE}/ns/a", chart()).status_code == 405
     assert project.head().revision == 0
 
@@ -221,9 +226,79 @@ def test_a_copy_that_cannot_be_written_to_is_served(
     assert not project.layout.state.exists()  # nothing was written, whoever runs this
 
 
+def bundle_of(project: Project, folder: Path, damage: str = "") -> Path:
+    """The whole mirror as a bundle, in which the middle byte of one file is another."""
+    edition = project.metadata.edition()
+    write(project, folder, plan(project, Selection(edition.at.digest), edition))
+    if damage:
+        volume, offset, size = BundleReader([folder])._files[damage]
+        with volume.open("r+b") as stream:
+            stream.seek(offset + size // 2)
+            byte = stream.read(1)[0]
+            stream.seek(offset + size // 2)
+            stream.write(bytes([byte ^ 1]))
+    return folder
+
+
+@pytest.mark.parametrize("small", [serving_bundle.SMALL, 10])
+def test_a_bundle_is_served_whole_in_ranges_and_in_json(
+    project: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(serving_bundle, "SMALL", small)
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
+    folder = bundle_of(project, project.folder / "out")
+    mine, theirs = (
+        Client(Application(project)),
+        Client(Application(BundleMirror(BundleReader([folder])))),
+    )
+    path = blob_path(project.document("ns/a").releases[0].blob.digest)
+    for asked in (f"{BASE}/ns/a/1.0.0/helm/pull", f"{BASE}/ns/a/1.0.0/helm/pull/json", f"/{path}"):
+        for headers in ({}, {"Range": "bytes=10-19"}, {"Range": "bytes=-5"}):
+            one = mine.get(asked, headers=headers, buffered=True)
+            other = theirs.get(asked, headers=headers, buffered=True)
+            assert one.data and (other.status_code, other.data) == (one.status_code, one.data)
+
+
+def test_no_byte_of_a_damaged_small_file_of_a_bundle_goes_out(
+    project: Project, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
+    path = blob_path(project.document("ns/a").releases[0].blob.digest)
+    mirror = BundleMirror(BundleReader([bundle_of(project, project.folder / "out", path)]))
+    client = Client(Application(mirror))
+    for asked in (f"{BASE}/ns/a/1.0.0/helm/pull", f"{BASE}/ns/a/1.0.0/helm/pull/json", f"/{path}"):
+        answer = client.get(asked, buffered=True)
+        assert answer.status_code == 500 and answer.json
+        assert "the file is damaged" in answer.json["message"]
+        assert str(project.folder) not in answer.json["message"]
+
+
+def test_the_end_of_a_damaged_large_file_of_a_bundle_never_comes(
+    project: Project, tmp_path: Path
+) -> None:
+    archive = tmp_path / "a-1.0.0.tgz"
+    values = os.urandom(serving_bundle.SMALL + (2 << 20))
+    archive.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\n", "a/b": values}))
+    push(project, [archive], Override(namespace="ns"), NOW)
+    path = blob_path(project.document("ns/a").releases[0].blob.digest)
+    good, bad = (bundle_of(project, tmp_path / name, path * (name == "bad"))
+                 for name in ("good", "bad"))  # fmt: skip
+    for folder in (good, bad):
+        with serving(project, str(folder)) as address:
+            for asked in (f"{BASE}/ns/a/1.0.0/helm/pull", f"/{path}"):
+                with requests.get(f"{address}{asked}", timeout=60, stream=True) as answer:
+                    assert answer.status_code == 200
+                    if folder == good:
+                        assert answer.content == archive.read_bytes()
+                        continue
+                    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                        assert len(answer.content) < archive.stat().st_size
+
+
 @pytest.mark.parametrize("token", [None, "secret"])
 def test_what_is_allowed_depends_on_whether_pushes_are(project: Project, token: str | None) -> None:
-    client = Client(Application(project, lambda: NOW, token))
+    writing = Writing(project, lambda: NOW, token) if token else None
+    client = Client(Application(project, writing))
     allowed = "GET, HEAD, OPTIONS" + (", POST, DELETE" if token else "")
     options = client.options(f"{BASE}/ns/a")
     assert options.headers["Access-Control-Allow-Methods"] == allowed

@@ -26,7 +26,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, InputError, TooLarge, TrustError
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.base import Hole, Listing, Offer, Source
 from cnrmirror.sources.charts import ChartsSource
@@ -127,7 +127,7 @@ class InHelm(InCharts):
             self.entries.setdefault(name.partition("/")[2], []).append(row)
         self.write()
         self.host = self.stack.enter_context(hosting(self.folder / "data"))
-        self.http = HttpReader(self.host.url, attempts=1, timeout=5)
+        self.http = HttpReader(self.host.url, Patience(attempts=1))
         self.stack.callback(self.http.close)
 
     def write(self) -> None:
@@ -335,7 +335,7 @@ def answering(folder: Path, answers: dict[str, Any]) -> Iterator[tuple[Host, Htt
 
     with hosting(folder) as host:
         host.fault = answer
-        http = HttpReader(host.url, attempts=1, timeout=5, sleep=lambda seconds: None)
+        http = HttpReader(host.url, Patience(attempts=1), sleep=lambda seconds: None)
         try:
             yield host, http
         finally:
@@ -805,7 +805,7 @@ def test_a_backup_with_escaped_slashes_gives_the_same_archives(tmp_path: Path) -
 def test_the_memory_for_a_backup_does_not_grow_with_its_archives(tmp_path: Path) -> None:
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from cnrmirror.interfaces import NoProgress\n"
+        "from cnrmirror.model.progress import NoProgress\n"
         "from cnrmirror.sources.backup import BackupSource\n"
         "source = BackupSource('up', Path(sys.argv[1]))\n"
         "for offer in source.look(NoProgress()).offers:\n"

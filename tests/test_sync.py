@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -27,15 +28,17 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.errors import InvalidDocument, NetworkError
 from cnrmirror.model.progress import Progress
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter, renamed
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.plan import Rules
-from cnrmirror.sync.run import PARTIAL, SHRUNK, SyncReport, sync
+from cnrmirror.sync.report import PARTIAL, SHRUNK, SyncReport
+from cnrmirror.sync.run import sync
 from tests.conftest import NOW, chart_bytes
-from tests.hostile import drip, hosting
+from tests.hostile import HeldClock, drip, hosting
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
 
@@ -57,7 +60,12 @@ class Memory:
     def put(self, package: str, release: str, text: str = "") -> None:
         self.blobs[package, release] = chart_bytes(package.partition("/")[2], release, text)
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
         if self.failure is not None:
             raise self.failure
         offers = [
@@ -463,6 +471,7 @@ class FaultyRegistry:
         self.fault = ""
         self.seen: list[tuple[str, str | None]] = []
         self.failures = 0
+        self.clock = HeldClock()
 
     def __call__(self, handler: BaseHTTPRequestHandler, path: Path) -> bool:
         url = handler.path
@@ -529,7 +538,7 @@ class FaultyRegistry:
         elif self.fault in ("endless", "bomb"):
             self.endless(handler, self.fault == "bomb")
         elif self.fault == "drip":
-            drip("pull")(handler, Path("pull"))
+            drip("pull", self.clock)(handler, Path("pull"))
         else:
             self.answer(handler, 200, self.blob)
 
@@ -584,9 +593,8 @@ def test_a_faulty_registry_ends_as_it_must(
     registry.fault = fault
     with hosting(tmp_path) as host:
         host.fault = registry
-        timeout = 0.3 if fault == "drip" else 5
-        http = HttpReader(host.url, timeout=timeout, sleep=lambda seconds: None, give_up_after=8)
-        report = run(project, RegistrySource("up", http, parallel=1, max_archive=1_000_000))
+        http = HttpReader(host.url, Patience(give_up_after=8), **registry.clock.times)
+        report = run(project, RegistrySource("up", http, max_archive=1_000_000), parallel=1)
         http.close()
     assert report.exit_code == code, report
     assert len(report.sources[0].holes) in (holes, 3 if holes else 0)

@@ -20,7 +20,7 @@ import pytest
 from cnrmirror.archive.inspect import inspect
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
-from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.run import sync
@@ -57,7 +57,7 @@ def test_a_host_that_dies_after_the_list_is_given_up_after_few_requests(
     registry = FaultyRegistry(tmp_path, count=200)
     with hosting(tmp_path) as host:
         host.fault = registry
-        http = HttpReader(host.url, sleep=lambda seconds: None, give_up_after=8)
+        http = HttpReader(host.url, Patience(give_up_after=8), sleep=lambda seconds: None)
         assert sync(project, [(RegistrySource("up", http), Rules())], NOW).exit_code == 0
         before = releases(project)
         registry.fault = "dies"
@@ -86,7 +86,7 @@ def test_a_host_that_dies_while_archives_are_fetched_is_given_up(
     registry.pull = pull  # type: ignore[method-assign]
     with hosting(tmp_path) as host:
         host.fault = registry
-        http = HttpReader(host.url, sleep=lambda seconds: None, give_up_after=8)
+        http = HttpReader(host.url, Patience(give_up_after=8), sleep=lambda seconds: None)
         report = sync(project, [(RegistrySource("up", http), Rules())], NOW)
         http.close()
     assert report.exit_code == 12 and len(pulled) <= 20 + 3 * (8 + 4)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter, mapped
-from cnrmirror.sync.plan import UPSTREAM_GONE, Plan, Rules, plan
+from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
+from cnrmirror.sync.why import UPSTREAM_GONE, Why
 from tests.conftest import NOW
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
@@ -44,10 +46,10 @@ def held(*offers: Offer, origin: str = "up") -> dict[str, PackageDocument]:
 
 def planned(rules: Rules, listing: Listing, *had: Offer, **options: Any) -> Plan:
     documents = options.pop("documents", None) or held(*had)
-    return plan(
+    return plan(Situation(
         "up", rules, listing, documents, [o.key for o in had], options.get("taken", ()),
         options.get("same_filter", True), options.get("keep", False),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def kinds(found: Plan) -> dict[str, str]:
@@ -187,3 +189,19 @@ def test_what_was_removed_comes_back_only_if_the_upstream_had_taken_it(
     documents = {"ns/x": PackageDocument("ns/x", [], [], [stone])}
     found = planned(Rules(changes=changes), listed(offer("ns/x", text=text)), documents=documents)
     assert kinds(found) == {"ns/x@1.0.0": kind}
+
+
+def test_every_reason_has_a_text_and_a_report_carries_both() -> None:
+    assert all(isinstance(why.text("a", "b"), str) for why in Why)
+    (action,) = planned(FOLLOW, listed(*TEN[1:]), *TEN).of_kind("drop")
+    assert (action.why, action.reason) == (Why.GONE_UPSTREAM, Why.GONE_UPSTREAM.text())
+    read = msgspec.json.decode(msgspec.json.encode(action), type=Action)
+    assert read == action and b'"why":"gone-upstream"' in msgspec.json.encode(action)
+
+
+@pytest.mark.parametrize("text", ["{}", "{0.__class__}", "%s"])
+def test_a_reason_that_somebody_gave_is_told_as_it_is(text: str) -> None:
+    stone = Tombstone("1.0.0", "helm", offer("ns/x").digest, NOW, text)
+    documents = {"ns/x": PackageDocument("ns/x", [], [], [stone])}
+    (action,) = planned(Rules(), listed(offer("ns/x")), documents=documents).actions
+    assert (action.why, action.reason) == (Why.REMOVED_HERE, f"removed here on {NOW}: {text}")

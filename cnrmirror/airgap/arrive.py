@@ -18,7 +18,7 @@ from cnrmirror.model.errors import DamageError, Equivocation, IncompleteError, R
 from cnrmirror.model.progress import stage
 from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, signed_head_of
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.sync.run import SyncReport
+from cnrmirror.sync.report import SyncReport
 from cnrmirror.trust.verify import Look, Policy, Trust, Verified
 
 

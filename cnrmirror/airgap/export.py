@@ -14,9 +14,10 @@ from cnrmirror.airgap.have import read_have
 from cnrmirror.bundle import format as bundle
 from cnrmirror.bundle.format import NO_DIGEST, Contents, Member, Selection, Volume
 from cnrmirror.bundle.read import read_contents
-from cnrmirror.catalog.delta import blobs_of, immutable_files, metadata_files
+from cnrmirror.catalog.delta import immutable_files, metadata_files
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, PackageDocument, Release, blob_path, node_path
 from cnrmirror.model.errors import ConflictError, DamageError, InputError, NotFoundError
 from cnrmirror.model.format import KNOWN
@@ -28,7 +29,7 @@ from cnrmirror.model.signed import TIMESTAMP, SignedHead
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.publish.plan import size_of
 from cnrmirror.sources.filters import glob_matches
-from cnrmirror.views.front import environment
+from cnrmirror.views.front import environment, recovery_script
 
 _GONE = "not all that was in that bundle is kept here any more: export anew"
 _ORDER = {"targets": 0, "nodes": 1, "blobs": 2}
@@ -191,10 +192,11 @@ def _part(
     for name, document in _selected(project, root, cut).items():
         ref = catalog.find(root.tree, name)
         assert ref is not None
-        yield Member(node_path(ref.digest), ref.size)
+        for node in (Descriptor(ref.digest, ref.size), *document.facts):
+            yield Member(node_path(node.digest), node.size)
         old = catalog.get(known.tree if known else EMPTY, name)
         part = msgspec.structs.replace(document, releases=chosen(document, cut))
-        for blob in blobs_of(part) - (blobs_of(old) if old else set()):
+        for blob in part.blobs() - (old.blobs() if old else set()):
             yield Member(blob_path(blob.digest), blob.size)
 
 
@@ -259,7 +261,7 @@ def write(project: Project, folder: Path, job: Job, only: int | None = None) -> 
             return msgspec.structs.replace(job.contents, volumes=written)
         contents = msgspec.structs.replace(job.contents, volumes=written)
         readme = environment().get_template("bundle.txt").render(contents=contents)
-        bundle.write_text(folder, contents, readme)
+        bundle.write_text(folder, contents, readme, recovery_script())
     return contents
 
 

@@ -16,6 +16,7 @@ from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import (
     DamageError,
@@ -123,7 +124,7 @@ def _become(project: Project, reader: Reader, pinned: bytes, look: Look, now: da
     return brought
 
 
-class _SignedFiles:
+class _SignedFiles(Reader):
     """A site's files as they were looked at; signed files that are here are read here."""
 
     def __init__(self, project: Project, reader: Reader, head: SignedHead) -> None:
@@ -168,7 +169,7 @@ def _span(project: Project, elsewhere: RemoteNodes, name: str, head: SignedHead)
     Raises:
         Equivocation: one has a number that is here already: the history was forked.
     """
-    missing: list[CatalogRoot] = []
+    missing: list[tuple[Descriptor, CatalogRoot]] = []
     at = head.at
     ours = project.signed_head_or_none()
     known = project.store.has_root(at)
@@ -182,7 +183,7 @@ def _span(project: Project, elsewhere: RemoteNodes, name: str, head: SignedHead)
                 "before: the sender's history was forked, and nothing was taken in; if the sender "
                 "says so, begin with a new copy (init --follow)"
             )
-        missing.append(root)
+        missing.append((at, root))
         if root.parent is None or root.revision <= head.kept.revision:
             break
         at = root.parent

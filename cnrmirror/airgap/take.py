@@ -14,7 +14,6 @@ import msgspec
 from cnrmirror.airgap.arrive import Imported, bundle_of, continues, looking, overlay
 from cnrmirror.airgap.have import Have, holdings, remember, sender_nodes, source_name
 from cnrmirror.bundle.read import BundleReader
-from cnrmirror.catalog.delta import blobs_of
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
@@ -27,6 +26,7 @@ from cnrmirror.model.errors import (
     Tampered,
 )
 from cnrmirror.objects.base import Reader
+from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.sources.base import Listing, Offer
 from cnrmirror.sources.mirror import MirrorSource
 from cnrmirror.sync.plan import Rules
@@ -131,10 +131,10 @@ def _require_base(
         return
     taken_in = before is not None and before.catalog == contents.cut.since
     try:
-        for document in remote.documents():
-            for blob in () if taken_in else sorted(blobs_of(document)):
-                if not (bundle.has(blob_path(blob.digest)) or project.store.has_blob(blob)):
-                    path = blob_path(blob.digest)
+        for document in remote.documents(AT_ONCE):
+            for blob in () if taken_in else sorted(document.blobs()):
+                path = blob_path(blob.digest)
+                if not (bundle.has(path) or project.store.has_blob(blob)):
                     raise IncompleteError(f"{path}: neither in this bundle nor here")
     except IncompleteError as error:
         here = f"revision {before.revision}" if before else "nothing"

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from cnrmirror.archive.inspect import MAX_TELLING
+from cnrmirror.archive.inspect import MAX_TELLING, REQUIREMENTS
+from cnrmirror.archive.yamltext import fields_of, mapping_in
 from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import PackageName, check_media_type, check_release
 
@@ -20,7 +21,6 @@ _STEM = re.compile(
 )
 MARKER_FILES = ("Chart.yaml", "manifest.yaml", "manifest.jsonnet", "docker-compose.yml",
           "docker-compose.yaml")  # fmt: skip
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Override(msgspec.Struct, frozen=True):
@@ -119,13 +119,27 @@ def _plain(release: str) -> str:
     return release[1:] if re.match(r"v\d", release) else release
 
 
-def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str, str]]:
-    """The media type, and name and version as far as the package's own files tell them."""
-    at_root = {name: data for name, data in telling.items() if "/" not in name}
-    below = {name.partition("/")[0] for name in telling}
+def by_file_name(telling: dict[str, bytes], path: Path) -> dict[str, bytes]:
+    """The files that tell what a package is, by their names: those at the root, or in one folder.
+
+    Raises:
+        InputError: there are several folders, and nothing at the root.
+    """
+    marks = {name: data for name, data in telling.items() if not name.endswith(REQUIREMENTS)}
+    at_root = {name for name in marks if "/" not in name}
+    below = {name.partition("/")[0] for name in marks}
     if not at_root and len(below) > 1:
         raise InputError(f"{path}: several packages in one: {', '.join(sorted(below))}")
-    by_name = at_root or {p.rpartition("/")[2]: data for p, data in telling.items()}
+    return {
+        name.rpartition("/")[2]: data
+        for name, data in telling.items()
+        if not at_root or "/" not in name
+    }
+
+
+def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str, str]]:
+    """The media type, and name and version as far as the package's own files tell them."""
+    by_name = by_file_name(telling, path)
     if "Chart.yaml" in by_name:
         return "helm", _scalars(by_name["Chart.yaml"], f"{path}: Chart.yaml")
     if "manifest.yaml" in by_name or "manifest.jsonnet" in by_name:
@@ -144,31 +158,13 @@ def _inside(telling: dict[str, bytes], path: Path) -> tuple[str | None, dict[str
 def _scalars(data: bytes, where: str, below: str | None = None) -> dict[str, str]:
     """``name`` and ``version`` of a YAML mapping, as they are written there.
 
-    Only the node tree is made, no Python objects: that halves the time, and keeps ``1.10`` from
-    becoming 1.1. With ``below``, the mapping under that key is meant, if there is one.
+    With ``below``, the mapping under that key is meant, if there is one.
     """
     if len(data) > MAX_TELLING:
         raise InvalidDocument(f"{where}: larger than {MAX_TELLING} bytes")
-    try:
-        node = yaml.compose(data, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: not YAML: {error}") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise InvalidDocument(f"{where}: not a mapping")
-    fields = _fields(node, where)
+    fields = fields_of(mapping_in(data, where), where)
     inner = fields.get(below) if below else None
     if isinstance(inner, yaml.MappingNode):
-        fields = _fields(inner, where)
+        fields = fields_of(inner, where)
     found = {k: fields[k] for k in ("name", "version") if k in fields}
     return {k: v.value for k, v in found.items() if isinstance(v, yaml.ScalarNode) and v.value}
-
-
-def _fields(node: yaml.MappingNode, where: str) -> dict[str, yaml.Node]:
-    """The values of a mapping's plain keys; a key that is a mapping itself may have no end."""
-    fields: dict[str, yaml.Node] = {}
-    for key, value in node.value:
-        if isinstance(key, yaml.ScalarNode):
-            if key.value in fields:
-                raise InvalidDocument(f"{where}: the key {key.value!r} stands twice")
-            fields[key.value] = value
-    return fields

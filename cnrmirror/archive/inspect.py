@@ -16,8 +16,10 @@ from cnrmirror.model.errors import HostileArchive, TooLarge
 
 # The files that tell what a package is; at the root, or in the one folder there.
 _TELLING = re.compile(
-    r"(?:[^/]+/)?(?:Chart\.yaml|manifest\.yaml|manifest\.jsonnet|docker-compose\.ya?ml|[^/]+\.dab)"
+    r"(?:[^/]+/)?(?:Chart\.yaml|requirements\.yaml|manifest\.yaml|manifest\.jsonnet"
+    r"|docker-compose\.ya?ml|[^/]+\.dab)"
 )
+REQUIREMENTS = "requirements.yaml"
 # isal's stubs call its error class an instance.
 _BROKEN = (cast(type[Exception], isal_zlib.error), zlib.error, EOFError)
 MAX_TELLING = 1 << 20

@@ -8,14 +8,14 @@ import os
 import posixpath
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import DamageError
+from cnrmirror.model.finding import Finding
 from cnrmirror.model.signed import MAX_BYTES, parse_role
 
-NOT_OURS = "no view has this file"
 _HEX = r"(?P<digest>[0-9a-f]{64})"
 NAMED = re.compile(
     rf"catalog/(?:(?:blobs|nodes)/sha256/[0-9a-f]{{2}}/{_HEX}"
@@ -87,13 +87,38 @@ class Known:
         return None
 
 
-def second_form(folder: Path, path: str, known: Known) -> str:
+def wrong_names(
+    folder: Path, named: Container[str], expected: Container[str] | None
+) -> Iterator[Finding]:
+    """Every file of a folder's catalog that is not what its name says, or does not belong there.
+
+    Args:
+        named: paths that are findings already.
+        expected: what must be there; None if that is not known: then only the names tell.
+    """
+    for path in files_below(folder, "catalog"):
+        if path in named:
+            continue
+        if reason := wrong_name(folder / path, path):
+            yield Finding(path, "wrong" if NAMED.fullmatch(path) else "extra", reason)
+        elif expected is not None and path not in expected:
+            yield Finding(path, "extra", "nothing refers to it")
+
+
+def wrong_forms(folder: Path, known: Known) -> Iterator[Finding]:
+    """Files of a folder's site that no view has, and second forms that are not as the first."""
+    for path in files_below(folder, ""):
+        if path.startswith("catalog/") or path in known.paths or path in _HOST_FILES:
+            continue
+        first = known.first_form(path)
+        if first is None:
+            yield Finding(path, "extra", "no view has this file")
+        elif reason := _second_form(folder, path, first):
+            yield Finding(path, "wrong", reason)
+
+
+def _second_form(folder: Path, path: str, first: str) -> str:
     """Why a file is no second form of a view (compressed, copied, for index.html); "" if it is."""
-    if path in _HOST_FILES:
-        return ""
-    first = known.first_form(path)
-    if first is None:
-        return NOT_OURS
     file = folder / path
     try:
         if file.is_symlink():

@@ -4,176 +4,215 @@ from __future__ import annotations
 
 import os
 import posixpath
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cnrmirror.audit.files import NOT_OURS, Known, files_below, second_form
+from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
-from cnrmirror.model.finding import problem_of
+from cnrmirror.model.finding import Finding
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.http import HttpReader
-from cnrmirror.views import cnr_v1 as v1
-from cnrmirror.views import front as html
+from cnrmirror.views.base import Package
 from cnrmirror.views.layout import key_of
-from cnrmirror.views.routes import url_of
+from cnrmirror.views.site import Site, ViewEntries, ViewSettings, changes_of
+
+ADDRESS = ".well-known/app-registry-uri.json"
+_MAX_FIXED = 1 << 16
+_MAX_ALIAS = 64 << 20
+_FORMATLESS = "it does not know ?format=json and the filters of lists"
+_JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"
 
 
 class ViewAudit:
-    """Looks at one mirror's views.
+    """Compares views of a mirror with what they must be; what was seen is added up (``add``).
+
+    ``known`` are the views that must be there, ``count`` is how many were compared.
 
     Args:
-        fetcher: reads the mirror.
-        find: is told of what is wrong: path, problem, reason.
+        site: renders the views of the mirror.
     """
 
-    def __init__(self, fetcher: Reader, find: Callable[[str, str, str], None]) -> None:
-        self._fetcher = fetcher
-        self._find = find
-        self._lock = threading.Lock()
-        self._known = Known()
-        self.count = 0
+    def __init__(self, reader: Reader, site: Site) -> None:
+        self._reader = reader
+        self._site = site
+        self.known = Known()
+        self.findings: list[Finding] = []
         self.notes: list[str] = []
+        self.count = 0
 
-    def view(
-        self, resource: Resource, files: dict[str, Path], twin: Resource | None = None
-    ) -> None:
-        """One file of the v1 view, asked for as a client would.
+    def add(self, other: ViewAudit) -> None:
+        """Take over all that another one saw."""
+        self.known.paths |= other.known.paths
+        self.known.aliases |= other.known.aliases
+        self.findings += other.findings
+        self.count += other.count
+        for note in other.notes:
+            self.note(note)
+
+    def note(self, note: str) -> None:
+        """Say something once that is no fault."""
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def know(self, package: Package) -> None:
+        """The views of a package that an audit before this one found good."""
+        for resource in self._site.package(package):
+            self._know(resource)
+
+    def package(self, package: Package, copies: dict[str, Path]) -> None:
+        """Every view of a package.
 
         Args:
-            twin: another form that it may have: ``…/pull`` is JSON on some hosts.
+            copies: the good blobs by their digests; what is made of others is not compared.
         """
+        resources = {r.path: r for r in self._site.package(package)}
+        for path, resource in resources.items():
+            other = resources.get(f"{path}.json") if path.endswith("/pull") else None
+            self._view(resource, copies, other)
+
+    def lists(self, entries: ViewEntries, names: Iterable[str]) -> None:
+        """The lists, which need all packages."""
+        for resource in self._site.lists(entries, changes_of({}, entries, names)):
+            self._view(resource, {})
+
+    def fixed(self) -> None:
+        """The files that do not depend on the packages."""
+        for resource in self._site.fixed():
+            # A web server shows its error documents only as errors.
+            shown = self._reader.folder is not None or "/40" not in resource.path
+            if shown and not isinstance(resource.body, Alias):
+                self._view(resource, {})
+
+    def _know(self, resource: Resource) -> None:
+        self.count += 1
+        if isinstance(resource.body, Alias):
+            self.known.aliases[resource.path] = _target(resource.path, resource.body)
+        else:
+            self.known.paths.add(resource.path)
+
+    def _view(
+        self, resource: Resource, copies: dict[str, Path], other: Resource | None = None
+    ) -> None:
+        """One view, asked for as a client would; ``other`` is another form that it may have."""
+        self._know(resource)
         body = resource.body
-        with self._lock:
-            self.count += 1
-            if isinstance(body, Alias):
-                base = posixpath.join(posixpath.dirname(resource.path), body.target)
-                self._known.aliases[resource.path] = posixpath.normpath(base)
-            else:
-                self._known.paths.add(resource.path)
-        blob = (
-            body.blob
-            if isinstance(body, Base64Json)
-            else body
-            if isinstance(body, Descriptor)
-            else None
-        )
-        if blob is not None and blob.digest not in files:
-            return  # its blob is a finding already
         try:
             if isinstance(body, Alias):
                 self._alias(resource.path, body)
-                return
-            try:
-                self._compare(resource.path, body, files)
-            except Tampered:
-                if twin is None:
-                    raise
-                assert isinstance(twin.body, Base64Json)
-                self._compare(resource.path, twin.body, files)
-                self.note("its …/pull is JSON, as appr asks for it, not the archive")
+            elif isinstance(body, bytes) or _blob_of(body).digest in copies:
+                self._compare(resource.path, body, copies, other)
         except CnrMirrorError as error:
-            self._find(resource.path, problem_of(error), error.message)
+            self.findings.append(Finding.of(resource.path, error))
 
     def _compare(
-        self, path: str, body: bytes | Descriptor | Base64Json, files: dict[str, Path]
+        self,
+        path: str,
+        body: bytes | Descriptor | Base64Json,
+        copies: dict[str, Path],
+        other: Resource | None,
+    ) -> None:
+        try:
+            self._same(path, body, copies)
+        except Tampered:
+            # …/pull is JSON on some hosts.
+            if other is None or not isinstance(other.body, Base64Json):
+                raise
+            self._same(path, other.body, copies)
+            self.note(_JSON_PULL)
+
+    def _same(
+        self, path: str, body: bytes | Descriptor | Base64Json, copies: dict[str, Path]
     ) -> None:
         """Raises Tampered, IncompleteError or NetworkError if no address of it gives its bytes."""
         size = len(body) if isinstance(body, bytes) else body.size
         first: CnrMirrorError | None = None
         for address in self._addresses(path):
             try:
-                with _content(body, files) as expected:
-                    for piece in self._get(address, size):
-                        if piece != expected.read(len(piece)):
-                            raise Tampered(f"{path}: not what the catalog says")
-                    if expected.read(1):
-                        raise Tampered(f"{path}: shorter than the catalog says")
-                if first is not None and isinstance(self._fetcher, HttpReader):
-                    self.note("it does not know ?format=json and the filters of lists")
-                return
+                with _content(body, copies) as expected:
+                    _equal(self._reader.ask(address, size), expected, path)
             except (Tampered, IncompleteError) as error:
                 first = first or error
+                continue
+            if first is not None and self._reader.views == "addresses":
+                self.note(_FORMATLESS)
+            return
         assert first is not None
         raise first
 
     def _addresses(self, path: str) -> list[str]:
-        """Where a file of the view may be asked for; the usual place first."""
-        if isinstance(self._fetcher, FolderReader):
-            return [path]
-        if isinstance(self._fetcher, HttpReader):
-            url = url_of(path)
-            # A bucket behind HTTP ignores queries; what they mean is there under its own key.
-            return [url, key_of(path)] if "?" in url else [url]
-        return list(dict.fromkeys((key_of(path), path)))
-
-    def _get(self, address: str, max_bytes: int) -> Iterator[bytes]:
-        if isinstance(self._fetcher, HttpReader):
-            return self._fetcher.get(f"{self._fetcher.name}/{address}", max_bytes)
-        return self._fetcher.fetch(address, max_bytes)
+        return addresses(self._reader, self._site, path)
 
     def _ask(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        return self._get(self._addresses(path)[0], max_bytes)
+        return self._reader.ask(self._addresses(path)[0], max_bytes)
 
     def _alias(self, path: str, alias: Alias) -> None:
         """Asked over HTTP, it must answer as its target does; in a folder, it must be the link."""
-        if isinstance(self._fetcher, FolderReader):
-            link = Path(self._fetcher.name) / path
+        if self._reader.folder is not None:
+            link = self._reader.folder / path
             if link.is_symlink() and os.readlink(link) == alias.target:
                 return
-        twin = "" if path.endswith(".json") else "/index.json"
-        target = os.path.normpath(f"{os.path.dirname(path)}/{alias.target}")
-        limit = 64 << 20
-        expected = read(self._ask(target + twin, limit))
-        if read(self._ask(path + twin, limit)) != expected:
+        document = "" if path.endswith(".json") else "/index.json"
+        target = _target(path, alias)
+        expected = read(self._ask(target + document, _MAX_ALIAS))
+        if read(self._ask(path + document, _MAX_ALIAS)) != expected:
             raise Tampered(f"{path}: does not answer as {target} does")
 
-    def fixed(self) -> None:
-        """The files that do not depend on the packages, in one of the forms that they may have."""
-        path = ".well-known/app-registry-uri.json"
-        try:
-            found = parse_json(read(self._ask(path, 1 << 16)), path)
-            prefix = found.get("prefix") if isinstance(found, dict) else None
-            if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
-                raise Tampered(f"{path}: its prefix is {prefix!r:.200}")
-            url = prefix.removesuffix("/cnr/")
-            self.notes.append(f"it sends clients to {url or 'no other address'}")
-        except (CnrMirrorError, AttributeError) as error:
-            problem = problem_of(error) if isinstance(error, CnrMirrorError) else "tampered"
-            self._find(path, problem, str(error))
-            return
-        vendor: Vendor = "appr"
-        with suppress(CnrMirrorError):
-            if b"cnr-api" in read(self._ask("cnr/version/index.json", 1 << 16)):
-                vendor = "cnr"
-        for resource in (*v1.fixed_resources(vendor, url), html.index_page(url)):
-            # A web server shows its error documents only as errors.
-            shown = isinstance(self._fetcher, FolderReader) or "/40" not in resource.path
-            if shown and not isinstance(resource.body, Alias):
-                self.view(resource, {})
 
-    def extra(self) -> None:
-        """Files of a folder's site that no view has, and second forms that are not as the first."""
-        if not isinstance(self._fetcher, FolderReader):
-            return
-        folder = Path(self._fetcher.name)
-        for path in files_below(folder, ""):
-            if path.startswith("catalog/") or path in self._known.paths:
-                continue
-            reason = second_form(folder, path, self._known)
-            if reason:
-                self._find(path, "extra" if reason == NOT_OURS else "tampered", reason)
+def addresses(reader: Reader, site: Site, path: str) -> list[str]:
+    """Where a file of a view may be asked for; the usual place first."""
+    match reader.views:
+        case "files":
+            return [path]
+        case "addresses":
+            url = site.address(path) or path
+            # A bucket behind HTTP ignores queries; what they mean is there under its own key.
+            return [url, key_of(path)] if "?" in url else [url]
+        case _:
+            return list(dict.fromkeys((key_of(path), path)))
 
-    def note(self, note: str) -> None:
-        with self._lock:
-            if note not in self.notes:
-                self.notes.append(note)
+
+def site_at(reader: Reader) -> tuple[Site, str]:
+    """The views as a mirror says that it has them, and where it sends clients.
+
+    Raises:
+        CnrMirrorError: it does not say.
+    """
+    site = Site(ViewSettings(precompress=False), "")
+
+    def ask(path: str) -> bytes:
+        return read(reader.ask(addresses(reader, site, path)[0], _MAX_FIXED))
+
+    found = parse_json(ask(ADDRESS), ADDRESS)
+    prefix = found.get("prefix") if isinstance(found, dict) else None
+    if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
+        raise Tampered(f"{ADDRESS}: its prefix is {prefix!r:.200}")
+    url = prefix.removesuffix("/cnr/")
+    vendor: Vendor = "appr"
+    with suppress(CnrMirrorError):
+        if b"cnr-api" in ask("cnr/version/index.json"):
+            vendor = "cnr"
+    return Site(ViewSettings(vendor, precompress=False), url), url
+
+
+def _target(path: str, alias: Alias) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), alias.target))
+
+
+def _blob_of(body: Descriptor | Base64Json) -> Descriptor:
+    return body.blob if isinstance(body, Base64Json) else body
+
+
+def _equal(pieces: Iterator[bytes], expected: _Joined, path: str) -> None:
+    """Raises Tampered, and what the pieces raise."""
+    for piece in pieces:
+        if piece != expected.read(len(piece)):
+            raise Tampered(f"{path}: not what the catalog says")
+    if expected.read(1):
+        raise Tampered(f"{path}: shorter than the catalog says")
 
 
 class _Joined:
@@ -194,11 +233,10 @@ class _Joined:
 
 
 @contextmanager
-def _content(body: bytes | Descriptor | Base64Json, files: dict[str, Path]) -> Iterator[_Joined]:
+def _content(body: bytes | Descriptor | Base64Json, copies: dict[str, Path]) -> Iterator[_Joined]:
     if isinstance(body, bytes):
         yield _Joined(iter([body]))
         return
-    blob = body.blob if isinstance(body, Base64Json) else body
-    with files[blob.digest].open("rb") as stream:
+    with copies[_blob_of(body).digest].open("rb") as stream:
         pieces = iter(lambda: stream.read(1 << 16), b"")
         yield _Joined(body.chunks(stream) if isinstance(body, Base64Json) else pieces)

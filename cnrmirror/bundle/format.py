@@ -5,6 +5,7 @@
     bundle.json       what it is, and each volume with its size and sha256 (canonical JSON)
     SHA256SUMS        the same digests, for ``sha256sum -c``
     README.txt        for whoever finds it
+    recover.sh        verifies and recovers it without cnrmirror
     volume-001.tar    index.json first, then files under the paths that they have in the site
     …
 
@@ -259,11 +260,12 @@ def volume_name(number: int) -> str:
     return f"volume-{number:03}.tar"
 
 
-def write_text(folder: Path, contents: Contents, readme: str) -> None:
-    """README.txt, SHA256SUMS and, last, bundle.json."""
+def write_text(folder: Path, contents: Contents, readme: str, script: bytes) -> None:
+    """README.txt, recover.sh, SHA256SUMS and, last, bundle.json."""
     sums = "".join(f"{v.digest}  {v.name}\n" for v in contents.volumes)
     for name, text in (
         ("README.txt", readme.encode()),
+        ("recover.sh", script),
         ("SHA256SUMS", sums.encode()),
         (TOC, encode(contents) + b"\n"),
     ):

@@ -7,16 +7,18 @@ from typing import BinaryIO
 
 from cnrmirror.bundle.read import BundleReader, pieces
 from cnrmirror.model.errors import IncompleteError
-from cnrmirror.objects.base import bounded
+from cnrmirror.objects.base import Reader, ViewForm, bounded
 
 
-class Overlay:
+class Overlay(Reader):
     """Several fetchers as one: the first that has a file gives it.
 
     Args:
         first: the bundle.
         others: what the receiver has already; only for files that are named by their digest.
     """
+
+    views: ViewForm = "none"
 
     def __init__(self, first: BundleReader, others: Sequence[Callable[[str], BinaryIO]]) -> None:
         self.name = first.name

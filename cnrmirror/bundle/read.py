@@ -39,7 +39,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.format import Format, require_readable
 from cnrmirror.model.progress import Progress
-from cnrmirror.objects.base import PIECE, bounded, check_path
+from cnrmirror.objects.base import PIECE, Reader, ViewForm, bounded, check_path
 
 _MAX_TOC = 16 << 20
 
@@ -147,7 +147,7 @@ def check_volumes(found: Found, progress: Progress) -> list[Fault]:
     return faults
 
 
-class BundleReader:
+class BundleReader(Reader):
     """Reads the files of a bundle where they lie (``interfaces.Reader``).
 
     The indexes are read when the first file is asked for: ``check_volumes`` can go before.
@@ -158,6 +158,8 @@ class BundleReader:
     Raises:
         As ``find_volumes``.
     """
+
+    views: ViewForm = "none"
 
     def __init__(self, places: Sequence[Path]) -> None:
         self.name = str(places[0])

@@ -11,7 +11,7 @@ from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.nodes import LayeredNodes
 from cnrmirror.catalog.tree import EMPTY, Catalog, CatalogReader
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Node, PackageDocument, blob_path, node_path
+from cnrmirror.model.documents import CatalogRoot, Facts, Node, blob_path, node_path
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
@@ -20,16 +20,6 @@ from cnrmirror.objects.files import sync_filesystem
 
 BLOB_TYPE = "application/gzip"
 _BATCH = 2000
-
-
-def blobs_of(document: PackageDocument) -> set[Descriptor]:
-    """The blobs that a package document names."""
-    return {release.blob for release in document.releases}
-
-
-def facts_of(document: PackageDocument) -> list[Descriptor]:
-    """The facts nodes that a package document names."""
-    return []
 
 
 # -- listing ---------------------------------------------------------------------------------------
@@ -87,11 +77,11 @@ def _below(catalog: Catalog, old: Node, new: Node, sent: set[str]) -> Iterator[R
         had = catalog.document(difference.old) if difference.old else None
         has = catalog.document(difference.new) if difference.new else None
         if has is not None:
-            for blob in sorted(blobs_of(has) - (blobs_of(had) if had else set())):
+            for blob in sorted(has.blobs() - (had.blobs() if had else set())):
                 if blob.digest not in sent:
                     sent.add(blob.digest)
                     yield Resource(blob_path(blob.digest), blob, BLOB_TYPE, "immutable")
-            nodes += [f for f in facts_of(has) if had is None or f not in facts_of(had)]
+            nodes += [f for f in has.facts if had is None or f not in had.facts]
     for node in chain(nodes, catalog.added(old, new)):
         if node.digest not in sent:
             sent.add(node.digest)
@@ -130,7 +120,7 @@ class Span(msgspec.Struct, frozen=True):
     """Revisions that follow one another: the tree before them, and their roots, oldest first."""
 
     before: Node
-    roots: list[CatalogRoot]
+    roots: list[tuple[Descriptor, CatalogRoot]]
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -163,7 +153,7 @@ def bring(
     catalog = CatalogReader(nodes)
     brought: list[Descriptor] = []
     before = span.before
-    for root in span.roots:
+    for _, root in span.roots:
         for wanted in _needed(catalog, nodes, before, root.tree):
             if not store.has_blob(wanted):
                 store.add_blob(wanted, blob(wanted))
@@ -172,8 +162,8 @@ def bring(
         before = root.tree
     store.root.mkdir(parents=True, exist_ok=True)
     sync_filesystem(store.root)
-    for root in span.roots:
-        store.put(root)
+    for at, _ in span.roots:
+        nodes.data(at.digest, at.size, CatalogRoot)  # reading keeps them, as they are there
     return Brought(len(brought), sum(item.size for item in brought))
 
 
@@ -184,8 +174,8 @@ def _needed(
     for difference in catalog.diff(old, new):
         if difference.new is not None:
             document = catalog.document(difference.new)
-            for fact in facts_of(document):
-                nodes.get(fact.digest, fact.size, msgspec.Raw)
-            yield from sorted(blobs_of(document))
+            for fact in document.facts:
+                nodes.get(fact.digest, fact.size, Facts)
+            yield from sorted(document.blobs())
     for _ in catalog.added(old, new):
         pass

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cnrmirror.catalog.tree import Nodes
 from cnrmirror.model.canonical import MAX_NODE_BYTES, decode
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import PackageDocument, node_path
@@ -27,11 +26,20 @@ class RemoteNodes:
 
     def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
         """The document of this digest. Raises Tampered, IncompleteError, NetworkError."""
+        document: D = self.parse(self.data(digest, size, kind), digest, kind)
+        return document
+
+    def data(self, digest: str, size: int, kind: object) -> bytes:
+        """Its bytes, as they are there. Raises Tampered, IncompleteError, NetworkError."""
         path = node_path(digest, kind)
         where = f"{self._reader.name}/{path}"
         if size > MAX_NODE_BYTES:
             raise Tampered(f"{where}: a document of {size} bytes")
-        data = checked(Descriptor(digest, size), read(self._reader.fetch(path, size)), where)
+        return checked(Descriptor(digest, size), read(self._reader.fetch(path, size)), where)
+
+    def parse(self, data: bytes, digest: str, kind: type[D] | Any) -> D:
+        """The document in its bytes. Raises Tampered, NewerFormat."""
+        where = f"{self._reader.name}/{node_path(digest, kind)}"
         try:
             document: D = decode(data, kind, where)
             if isinstance(document, PackageDocument):
@@ -53,7 +61,7 @@ def _check_names(document: PackageDocument) -> None:
 
 
 class LayeredNodes:
-    """Documents from a store; those that it lacks come from elsewhere.
+    """Documents from a store; those that it lacks come from elsewhere, and stay as they are there.
 
     Args:
         store: asked first; what is there is checked when it is read.
@@ -61,7 +69,9 @@ class LayeredNodes:
         keep: put into the store what came from elsewhere.
     """
 
-    def __init__(self, store: Store, elsewhere: Nodes, keep: bool = False) -> None:
+    def __init__(
+        self, store: Store, elsewhere: RemoteNodes | LayeredNodes, keep: bool = False
+    ) -> None:
         self.store = store
         self._elsewhere = elsewhere
         self._keep = keep
@@ -73,10 +83,25 @@ class LayeredNodes:
         try:
             kept: D = self.store.get(digest, size, kind)
             return kept
-        except (DamageError, InvalidDocument):
-            document: D = self._elsewhere.get(digest, size, kind)
+        except DamageError:
+            document: D = self.parse(self.data(digest, size, kind), digest, kind)
+            return document
+
+    def data(self, digest: str, size: int, kind: object) -> bytes:
+        """The bytes of a document, from the store or from elsewhere."""
+        try:
+            return self.store.data(digest, size, kind)
+        except DamageError:
+            data = self._elsewhere.data(digest, size, kind)
         if self._keep:
-            self.store.restore(document)
+            # Only what can be read is kept; the bytes are kept as they are.
+            self.parse(data, digest, kind)
+            self.store.restore(kind, digest, data)
+        return data
+
+    def parse(self, data: bytes, digest: str, kind: type[D] | Any) -> D:
+        """See ``RemoteNodes.parse``."""
+        document: D = self._elsewhere.parse(data, digest, kind)
         return document
 
     def forget_others(self) -> None:

@@ -14,9 +14,11 @@ import msgspec
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     LEAF_MAX,
+    ArchiveFacts,
     Branch,
     CatalogRoot,
     ChildRef,
+    Facts,
     Leaf,
     Node,
     PackageDocument,
@@ -94,6 +96,16 @@ class CatalogReader:
         """The document of a package; None if there is no such package."""
         ref = self.find(tree, package)
         return None if ref is None else self.document(ref)
+
+    def facts(self, document: PackageDocument) -> dict[str, ArchiveFacts]:
+        """The facts of a package, by the digest of the archive; read from the nodes it names."""
+        found: dict[str, ArchiveFacts] = {}
+        for node in document.facts:
+            facts: Facts = self._nodes.get(node.digest, node.size, Facts)
+            if facts.package != document.package:
+                raise InvalidDocument(f"facts {node.digest} are of {facts.package!r}")
+            found |= facts.archives
+        return found
 
     def packages(self, tree: Node) -> Iterator[PackageRef]:
         """Every package, in the order of the tree."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+import msgspec
 
-from cnrmirror.audit.run import Auditor, failed
-from cnrmirror.audit.run import compare as compare_mirrors
+from cnrmirror.audit.compare import compare as compare_mirrors
+from cnrmirror.audit.report import Audit, Order, failed
+from cnrmirror.audit.run import audit
 from cnrmirror.cli.context import Bar, Context, pass_context
 from cnrmirror.cli.origin import Origin, each_source, folder, origin_options, reader_for, trust_for
 from cnrmirror.client.remote import Remote
+from cnrmirror.mirror.check import CheckReport
 from cnrmirror.mirror.check import check as check_project
 from cnrmirror.model.errors import (
     STALE_ACCEPTED,
@@ -26,7 +28,10 @@ from cnrmirror.model.errors import (
     TrustError,
 )
 from cnrmirror.model.finding import problem_of
+from cnrmirror.objects.base import Reader
 from cnrmirror.trust.verify import Trust
+
+_FAILURES = (TrustError, StaleError, IncompleteError, NetworkError)
 
 
 @click.command()
@@ -54,21 +59,20 @@ def check(
     cnrmirror check
     cnrmirror check --from https://mirror.example.com --root root.json --strict
     """
-    if origin.sources:
-        _audit(context, origin, sample, strict, compare, not no_views)
-    else:
+    if not origin.sources:
         _check_here(context)
+    else:
+        order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views)
+        _check_elsewhere(context, origin, order, compare)
 
 
 def _check_here(context: Context) -> None:
     report = check_project(context.project())
-    lines = [f"{finding.problem}\t{finding.path}" for finding in report.findings]
-    lines += [f"note\t{note}" for note in report.notes]
-    lines.append(
+    lines = [
+        *_lines(report),
         f"revision {report.revision}: {report.packages} packages, {report.releases} releases, "
-        f"{report.blobs} blobs, {report.files} files: "
-        + (f"{len(report.findings)} findings" if report.findings else "all well")
-    )
+        f"{report.blobs} blobs, {report.files} files: {_verdict(report)}",
+    ]
     context.result(report, lines)
     if report.findings:
         click.echo(
@@ -79,63 +83,64 @@ def _check_here(context: Context) -> None:
         sys.exit(DamageError.exit_code)
 
 
-def _audit(
-    context: Context,
-    origin: Origin,
-    sample: int | None,
-    strict: bool,
-    compare: str | None,
-    views: bool,
-) -> None:
-    code = 0
-    reports = []
-    lines = []
-    for source, fetcher, trust in each_source(origin):
-        name = hashlib.sha256(source.encode()).hexdigest()
-        journal = folder("CACHE") / "audits" / name
-        auditor = Auditor(fetcher, trust, Bar(), journal)
-        clock = datetime.now(UTC)
-        try:
-            report = auditor.run(origin.policy, clock, sample, strict, views)
-        except (TrustError, StaleError, IncompleteError, NetworkError) as error:
-            report = failed(fetcher.name, error)
+def _check_elsewhere(context: Context, origin: Origin, order: Order, other: str | None) -> None:
+    """Audit every source; the exit code is the gravest of all."""
+    reports, lines, codes = [], [], []
+    for source, reader, trust in each_source(origin):
+        now = datetime.now(UTC)  # an audit may take hours
+        report = _audit(source, reader, trust, msgspec.structs.replace(order, now=now))
         reports.append(report)
-        lines += [f"{f.problem}\t{f.path}\t{f.reason}" for f in report.findings]
-        lines += [f"note\t{note}" for note in report.notes]
-        lines.append(
+        lines += [
+            *_lines(report),
             f"{source}: revision {report.revision}, catalog {report.catalog}: "
             f"{report.packages} packages, {report.releases} releases, {report.blobs} blobs, "
-            f"{report.views} views: "
-            + (f"{len(report.findings)} findings" if report.findings else "all well")
-            + ("" if report.complete else " (not everything was looked at)")
-        )
-        if compare and not report.findings:
-            try:
-                lines += _compare(origin, source, compare)
-            except (TrustError, StaleError, IncompleteError, NetworkError) as error:
-                lines.append(f"{problem_of(error)}\t{compare}\t{error.message}")
-                code = min(filter(None, (code, error.exit_code)))
-        code = min(filter(None, (code, report.exit_code)), default=0)
-        if not code and not report.fresh:
-            code = STALE_ACCEPTED
+            f"{report.views} views: {_verdict(report)}"
+            + ("" if report.complete else " (not everything was looked at)"),
+        ]
+        codes.append(report.exit_code or (0 if report.fresh else STALE_ACCEPTED))
+        if other and not report.findings:
+            told, code = _compare(origin, source, other)
+            lines += told
+            codes.append(code)
     context.result(reports if len(reports) > 1 else reports[0], lines)
-    sys.exit(code)
+    sys.exit(min(filter(None, codes), default=0))
 
 
-def _compare(origin: Origin, source: str, other: str) -> list[str]:
-    """Both as somebody sees them who has no memory: an old mirror is no fault here."""
-    remotes = []
-    with tempfile.TemporaryDirectory() as work:
-        for place in (source, other):
-            fetcher = reader_for(place)
-            known = trust_for(origin, source, fetcher)
-            trust = Trust(known.pinned, Path(work) / place.replace("/", "_"), Path(work) / "marks")
-            (Path(work) / "marks").mkdir(exist_ok=True)
-            verified = trust.verify(fetcher, origin.policy, datetime.now(UTC))
-            shutil.rmtree(Path(work) / "marks")
-            remotes.append(Remote(fetcher, verified))
-        notes = compare_mirrors(*remotes)
-    return [f"note\t{note}" for note in notes] or [f"{source} and {other} tell one story"]
+def _audit(source: str, reader: Reader, trust: Trust, order: Order) -> Audit:
+    name = hashlib.sha256(source.encode()).hexdigest()
+    try:
+        return audit(reader, trust, order, Bar(), folder("CACHE") / "audits" / name)
+    except _FAILURES as error:
+        return failed(reader.name, error)
+
+
+def _lines(report: Audit | CheckReport) -> list[str]:
+    found = [f"{f.problem}\t{f.path}\t{f.reason}" for f in report.findings]
+    return [*found, *(f"note\t{note}" for note in report.notes)]
+
+
+def _verdict(report: Audit | CheckReport) -> str:
+    return f"{len(report.findings)} findings" if report.findings else "all well"
+
+
+def _compare(origin: Origin, source: str, other: str) -> tuple[list[str], int]:
+    """What is to be said of two mirrors, and the exit code."""
+    try:
+        with tempfile.TemporaryDirectory() as work:
+            first, second = (_fresh_view(origin, source, o, Path(work)) for o in (source, other))
+            notes = compare_mirrors(first, second)
+    except _FAILURES as error:
+        return [f"{problem_of(error)}\t{other}\t{error.message}"], error.exit_code
+    return [f"note\t{note}" for note in notes] or [f"{source} and {other} tell one story"], 0
+
+
+def _fresh_view(origin: Origin, source: str, place: str, work: Path) -> Remote:
+    """A mirror as somebody sees it who remembers nothing: an old one is no fault here."""
+    reader = reader_for(place)
+    known = trust_for(origin, source, reader)
+    with tempfile.TemporaryDirectory(dir=work) as marks:
+        trust = Trust(known.pinned, work / place.replace("/", "_"), Path(marks))
+        return Remote(reader, trust.verify(reader, origin.policy, datetime.now(UTC)))
 
 
 COMMAND = check

@@ -8,8 +8,10 @@ import click
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.client.remote import PARALLEL
 from cnrmirror.model.documents import PackageDocument
-from cnrmirror.views.cnr_v1 import ListEntry, row
+from cnrmirror.objects.parallel import threads
+from cnrmirror.views.cnr_v1 import ListEntry, list_entry
 
 
 @click.command("list")
@@ -24,27 +26,29 @@ def list_packages(
 
     Of this mirror, or of the one that --from names: verified.
     """
-
-    def wanted(documents: Iterable[PackageDocument]) -> list[ListEntry]:
-        return [
-            item
-            for item in map(row, documents)
-            if item
-            and (namespace is None or item.name.startswith(f"{namespace}/"))
-            and (media_type is None or media_type in item.types)
-        ]
-
     fresh = True
     if origin.sources:
-        found, fresh = read_verified(origin, lambda remote: wanted(remote.documents()))
+        with threads(PARALLEL) as executor:
+            entries, fresh = read_verified(
+                origin, lambda remote: _sorted(remote.documents(executor))
+            )
     else:
         project = context.project()
         refs = project.catalog.packages(project.tree())
-        found = wanted(project.catalog.document(ref) for ref in refs)
-    found.sort(key=lambda item: item.name)
-    rows = [(r.name, r.releases[0], ",".join(sorted(r.types)), len(r.releases)) for r in found]
-    context.table(found, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows)
+        entries = _sorted(map(project.catalog.document, refs))
+    chosen = [
+        entry
+        for entry in entries
+        if (namespace is None or entry.name.startswith(f"{namespace}/"))
+        and (media_type is None or media_type in entry.types)
+    ]
+    rows = [(e.name, e.releases[0], ",".join(sorted(e.types)), len(e.releases)) for e in chosen]
+    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows)
     exit_if_stale(fresh)
+
+
+def _sorted(documents: Iterable[PackageDocument]) -> list[ListEntry]:
+    return sorted((e for e in map(list_entry, documents) if e), key=lambda entry: entry.name)
 
 
 COMMAND = list_packages

@@ -10,8 +10,9 @@ import click
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.model.errors import NotFoundError
-from cnrmirror.sync.plan import UPSTREAM_GONE
-from cnrmirror.sync.run import SourceReport, SyncReport, last_reports
+from cnrmirror.sync.memory import last_reports
+from cnrmirror.sync.report import SourceReport, SyncReport
+from cnrmirror.sync.why import Why
 
 _QUIET = ("same", "shadowed")
 _COLUMNS = ("SOURCE", "WHAT", "PACKAGE", "WHY")
@@ -26,7 +27,7 @@ def _rows(sources: Sequence[SourceReport]) -> list[tuple[str, str, str, str]]:
         rows += [
             (name, a.kind, f"{a.package}@{a.release} ({a.media_type})", a.reason)
             for a in source.actions
-            if a.kind not in _QUIET and not (a.kind == "kept" and a.reason == UPSTREAM_GONE)
+            if a.kind not in _QUIET and not (a.kind == "kept" and a.why is Why.GONE_UPSTREAM)
         ]
         rows += [(name, "hole", hole.what, hole.reason) for hole in source.holes]
         rows += [(name, "note", "", note) for note in source.notes]

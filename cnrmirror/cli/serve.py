@@ -14,6 +14,7 @@ from cnrmirror.cli.keyring import signing_project
 from cnrmirror.model.errors import InputError, UsageError
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
+from cnrmirror.server.writing import Writing
 
 TOKEN_VARIABLE = "CNRMIRROR_TOKEN"
 
@@ -59,14 +60,14 @@ def serve(
     if bundle is not None:
         if accept_push:
             raise UsageError("nothing can be pushed into a bundle")
-        application = Application(BundleMirror(BundleReader([bundle])), now, None)
+        application = Application(BundleMirror(BundleReader([bundle])))
     elif accept_push:
         project = signing_project(context)
         with project.signing():
             pass  # what a killed command left is finished before somebody waits for an answer
-        application = Application(project, now, token)
+        application = Application(project, Writing(project, now, token))
     else:
-        application = Application(context.project(), now, None)
+        application = Application(context.project())
     try:
         server = waitress.create_server(
             application,

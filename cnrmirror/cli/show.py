@@ -7,9 +7,12 @@ import msgspec
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.client.choose import meant
 from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.errors import NotFoundError
-from cnrmirror.model.names import Reference, select_release
+from cnrmirror.model.names import Reference
+
+_COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
 
 
 @click.command()
@@ -27,16 +30,18 @@ def show(context: Context, reference: str, origin: Origin) -> None:
         document, fresh = read_verified(origin, lambda remote: remote.document(str(ref.package)))
     else:
         document = context.project().document(str(ref.package))
-    if ref.kind == "default":
-        releases = document.releases
-    elif ref.kind == "digest":
-        releases = [r for r in document.releases if r.content.digest == ref.value]
-    else:
-        releases = document.of_release(_resolve(document, ref))
-    if not releases and ref.kind != "default":
-        raise NotFoundError(f"there is no {ref}; see 'cnrmirror show {ref.package}'")
-    columns = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
-    rows = [
+    if ref.kind != "default":
+        document = msgspec.structs.replace(document, releases=meant(document, ref))
+        if not document.releases:
+            raise NotFoundError(f"there is no {ref}; see 'cnrmirror show {ref.package}'")
+    context.table(document, _COLUMNS, _rows(document))
+    if not context.as_json:
+        _tell_what_was_removed(document)
+    exit_if_stale(fresh)
+
+
+def _rows(document: PackageDocument) -> list[tuple[object, ...]]:
+    return [
         (
             r.release,
             r.media_type,
@@ -46,25 +51,16 @@ def show(context: Context, reference: str, origin: Origin) -> None:
             ",".join(c.name for c in document.channels if c.current == r.release),
             ",".join(r.flags),
         )
-        for r in releases
+        for r in document.releases
     ]
-    shown = msgspec.structs.replace(document, releases=releases)
-    context.table(shown, columns, rows)
-    if not context.as_json:
-        for stone in document.tombstones:
-            click.echo(
-                f"removed: {stone.release} ({stone.media_type}) on {stone.removed_at}: "
-                f"{stone.reason}",
-                err=True,
-            )
-    exit_if_stale(fresh)
 
 
-def _resolve(document: PackageDocument, ref: Reference) -> str:
-    if ref.kind == "channel":
-        channel = next((c for c in document.channels if c.name == ref.value), None)
-        return channel.current if channel else ""
-    return select_release(document.versions(), ref.value) or ""
+def _tell_what_was_removed(document: PackageDocument) -> None:
+    for stone in document.tombstones:
+        click.echo(
+            f"removed: {stone.release} ({stone.media_type}) on {stone.removed_at}: {stone.reason}",
+            err=True,
+        )
 
 
 COMMAND = show

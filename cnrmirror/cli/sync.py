@@ -15,7 +15,7 @@ from cnrmirror.cli.origin import reader_for
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
 from cnrmirror.sync.open import open_sources
-from cnrmirror.sync.run import SyncReport
+from cnrmirror.sync.report import SyncReport
 from cnrmirror.sync.run import sync as run_sync
 
 
@@ -37,8 +37,7 @@ def sync(context: Context, names: tuple[str, ...], dry_run: bool, keep: bool) ->
     """
     project = signing_project(context)
     sources = open_sources(project, names, os.environ, reader_for)
-    parallel = max(project.config.sources[source.name].parallel for source, _ in sources)
-    report = run_sync(project, sources, now(), dry_run, keep, parallel)
+    report = run_sync(project, sources, now(), dry_run, keep)
     last = "nothing was done" if dry_run else "nothing changed"
     show_reports(context, report, report.sources, dry_run,
           f"revision {report.revision}" if report.revision else last)  # fmt: skip

@@ -9,11 +9,12 @@ import msgspec
 from cnrmirror.archive.extract import extract, free, place_file, staging
 from cnrmirror.archive.inspect import inspect
 from cnrmirror.archive.scan import Limits
+from cnrmirror.client.choose import meant
 from cnrmirror.client.remote import Remote
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import PackageDocument, Release
 from cnrmirror.model.errors import NotFoundError, Tampered, UsageError
-from cnrmirror.model.names import Reference, select_release
+from cnrmirror.model.names import Reference
 
 
 def resolve(document: PackageDocument, reference: Reference, media_type: str | None) -> Release:
@@ -24,19 +25,9 @@ def resolve(document: PackageDocument, reference: Reference, media_type: str | N
         UsageError: there are several formats, and none was chosen.
         InvalidName: neither a release nor a semver range.
     """
+    found = [r for r in meant(document, reference) if media_type in (None, r.media_type)]
     if reference.kind == "digest":
-        found = [r for r in document.releases if r.content.digest == reference.value]
-        wanted = [r for r in found if media_type in (None, r.media_type)]
-        found = wanted[:1]  # one tar, whatever releases name it: the highest
-    else:
-        if reference.kind == "channel":
-            current = [c.current for c in document.channels if c.name == reference.value]
-            release = current[0] if current else None
-        else:
-            release = select_release(document.versions(), reference.value)
-        found = document.of_release(release) if release else []
-    if media_type is not None:
-        found = [r for r in found if r.media_type == media_type]
+        found = found[:1]  # one tar, whatever releases name it: the highest
     if not found:
         what = f" as {media_type}" if media_type else ""
         raise NotFoundError(f"there is no {reference}{what}; see 'list' and 'show'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from datetime import datetime
 from typing import TypeVar
 
@@ -63,10 +64,10 @@ class Remote:
         except InvalidDocument as error:
             raise Tampered(f"{self.fetcher.name}: {error.message}") from error
 
-    def documents(self) -> Iterator[PackageDocument]:
-        """Every package document, sorted by name, several fetched at a time."""
+    def documents(self, executor: Executor) -> Iterator[PackageDocument]:
+        """Every package document, sorted by name. The executor fetches them."""
         try:
-            yield from in_parallel(self.catalog.document, self.refs(), PARALLEL)
+            yield from in_parallel(self.catalog.document, self.refs(), executor)
         except InvalidDocument as error:
             raise Tampered(f"{self.fetcher.name}: {error.message}") from error
 

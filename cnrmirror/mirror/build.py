@@ -16,14 +16,15 @@ import msgspec
 from cnrmirror.catalog.tree import Catalog, Difference
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Head, PackageDocument, PackageRef
+from cnrmirror.model.documents import Head, PackageRef
 from cnrmirror.model.progress import Progress, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.files import replace_durably, sync_filesystem
 from cnrmirror.objects.sitetree import SiteTree
 from cnrmirror.objects.store import Store
-from cnrmirror.views.cnr_v1 import PACKAGES, ListEntry, row
-from cnrmirror.views.site import Views, changes
+from cnrmirror.views.base import Package
+from cnrmirror.views.cnr_paths import PACKAGES
+from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of, updated
 
 # Fewer packages than this are done sooner than a second process starts.
 _WORTH_PROCESSES = 300
@@ -31,21 +32,21 @@ _CHUNK = 100
 
 
 class Built(msgspec.Struct, frozen=True):
-    """Where the views stand: which root, in which form, and the lists' rows by package name.
+    """Where the views stand: which root, in which form, and the entries of every view.
 
     Private to this machine (scratch), and made again from the catalog.
     """
 
     at: Descriptor
     fingerprint: str
-    rows: dict[str, ListEntry]
+    entries: dict[str, msgspec.Raw]
 
 
 class Builder:
     """Keeps ``site/`` equal to the views of the catalog."""
 
     def __init__(
-        self, layout: Layout, store: Store, catalog: Catalog, views: Views, progress: Progress
+        self, layout: Layout, store: Store, catalog: Catalog, views: Site, progress: Progress
     ) -> None:
         self._site = layout.site
         self._scratch = layout.making
@@ -85,14 +86,13 @@ class Builder:
             old = self._catalog.root(built.at).tree
             new = self._catalog.root(head.catalog).tree
             differences = list(self._catalog.diff(old, new))
-            fresh = self._packages(differences)
-            before = [built.rows[d.name] for d in differences if d.name in built.rows]
-            rows = {**built.rows, **fresh}
-            for difference in differences:
-                if difference.name not in fresh:
-                    rows.pop(difference.name, None)
-            self._aggregates(built.rows, rows, [*before, *fresh.values()])
-            self._remember(Built(head.catalog, self.views.fingerprint, rows))
+            names = [difference.name for difference in differences]
+            before = self.views.decoded(built.entries)
+            after = updated(before, self._packages(differences), names)
+            moved = changes_of(before, after, names)
+            lists = self.views.lists(before, moved), self.views.lists(after, moved)
+            self.tree.update(*changes(*lists))
+            self._remember(head, after)
 
     def rebuild(self, head: Head) -> tuple[int, int]:
         """All views again: what differs is written, what does not belong is removed.
@@ -106,28 +106,32 @@ class Builder:
         fixed = self.views.fixed()
         self.tree.update(self._wrong(fixed), [])
         expected = {r.path for r in fixed}
-        rows: dict[str, ListEntry] = {}
         refs = list(self._catalog.packages(tree))
+        names = [ref.name for ref in refs]
         if not (self._site / "cnr/api/v1/packages").exists():
-            rows = self._packages([Difference(ref.name, None, ref) for ref in refs])
-            self.tree.update(self.views.aggregates(_sorted(rows), rows.values()), [])
+            entries = self._packages([Difference(ref.name, None, ref) for ref in refs])
+            self.tree.update(self.views.lists(entries, changes_of({}, entries, names)), [])
         else:
-            with stage(self._progress, "Comparing packages", len(refs)) as progress:
-                for ref in refs:
-                    document = self._catalog.document(ref)
-                    resources = self.views.package(document)
-                    expected.update(r.path for r in resources)
-                    self.tree.update(self._wrong(resources), [])
-                    found = row(document)
-                    if found:
-                        rows[ref.name] = found
-                    progress.advance()
-            lists = self.views.aggregates(_sorted(rows), rows.values())
+            entries = self._compared(refs, expected)
+            lists = self.views.lists(entries, changes_of({}, entries, names))
             expected.update(r.path for r in lists)
             self.tree.update(self._wrong(lists), [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
-        self._remember(Built(head.catalog, self.views.fingerprint, dict(rows)))
+        self._remember(head, entries)
         return self.tree.written - written, self.tree.removed - removed
+
+    def _compared(self, refs: Sequence[PackageRef], expected: set[str]) -> ViewEntries:
+        """Mend the files of these packages; their entries. Their paths go to ``expected``."""
+        entries: ViewEntries = {}
+        with stage(self._progress, "Comparing packages", len(refs)) as progress:
+            for ref in refs:
+                package = self.views.load(self._catalog, self._catalog.document(ref))
+                resources = self.views.package(package)
+                expected.update(r.path for r in resources)
+                self.tree.update(self._wrong(resources), [])
+                add_entries(entries, self.views.entries([package]))
+                progress.advance()
+        return entries
 
     def _wrong(self, resources: Iterable[Resource]) -> list[Resource]:
         """Those that are not on the disk as they must be; what is in their way is removed."""
@@ -162,11 +166,11 @@ class Builder:
                 if path not in expected and not self.views.keeps(path):
                     yield path
 
-    def _packages(self, differences: Sequence[Difference]) -> dict[str, ListEntry]:
+    def _packages(self, differences: Sequence[Difference]) -> ViewEntries:
         with stage(self._progress, "Writing packages", len(differences)) as progress:
             if len(differences) < _WORTH_PROCESSES:
-                return dict(self._some(differences, progress))
-            rows: dict[str, ListEntry] = {}
+                return self._some(differences, progress)
+            entries: ViewEntries = {}
             chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
             # Two processes must not both find a namespace's folder missing and make it whole.
             for namespace in {d.name.partition("/")[0] for d in differences}:
@@ -178,57 +182,48 @@ class Builder:
                 ]
                 for job, chunk in zip(jobs, chunks, strict=True):
                     found, written, removed = job.result()
-                    rows.update(found)
+                    add_entries(entries, found)
                     self.tree.written += written
                     self.tree.removed += removed
                     progress.advance(len(chunk))
-            return rows
+            return entries
 
-    def _some(
-        self, differences: Sequence[Difference], progress: Progress
-    ) -> Iterator[tuple[str, ListEntry]]:
+    def _some(self, differences: Sequence[Difference], progress: Progress) -> ViewEntries:
+        entries: ViewEntries = {}
         for difference in differences:
-            found = bring_package(self._catalog, self.views, self.tree, difference)
-            if found:
-                yield found.name, found
+            add_entries(entries, bring_package(self._catalog, self.views, self.tree, difference))
             progress.advance()
+        return entries
 
-    def _aggregates(
-        self, old: dict[str, ListEntry], new: dict[str, ListEntry], changed: Sequence[ListEntry]
-    ) -> None:
-        before = self.views.aggregates(_sorted(old), changed)
-        after = self.views.aggregates(_sorted(new), changed)
-        self.tree.update(*changes(before, after))
-
-    def _remember(self, built: Built) -> None:
+    def _remember(self, head: Head, entries: ViewEntries) -> None:
+        raw = {view: msgspec.Raw(msgspec.json.encode(each)) for view, each in entries.items()}
+        built = Built(head.catalog, self.views.fingerprint, raw)
         sync_filesystem(self._site)
         replace_durably(self._state, msgspec.json.encode(built), self._scratch)
 
 
 def bring_package(
-    catalog: Catalog, views: Views, tree: SiteTree, difference: Difference
-) -> ListEntry | None:
-    """Bring one package's files from the old document to the new; its row for the lists."""
+    catalog: Catalog, views: Site, tree: SiteTree, difference: Difference
+) -> ViewEntries:
+    """Bring one package's files from the old document to the new; its entries for the lists."""
 
-    def document(ref: PackageRef | None) -> PackageDocument | None:
-        return None if ref is None else catalog.document(ref)
+    def load(ref: PackageRef | None) -> Package | None:
+        return views.load(catalog, catalog.document(ref)) if ref else None
 
-    new = document(difference.new)
-    tree.update(*changes(views.package(document(difference.old)), views.package(new)))
-    return None if new is None else row(new)
+    old, new = load(difference.old), load(difference.new)
+    tree.update(*changes(views.package(old), views.package(new)))
+    return views.entries([new] if new else [])
 
 
 def _build_some(
-    site: Path, scratch: Path, views: Views, differences: Sequence[Difference]
-) -> tuple[dict[str, ListEntry], int, int]:
+    site: Path, scratch: Path, views: Site, differences: Sequence[Difference]
+) -> tuple[ViewEntries, int, int]:
     store = Store(site / "catalog", scratch)
     catalog, tree = Catalog(store), SiteTree(site, store)
-    rows = {}
+    entries: ViewEntries = {}
     for difference in differences:
-        found = bring_package(catalog, views, tree, difference)
-        if found:
-            rows[found.name] = found
-    return rows, tree.written, tree.removed
+        add_entries(entries, bring_package(catalog, views, tree, difference))
+    return entries, tree.written, tree.removed
 
 
 def processes() -> ProcessPoolExecutor:
@@ -240,7 +235,3 @@ def processes() -> ProcessPoolExecutor:
     alone = threading.active_count() == 1
     context = multiprocessing.get_context("fork" if alone else "forkserver")
     return ProcessPoolExecutor(len(os.sched_getaffinity(0)), context)
-
-
-def _sorted(rows: dict[str, ListEntry]) -> list[ListEntry]:
-    return [rows[name] for name in sorted(rows)]

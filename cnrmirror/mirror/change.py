@@ -101,7 +101,8 @@ def remove(
                 left = [r for r in channel.releases if r != release]
                 channels = _replaced(channels, channel, left)
         stones = [Tombstone(release, r.media_type, r.content.digest, now, reason) for r in gone]
-        new = PackageDocument(package, kept, channels, [*document.tombstones, *stones]).sorted()
+        stones += document.tombstones
+        new = PackageDocument(package, kept, channels, stones, document.facts).sorted()
         return project.commit({package: new}, f"remove {package}@{release}: {reason}", now)
 
 
@@ -119,9 +120,10 @@ def _require_whole(project: Project, root: CatalogRoot) -> None:
         if difference.new is None:
             continue
         for release in project.catalog.document(difference.new).releases:
-            if not project.store.has_blob(release.blob):
-                raise DamageError(
-                    f"revision {root.revision} needs the archive of {difference.name}@"
-                    f"{release.release} ({release.blob.digest}), which is not there any more: "
-                    "restore it from a copy"
-                )
+            for blob in release.blobs:
+                if not project.store.has_blob(blob):
+                    raise DamageError(
+                        f"revision {root.revision} needs a blob of {difference.name}@"
+                        f"{release.release} ({blob.digest}), which is not there any more: "
+                        "restore it from a copy"
+                    )

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor, verified
-from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.documents import PackageDocument, PackageRef
 from cnrmirror.model.errors import DamageError, DigestMismatch
+from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding, Problem
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
-from cnrmirror.views.cnr_v1 import ListEntry, row
+from cnrmirror.views.base import Package
+from cnrmirror.views.site import ViewEntries, add_entries, changes_of
 
-Problem = Literal["missing", "size", "digest", "extra"]
-
-
-class Finding(msgspec.Struct, frozen=True, order=True):
-    """One file that is not as it must be."""
-
-    path: str
-    problem: Problem
+# What SiteTree.differs says, as a finding says it.
+_DIFFERS: dict[str, tuple[Problem, str]] = {
+    "missing": ("missing", ""),
+    "size": ("wrong", OTHER_SIZE),
+    "digest": ("wrong", OTHER_BYTES),
+}
+_NO_FILE = "not a file"
 
 
 class CheckReport(msgspec.Struct, frozen=True):
@@ -38,6 +39,22 @@ class CheckReport(msgspec.Struct, frozen=True):
     notes: list[str]
 
 
+class Seen(msgspec.Struct):
+    """What the packages of a revision ask for; filled by ``check_packages``.
+
+    ``views`` are paths below the site; ``documents`` are digests of package documents; ``names``
+    are those of packages with releases; ``entries`` are for the lists of views.
+    """
+
+    views: set[str] = msgspec.field(default_factory=set)
+    documents: set[str] = msgspec.field(default_factory=set)
+    blobs: dict[str, Descriptor] = msgspec.field(default_factory=dict)
+    names: list[str] = msgspec.field(default_factory=list)
+    releases: int = 0
+    entries: ViewEntries = msgspec.field(default_factory=dict)
+    notes: list[str] = msgspec.field(default_factory=list)
+
+
 def check(project: Project) -> CheckReport:
     """Read everything once and compare; changes nothing but finishing what was interrupted.
 
@@ -46,57 +63,118 @@ def check(project: Project) -> CheckReport:
     """
     with project.writing_if_possible():
         head = project.head()
-        builder = project.builder
-        findings: list[Finding] = []
-        notes: list[str] = []
-        expected: set[str] = set()
-        rows: dict[str, ListEntry] = {}
-        blobs: dict[str, Descriptor] = {}
+        seen = Seen()
+        findings = list(check_packages(project, seen))
+        findings += check_extra(project, seen)
+        findings += check_blobs(project, seen)
+        findings += check_nodes(project, seen)
+    return CheckReport(
+        head.revision,
+        len(seen.names),
+        seen.releases,
+        len(seen.blobs),
+        len(seen.views),
+        sorted(set(findings)),
+        seen.notes,
+    )
 
-        def compare(resources: list[Resource]) -> None:
-            for resource in resources:
-                expected.add(resource.path)
-                try:
-                    problem = builder.tree.differs(resource, builder.same_blob)
-                except DamageError:
-                    problem = "digest"  # its blob is reported by itself
-                if problem:
-                    findings.append(Finding(resource.path, problem))  # type: ignore[arg-type]
 
-        refs = list(project.catalog.packages(project.tree()))
-        with stage(project.progress, "Checking packages", len(refs)) as progress:
-            for ref in refs:
+def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
+    """Every package document, and every view of it, of all lists, and of what is fixed."""
+    views = project.builder.views
+    refs = list(project.catalog.packages(project.tree()))
+    with stage(project.progress, "Checking packages", len(refs)) as progress:
+        for ref in refs:
+            seen.documents.add(ref.digest)
+            document = _document(project, ref)
+            if isinstance(document, Finding):
+                yield document
+            else:
+                _see(document, seen)
                 try:
-                    document = project.catalog.document(ref)
-                except DigestMismatch as error:
-                    problem = "size" if "bytes" in str(error.details["expected"]) else "digest"
-                    findings.append(Finding(_inside(project, error.details["where"]), problem))  # type: ignore[arg-type]
-                    continue
-                except DamageError:
-                    path = project.store.node_path(ref.digest)
-                    findings.append(Finding(_inside(project, path), "missing"))
-                    continue
-                compare(builder.views.package(document))
-                blobs.update({r.blob.digest: r.blob for r in document.releases})
-                notes += _contradictions(document)
-                found = row(document)
-                if found:
-                    rows[ref.name] = found
-                progress.advance()
-        compare(builder.views.aggregates([rows[n] for n in sorted(rows)], rows.values()))
-        compare(builder.views.fixed())
-        findings += [Finding(path, "extra") for path in builder.extra(expected)]
-        findings += _check_blobs(project, blobs)
-        findings += _check_nodes(project, blobs)
-        return CheckReport(
-            head.revision,
-            len(rows),
-            sum(len(r.releases) for r in rows.values()),
-            len(blobs),
-            len(expected),
-            sorted(set(findings)),
-            notes,
-        )
+                    package = views.load(project.catalog, document)
+                except DamageError:  # its facts are reported by themselves
+                    package = Package(document)
+                add_entries(seen.entries, views.entries([package]))
+                yield from _compared(project, views.package(package), seen)
+            progress.advance()
+    changes = changes_of({}, seen.entries, [ref.name for ref in refs])
+    yield from _compared(project, views.lists(seen.entries, changes), seen)
+    yield from _compared(project, views.fixed(), seen)
+
+
+def check_extra(project: Project, seen: Seen) -> Iterator[Finding]:
+    """Every file of the site that no view asked for."""
+    return (Finding(path, "extra") for path in project.builder.extra(seen.views))
+
+
+def check_blobs(project: Project, seen: Seen) -> Iterator[Finding]:
+    """Every blob that the revision needs."""
+    with stage(project.progress, "Checking blobs", len(seen.blobs)) as progress:
+        for blob in seen.blobs.values():
+            yield from _read(project, project.store.blob_path(blob.digest), blob)
+            progress.advance()
+
+
+def check_nodes(project: Project, seen: Seen) -> Iterator[Finding]:
+    """Every other file of the catalog, also what only old revisions need, against its name."""
+    done = {"nodes": seen.documents, "blobs": seen.blobs.keys(), "targets": ()}
+    for what, digests in done.items():
+        for path, digest, status in project.store.walk(what):
+            if not digest:
+                yield Finding(_inside(project, path), "extra")
+            elif digest not in digests:
+                yield from _read(project, path, Descriptor(digest, status.st_size))
+
+
+def _document(project: Project, ref: PackageRef) -> PackageDocument | Finding:
+    path = _inside(project, project.store.node_path(ref.digest))
+    try:
+        return project.catalog.document(ref)
+    except DigestMismatch as error:
+        return _mismatch(path, error)
+    except DamageError:
+        return Finding(path, "missing")
+    except IsADirectoryError:
+        return Finding(path, "wrong", _NO_FILE)
+
+
+def _see(document: PackageDocument, seen: Seen) -> None:
+    seen.blobs.update({blob.digest: blob for blob in blobs_of(document)})
+    seen.notes += _contradictions(document)
+    seen.releases += len(document.releases)
+    if document.releases:
+        seen.names.append(document.package)
+
+
+def _compared(project: Project, resources: Iterable[Resource], seen: Seen) -> Iterator[Finding]:
+    builder = project.builder
+    for resource in resources:
+        seen.views.add(resource.path)
+        try:
+            how = builder.tree.differs(resource, builder.same_blob)
+        except DamageError:
+            how = "digest"  # its blob is reported by itself
+        if how:
+            yield Finding(resource.path, *_DIFFERS[how])
+
+
+def _read(project: Project, path: str, expected: Descriptor) -> Iterator[Finding]:
+    """A file of the catalog that is missing, or not what it must be."""
+    try:
+        with open(path, "rb") as stream:
+            for _ in verified(stream, expected, path):
+                pass
+    except FileNotFoundError:
+        yield Finding(_inside(project, path), "missing")
+    except IsADirectoryError:
+        yield Finding(_inside(project, path), "wrong", _NO_FILE)
+    except DigestMismatch as error:
+        yield _mismatch(_inside(project, path), error)
+
+
+def _mismatch(path: str, error: DigestMismatch) -> Finding:
+    return Finding(path, "wrong", OTHER_SIZE if error.of_size else OTHER_BYTES)
 
 
 def _inside(project: Project, path: str) -> str:
@@ -114,43 +192,3 @@ def _contradictions(document: PackageDocument) -> list[str]:
         for r in document.releases
         if r.flags
     ]
-
-
-def _check_blobs(project: Project, blobs: dict[str, Descriptor]) -> list[Finding]:
-    findings = []
-    with stage(project.progress, "Checking blobs", len(blobs)) as progress:
-        for blob in blobs.values():
-            path = project.store.blob_path(blob.digest)
-            problem = _blob_problem(path, blob)
-            if problem:
-                findings.append(Finding(_inside(project, path), problem))
-            progress.advance()
-    return findings
-
-
-def _blob_problem(path: str, blob: Descriptor) -> Problem | None:
-    try:
-        if os.stat(path).st_size != blob.size:
-            return "size"
-        with open(path, "rb") as stream:
-            for _ in verified(stream, blob, path):
-                pass
-    except FileNotFoundError:
-        return "missing"
-    except DigestMismatch:
-        return "digest"
-    return None
-
-
-def _check_nodes(project: Project, known: Collection[str]) -> list[Finding]:
-    """Every file of the catalog is named by its digest, also those that only old revisions need."""
-    findings = []
-    for what in ("nodes", "blobs", "targets"):
-        for path, digest, status in project.store.walk(what):
-            if not digest:
-                findings.append(Finding(_inside(project, path), "extra"))
-            elif what != "blobs" or digest not in known:
-                problem = _blob_problem(path, Descriptor(digest, status.st_size))
-                if problem:
-                    findings.append(Finding(_inside(project, path), problem))
-    return findings

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import yaml
 
 from cnrmirror.archive.scan import Limits
-from cnrmirror.model.errors import InvalidDocument, InvalidName, UsageError
-from cnrmirror.model.names import PackageName
-from cnrmirror.sources.filters import Filter
+from cnrmirror.model.errors import InvalidDocument, UsageError
+from cnrmirror.sources.kind import SourceRules
+from cnrmirror.sources.kinds import KINDS, kind_of
 from cnrmirror.views.site import ViewSettings
 
 FILE_NAME = "mirror.yaml"
@@ -45,92 +45,10 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refresh: str = ""
 
 
-_Positive = Annotated[float, msgspec.Meta(gt=0, le=86400)]
-
-
-class SourceRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every source may say; see ``workflow.syncplan.Rules``.
-
-    ``names``: upstream name → name here, each ``ns/name`` or ``ns/*``. ``parallel``: how many
-    archives are fetched at a time.
-    """
-
-    deletes: Literal["keep", "follow"] = "keep"
-    changes: Literal["freeze", "accept", "fail"] = "freeze"
-    max_shrink: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.3
-    filter: Filter = Filter()
-    names: dict[str, str] = {}
-    parallel: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-
-
-class Web(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every source behind HTTP may say.
-
-    ``authorization_env`` or ``authorization_file`` name where the whole value of the header is:
-    ``Bearer …``, ``Basic …``, ``token …``. ``rate``: requests a second at most; 0 for no limit.
-    """
-
-    authorization_env: str = ""
-    authorization_file: str = ""
-    ca_file: str = ""
-    timeout_seconds: _Positive = 20
-    rate: Annotated[float, msgspec.Meta(ge=0)] = 0
-
-
-class Registry(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="registry"):
-    """A live CNR registry.
-
-    ``packages``: names beside those that its list shows; ``namespaces``: ask for the lists of these
-    only; ``enumerate``: which releases are asked for one by one (``new``, ``all``, ``never``).
-    """
-
-    url: str
-    packages: list[str] = []
-    namespaces: list[str] = []
-    enumerate: Literal["new", "all", "never"] = "new"
-
-
-class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm"):
-    """A Helm repository, whose charts go into ``namespace``."""
-
-    url: str
-    namespace: str
-
-
-class Mirror(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
-    """Another cnrmirror (an address, s3://…, or a folder), verified by the root file ``root``."""
-
-    location: str
-    root: str
-
-
-class Charts(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="charts"):
-    """A folder of archives and package folders."""
-
-    folder: str
-    namespace: str
-
-
-class KeyValue(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="keyvalue"):
-    """A registry's datastore: one of ``folder``, ``redis`` (an URL), ``etcd`` (an URL).
-
-    ``password_env`` names the variable that holds Redis' password.
-    """
-
-    folder: str = ""
-    redis: str = ""
-    etcd: str = ""
-    prefix: str | None = None
-    password_env: str = ""
-
-
-class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="backup"):
-    """A registry's JSON dump."""
-
-    file: str
-
-
-SourceConfig = Registry | Helm | Mirror | Charts | KeyValue | Backup
+if TYPE_CHECKING:
+    SourceConfig = SourceRules
+else:
+    SourceConfig = functools.reduce(operator.or_, [kind.settings for kind in KINDS])
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -245,58 +163,11 @@ class _Loader(yaml.SafeLoader):
 
 def _check_source(name: str, source: SourceConfig) -> None:
     """What the types alone do not say. Raises InvalidDocument, naming the key."""
-    here = f"$.sources.{name}"
-
-    def refuse(reason: str, key: str = "") -> InvalidDocument:
-        return InvalidDocument(f"{reason} - at `{here}{'.' + key if key else ''}`")
-
     if not _SOURCE_NAME.fullmatch(name) or name in ("push", "import"):
-        raise refuse("a source's name: letters, digits, '-' and '_'; not 'push' or 'import'")
-    try:
-        source.filter.check()
-    except InvalidDocument as error:
-        raise InvalidDocument(error.message.replace("`$.", f"`{here}.filter.")) from error
-    try:
-        key = "names"
-        for upstream, ours in source.names.items():
-            for text in (upstream, ours):
-                PackageName.parse(text.removesuffix("/*") + "/x" if text.endswith("/*") else text)
-        if isinstance(source, Helm | Charts):
-            key = "namespace"
-            PackageName.parse(f"{source.namespace}/x")
-        if isinstance(source, Registry):
-            key = "packages"
-            for text in source.packages:
-                PackageName.parse(text)
-            key = "namespaces"
-            for text in source.namespaces:
-                PackageName.parse(f"{text}/x")
-    except InvalidName as error:
-        raise refuse(error.message, key) from error
-    if isinstance(source, Registry | Helm):
-        _check_url(source.url, refuse, "url")
-    if isinstance(source, Web) and source.authorization_env and source.authorization_file:
-        raise refuse("one of authorization_env and authorization_file", "authorization_file")
-    if isinstance(source, KeyValue):
-        if sum(map(bool, (source.folder, source.redis, source.etcd))) != 1:
-            raise refuse("one of folder, redis and etcd is needed")
-        if source.etcd:
-            _check_url(source.etcd, refuse, "etcd")
-        if "@" in source.redis.partition("://")[2] or "password=" in source.redis:
-            raise refuse("no password here: name its variable in password_env", "redis")
-
-
-def _check_url(url: str, refuse: Callable[..., InvalidDocument], key: str) -> None:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-        with_password = parts.username is not None
-    except ValueError:
-        good = with_password = False
-    if with_password:
-        raise refuse("no user and password here: use authorization_env or _file", key)
-    if not good:
-        raise refuse("an address with https:// or http:// is needed", key)
+        reason = "a source's name: letters, digits, '-' and '_'; not 'push' or 'import'"
+        raise InvalidDocument(f"{reason} - at `$.sources.{name}`")
+    for key, reason in (*source.problems(), *kind_of(source).check(source)):
+        raise InvalidDocument(f"{reason} - at `$.sources.{name}{'.' + key if key else ''}`")
 
 
 def _in_source(value: Any, message: str) -> str:
@@ -333,7 +204,7 @@ def _line(data: bytes, message: str) -> int:
     return line
 
 
-def place(folder: Path, key: str) -> str:
+def where_in_yaml(folder: Path, key: str) -> str:
     """File and line of a key (``$.sources.quay.ca_file``) in a project's mirror.yaml."""
     path = folder / FILE_NAME
     try:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import timedelta
+from itertools import takewhile
+from pathlib import Path
 
 import msgspec
 
-from cnrmirror.catalog.tree import Catalog
+from cnrmirror.catalog.needed import needed
+from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.errors import NotTrusted
 from cnrmirror.model.instant import Instant
+
+Revision = tuple[Descriptor, CatalogRoot]
 
 
 class Garbage(msgspec.Struct, frozen=True):
@@ -39,47 +45,89 @@ def collect(
     """
     limit = Instant.parse(now).plus(-timedelta(hours=grace_hours))
     with project.writing():
-        keep: set[str] = set()
-        oldest = project.root().revision
-        before = project.metadata.timestamp().kept
-        follows = bool(project.config.follow)
-        for number, (at, root) in enumerate(project.catalog.history(project.head().catalog)):
-            young = os.stat(project.store.root_path(at.digest)).st_mtime >= limit.at.timestamp()
-            young = young or root.time >= str(limit)
-            enough = root.revision < before.revision if follows else number >= max(1, revisions)
-            if enough and not young:
-                break
-            keep.add(at.digest)
-            keep.update(reachable(project.catalog, root, keep))
-            oldest = root.revision
-        garbage = [
-            (path, status.st_size)
-            for what in ("targets", "nodes", "blobs")
-            for path, digest, status in project.store.walk(what)
-            if digest not in keep and status.st_mtime < limit.at.timestamp()
+        retained = _retained(project, revisions, limit)
+        floor, superseded = _floor(project, retained[-1][1].revision, limit.at.timestamp())
+        keep = reachable(project.catalog, retained)
+        files = [
+            *unreached(_catalog_files(project), keep, limit.at.timestamp()),
+            *((str(path), path.stat().st_size) for path in superseded),
         ]
-        if follows:
-            kept, old = before, project.metadata.below(before, limit.at.timestamp())
-        else:
-            catalog, snapshot, old = project.metadata.superseded(limit.at.timestamp())
-            kept = RetentionFloor(catalog, snapshot, oldest, before.root)
-        garbage += [(str(path), path.stat().st_size) for path in old]
-        if not dry_run and garbage:
-            if project.signer is None and not follows:
-                raise NotTrusted("no keys are at hand to sign with what is kept")
-            if kept != before and project.signer is not None:
-                project.signer.keep_from(kept, now)
-            for file, _ in garbage:
-                os.unlink(file)
-        return Garbage(garbage)
+        if files and not dry_run:
+            _sign(project, floor, now)
+            for path, _ in files:
+                os.unlink(path)
+    return Garbage(files)
 
 
-def reachable(catalog: Catalog, root: CatalogRoot, known: set[str]) -> Iterator[str]:
-    """The digests of all nodes and blobs that a revision needs; ``known`` ones are not read."""
-    for node in catalog.nodes(root.tree):
-        yield node.digest
-    for ref in catalog.packages(root.tree):
-        if ref.digest not in known:
-            yield ref.digest
-            for release in catalog.document(ref).releases:
-                yield release.blob.digest
+def reachable(catalog: CatalogReader, revisions: Iterable[Revision]) -> set[str]:
+    """The digests of all that these revisions need, the catalog roots among them."""
+    found: set[str] = set()
+    for at, root in revisions:
+        found.add(at.digest)
+        found.update(node.digest for node in catalog.nodes(root.tree))
+        for ref in catalog.packages(root.tree):
+            if ref.digest not in found:
+                found.add(ref.digest)
+                found.update(needed(catalog.document(ref)))
+    return found
+
+
+def unreached(
+    files: Iterable[tuple[str, str, os.stat_result]], keep: Container[str], before: float
+) -> Iterator[tuple[str, int]]:
+    """Path and size of every file (path, digest, stat) that is not to be kept.
+
+    Args:
+        before: seconds; what was written later stays.
+    """
+    for path, digest, status in files:
+        if digest not in keep and status.st_mtime < before:
+            yield path, status.st_size
+
+
+def _retained(project: Project, number: int, limit: Instant) -> list[Revision]:
+    """The revisions that stay, newest first: the current one, and those up to the first that goes.
+
+    A mirror that follows another keeps what is kept there.
+    """
+    follows, there = bool(project.config.follow), project.metadata.timestamp().kept.revision
+
+    def stays(numbered: tuple[int, Revision]) -> bool:
+        position, (at, root) = numbered
+        enough = root.revision < there if follows else position >= number
+        return position == 0 or not enough or _is_young(project, at, root, limit)
+
+    history = enumerate(project.catalog.history(project.head().catalog))
+    return [revision for _, revision in takewhile(stays, history)]
+
+
+def _is_young(project: Project, at: Descriptor, root: CatalogRoot, limit: Instant) -> bool:
+    """Whether a revision is of the grace period, by what it says or by its file's time."""
+    written = os.stat(project.store.root_path(at.digest)).st_mtime
+    return written >= limit.at.timestamp() or root.time >= str(limit)
+
+
+def _floor(project: Project, oldest: int, before: float) -> tuple[RetentionFloor, list[Path]]:
+    """From where on the signed files stay, and those that go."""
+    metadata = project.metadata
+    floor = metadata.timestamp().kept
+    if project.config.follow:
+        return floor, metadata.below(floor, before)
+    catalog, snapshot, superseded = metadata.superseded(before)
+    return RetentionFloor(catalog, snapshot, oldest, floor.root), superseded
+
+
+def _catalog_files(project: Project) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Every file of the catalog but the metadata; what names others comes first."""
+    for what in ("targets", "nodes", "blobs"):
+        yield from project.store.walk(what)
+
+
+def _sign(project: Project, floor: RetentionFloor, now: str) -> None:
+    """Say what is kept. Raises NotTrusted."""
+    if project.config.follow:
+        return
+    if project.signer is None:
+        raise NotTrusted("no keys are at hand to sign with what is kept")
+    if floor != project.metadata.timestamp().kept:
+        project.signer.keep_from(floor, now)

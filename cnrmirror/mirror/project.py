@@ -11,22 +11,36 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from types import MappingProxyType
+from typing import Any, BinaryIO
 
+import msgspec
+
+from cnrmirror.catalog.facts import with_facts
 from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.tree import EMPTY, Catalog, counts
 from cnrmirror.mirror import config
 from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.mirror.signer import Signer
+from cnrmirror.model import format as formats
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Head, Node, PackageDocument, RetentionFloor
+from cnrmirror.model.documents import (
+    ArchiveFacts,
+    CatalogRoot,
+    Head,
+    Node,
+    PackageDocument,
+    PackageRef,
+    Upstream,
+)
 from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
+from cnrmirror.model.format import Format, require_writable
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
 from cnrmirror.objects.store import Store
-from cnrmirror.views.cnr_v1 import ListEntry
-from cnrmirror.views.site import Views
+from cnrmirror.views.site import Site, ViewEntries
 
 EMPTY_MESSAGE = "an empty mirror"
 
@@ -52,7 +66,7 @@ class Project:
         self.catalog = Catalog(self.store)
         self.metadata = MetadataFolder(self.layout.metadata)
         self.signer = signer
-        views = Views(self.config.views, self.config.url)
+        views = Site(self.config.views, self.config.url)
         self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
 
     @contextlib.contextmanager
@@ -61,11 +75,17 @@ class Project:
 
         Raises:
             BusyError: another command worked all the while.
+            NewerFormat: a newer program wrote this mirror; nothing was touched.
             StorageError: the disk refuses.
         """
         with self.alone():
+            self.require_writable()
             self.builder.bring_up(self.head())
             yield
+
+    def require_writable(self) -> None:
+        """Raises NewerFormat if this program must not change the mirror."""
+        require_writable(self.root().format, str(self.folder))
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -90,14 +110,15 @@ class Project:
             )
         if self.signer is None:
             raise NotTrusted("no keys are at hand to sign a revision with")
+        self.require_writable()
         self.signer.check_keys()
         with self.writing():
             yield
 
     @contextlib.contextmanager
     def writing_if_possible(self) -> Iterator[None]:
-        """As ``writing``; on a medium that cannot be written to, without a lock."""
-        if os.access(self.folder, os.W_OK):
+        """As ``writing``; where nothing may or can be written, without a lock."""
+        if os.access(self.folder, os.W_OK) and self.root().format.write <= formats.KNOWN.write:
             with self.writing():
                 yield
         else:
@@ -131,12 +152,12 @@ class Project:
             raise NotFoundError(f"there is no package {package}; see 'cnrmirror list'")
         return document
 
-    def known_rows(self, head: Head) -> list[ListEntry] | None:
-        """The lists' rows of a revision, sorted, if the views stand at it."""
+    def known_entries(self, head: Head) -> ViewEntries | None:
+        """The entries of every view at a revision, if the views stand at it."""
         built = self.builder.built()
         if built is None or built.at != head.catalog:
             return None
-        return [built.rows[name] for name in sorted(built.rows)]
+        return self.builder.views.decoded(built.entries)
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """An archive. Raises DamageError."""
@@ -160,22 +181,55 @@ class Project:
         raise NotFoundError(f"there is no revision {text!r}; see 'cnrmirror log'")
 
     def commit(
-        self, changes: Mapping[str, PackageDocument | None], message: str, now: str
+        self,
+        changes: Mapping[str, PackageDocument | None],
+        message: str,
+        now: str,
+        facts: Mapping[str, ArchiveFacts] = MappingProxyType({}),
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
     ) -> Head | None:
         """Make a revision in which these packages are as given; call it while ``writing``.
+
+        Args:
+            changes: the packages that change; None for one that goes.
+            message: what the revision says of itself.
+            now: its time, ISO 8601, UTC without an offset.
+            facts: what was seen in new archives, by their digests.
+            upstreams: the sources that were synced, and from what; the others stay as recorded.
 
         Returns:
             The new head, or None if nothing changed: then nothing was written.
         """
-        refs = {n: None if d is None else self.catalog.put(d) for n, d in changes.items()}
-        return self.commit_tree(self.catalog.change(self.tree(), refs), message, now)
+        tree = self.tree()
+        refs = {
+            name: None if document is None else self.put(document, tree, facts)
+            for name, document in changes.items()
+        }
+        return self.commit_tree(self.catalog.change(tree, refs), message, now, upstreams)
 
-    def commit_tree(self, tree: Node, message: str, now: str) -> Head | None:
+    def put(
+        self,
+        document: PackageDocument,
+        before: Node,
+        facts: Mapping[str, ArchiveFacts] = MappingProxyType({}),
+    ) -> PackageRef | None:
+        """Store a package document with its facts; ``before`` is the tree that it changes."""
+        old = self.catalog.get(before, document.package)
+        return self.catalog.put(with_facts(self.catalog, document, old, facts))
+
+    def commit_tree(
+        self,
+        tree: Node,
+        message: str,
+        now: str,
+        upstreams: Mapping[str, Upstream] = MappingProxyType({}),
+    ) -> Head | None:
         """As ``commit``, with the whole tree given."""
-        head = self.head()
-        if tree == self.tree():
+        head, root = self.head(), self.root()
+        if tree == root.tree and root.settings in ({}, self.settings):
             return None
-        return self.commit_after(tree, head.catalog, head.revision + 1, message, now)
+        new = self._after((head.catalog, root), tree, message, now)
+        return self._make(_with_upstreams(new, upstreams), now)
 
     def commit_after(
         self,
@@ -191,41 +245,84 @@ class Project:
         Args:
             above: what is published elsewhere: the signed files get higher versions than there.
         """
-        new = self._sign(tree, revision, parent, message, now, above)
-        self.builder.bring_up(new)
-        return new
-
-    def _sign(
-        self,
-        tree: Node,
-        revision: int,
-        parent: Descriptor | None,
-        message: str,
-        now: str,
-        above: SignedHead | None = None,
-    ) -> Head:
-        assert self.signer is not None
-        packages, releases = counts(tree)
-        root = CatalogRoot(
-            registry=self.config.id,
+        before, ours = self.catalog.root(parent), self.root()
+        new = self._after((parent, before), tree, message, now)
+        new = msgspec.structs.replace(
+            new,
             revision=revision,
+            format=newest_format(before.format, ours.format),
+            upstreams=newest_upstreams(ours.upstreams, before.upstreams),
+        )
+        return self._make(new, now, above)
+
+    def upgrade(self, now: str) -> tuple[Format, Format]:
+        """Raise the mirror's format to what this program knows; the formats before and after."""
+        with self.signing():
+            head, before = self.head(), self.root()
+            known = formats.KNOWN
+            if before.format != known:
+                message = f"format {known.read}, {known.write}"
+                new = self._after((head.catalog, before), before.tree, message, now)
+                self._make(msgspec.structs.replace(new, format=known), now)
+            return before.format, known
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What views take from mirror.yaml: whoever has the catalog can render the same bytes."""
+        return {"url": self.config.url, "dialect": self.config.views.dialect}
+
+    def _after(
+        self, before: tuple[Descriptor, CatalogRoot] | None, tree: Node, message: str, now: str
+    ) -> CatalogRoot:
+        """The root of the revision after another one, in the same format; or of the first."""
+        packages, releases = counts(tree)
+        at, root = before or (None, None)
+        return CatalogRoot(
+            registry=self.config.id,
+            revision=root.revision + 1 if root else 0,
             time=now,
             message=message,
             packages=packages,
             releases=releases,
             tree=tree,
-            parent=parent,
+            parent=at,
+            format=root.format if root else formats.KNOWN,
+            settings=self.settings,
+            upstreams=root.upstreams if root else {},
         )
-        head = Head(self.store.put(root), revision)
+
+    def _make(self, root: CatalogRoot, now: str, above: SignedHead | None = None) -> Head:
+        """Store, sign and show a revision."""
+        assert self.signer is not None
+        head = Head(self.store.put(root), root.revision)
         self.signer.sign_revision(head, now, above)
+        self.builder.bring_up(head)
         return head
 
     def sign_first(self, now: str) -> None:
         """Revision 0: an empty catalog, so that there is something signed from the beginning."""
         with storage_errors(str(self.folder)):
             self.layout.making.mkdir(parents=True, exist_ok=True)
-            head = self._sign(EMPTY, 0, None, EMPTY_MESSAGE, now)
-            self.builder.bring_up(head)
+            self._make(self._after(None, EMPTY, EMPTY_MESSAGE, now), now)
+
+
+def _with_upstreams(root: CatalogRoot, upstreams: Mapping[str, Upstream]) -> CatalogRoot:
+    return msgspec.structs.replace(root, upstreams={**root.upstreams, **upstreams})
+
+
+def newest_format(one: Format, other: Format) -> Format:
+    """The format in which both of two catalogs can be written."""
+    return Format(max(one.read, other.read), max(one.write, other.write))
+
+
+def newest_upstreams(
+    ours: Mapping[str, Upstream], theirs: Mapping[str, Upstream]
+) -> dict[str, Upstream]:
+    """What two catalogs record, of each source the newer: nobody is held to less than before."""
+    found = {**theirs, **ours}
+    for name in ours.keys() & theirs.keys():
+        found[name] = max(ours[name], theirs[name], key=lambda u: (u.root, u.revision, u.timestamp))
+    return found
 
 
 def prepare(folder: Path, identity: str) -> None:
@@ -244,22 +341,3 @@ def prepare(folder: Path, identity: str) -> None:
         Layout(folder).making.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(config.first_text(identity), encoding="utf-8")
-
-
-class Signer(Protocol):
-    """Makes a revision the current one, by signing it."""
-
-    def check_keys(self) -> None:
-        """Make sure that it can, before anything is written. Raises NotTrusted."""
-
-    def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
-        """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
-
-        With ``above``, an edition that is published elsewhere, no version is as low as there.
-
-        Raises:
-            NotTrusted: a key is missing.
-        """
-
-    def keep_from(self, kept: RetentionFloor, now: str) -> None:
-        """Sign that superseded files are kept from these versions on; others may go then."""

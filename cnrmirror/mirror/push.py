@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from cnrmirror.archive.facts import facts_of
 from cnrmirror.archive.identify import Identity, Override, find, identify, telling_of_folder
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.archive.pack import pack
@@ -16,7 +17,14 @@ from cnrmirror.archive.scan import Limits
 from cnrmirror.mirror.build import processes
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import CHUNK
-from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.model.documents import (
+    ArchiveFacts,
+    Channel,
+    Content,
+    PackageDocument,
+    Release,
+    Tombstone,
+)
 from cnrmirror.model.errors import CnrMirrorError, InputError, ReleaseConflict, UsageError
 from cnrmirror.model.names import Vendor, content_type, manifest_type, newest_first
 from cnrmirror.model.progress import stage
@@ -34,6 +42,7 @@ class Incoming(msgspec.Struct, frozen=True):
     identity: Identity
     info: ArchiveInfo
     metadata: msgspec.Raw
+    facts: ArchiveFacts | None = None
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -101,7 +110,7 @@ def push_blob(
                 media_type=identity.media_type,
             )
         info = _take(project.store, io.BytesIO(data), project.config.limits)
-        item = Incoming("POST", identity, info, metadata)
+        item = Incoming("POST", identity, info, metadata, facts_of(info.telling))
         return adopt(project, [item], now, (), force, f"push {_what([item])}")
 
 
@@ -138,11 +147,12 @@ def adopt(
         highest = newest_first(item.identity.release for item in items)[0]
         moved = dict.fromkeys(channels, highest)
         new = PackageDocument(
-            package, list(releases.values()), move(old.channels, moved), tombstones
+            package, list(releases.values()), move(old.channels, moved), tombstones, old.facts
         ).sorted()
         if new != old:
             changed[package] = new
-    head = project.commit(changed, message, now)
+    facts = {item.info.blob.digest: item.facts for item in incoming if item.facts}
+    head = project.commit(changed, message, now, facts)
     return Report(head.revision if head else None, pushed)
 
 
@@ -254,8 +264,8 @@ def _take_all(
             ]
             try:
                 for job, chunk in zip(jobs, chunks, strict=True):
-                    for where, identity, info in job.result():
-                        yield Incoming(where, identity, info, metadata)
+                    for where, identity, info, facts in job.result():
+                        yield Incoming(where, identity, info, metadata, facts)
                     progress.advance(len(chunk))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -269,13 +279,13 @@ def _take_some(
     wish: Override,
     metadata: bytes,
     limits: Limits,
-) -> list[tuple[str, Identity, ArchiveInfo]]:
+) -> list[tuple[str, Identity, ArchiveInfo, ArchiveFacts | None]]:
     store = Store(root, scratch)
     result = []
     for path in paths:
         item = _take_path(store, path, wish, msgspec.Raw(metadata), limits)
         slim = msgspec.structs.replace(item.info, telling={})
-        result.append((item.where, item.identity, slim))
+        result.append((item.where, item.identity, slim, item.facts))
     return result
 
 
@@ -298,7 +308,7 @@ def _take_path(
             error.args = (f"{path}: {error.message}",)
             error.message = f"{path}: {error.message}"
         raise
-    return Incoming(str(path), identity, info, metadata)
+    return Incoming(str(path), identity, info, metadata, facts_of(info.telling))
 
 
 def _take_file(store: Store, path: Path, limits: Limits) -> ArchiveInfo:

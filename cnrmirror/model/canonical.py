@@ -1,7 +1,8 @@
 """The one way in which a document becomes bytes, and strict JSON from strangers.
 
-Canonical JSON: UTF-8, keys sorted, no white space, no duplicate keys, no floats, no line feed at
-the end. A document has exactly one digest.
+Canonical JSON: UTF-8, keys sorted by code point, no white space, no duplicate keys, strings with
+the shortest escapes, no line feed at the end; a document's own numbers are integers. Whether bytes
+are canonical needs no schema: what a reader does not know is not taken for what is malformed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cnrmirror.model.errors import InvalidDocument, TooLarge
+from cnrmirror.model.format import FIRST, Format, require_readable
 
 MAX_NODE_BYTES = 64 << 20
 MAX_METADATA_BYTES = 1 << 20
@@ -32,19 +34,57 @@ def encode(document: msgspec.Struct) -> bytes:
 def decode(data: bytes, kind: type[D] | Any, where: str) -> D:
     """The document in ``data``, which must be canonical and of this kind.
 
+    Fields that are not known are passed over: a newer program may write them.
+
     Raises:
         TooLarge: more than MAX_NODE_BYTES.
-        InvalidDocument: malformed, another kind, unknown fields, not canonical.
+        NewerFormat: it says that a newer program is needed to read it.
+        InvalidDocument: malformed, another kind, not canonical.
     """
     if len(data) > MAX_NODE_BYTES:
         raise TooLarge(f"{where}: {len(data)} bytes; a catalog document has at most 64 MiB")
     try:
+        if "format" in getattr(kind, "__struct_fields__", ()):
+            # Before anything else is expected of it: all the rest may be another in a newer format.
+            require_readable(msgspec.json.decode(data, type=_Versioned).format, where)
         document: D = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidDocument(f"{where}: not a catalog document: {error}") from error
-    if encode(document) != data:
-        raise InvalidDocument(f"{where}: not canonical JSON, or fields that are not known")
+    # What this program would write itself is canonical; only the rest has to be looked at.
+    if encode(document) != data and not is_canonical(data):
+        raise InvalidDocument(f"{where}: not canonical JSON")
     return document
+
+
+class _Versioned(msgspec.Struct):
+    format: Format = FIRST
+
+
+def is_canonical(data: bytes) -> bool:
+    """Whether bytes are the one form of the JSON value in them."""
+    try:
+        value = json.loads(
+            data, object_pairs_hook=_no_duplicates, parse_constant=_no_constant,
+            parse_float=_Number, parse_int=_Number,
+        )  # fmt: skip
+        _check_depth(value)
+        return _canonical(value) == data
+    except (ValueError, RecursionError):
+        return False
+
+
+class _Number(str):
+    """A number as it is written."""
+
+
+def _canonical(value: Any) -> bytes:
+    if isinstance(value, dict):
+        return b"{%s}" % b",".join(
+            _encoder.encode(key) + b":" + _canonical(value[key]) for key in sorted(value)
+        )
+    if isinstance(value, list):
+        return b"[%s]" % b",".join(map(_canonical, value))
+    return value.encode() if isinstance(value, _Number) else _encoder.encode(value)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

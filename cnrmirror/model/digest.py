@@ -47,7 +47,7 @@ class Descriptor(msgspec.Struct, frozen=True, order=True):
             DigestMismatch: other length or other digest; ``where`` names the file.
         """
         if len(data) != self.size:
-            raise DigestMismatch(where, f"{self.size} bytes", f"{len(data)} bytes")
+            raise DigestMismatch(where, f"{self.size} bytes", f"{len(data)} bytes", of_size=True)
         actual = hashlib.sha256(data).hexdigest()
         if actual != self.digest:
             raise DigestMismatch(where, f"sha256 {self.digest}", actual)
@@ -81,13 +81,13 @@ def verified(stream: BinaryIO, expected: Descriptor, where: str) -> Iterator[byt
     while chunk := stream.read(CHUNK):
         seen += len(chunk)
         if seen > expected.size:
-            raise DigestMismatch(where, f"{expected.size} bytes", "more")
+            raise DigestMismatch(where, f"{expected.size} bytes", "more", of_size=True)
         hasher.update(chunk)
         if last:
             yield last
         last = chunk
     if seen != expected.size:
-        raise DigestMismatch(where, f"{expected.size} bytes", f"{seen} bytes")
+        raise DigestMismatch(where, f"{expected.size} bytes", f"{seen} bytes", of_size=True)
     if hasher.hexdigest() != expected.digest:
         raise DigestMismatch(where, f"sha256 {expected.digest}", hasher.hexdigest())
     if last:

@@ -1,8 +1,8 @@
-"""The catalog's documents and the one way in which they become bytes.
+"""The catalog's documents; ``canonical`` says how they become bytes.
 
-Canonical JSON: UTF-8, keys sorted, no white space, no duplicate keys, no floats. Encoding what was
-decoded gives the same bytes, and ``decode`` insists on it, so a document has exactly one digest.
-The only free field is a release's ``metadata``, which is carried as normalised JSON text.
+The only free fields are a release's ``metadata``, which is carried as normalised JSON text, and
+what a newer program writes. Optional fields that are empty are left out. Bytes are named in
+``blob``, ``attachments`` and ``facts`` only, so that no program loses what it does not understand.
 
 ::
 
@@ -16,19 +16,21 @@ alone, so the same packages give the same nodes, whatever the history.
 from __future__ import annotations
 
 import hashlib
-from copy import deepcopy
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from cnrmirror.model.digest import Descriptor, DiffID, Digest, Size
+from cnrmirror.model.format import FIRST, Format
 from cnrmirror.model.names import PackageName, default_release, newest_first, release_key
 
 LEAF_MAX = 64
+FACTS_MAX = 64
 
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Count = Size
-_EMPTY_METADATA = msgspec.Raw(b"null")
+MAX_ATTACHMENTS = 64
 
 
 class Content(msgspec.Struct, frozen=True, rename={"media_type": "mediaType"}):
@@ -44,7 +46,40 @@ class Content(msgspec.Struct, frozen=True, rename={"media_type": "mediaType"}):
     urls: list[Text] = []
 
 
-class Release(msgspec.Struct, frozen=True, rename={"manifest_type": "mediaType"}):
+class Attachment(
+    msgspec.Struct, frozen=True, omit_defaults=True,
+    rename={"media_type": "mediaType", "artifact_type": "artifactType"},
+):  # fmt: skip
+    """A blob that belongs to a release: a signature, provenance, an upstream's own manifest.
+
+    The fields are those of an OCI content descriptor (image-spec 1.1); ``digest`` has no prefix.
+    """
+
+    media_type: Text
+    digest: Digest
+    size: Size
+    artifact_type: Text = ""
+    annotations: dict[Text, Text] = {}
+
+    @property
+    def blob(self) -> Descriptor:
+        return Descriptor(self.digest, self.size)
+
+
+def all_attachments(*some: Iterable[Attachment]) -> list[Attachment]:
+    """Each of these attachments once, in the one order that is canonical."""
+    found = {msgspec.json.encode(a, order="sorted"): a for each in some for a in each}
+    return [found[key] for key in sorted(found)]
+
+
+def always(value: Any) -> Any:
+    """A default that is written, too, in documents that leave out their empty optional fields."""
+    return msgspec.field(default_factory=lambda: [*value] if isinstance(value, list) else value)
+
+
+class Release(
+    msgspec.Struct, frozen=True, omit_defaults=True, rename={"manifest_type": "mediaType"}
+):
     """One release of a package in one media type."""
 
     release: Text
@@ -53,13 +88,19 @@ class Release(msgspec.Struct, frozen=True, rename={"manifest_type": "mediaType"}
     manifest_type: Text
     content: Content
     blob: Descriptor
-    metadata: msgspec.Raw = _EMPTY_METADATA
-    origin: Text = "push"
-    flags: list[Text] = []
+    metadata: msgspec.Raw = always(msgspec.Raw(b"null"))
+    origin: Text = always("push")
+    flags: list[Text] = always([])
+    attachments: Annotated[list[Attachment], msgspec.Meta(max_length=MAX_ATTACHMENTS)] = []
 
     @property
     def key(self) -> tuple[str, str]:
         return self.release, self.media_type
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        """Its archive, and whatever is attached to it."""
+        return [self.blob, *(attachment.blob for attachment in self.attachments)]
 
 
 class Channel(msgspec.Struct, frozen=True, order=True):
@@ -80,13 +121,19 @@ class Tombstone(msgspec.Struct, frozen=True):
     reason: Text
 
 
-class PackageDocument(msgspec.Struct, frozen=True, tag_field="kind", tag="package"):
-    """All that is known of one package. Sorted: releases newest first, channels by name."""
+class PackageDocument(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="package"
+):
+    """All that is known of one package. Sorted: releases newest first, channels by name.
+
+    ``facts`` name the nodes that say what one look into the archives told (``Facts``).
+    """
 
     package: Text
     releases: list[Release]
-    channels: list[Channel] = []
-    tombstones: list[Tombstone] = []
+    channels: list[Channel] = always([])
+    tombstones: list[Tombstone] = always([])
+    facts: list[Descriptor] = []
 
     @property
     def name(self) -> PackageName:
@@ -106,6 +153,10 @@ class PackageDocument(msgspec.Struct, frozen=True, tag_field="kind", tag="packag
     def default(self) -> str | None:
         return default_release(self.versions())
 
+    def blobs(self) -> set[Descriptor]:
+        """Every archive and attachment that the package needs."""
+        return {blob for release in self.releases for blob in release.blobs}
+
     def find(self, release: str, media_type: str) -> Release | None:
         for candidate in self.releases:
             if candidate.key == (release, media_type):
@@ -123,6 +174,7 @@ class PackageDocument(msgspec.Struct, frozen=True, tag_field="kind", tag="packag
                 for c in self.channels
             ),
             sorted(self.tombstones, key=lambda t: (t.release, t.media_type, t.removed_at)),
+            sorted(self.facts),
         )
 
 
@@ -130,7 +182,7 @@ class PackageRef(msgspec.Struct, frozen=True, order=True):
     """Where a package's document is, and how many releases it holds."""
 
     name: Text
-    digest: DiffID
+    digest: Digest
     size: Size
     releases: Count
 
@@ -145,7 +197,7 @@ class Leaf(msgspec.Struct, frozen=True, tag_field="kind", tag="leaf"):
 class ChildRef(msgspec.Struct, frozen=True):
     """Where a child node is, and how much lies below it."""
 
-    digest: DiffID
+    digest: Digest
     size: Size
     packages: Count
     releases: Count
@@ -161,8 +213,30 @@ class Branch(msgspec.Struct, frozen=True, tag_field="kind", tag="branch"):
 Node = Leaf | Branch
 
 
+class ArchiveFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one look into an archive told. ``extractor`` is the version of the look.
+
+    ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml.
+    """
+
+    extractor: Count = always(1)
+    chart: dict[Text, Any] = {}
+
+
+class Facts(msgspec.Struct, frozen=True, tag_field="kind", tag="facts"):
+    """Facts of up to FACTS_MAX archives of one package, by the digest of the archive."""
+
+    package: Text
+    archives: dict[Digest, ArchiveFacts]
+
+
 class Upstream(msgspec.Struct, frozen=True):
-    """Up to which state of another mirror this one took packages in."""
+    """The revision of another mirror that a source was synced from.
+
+    ``root`` and ``timestamp`` are the versions of the signed files that vouched for it, ``time`` is
+    that of its catalog. Whoever has lost what it remembers of that mirror finds here how old it
+    may be at the most.
+    """
 
     registry: Text
     revision: Count
@@ -172,15 +246,10 @@ class Upstream(msgspec.Struct, frozen=True):
     time: Text
 
 
-def always(value: Any) -> Any:
-    """A default that is written, too, in documents that leave out their empty optional fields."""
-    return msgspec.field(default_factory=lambda: deepcopy(value))
-
-
 class CatalogRoot(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="catalog"):
     """One revision: everything the mirror holds, and the revision before it.
 
-    ``upstreams``: by the name of the source.
+    ``settings``: what views take from mirror.yaml. ``upstreams``: by the name of the source.
     """
 
     registry: Text
@@ -191,6 +260,8 @@ class CatalogRoot(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
     releases: Count
     tree: Node
     parent: Descriptor | None = always(None)
+    format: Format = always(FIRST)
+    settings: dict[Text, Any] = {}
     upstreams: dict[Text, Upstream] = {}
 
 

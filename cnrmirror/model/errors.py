@@ -102,9 +102,14 @@ class DamageError(CnrMirrorError):
 
 
 class DigestMismatch(DamageError):
-    """Bytes that do not have the digest or the size that names them."""
+    """Bytes that do not have the digest or the size that names them.
 
-    def __init__(self, where: str, expected: str, actual: str) -> None:
+    Args:
+        of_size: already their number is another.
+    """
+
+    def __init__(self, where: str, expected: str, actual: str, of_size: bool = False) -> None:
+        self.of_size = of_size
         super().__init__(
             f"{where}: expected {expected}, found {actual}; "
             "the file is damaged: restore it from another copy of this mirror",

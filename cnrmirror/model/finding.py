@@ -1,4 +1,4 @@
-"""What a check found wrong with one file: the one report of all checks and audits."""
+"""What is wrong with one file: the one report of checks, audits, publishes and bundles."""
 
 from __future__ import annotations
 
@@ -6,21 +6,41 @@ from typing import Literal
 
 import msgspec
 
-from cnrmirror.model.errors import CnrMirrorError, IncompleteError, NetworkError
+from cnrmirror.model.errors import CnrMirrorError, IncompleteError, NetworkError, StaleError
 
-Problem = Literal["missing", "tampered", "extra", "stale", "network"]
+# missing: it must be there, and is not. wrong: it is not what it must be; the reason says how.
+# extra: nothing refers to it. stale: signed well, but expired. network: it cannot be had now.
+Problem = Literal["missing", "wrong", "extra", "stale", "network"]
+
+OTHER_SIZE = "of another size"
+OTHER_BYTES = "of other bytes"
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """One file that is not as it must be."""
+    """One file that is not as it must be.
+
+    ``path`` is relative to the site, or the key at a destination, or the name of a bundle's volume.
+    ``reason`` is for people: no program has to read it.
+    """
 
     path: str
     problem: Problem
     reason: str = ""
 
+    @classmethod
+    def of(cls, path: str, error: CnrMirrorError) -> Finding:
+        """What the error of a read says of the file that was read."""
+        return cls(path, problem_of(error), error.message)
+
 
 def problem_of(error: CnrMirrorError) -> Problem:
-    """How an error of a fetch is reported."""
-    if isinstance(error, IncompleteError):
-        return "missing"
-    return "network" if isinstance(error, NetworkError) else "tampered"
+    """How the error of a read is reported; what is no other problem is ``wrong``."""
+    match error:
+        case IncompleteError():
+            return "missing"
+        case NetworkError():
+            return "network"
+        case StaleError():
+            return "stale"
+        case _:
+            return "wrong"

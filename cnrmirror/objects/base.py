@@ -8,7 +8,8 @@ two are for hosts, see ``http``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -16,11 +17,21 @@ from cnrmirror.model.errors import Tampered
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
 
+# How a reader's mirror answers for its views: as the files of a site, at addresses with queries,
+# under the keys of a bucket (or a site's paths), or not at all.
+ViewForm = Literal["files", "addresses", "keys", "none"]
+
 
 class Reader(Protocol):
-    """Reads the files of one mirror: over HTTP, from a folder, from a bucket."""
+    """Reads the files of one mirror: over HTTP, from a folder, from a bucket.
+
+    A class that inherits from it has the defaults of what an audit asks: ``views``, and ``folder``,
+    in which the mirror's files lie if they can be listed and looked at on this machine.
+    """
 
     name: str
+    views: ViewForm = "keys"
+    folder: Path | None = None
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """The file at ``path`` (relative to the site, with ``/``), piece by piece.
@@ -32,8 +43,54 @@ class Reader(Protocol):
             NetworkError: it cannot be had now.
         """
 
+    def ask(self, address: str, max_bytes: int) -> Iterator[bytes]:
+        """As ``fetch``, of an address below the site's, which may have a query."""
+        return self.fetch(address, max_bytes)
+
     def close(self) -> None:
         """Let go of connections; the fetcher is not used any more."""
+
+
+class CachedAnswer(msgspec.Struct, frozen=True):
+    """An answer, and what to ask with whether it is still the answer."""
+
+    body: bytes
+    etag: str = ""
+    modified: str = ""
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        found = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in found.items() if value}
+
+
+class WebReader(Reader, Protocol):
+    """Reads whole addresses, below one host's and elsewhere."""
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether so many requests failed in a row that nothing more is asked."""
+
+    def get(
+        self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
+    ) -> Iterator[bytes]:
+        """As ``fetch``, of a whole address (with a query).
+
+        Args:
+            where: what errors call it.
+            as_sent: take the bytes as they are, whatever Content-Encoding says of them: many
+                servers say "gzip" of an archive that is gzipped by itself.
+        """
+
+    def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
+        """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
+
+        Args:
+            kept: what was answered before: it is asked whether that is still so.
+
+        Raises:
+            As ``fetch``.
+        """
 
 
 class Listed(msgspec.Struct, frozen=True):

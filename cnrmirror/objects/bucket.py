@@ -17,7 +17,7 @@ from botocore import handlers
 from botocore.exceptions import BotoCoreError
 
 from cnrmirror.model.errors import InputError, NetworkError
-from cnrmirror.objects.base import check_path
+from cnrmirror.objects.base import Reader, check_path
 from cnrmirror.objects.http import HttpReader
 
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
@@ -89,7 +89,7 @@ class S3Connection:
         )
 
 
-class BucketReader:
+class BucketReader(Reader):
     """A site in a bucket, ``s3://bucket/prefix``.
 
     boto3 signs an address for each object; it is read as any other, with the same bounds.

@@ -19,20 +19,22 @@ from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Outdated, Tampered
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.base import PIECE, Listed, bounded, check_path
+from cnrmirror.objects.base import PIECE, Listed, Reader, ViewForm, bounded, check_path
 from cnrmirror.objects.files import locked, storage_errors, sync_filesystem, write_new
 from cnrmirror.objects.store import Store
 
 
-class FolderReader:
+class FolderReader(Reader):
     """A site in a folder of this machine: a copy, a mounted disk.
 
     Only regular files are read, and no symlink is followed on the way to them.
     """
 
+    views: ViewForm = "files"
+
     def __init__(self, folder: Path) -> None:
         self.name = str(folder)
-        self._folder = folder
+        self.folder = self._folder = folder
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``interfaces.Reader``."""

@@ -6,95 +6,111 @@ that drips, stalls or sends without end is given up.
 
 from __future__ import annotations
 
-import base64
 import functools
-import os
 import queue
 import random
-import re
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar, cast
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
 import urllib3
 
-from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Tampered
-from cnrmirror.objects.base import PIECE, bounded, check_path, read
+from cnrmirror.model.errors import IncompleteError, NetworkError, Tampered
+from cnrmirror.objects.address import authorities, origin, proxies, without_credentials
+from cnrmirror.objects.base import PIECE, CachedAnswer, Reader, ViewForm, bounded, check_path, read
 
 T = TypeVar("T")
+Outcome = tuple[object, BaseException | None]
+Wait = Callable[["queue.SimpleQueue[Outcome]", float], Outcome]
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
 _RETRIED = {429, 500, 502, 503, 504}
 _MAX_REDIRECTS = 5
 _MAX_WAIT = 120.0
 
 
-class HttpReader:
+class Patience(msgspec.Struct, frozen=True):
+    """How long a host is waited for, and how much is asked of it.
+
+    Args:
+        timeout: seconds to wait for a connection, and for each next byte.
+        min_rate: bytes a second below which, after the timeout, a host is given up.
+        attempts: how often a request is tried when the host is in trouble.
+        rate: at most so many requests a second; 0 for no limit.
+        give_up_after: after so many failures in a row nothing more is asked; 0 for never.
+    """
+
+    timeout: float = 20
+    min_rate: int = 8000
+    attempts: int = 3
+    rate: float = 0
+    give_up_after: int = 0
+
+
+def _wait(done: queue.SimpleQueue[Outcome], seconds: float) -> Outcome:
+    return done.get(timeout=seconds)
+
+
+class HttpReader(Reader):
     """A site behind HTTP or HTTPS.
 
     Args:
         url: the address of the site, where ``catalog/`` lies.
-        timeout: seconds to wait for a connection, and for each next byte.
-        min_rate: bytes a second below which, after the timeout, a host is given up.
-        attempts: how often a request is tried when the host is in trouble.
+        patience: how long the host is waited for.
         headers: sent to this host (scheme, name and port), and never to another.
         verify: a file of CA certificates, or True for the usual ones.
-        rate: at most so many requests a second; 0 for no limit.
-        give_up_after: after so many failures in a row nothing more is asked; 0 for never.
-        sleep, clock: for tests.
+        wait: what another thread puts into a queue, or queue.Empty when the seconds are over.
+        sleep, clock: how time is spent and read; tests hold a clock of their own.
     """
+
+    views: ViewForm = "addresses"
 
     def __init__(
         self,
         url: str,
-        timeout: float = 20,
-        min_rate: int = 8000,
-        attempts: int = 3,
+        patience: Patience = Patience(),
         headers: Mapping[str, str] | None = None,
         verify: str | bool = True,
-        rate: float = 0,
-        give_up_after: int = 0,
+        *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        wait: Wait = _wait,
     ) -> None:
-        self.name, headers = _without_credentials(url, dict(headers or {}))
-        self._timeout = timeout
-        self._min_rate = min_rate
-        self._attempts = attempts
+        self.name, headers = without_credentials(url, dict(headers or {}))
+        self._patience = patience
+        self._timeout = patience.timeout
         self._sleep = sleep
         self._clock = clock
+        self._wait = wait
         # The adapter alone: a session adds .netrc and cookies, and reads the bodies of redirects.
         self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
         self._verify = verify
         self._headers = headers
-        self._origin = _origin(self.name)
-        self._pause = 1 / rate if rate else 0.0
+        self._origin = origin(self.name)
+        self._pause = 1 / patience.rate if patience.rate else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
-        self._give_up_after = give_up_after
         self._failures = 0
         self.requests = 0
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``interfaces.Reader``."""
+        """See ``Reader``."""
         url = f"{self.name}/{quote(check_path(path), safe='/+@:')}"
         yield from self.get(url, max_bytes)
+
+    def ask(self, address: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``base.Reader``."""
+        return self.get(f"{self.name}/{address}", max_bytes)
 
     def get(
         self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
     ) -> Iterator[bytes]:
-        """As ``fetch``, of a whole address (with a query).
-
-        Args:
-            where: what errors call it.
-            as_sent: take the bytes as they are, whatever Content-Encoding says of them: many
-                servers say "gzip" of an archive that is gzipped by itself.
-        """
+        """See ``WebReader``."""
         where = where or url
         with self._response(url, where) as response:
             if not as_sent and _encoding(response):
@@ -102,16 +118,9 @@ class HttpReader:
             yield from bounded(self._pieces(response, where), max_bytes, where)
 
     def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
-        """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
-
-        Args:
-            kept: what was answered before: it is asked whether that is still so.
-
-        Raises:
-            As ``interfaces.Reader.fetch``.
-        """
+        """See ``WebReader``."""
         conditions = kept.conditions if kept else {}
-        for attempt in range(1, self._attempts + 1):
+        for attempt in range(1, self._patience.attempts + 1):
             with self._response(url, url, conditions) as response:
                 if response.status_code == 304 and kept is not None:
                     return kept
@@ -119,7 +128,7 @@ class HttpReader:
                 try:
                     body = read(pieces)
                 except NetworkError:
-                    if attempt == self._attempts:
+                    if attempt == self._patience.attempts:
                         raise
                     continue
                 if _encoding(response):
@@ -130,8 +139,8 @@ class HttpReader:
 
     @property
     def gave_up(self) -> bool:
-        """Whether so many requests failed in a row that nothing more is asked."""
-        return 0 < self._give_up_after <= self._failures
+        """See ``WebReader``."""
+        return 0 < self._patience.give_up_after <= self._failures
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -154,8 +163,8 @@ class HttpReader:
         return response
 
     def _answer(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
-        for attempt in range(1, self._attempts + 1):
-            last = attempt == self._attempts
+        for attempt in range(1, self._patience.attempts + 1):
+            last = attempt == self._patience.attempts
             try:
                 response = self._follow(url, where, conditions)
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
@@ -179,16 +188,16 @@ class HttpReader:
     def _follow(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
         for _ in range(_MAX_REDIRECTS):
             self._take_turn()
-            ours = self._headers if _origin(url) == self._origin else {}
+            ours = self._headers if origin(url) == self._origin else {}
             request = requests.Request("GET", url, {**_AGENT, **ours, **conditions}).prepare()
             response = _within(
                 2 * self._timeout,
                 functools.partial(
                     self._adapter.send, request, stream=True, timeout=self._timeout,
-                    proxies=_proxies(*_origin(url)),
-                    verify=_authorities() if self._verify is True else self._verify,
+                    proxies=proxies(*origin(url)),
+                    verify=authorities() if self._verify is True else self._verify,
                 ),
-                where,
+                where, self._wait,
             )  # fmt: skip
             target = response.headers.get("Location")
             if response.status_code not in (301, 302, 303, 307, 308) or not target:
@@ -220,27 +229,18 @@ class HttpReader:
         try:
             take = functools.partial(raw.read1, PIECE, decode_content=False)
             # Bytes of known length cannot be held back without being late; those of chunks can.
-            while piece := (_within(2 * self._timeout, take, where) if raw.chunked else take()):
+            if raw.chunked:
+                take = functools.partial(_within, 2 * self._timeout, take, where, self._wait)
+            while piece := take():
                 seen += len(piece)
                 yield piece
                 # What came so far must have come at the least rate, after a little patience.
-                if self._clock() > began + self._timeout + seen / self._min_rate:
-                    raise NetworkError(f"{where}: slower than {self._min_rate} bytes a second")
+                if self._clock() > began + self._timeout + seen / self._patience.min_rate:
+                    raise NetworkError(
+                        f"{where}: slower than {self._patience.min_rate} bytes a second"
+                    )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NetworkError(f"{where}: {_reason(error)}", midway=True) from error
-
-
-class CachedAnswer(msgspec.Struct, frozen=True):
-    """An answer, and what to ask with whether it is still the answer."""
-
-    body: bytes
-    etag: str = ""
-    modified: str = ""
-
-    @property
-    def conditions(self) -> dict[str, str]:
-        found = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
-        return {name: value for name, value in found.items() if value}
 
 
 def _encoding(response: requests.Response) -> str:
@@ -259,35 +259,7 @@ def _gunzipped(data: bytes, max_bytes: int, where: str) -> bytes:
     return body
 
 
-def _without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """The address without user and password, which become a header. Raises InputError."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("not an http or https address")
-        host = parts.netloc.rpartition("@")[2]
-        assert parts.port is None or parts.port
-    except (ValueError, AssertionError):
-        shown = re.sub(r"//[^/@]*@", "//…@", url)
-        raise InputError(f"{shown}: not an http or https address") from None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
-
-
-@functools.lru_cache(maxsize=1024)
-def _proxies(scheme: str, host: str) -> dict[str, str]:
-    """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for a host; found out once."""
-    found: dict[str, str] = requests.utils.get_environ_proxies(f"{scheme}://{host}/")
-    return found
-
-
-def _authorities() -> str | bool:
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-
-
-def _within(seconds: float, action: Callable[[], T], url: str) -> T:
+def _within(seconds: float, action: Callable[[], T], url: str, wait: Wait) -> T:
     """What ``action`` gives, if it gives it in time.
 
     A socket's timeout begins anew with each byte: a host that drips header lines is only given up
@@ -298,7 +270,7 @@ def _within(seconds: float, action: Callable[[], T], url: str) -> T:
         helper = _helpers.mine = _Helper()
     helper.give(action)
     try:
-        result, failure = helper.take(seconds)
+        result, failure = helper.take(seconds, wait)
     except queue.Empty:
         _helpers.mine = None  # it is stuck; it ends by itself, some time
         raise NetworkError(f"{url}: no answer within {seconds:g} seconds") from None
@@ -312,15 +284,15 @@ class _Helper:
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         threading.Thread(target=_help, args=(self._work, self._done), daemon=True).start()
 
     def give(self, action: Callable[[], object]) -> None:
         self._work.put(action)
 
-    def take(self, seconds: float) -> tuple[object, BaseException | None]:
+    def take(self, seconds: float, wait: Wait) -> Outcome:
         """What came of it. Raises queue.Empty if it takes longer."""
-        return self._done.get(timeout=seconds)
+        return wait(self._done, seconds)
 
     def __del__(self) -> None:
         self._work.put(_end)
@@ -332,7 +304,7 @@ def _end() -> None:
 
 def _help(
     work: queue.SimpleQueue[Callable[[], object]],
-    done: queue.SimpleQueue[tuple[object, BaseException | None]],
+    done: queue.SimpleQueue[Outcome],
 ) -> None:
     while (action := work.get()) is not _end:
         try:
@@ -343,11 +315,6 @@ def _help(
 
 
 _helpers = threading.local()
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
 
 
 def _retry_after(response: requests.Response) -> float:

@@ -130,10 +130,12 @@ class Store:
         self._add(path, [data])
         return node
 
-    def restore(self, document: msgspec.Struct) -> None:
-        """Keep a node that is missing or damaged here, whatever lies in its place."""
-        data = encode(document)
-        self._add(self._path(type(document), Descriptor.of(data).digest), [data])
+    def restore(self, kind: object, digest: str, data: bytes) -> None:
+        """Keep the bytes of a document that is missing or damaged here, as they are.
+
+        They are known to have this digest. What lies in their place is replaced.
+        """
+        self._add(self._path(kind, digest), [data])
 
     def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
         """The document of this digest.
@@ -142,14 +144,18 @@ class Store:
             DamageError: missing or not the bytes that the digest names.
             InvalidDocument: not a document of this kind.
         """
+        document: D = decode(self.data(digest, size, kind), kind, self._path(kind, digest))
+        return document
+
+    def data(self, digest: str, size: int, kind: object) -> bytes:
+        """The bytes of a document. Raises DamageError: missing, or not what the digest names."""
         path = self._path(kind, digest)
         try:
             with open(path, "rb", buffering=0) as stream:
                 data = stream.read(size + 1)
         except FileNotFoundError:
             raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
-        document: D = decode(Descriptor(digest, size).check(data, path), kind, path)
-        return document
+        return Descriptor(digest, size).check(data, path)
 
     def walk(self, what: str) -> Iterator[tuple[str, str, os.stat_result]]:
         """Every file below ``blobs``, ``nodes`` or ``targets`` as (path, digest, stat), sorted.

@@ -23,23 +23,25 @@ from cnrmirror.catalog.delta import immutable_files, metadata_files
 from cnrmirror.catalog.tree import EMPTY, CatalogReader, Nodes
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Node, PackageDocument
+from cnrmirror.model.documents import CatalogRoot, Head, Node, PackageDocument
 from cnrmirror.model.errors import DamageError, IncompleteError, Outdated
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
 from cnrmirror.objects.base import Listed, Objects
 from cnrmirror.publish.lease import STATE, Busy, State, There, moment
-from cnrmirror.publish.plan import Operation, Plan, package_in, size_of
-from cnrmirror.views.cnr_v1 import ListEntry, row
-from cnrmirror.views.layout import RANKS, rank
+from cnrmirror.publish.plan import Operation, Plan, size_of
+from cnrmirror.views.base import RANKS
+from cnrmirror.views.cnr_paths import package_in, rank
+from cnrmirror.views.cnr_v1 import ListEntry
+from cnrmirror.views.cnr_v1 import list_entry as row
 
 _PACKAGES_AT_ONCE = 100
 # Between two of these, a publisher looks whether it still has its turn.
 _BYTES_AT_ONCE = 256 << 20
 # Names at the top of a place that are a mirror's; others are somebody else's.
 _OURS = re.compile(
-    r"(?:catalog|cnr|api|version)(?:/.*)?|index\.html|404\.html|_headers|_redirects|\.nojekyll"
+    r"(?:catalog|cnr|api|version)(?:/.*)?|index\.html|recover\.sh|404\.html|_headers|_redirects|\.nojekyll"
     r"|\.well-known/app-registry-uri\.json"
 )
 _RENEW_SECONDS = 60
@@ -221,9 +223,9 @@ class Publish:
             return None
 
     def _read_rows(self) -> dict[str, ListEntry]:
-        built = self._project.builder.built()
-        if built is not None and built.at == self.edition.at:
-            return built.rows
+        known = self._project.known_entries(Head(self.edition.at, self.edition.revision))
+        if known is not None:
+            return dict(known["cnr-v1"])
         catalog = self._project.catalog
         documents = (catalog.document(ref) for ref in catalog.packages(self.root.tree))
         return {found.name: found for found in map(row, documents) if found}

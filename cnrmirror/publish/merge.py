@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from cnrmirror.catalog.delta import Span, bring
-from cnrmirror.catalog.nodes import LayeredNodes
-from cnrmirror.catalog.tree import CatalogReader, Nodes
+from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
+from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     CatalogRoot,
     Channel,
@@ -26,6 +27,7 @@ from cnrmirror.model.documents import (
     Tombstone,
 )
 from cnrmirror.model.errors import ConflictError, IncompleteError
+from cnrmirror.model.format import require_writable
 from cnrmirror.model.signed import MAX_BYTES, METADATA, SignedHead
 from cnrmirror.objects.base import read
 from cnrmirror.objects.files import replace_durably
@@ -33,7 +35,9 @@ from cnrmirror.objects.files import replace_durably
 T = TypeVar("T")
 
 
-def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now: str) -> Head:
+def merge(
+    project: Project, remote: Remote, nodes: RemoteNodes | LayeredNodes, above: SignedHead, now: str
+) -> Head:
     """Make a revision that has theirs and ours.
 
     Args:
@@ -47,13 +51,14 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
     with project.signing():
         ours = project.root()
         known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
-        theirs_on: list[CatalogRoot] = []
+        require_writable(remote.verified.root.format, remote.fetcher.name)
+        theirs_on: list[tuple[Descriptor, CatalogRoot]] = []
         base = None
         for at, root in CatalogReader(nodes).history(remote.verified.at):
             if at.digest in known:
                 base = root
                 break
-            theirs_on.append(root)
+            theirs_on.append((at, root))
         if base is None:
             raise ConflictError(
                 f"{remote.fetcher.name} and this mirror have no revision in common: "
@@ -68,7 +73,7 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
             name = difference.name
             first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
             changes[name] = merged(name, first, mine, other)
-        refs = {name: project.catalog.put(document) for name, document in changes.items()}
+        refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
         tree = project.catalog.change(theirs.tree, refs)
         head = project.commit_after(
             tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,

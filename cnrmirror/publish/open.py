@@ -23,7 +23,7 @@ from cnrmirror.publish.engine import Form
 from cnrmirror.views import layout
 from cnrmirror.views.cnr_v1 import ListEntry
 from cnrmirror.views.hosts import host_files
-from cnrmirror.views.site import Views
+from cnrmirror.views.site import Site, ViewEntries, changes_of
 
 
 class Known(msgspec.Struct):
@@ -133,7 +133,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
         extra = host_files(target.host, settings.plain_pull == "json")
-    views = Views(settings, project.config.url)
+    views = Site(settings, project.config.url)
     links = target.links and not target.host
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
@@ -142,10 +142,12 @@ def form_of(project: Project, target: PublishTo) -> Form:
         return list(layout.as_files(resources, links))
 
     def package(document: PackageDocument | None) -> list[Resource]:
-        return placed(views.package(document))
+        return placed(views.package(views.load(project.catalog, document)) if document else [])
 
     def aggregates(rows: list[ListEntry], changed: Iterable[ListEntry]) -> list[Resource]:
-        return placed(views.aggregates(rows, changed))
+        entries: ViewEntries = {"cnr-v1": {entry.name: entry for entry in rows}}
+        before: ViewEntries = {"cnr-v1": {entry.name: entry for entry in changed}}
+        return placed(views.lists(entries, changes_of(before, entries, before["cnr-v1"])))
 
     def fixed() -> list[Resource]:
         return [*placed(views.fixed()), *extra]

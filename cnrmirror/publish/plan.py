@@ -9,7 +9,7 @@ import msgspec
 from cnrmirror.model.errors import ConflictError
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import TIMESTAMP
-from cnrmirror.views.cnr_v1 import PACKAGES
+from cnrmirror.views.cnr_paths import PACKAGES, package_in
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -38,13 +38,6 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def bytes(self) -> int:
         return sum(o.size for o in self.operations)
-
-
-def package_in(key: str) -> str | None:
-    """The package whose file this is; None for lists and the rest."""
-    parts = key.removeprefix("cnr/").split("/")
-    is_package = parts[:3] == ["api", "v1", "packages"] and len(parts) > 5
-    return f"{parts[3]}/{parts[4]}" if is_package else None
 
 
 def size_of(resource: Resource) -> int:

@@ -1,5 +1,5 @@
 """Where packages come from: one module a kind of source.
 
-May import what lies below. Entry points: ``base`` (``Kind``, ``Source``, ``Offer``, ``Listing``),
-``kinds.KINDS``, ``filters.Filter``.
+May import what lies below. Entry points: ``base`` (``Source``, ``Offer``, ``Listing``, ``Hole``),
+``kind`` (``Kind``, ``SourceRules``, ``SourceRoom``), ``kinds.KINDS``, ``filters.Filter``.
 """

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from cnrmirror.model.canonical import parse_json
-from cnrmirror.objects.http import CachedAnswer, HttpReader
+from cnrmirror.objects.base import CachedAnswer, WebReader
 
 
 class Answers:
@@ -21,13 +21,13 @@ class Answers:
             time); None to keep none.
     """
 
-    def __init__(self, http: HttpReader, folder: Path | None) -> None:
+    def __init__(self, http: WebReader, folder: Path | None) -> None:
         self._http = http
         self._folder = folder
         self._used: set[str] = set()
 
     def json(self, url: str, max_bytes: int) -> Any:
-        """The document at an address. Raises as ``interfaces.Source.look`` does."""
+        """The document at an address. Raises as ``Source.look`` does."""
         name = hashlib.sha256(url.encode()).hexdigest()
         before = self._read(name, max_bytes)
         answer = self._http.document(url, max_bytes, before)

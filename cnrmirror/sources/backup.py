@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.objects.parallel import AT_ONCE
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
 
 
@@ -40,8 +43,13 @@ class BackupSource:
         self._max_archive = max_archive
         self._entries: list[msgspec.Raw] = []
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         dump = self._read()
         self._entries = dump.packages
         found: list[Offer] = []
@@ -119,7 +127,7 @@ class BackupSource:
             raise InvalidDocument(f"{self._path}: not a registry's backup: {error}") from error
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         where = f"{self._path}: {offer.package}@{offer.release}"
         text = memoryview(msgspec.json.decode(self._entries[int(offer.place)], type=_Blob).blob)
         if len(text) > self._max_archive * 3 // 2:
@@ -129,3 +137,27 @@ class BackupSource:
             # JSON may write a line end or a slash with a backslash.
             chunks = [memoryview(msgspec.json.decode(text, type=str).encode())]
         yield from decode_blob(map(bytes, chunks), where)
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Backup(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="backup"):
+    """A registry's JSON dump."""
+
+    file: str
+
+
+class _Kind:
+    settings = Backup
+
+    def check(self, settings: Backup) -> Iterator[Problem]:
+        """See ``Kind``."""
+        return iter(())
+
+    def open(self, name: str, settings: Backup, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        return BackupSource(name, room.folder / settings.file, room.limits.packed)
+
+
+KIND = _Kind()

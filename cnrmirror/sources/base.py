@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from typing import Protocol
 
 import msgspec
 
-from cnrmirror.model.documents import Channel, Tombstone
+from cnrmirror.model.documents import Attachment, Channel, Tombstone, Upstream
 from cnrmirror.model.progress import Progress
+from cnrmirror.objects.parallel import AT_ONCE
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -32,6 +34,13 @@ class Offer(msgspec.Struct, frozen=True):
     renamed_from: str = ""
     blob_digest: str = ""
     named: bool = False
+    attachments: list[Attachment] = []
+
+    def of_attachment(self, attachment: Attachment) -> Offer:
+        """What a source that offers attachments is asked for one: its place is the digest."""
+        return msgspec.structs.replace(
+            self, place=attachment.digest, size=attachment.size, blob_digest=attachment.digest
+        )
 
     @property
     def upstream(self) -> str:
@@ -46,12 +55,19 @@ class Offer(msgspec.Struct, frozen=True):
 class Hole(msgspec.Struct, frozen=True, order=True):
     """What was asked for and could not be had, and why.
 
-    ``package`` is the one that it concerns; "" if nobody knows: it may be any.
+    ``package`` and ``release`` are those that it concerns. A package of "" is one that nobody
+    knows: it may be any. A release of "" stands for all of the package, or for no release.
     """
 
     what: str
     reason: str
     package: str = ""
+    release: str = ""
+
+    @classmethod
+    def of_release(cls, package: str, release: str, reason: str) -> Hole:
+        """One release that could not be had; both names as the source gives them."""
+        return cls(f"{package}@{release}", reason, package, release)
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -60,6 +76,7 @@ class Listing(msgspec.Struct, frozen=True):
     ``holes`` name packages or releases that are there but could not be read, ``notes`` what a
     reader should know: a list that looks cut off, a name that cannot be. ``complete`` is False if
     there may be more than could be asked for. ``tombstones``: what the source says it took away.
+    ``upstream`` is the revision that was listed, where a source has such things.
     """
 
     offers: list[Offer]
@@ -68,6 +85,7 @@ class Listing(msgspec.Struct, frozen=True):
     notes: list[str]
     complete: bool = True
     tombstones: dict[str, list[Tombstone]] = {}
+    upstream: Upstream | None = None
 
 
 class Source(Protocol):
@@ -75,12 +93,18 @@ class Source(Protocol):
 
     name: str
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
         """What is there.
 
         Args:
             known: packages and releases that the mirror has from here already, as the source
                 calls them: they need not be asked for one by one.
+            executor: does what can be done at the same time.
 
         Raises:
             NetworkError, IncompleteError, InputError: the list itself cannot be had; never an

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import CnrMirrorError
 from cnrmirror.model.names import Vendor, manifest_type
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.objects.parallel import AT_ONCE
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules, bad_namespace
 
 
 class ChartsSource:
@@ -38,8 +41,13 @@ class ChartsSource:
         self._vendor: Vendor = vendor
         self._limits = limits
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``: every archive is looked into."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``: every archive is looked into."""
         paths = list(find(self._folder))
         found: list[Offer] = []
         holes: list[Hole] = []
@@ -81,5 +89,31 @@ class ChartsSource:
             yield from iter(lambda: stream.read(CHUNK), b"")
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         yield from self._pieces(Path(os.fsdecode(offer.place.encode("latin-1"))))
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Charts(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="charts"):
+    """A folder of archives and package folders."""
+
+    folder: str
+    namespace: str
+
+
+class _Kind:
+    settings = Charts
+
+    def check(self, settings: Charts) -> Iterator[Problem]:
+        """See ``Kind``."""
+        return bad_namespace("namespace", settings.namespace)
+
+    def open(self, name: str, settings: Charts, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        folder = room.folder / settings.folder
+        return ChartsSource(name, folder, settings.namespace, room.vendor, room.limits)
+
+
+KIND = _Kind()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated
 
@@ -36,19 +36,19 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     created_after: Annotated[str, msgspec.Meta(pattern=_TIME)] = ""
     channels: list[str] = []
 
-    def check(self) -> None:
-        """Raises InvalidDocument, naming the key, for a pattern or range that cannot be."""
-        for key in ("packages", "exclude"):
-            for pattern in getattr(self, key):
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Each pattern or range that cannot be: its key, and what is wrong with it."""
+        for key, patterns in (("packages", self.packages), ("exclude", self.exclude)):
+            for pattern in patterns:
                 try:
                     glob_matches("", pattern)
                 except InvalidDocument as error:
-                    raise InvalidDocument(f"{error.message} - at `$.{key}`") from error
+                    yield key, error.message
         if self.releases:
             try:
                 matches("1.0.0", self.releases)
             except InvalidName as error:
-                raise InvalidDocument(f"{error.message} - at `$.releases`") from error
+                yield "releases", error.message
 
     def select(self, listing: Listing) -> list[Offer]:
         """The offers that are wanted, sorted."""

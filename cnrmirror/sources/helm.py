@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -16,8 +17,10 @@ from cnrmirror.model.errors import IncompleteError, InputError, InvalidDocument,
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Vendor, check_release, manifest_type
 from cnrmirror.model.progress import Progress
-from cnrmirror.objects.http import HttpReader
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.objects.base import WebReader
+from cnrmirror.objects.parallel import AT_ONCE
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_namespace, bad_url
 
 _MAX_INDEX = 256 << 20
 _MAX_VERSIONS = 2_000_000
@@ -39,7 +42,7 @@ class HelmSource:
     def __init__(
         self,
         name: str,
-        http: HttpReader,
+        http: WebReader,
         namespace: str,
         vendor: Vendor = "appr",
         max_archive: int = 100_000_000,
@@ -51,8 +54,13 @@ class HelmSource:
         self._max_archive = max_archive
         self._urls: dict[tuple[str, str], list[str]] = {}
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         url = f"{self._http.name}/index.yaml"
         entries = _entries(self._http.document(url, _MAX_INDEX).body, url)
         found: list[Offer] = []
@@ -68,9 +76,7 @@ class HelmSource:
                 try:
                     found.append(self._offer(package, version))
                 except InputError as error:
-                    release = version.get("version") if isinstance(version, dict) else "?"
-                    release = release[:200] if isinstance(release, str) else "?"
-                    holes.append(Hole(f"{package[:300]}@{release}", error.message, package))
+                    holes.append(_hole(package, version, error.message))
         return Listing(found, {}, holes, [])
 
     def _offer(self, name: str, version: Any) -> Offer:
@@ -107,7 +113,7 @@ class HelmSource:
         return found
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``; where the first address has nothing, the next one is asked."""
+        """See ``Source``; where the first address has nothing, the next one is asked."""
         urls = self._urls[offer.upstream, offer.release]
         for url in urls:
             begun = False
@@ -119,6 +125,13 @@ class HelmSource:
             except (IncompleteError, NetworkError):
                 if begun or url == urls[-1]:
                     raise
+
+
+def _hole(package: str, version: Any, reason: str) -> Hole:
+    release = version.get("version") if isinstance(version, dict) else None
+    if not isinstance(release, str):
+        return Hole(f"{package[:300]}@?", reason, package)
+    return Hole(f"{package[:300]}@{release[:200]}", reason, package, release[:200])
 
 
 def _entries(data: bytes, url: str) -> dict[str, Any]:
@@ -149,3 +162,30 @@ def _time(value: Any) -> str:
         return str(Instant.of(moment))
     except (ValueError, OverflowError):
         return ""
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm"):
+    """A Helm repository, whose charts go into ``namespace``."""
+
+    url: str
+    namespace: str
+
+
+class _Kind:
+    settings = Helm
+
+    def check(self, settings: Helm) -> Iterator[Problem]:
+        """See ``Kind``."""
+        yield from bad_namespace("namespace", settings.namespace)
+        yield from bad_url("url", settings.url)
+
+    def open(self, name: str, settings: Helm, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        http = room.http(settings.url, settings)
+        return HelmSource(name, http, settings.namespace, room.vendor, room.limits.packed)
+
+
+KIND = _Kind()

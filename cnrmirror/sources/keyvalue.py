@@ -10,7 +10,9 @@ Keys, below a prefix (``appr/packages/`` or ``cnr/packages/``)::
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -29,10 +31,11 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.base import PIECE, read
+from cnrmirror.objects.base import PIECE, WebReader, read
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.http import HttpReader
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.objects.parallel import AT_ONCE
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_url
 from cnrmirror.sources.manifests import (
     MAX_DOCUMENT_BYTES,
     MAX_LIST_BYTES,
@@ -94,7 +97,7 @@ class RedisKeys:
 class EtcdKeys:
     """etcd by its v2 HTTP API (``--enable-v2``)."""
 
-    def __init__(self, http: HttpReader) -> None:
+    def __init__(self, http: WebReader) -> None:
         self._http = http
 
     def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
@@ -148,8 +151,13 @@ class KeyValueSource:
             f"{self.name}: there is no packages.json below {', '.join(map(repr, prefixes))}"
         )
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         index = self._index()
         try:
             names = sorted(
@@ -198,6 +206,66 @@ class KeyValueSource:
         return found, its, holes
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         key = f"{self._prefix}{offer.upstream}/digests/sha256/{offer.digest}"
         yield from decode_blob(self._keys.open(key, self._max_archive * 3 // 2), key)
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class KeyValue(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="keyvalue"):
+    """A registry's datastore: one of ``folder``, ``redis`` (an URL), ``etcd`` (an URL).
+
+    ``password_env`` names the variable that holds Redis' password.
+    """
+
+    folder: str = ""
+    redis: str = ""
+    etcd: str = ""
+    prefix: str | None = None
+    password_env: str = ""
+
+
+class _Kind:
+    settings = KeyValue
+
+    def check(self, settings: KeyValue) -> Iterator[Problem]:
+        """See ``Kind``."""
+        if sum(map(bool, (settings.folder, settings.redis, settings.etcd))) != 1:
+            yield "", "one of folder, redis and etcd is needed"
+        if settings.etcd:
+            yield from bad_url("etcd", settings.etcd)
+        if "@" in settings.redis.partition("://")[2] or "password=" in settings.redis:
+            yield "redis", "no password here: name its variable in password_env"
+
+    def open(self, name: str, settings: KeyValue, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        keys = _keys(name, settings, room)
+        return KeyValueSource(name, keys, settings.prefix, room.limits.packed)
+
+
+def _keys(name: str, settings: KeyValue, room: SourceRoom) -> Keys:
+    if settings.folder:
+        return FolderKeys(room.folder / settings.folder)
+    if settings.etcd:
+        return EtcdKeys(room.http(settings.etcd, settings))
+    try:
+        redis: Any = importlib.import_module("redis")
+    except ImportError as error:
+        raise InputError("Redis needs another package: pip install 'cnrmirror[redis]'") from error
+    password = None
+    if settings.password_env:
+        password = room.environment.get(settings.password_env)
+        if not password:
+            raise InputError(f"source {name}: the variable {settings.password_env} is not set")
+    try:
+        client = redis.Redis.from_url(
+            settings.redis, socket_timeout=settings.timeout_seconds, password=password
+        )
+    except ValueError as error:
+        raise InputError(f"source {name}: not an address of Redis: {error}") from error
+    return RedisKeys(client)
+
+
+KIND = _Kind()

@@ -85,8 +85,9 @@ def offers(values: Any, package: str) -> tuple[list[Offer], list[Hole]]:
         try:
             good.append(offer(value, package))
         except InputError as error:
-            release = str(value.get("release", "?"))[:200] if isinstance(value, dict) else "?"
-            bad.append(Hole(f"{package}@{release}", error.message[:1000], package))
+            release = str(value.get("release", ""))[:200] if isinstance(value, dict) else ""
+            what = f"{package}@{release or '?'}"
+            bad.append(Hole(what, error.message[:1000], package, release))
     return good, bad
 
 

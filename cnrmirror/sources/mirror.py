@@ -7,23 +7,24 @@ differ between the two revisions.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import TypeVar
-
-import msgspec
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING
 
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
-from cnrmirror.client.remote import Remote
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone
-from cnrmirror.model.errors import CnrMirrorError
+from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone, Upstream
+from cnrmirror.model.errors import CnrMirrorError, Equivocation, Rollback
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.base import Reader
+from cnrmirror.objects.parallel import AT_ONCE, in_parallel
 from cnrmirror.objects.store import Store
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, Web
 
-_PARALLEL = 8
-D = TypeVar("D", bound=msgspec.Struct)
+if TYPE_CHECKING:
+    from cnrmirror.client.remote import Remote
+    from cnrmirror.trust.verify import Verified
 
 
 class MirrorSource:
@@ -56,8 +57,13 @@ class MirrorSource:
         self._remote: Remote | None = None
         self._blobs: dict[str, Descriptor] = {}
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``. Raises TrustError and StaleError, too."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``. Raises TrustError and StaleError, too."""
         remote = self._remote = self._connect()
         nodes = LayeredNodes(self._store, RemoteNodes(remote.fetcher), keep=True)
         catalog = CatalogReader(nodes)
@@ -74,7 +80,7 @@ class MirrorSource:
                 return Hole(ref.name, error.message, ref.name)
 
         with stage(progress, f"Reading {self.name}", len(refs)) as step:
-            for document in in_parallel(read, refs, _PARALLEL):
+            for document in in_parallel(read, refs, executor):
                 if isinstance(document, Hole):
                     holes.append(document)
                 else:
@@ -87,11 +93,13 @@ class MirrorSource:
         if not self._part:
             nodes.forget_others()
         notes = list(remote.verified.notes)
-        return Listing(found, channels, holes, notes, not self._part, tombstones)
+        upstream = upstream_of(remote.verified)
+        return Listing(found, channels, holes, notes, not self._part, tombstones, upstream)
 
     def _offers(self, document: PackageDocument) -> Iterator[Offer]:
         for item in filter(lambda release: self._at_hand(release.blob), document.releases):
-            self._blobs[item.blob.digest] = item.blob
+            attachments = [a for a in item.attachments if self._at_hand(a.blob)]
+            self._blobs.update((b.digest, b) for b in (item.blob, *(a.blob for a in attachments)))
             yield Offer(
                 document.package,
                 item.release,
@@ -104,9 +112,87 @@ class MirrorSource:
                 item.content.urls,
                 item.metadata,
                 blob_digest=item.blob.digest,
+                attachments=attachments,
             )
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         assert self._remote is not None
         yield from self._remote.blob(self._blobs[offer.place])
+
+
+def upstream_of(verified: Verified) -> Upstream:
+    """What a catalog records of a mirror that it was synced from."""
+    root = verified.root
+    return Upstream(
+        root.registry,
+        root.revision,
+        verified.at.digest,
+        verified.root_version,
+        verified.timestamp_version,
+        root.time,
+    )
+
+
+def refuse_older(name: str, recorded: Upstream | None, found: Upstream) -> None:
+    """Hold a mirror to what the catalog records of it, whatever was forgotten since.
+
+    A newer root may come with other keys, and voids the numbers that the old ones gave, as in
+    ``trust.memory``.
+
+    Args:
+        name: what errors call the mirror.
+        recorded: what the catalog says that was synced from it; None if nothing ever was.
+        found: what it offers now, verified.
+
+    Raises:
+        Rollback: it is older than what is recorded.
+        Equivocation: it is another catalog of the same revision.
+    """
+    if recorded is None or recorded.registry != found.registry or found.root > recorded.root:
+        return
+    for what in ("root", "timestamp", "revision"):
+        old, new = getattr(recorded, what), getattr(found, what)
+        if new < old:
+            raise Rollback(f"{name}: offers {what} {new}, but this mirror was synced from {old}")
+    if found.revision == recorded.revision and found.catalog != recorded.catalog:
+        raise Equivocation(
+            f"{name}: offers another catalog as revision {found.revision} than the one that this "
+            "mirror was synced from: there are two histories"
+        )
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Mirror(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
+    """Another cnrmirror (an address, s3://…, or a folder), verified by the root file ``root``."""
+
+    location: str
+    root: str
+
+
+class _Kind:
+    settings = Mirror
+
+    def check(self, settings: Mirror) -> Iterator[Problem]:
+        """See ``Kind``."""
+        return iter(())
+
+    def open(self, name: str, settings: Mirror, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        location = settings.location
+        if "://" not in location:
+            location = str(room.folder / location)
+        verified = room.verifying(settings.root)
+        web: Reader | None = None
+        if location.startswith(("http://", "https://")):
+            web = room.http(location, settings)
+
+        def connect() -> Remote:
+            return verified(web or room.reader(location))
+
+        return MirrorSource(name, connect, Store(room.cache, room.making))
+
+
+KIND = _Kind()

@@ -12,9 +12,12 @@ archive. With nothing new: 1 + 2 × packages. Where the registry sends ETags, mo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
+
+import msgspec
 
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import (
@@ -26,10 +29,11 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.http import HttpReader
-from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.base import WebReader
+from cnrmirror.objects.parallel import AT_ONCE, in_parallel
 from cnrmirror.sources.answers import Answers
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_name, bad_namespace, bad_url
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, MAX_LIST_BYTES, channel, offers
 
 _PACKAGES = "api/v1/packages"
@@ -46,7 +50,6 @@ class RegistrySource:
         packages: names to ask for beside those that the list shows.
         namespaces: ask for the lists of these only; all if empty.
         max_archive: bytes that an archive may have.
-        parallel: how many packages are asked for at a time.
         enumerate_releases: ``new``: ask for each release that the mirror has not yet; ``all``: for
             every one, always; ``never``: believe what the package's own answer says.
         answers: where answers are kept that can be asked about again; None for nowhere.
@@ -55,11 +58,10 @@ class RegistrySource:
     def __init__(
         self,
         name: str,
-        http: HttpReader,
+        http: WebReader,
         packages: Sequence[str] = (),
         namespaces: Sequence[str] = (),
         max_archive: int = 100_000_000,
-        parallel: int = 4,
         enumerate_releases: Literal["new", "all", "never"] = "new",
         answers: Path | None = None,
     ) -> None:
@@ -68,13 +70,17 @@ class RegistrySource:
         self._packages = packages
         self._namespaces = namespaces
         self._max_archive = max_archive
-        self._parallel = parallel
         self._enumerate = enumerate_releases
         self._answers = Answers(http, answers)
         self._base = ""
 
-    def look(self, progress: Progress, known: Collection[tuple[str, str]] = ()) -> Listing:
-        """See ``interfaces.Source``."""
+    def look(
+        self,
+        progress: Progress,
+        known: Collection[tuple[str, str]] = (),
+        executor: Executor = AT_ONCE,
+    ) -> Listing:
+        """See ``Source``."""
         rows, notes, complete = self._rows()
         names = sorted({*rows, *self._packages})
         found: list[Offer] = []
@@ -86,7 +92,7 @@ class RegistrySource:
 
         with stage(progress, f"Asking {self.name}", len(names)) as step:
             for name, (some, its, bad) in zip(
-                names, in_parallel(ask, names, self._parallel), strict=True
+                names, in_parallel(ask, names, executor), strict=True
             ):
                 found += some
                 holes += bad
@@ -175,10 +181,10 @@ class RegistrySource:
             if not listed or not isinstance(error, IncompleteError | InvalidDocument):
                 return [], [], [Hole(name, error.message, name)]
             holes = [Hole(name, error.message, name)]
-        told = {hole.what for hole in holes}
+        told = {hole.release for hole in holes} - {""}
         seen = {(o.release, o.media_type) for o in found}
         for release in self._to_ask(name, listed, found, known):
-            if f"{name}@{release}" in told:
+            if release in told:
                 continue
             more, bad = self._release(url, name, release)
             fresh = [o for o in more if (o.release, o.media_type) not in seen]
@@ -211,12 +217,12 @@ class RegistrySource:
             answer = self._answers.json(f"{url}/{quote(release, safe='+')}", MAX_DOCUMENT_BYTES)
             more, bad = offers(answer, name)
         except CnrMirrorError as error:
-            return [], [Hole(f"{name}@{release}", error.message, name)]
+            return [], [Hole.of_release(name, release, error.message)]
         right = [o for o in more if o.release == release]
         if not right and not bad:
             other = ", ".join(o.release for o in more) or "nothing"
             reason = f"listed, but asked for it, the registry answers with {other}"
-            bad.append(Hole(f"{name}@{release}", reason, name))
+            bad.append(Hole.of_release(name, release, reason))
         return right, bad
 
     def _channels(self, url: str, name: str, known: set[str]) -> tuple[list[Channel], list[Hole]]:
@@ -238,7 +244,50 @@ class RegistrySource:
         return found, holes
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``interfaces.Source``."""
+        """See ``Source``."""
         release = quote(offer.release, safe="+")
         url = f"{self._base}/{offer.upstream}/{release}/{offer.media_type}/pull"
         yield from self._http.get(url, self._max_archive, as_sent=True)
+
+
+# -- its kind -------------------------------------------------------------------------------------
+
+
+class Registry(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="registry"):
+    """A live CNR registry.
+
+    ``packages``: names beside those that its list shows; ``namespaces``: ask for the lists of these
+    only; ``enumerate``: which releases are asked for one by one (``new``, ``all``, ``never``).
+    """
+
+    url: str
+    packages: list[str] = msgspec.field(default_factory=list)
+    namespaces: list[str] = msgspec.field(default_factory=list)
+    enumerate: Literal["new", "all", "never"] = "new"
+
+
+class _Kind:
+    settings = Registry
+
+    def check(self, settings: Registry) -> Iterator[Problem]:
+        """See ``Kind``."""
+        for name in settings.packages:
+            yield from bad_name("packages", name)
+        for namespace in settings.namespaces:
+            yield from bad_namespace("namespaces", namespace)
+        yield from bad_url("url", settings.url)
+
+    def open(self, name: str, settings: Registry, room: SourceRoom) -> Source:
+        """See ``Kind``."""
+        return RegistrySource(
+            name,
+            room.http(settings.url, settings),
+            settings.packages,
+            settings.namespaces,
+            room.limits.packed,
+            settings.enumerate,
+            room.cache,
+        )
+
+
+KIND = _Kind()

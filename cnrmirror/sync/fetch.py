@@ -5,30 +5,47 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from cnrmirror.archive.facts import facts_of
 from cnrmirror.archive.identify import Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import CnrMirrorError, InputError, NetworkError, StorageError, Tampered
+from cnrmirror.model.digest import Descriptor, checked
+from cnrmirror.model.documents import ArchiveFacts, Attachment
+from cnrmirror.model.errors import (
+    CnrMirrorError,
+    InputError,
+    NetworkError,
+    StorageError,
+    Tampered,
+    TooLarge,
+)
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import storage_errors, write_all
 from cnrmirror.objects.parallel import in_parallel
-from cnrmirror.sources.base import Offer, Source
+from cnrmirror.sources.base import Hole, Offer, Source
 from cnrmirror.sync.plan import Key
 
 _ATTEMPTS = 3
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """An archive that is in the store."""
+    """An archive that is in the store, with what is attached to it, and what it told."""
 
     blob: Descriptor
     diff_id: str
     flags: tuple[str, ...]
+    facts: ArchiveFacts | None = None
+    attachments: list[Attachment] = []
+
+    @property
+    def blobs(self) -> list[Descriptor]:
+        return [self.blob, *(attachment.blob for attachment in self.attachments)]
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -73,36 +90,70 @@ class Journal:
         self._path.unlink(missing_ok=True)
 
 
-def fetch_all(
-    project: Project, source: Source, offers: Sequence[Offer], journal: Journal, parallel: int
-) -> Iterator[tuple[Offer, Fetched | CnrMirrorError]]:
-    """Every archive into the store, several at a time; an error of one is no harm to the others.
+class Brought(msgspec.Struct, frozen=True):
+    """What came of archives that were to be fetched; ``error``: the source was given up."""
+
+    fetched: dict[Key, Fetched] = {}
+    holes: list[Hole] = []
+    notes: list[str] = []
+    error: CnrMirrorError | None = None
+
+
+def bring(project: Project, source: Source, offers: Sequence[Offer], executor: Executor) -> Brought:
+    """Archives in the store, as many fetched at a time as the executor takes.
+
+    An error of one is a hole, and no harm to the others.
 
     Raises:
         StorageError: the mirror's own disk refuses.
     """
-
-    def fetch(offer: Offer) -> Fetched | CnrMirrorError:
-        known = journal.find(offer)
-        if known is not None and project.store.has_blob(known.blob):
-            return known
-        try:
-            fetched = _fetch_patiently(project, source, offer)
-        except StorageError:
-            raise
-        except CnrMirrorError as error:
-            return error
-        except Exception as error:  # a fault of ours in one adapter must not cost the whole run
-            return CnrMirrorError(f"internal error: {type(error).__name__}: {error}")
-        with storage_errors(str(project.folder)):
-            journal.add(offer, fetched)
-        return fetched
-
+    journal = Journal(project.layout.source_journal(source.name))
+    fetched: dict[Key, Fetched] = {}
+    holes: list[Hole] = []
+    notes: list[str] = []
+    error: CnrMirrorError | None = None
     with stage(project.progress, f"Fetching from {source.name}", len(offers)) as progress:
-        results = in_parallel(fetch, offers, parallel)
+        results = in_parallel(partial(_result, project, source, journal), offers, executor)
         for offer, result in zip(offers, results, strict=True):
-            yield offer, result
-            progress.advance(1, result.blob.size if isinstance(result, Fetched) else 0)
+            if isinstance(result, Fetched):
+                fetched[offer.key] = result
+                notes += _oddities(offer, result)
+                progress.advance(1, result.blob.size)
+                continue
+            holes.append(Hole.of_release(offer.package, offer.release, result.message))
+            if result.details.get("gave_up"):
+                error = result
+            progress.advance()
+    return Brought(fetched, holes, notes, error)
+
+
+def _result(
+    project: Project, source: Source, journal: Journal, offer: Offer
+) -> Fetched | CnrMirrorError:
+    """One archive, from the store if a run that was killed has fetched it; or why not."""
+    known = journal.find(offer)
+    if known is not None and all(map(project.store.has_blob, known.blobs)):
+        return known
+    try:
+        fetched = _fetch_patiently(project, source, offer)
+        attachments = _attached(project, source, offer)
+        fetched = msgspec.structs.replace(fetched, attachments=attachments)
+    except StorageError:
+        raise
+    except CnrMirrorError as error:
+        return error
+    except Exception as error:  # a fault of ours in one adapter must not cost the whole run
+        return CnrMirrorError(f"internal error: {type(error).__name__}: {error}")
+    with storage_errors(str(project.folder)):
+        journal.add(offer, fetched)
+    return fetched
+
+
+def _oddities(offer: Offer, result: Fetched) -> list[str]:
+    if offer.size in (0, result.blob.size):
+        return []
+    what = f"{offer.package}@{offer.release}"
+    return [f"{what}: its manifest says {offer.size} bytes, its archive has {result.blob.size}"]
 
 
 def _fetch_patiently(project: Project, source: Source, offer: Offer) -> Fetched:
@@ -142,7 +193,25 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    return Fetched(info.blob, info.diff_id, info.flags)
+    return Fetched(info.blob, info.diff_id, info.flags, facts_of(info.telling))
+
+
+def _attached(project: Project, source: Source, offer: Offer) -> list[Attachment]:
+    """What belongs to a release, fetched into the store.
+
+    Raises:
+        Tampered: other bytes than were offered.
+    """
+    for attachment in offer.attachments:
+        if not project.store.has_blob(attachment.blob):
+            asked = offer.of_attachment(attachment)
+            where = f"{offer.upstream}@{offer.release}: attachment {attachment.digest}"
+            if attachment.size > project.config.limits.packed:
+                raise TooLarge(f"{where}: larger than {project.config.limits.packed} bytes")
+            data = checked(attachment.blob, b"".join(_pieces(source, asked)), where)
+            with storage_errors(str(project.folder)):
+                project.store.add_blob(attachment.blob, [data])
+    return offer.attachments
 
 
 def _pieces(source: Source, offer: Offer) -> Iterator[bytes]:

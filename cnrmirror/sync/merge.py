@@ -1,143 +1,130 @@
-"""One source's part of a sync merged into package documents."""
+"""What one source does to one package: a pure function of values, and the values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from cnrmirror.mirror.project import Project
-from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
-from cnrmirror.model.names import content_type, newest_first
-from cnrmirror.sources.base import Listing
+import msgspec
+
+from cnrmirror.model.documents import (
+    Channel,
+    Content,
+    PackageDocument,
+    Release,
+    Tombstone,
+    all_attachments,
+)
+from cnrmirror.model.names import Vendor, content_type, newest_first
+from cnrmirror.sources.base import Listing, Offer
 from cnrmirror.sync.fetch import Fetched
-from cnrmirror.sync.plan import PUSHED, UPSTREAM_GONE, Key, Plan, Rules
+from cnrmirror.sync.plan import PUSHED, Plan, Rules
+from cnrmirror.sync.why import Why, gone_stones
 
-T = TypeVar("T")
-
-
-# -- merging --------------------------------------------------------------------------------------
+ReleaseKey = tuple[str, str]
 
 
-class Run:
-    """One run over several sources: what has changed so far, and who gave what."""
+class Part(msgspec.Struct, frozen=True):
+    """One source's part in one package.
 
-    def __init__(self, project: Project, names: Sequence[str], now: str, keep: bool) -> None:
-        self.project = project
-        self.now = now
-        self.keep = keep
-        self.changed: dict[str, PackageDocument] = {}
-        self.taken: set[Key] = set()
-        self.taken_channels: set[tuple[str, str]] = set()
-        self.owned: dict[str, list[Key]] = {name: [] for name in names}
-        self._tree = project.tree()
-        for ref in project.catalog.packages(self._tree):
-            for release in project.catalog.document(ref).releases:
-                if release.origin in self.owned:
-                    key = (ref.name, release.release, release.media_type)
-                    self.owned[release.origin].append(key)
+    Args:
+        drops: the releases that go, and why.
+        arrived: the releases that came.
+        stones: what the source says it took away.
+        channels: the source's channels.
+        had: the channels that this source gave before.
+        follow: whether a channel that is gone upstream goes.
+    """
 
-    def document(self, package: str) -> PackageDocument | None:
-        """A package as it is at this point of the run."""
-        return self.changed.get(package) or self.project.catalog.get(self._tree, package)
-
-    def documents(self, packages: Iterable[str]) -> dict[str, PackageDocument]:
-        found = {package: self.document(package) for package in packages}
-        return {package: document for package, document in found.items() if document}
+    drops: dict[ReleaseKey, Why] = {}
+    arrived: list[Release] = []
+    stones: list[Tombstone] = []
+    channels: list[Channel] = []
+    had: list[str] = []
+    follow: bool = False
 
 
-def merge_source(
-    run: Run,
-    found: Plan,
-    listing: Listing,
-    fetched: Mapping[Key, Fetched],
-    rules: Rules,
-    had: Mapping[str, list[str]],
-) -> dict[str, list[str]]:
-    """One source's part into the run's documents; the channels that are this source's."""
-    offered = {key[0] for key in found.wanted}
-    packages = offered | {a.package for a in found.actions} | set(had)
-    packages |= {package for package in listing.tombstones if rules.filter.names(package)}
-    unread = {hole.package for hole in found.holes}
-    drops = _by_package(found.of_kind("drop"), lambda action: action.package)
-    arrived = _by_package(fetched.items(), lambda item: item[0][0])
-    owned: dict[str, list[str]] = {}
-    for package in sorted(packages):
-        old = run.document(package) or PackageDocument(package, [])
-        releases = {r.key: r for r in old.releases}
-        stones = list(old.tombstones)
-        upstream_stones = listing.tombstones.get(package, [])
-        for action in drops.get(package, []):
-            key = action.key
-            if key[1:] in releases:
-                gone = releases.pop(key[1:])
-                if action.reason == UPSTREAM_GONE and not _named(upstream_stones, key):
-                    stones.append(Tombstone(*key[1:], gone.content.digest, run.now, UPSTREAM_GONE))
-        for key, result in arrived.get(package, []):
-            releases[key[1:]] = _release(found.source, found.wanted[key], result, run.now)
-        stones += [t for t in upstream_stones if not _named(stones, (package, *_of(t)))]
-        stones = [t for t in stones if _of(t) not in releases]
-        wanted = package in offered
-        its = listing.channels.get(package, []) if wanted else []
-        known = {release for release, _ in releases}
-        channels, mine = _channels(
-            run, old, its, known, had.get(package, []),
-            rules.deletes == "follow" and wanted and package not in unread,
-        )  # fmt: skip
-        if mine:
-            owned[package] = mine
-        new = PackageDocument(package, list(releases.values()), channels, stones).sorted()
-        if new != old and (new.releases or new.tombstones or old.releases):
-            run.changed[package] = new
-    return owned
+class Merged(msgspec.Struct, frozen=True):
+    """A package after one source's part.
+
+    ``given`` names the channels that the source gave now, ``owned`` those that are its own from
+    now on.
+    """
+
+    document: PackageDocument
+    given: list[str]
+    owned: list[str]
 
 
-def _by_package(items: Iterable[T], package: Callable[[T], str]) -> dict[str, list[T]]:
-    found: dict[str, list[T]] = {}
-    for item in items:
-        found.setdefault(package(item), []).append(item)
-    return found
+def merged(document: PackageDocument, part: Part, taken: Collection[str], now: str) -> Merged:
+    """The package with what one source brought, dropped and says.
+
+    Args:
+        document: the package as it is at this point of the run.
+        part: what the source does.
+        taken: the channels that an earlier source gave in this run.
+        now: when what is gone upstream is taken away.
+    """
+    releases = {r.key: r for r in document.releases}
+    dropped = {key: releases.pop(key) for key in part.drops if key in releases}
+    releases.update((r.key, _with_attachments(r, releases.get(r.key))) for r in part.arrived)
+    told = {_of(stone) for stone in part.stones}
+    gone = [
+        release
+        for key, release in dropped.items()
+        if part.drops[key] is Why.GONE_UPSTREAM and key not in told
+    ]
+    stones = [*document.tombstones, *gone_stones(gone, now)]
+    named = {_of(stone) for stone in stones}
+    stones += [stone for stone in part.stones if _of(stone) not in named]
+    channels, given, owned = _channels(document, part, {r for r, _ in releases}, taken)
+    new = msgspec.structs.replace(
+        document,
+        releases=list(releases.values()),
+        channels=channels,
+        tombstones=[stone for stone in stones if _of(stone) not in releases],
+    )
+    return Merged(new.sorted(), given, owned)
 
 
-def _of(stone: Tombstone) -> tuple[str, str]:
+def _with_attachments(release: Release, before: Release | None) -> Release:
+    """The release with what belonged to the same archive before: attachments are only added."""
+    if before is None or before.blob != release.blob:
+        return release
+    attachments = all_attachments(before.attachments, release.attachments)
+    return msgspec.structs.replace(release, attachments=attachments)
+
+
+def _of(stone: Tombstone) -> ReleaseKey:
     return stone.release, stone.media_type
 
 
-def _named(stones: Iterable[Tombstone], key: tuple[str, ...]) -> bool:
-    return any(_of(stone) == key[1:] for stone in stones)
-
-
 def _channels(
-    run: Run,
-    old: PackageDocument,
-    upstream: Sequence[Channel],
-    known: set[str],
-    had: Sequence[str],
-    follow: bool,
-) -> tuple[list[Channel], list[str]]:
-    """The channels of a package, and the names of those that this source gave.
+    document: PackageDocument, part: Part, known: Collection[str], taken: Collection[str]
+) -> tuple[list[Channel], list[str], list[str]]:
+    """The channels of a package, those that the source gave, and those that are its own.
 
     A channel that was set here, in a package that has releases of others, stays as it is; one that
-    is gone upstream goes only with ``deletes: follow``; the first source to give one has it.
+    is gone upstream goes only with ``follow``; the first source to give one has it.
     """
-    local = any(r.origin == PUSHED for r in old.releases)
-    channels = {c.name: c for c in _known(old.channels, known)}
-    mine = []
-    for channel in _known(upstream, known):
-        key = (old.package, channel.name)
-        set_here = local and channel.name in channels and channel.name not in had
-        if key not in run.taken_channels and not set_here:
-            run.taken_channels.add(key)
-            channels[channel.name] = channel
-            mine.append(channel.name)
-    if follow:
-        for name in set(had) - {c.name for c in upstream}:
+    local = any(release.origin == PUSHED for release in document.releases)
+    channels = {c.name: c for c in _known(document.channels, known)}
+    set_here = channels.keys() - set(part.had) if local else set()
+    given = {
+        c.name: c
+        for c in _known(part.channels, known)
+        if c.name not in taken and c.name not in set_here
+    }
+    channels.update(given)
+    if part.follow:
+        for name in set(part.had) - {c.name for c in part.channels} - set(taken):
             channels.pop(name, None)
+        owned = set(given)
     else:
-        mine += [name for name in had if name in channels and name not in mine]
-    return list(channels.values()), sorted(mine)
+        owned = set(given) | (channels.keys() & set(part.had))
+    return list(channels.values()), sorted(given), sorted(owned)
 
 
-def _known(channels: Sequence[Channel], known: set[str]) -> Iterator[Channel]:
+def _known(channels: Iterable[Channel], known: Collection[str]) -> Iterator[Channel]:
     """Channels, as far as what they name is here."""
     for channel in channels:
         kept = newest_first(r for r in channel.releases if r in known)
@@ -147,15 +134,59 @@ def _known(channels: Sequence[Channel], known: set[str]) -> Iterator[Channel]:
             yield Channel(channel.name, kept[0], kept)
 
 
-def _release(origin: str, offer: Any, result: Fetched, now: str) -> Release:
-    vendor: Any = "cnr" if ".cnr." in offer.manifest_type else "appr"
+# -- from one source's plan to one part a package -------------------------------------------------
+
+
+def parts(
+    plan: Plan,
+    listing: Listing,
+    rules: Rules,
+    arrived: Iterable[tuple[str, Release]],
+    had: Mapping[str, Sequence[str]],
+) -> dict[str, Part]:
+    """What a source does to each package that it touches, sorted by package.
+
+    Args:
+        plan: what was decided.
+        listing: what the source has.
+        rules: how it is treated.
+        arrived: the releases that were fetched, each with its package.
+        had: the channels that the source gave before, by package.
+    """
+    offered = {key[0] for key in plan.wanted}
+    unread = {hole.package for hole in plan.holes}
+    drops: dict[str, dict[ReleaseKey, Why]] = {}
+    for action in plan.of_kind("drop"):
+        drops.setdefault(action.package, {})[action.key[1:]] = action.why
+    came: dict[str, list[Release]] = {}
+    for package, release in arrived:
+        came.setdefault(package, []).append(release)
+    packages = offered | {action.package for action in plan.actions} | set(had)
+    packages |= {package for package in listing.tombstones if rules.filter.names(package)}
+    return {
+        package: Part(
+            drops.get(package, {}),
+            came.get(package, []),
+            listing.tombstones.get(package, []),
+            listing.channels.get(package, []) if package in offered else [],
+            list(had.get(package, ())),
+            rules.deletes == "follow" and package in offered and package not in unread,
+        )
+        for package in sorted(packages)
+    }
+
+
+def release_of(origin: str, offer: Offer, fetched: Fetched, now: str) -> Release:
+    """The release that an offer has become; ``now`` stands where its source tells no time."""
+    vendor: Vendor = "cnr" if ".cnr." in offer.manifest_type else "appr"
     content = Content(
-        result.diff_id,
+        fetched.diff_id,
         content_type(offer.media_type, vendor),
-        offer.size or result.blob.size,
+        offer.size or fetched.blob.size,
         offer.urls,
     )
     return Release(
         offer.release, offer.media_type, offer.created_at or now, offer.manifest_type, content,
-        result.blob, offer.metadata, origin, list(result.flags),
+        fetched.blob, offer.metadata, origin, list(fetched.flags),
+        all_attachments(fetched.attachments),
     )  # fmt: skip

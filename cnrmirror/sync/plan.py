@@ -11,10 +11,10 @@ import msgspec
 from cnrmirror.model.documents import PackageDocument, Release, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter
+from cnrmirror.sync.why import Why, is_gone_upstream
 
 Kind = Literal["fetch", "replace", "same", "frozen", "kept", "drop", "shadowed"]
 Key = tuple[str, str, str]
-UPSTREAM_GONE = "gone upstream"
 PUSHED = "push"
 
 
@@ -23,7 +23,8 @@ class Rules(msgspec.Struct, frozen=True):
 
     ``deletes``: ``keep`` what is gone upstream, or ``follow`` and drop it. ``changes``: when a
     release has another digest than before, ``freeze`` (keep ours, say so), ``accept`` it, or
-    ``fail``. ``max_shrink``: if a larger part than this is gone, nothing is dropped.
+    ``fail``. ``max_shrink``: if a larger part than this is gone, nothing is dropped. ``parallel``:
+    how many requests are made at a time.
     """
 
     deletes: Literal["keep", "follow"] = "keep"
@@ -31,10 +32,11 @@ class Rules(msgspec.Struct, frozen=True):
     max_shrink: float = 0.3
     filter: Filter = Filter()
     names: dict[str, str] = {}
+    parallel: int = 4
 
 
 class Action(msgspec.Struct, frozen=True, order=True):
-    """What is to be done about one release."""
+    """What is to be done about one release; ``reason`` is the text of ``why``."""
 
     package: str
     release: str
@@ -42,10 +44,36 @@ class Action(msgspec.Struct, frozen=True, order=True):
     kind: Kind
     reason: str = ""
     size: int = 0
+    why: Why = Why.NOTHING_TO_SAY
 
     @property
     def key(self) -> Key:
         return self.package, self.release, self.media_type
+
+
+class Situation(msgspec.Struct, frozen=True):
+    """All that a plan depends on.
+
+    Args:
+        source: the name of the source.
+        rules: how it is treated.
+        listing: what it has, under the names that its packages have here.
+        documents: the mirror's, of every package that is offered or was taken from here.
+        ours: the releases that the mirror has from this source.
+        taken: those that an earlier source has given in this run.
+        same_filter: whether the last run had the same filter: then what it leaves out now that it
+            did not then is the upstream's doing.
+        keep: what the filter leaves out stays.
+    """
+
+    source: str
+    rules: Rules
+    listing: Listing
+    documents: Mapping[str, PackageDocument]
+    ours: Collection[Key]
+    taken: Collection[Key]
+    same_filter: bool
+    keep: bool
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -71,58 +99,75 @@ class Plan(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, actions=sorted(map(kept, self.actions)))
 
 
-def plan(
-    source: str,
-    rules: Rules,
-    listing: Listing,
-    documents: Mapping[str, PackageDocument],
-    ours: Collection[Key],
-    taken: Collection[Key],
-    same_filter: bool,
-    keep: bool,
-) -> Plan:
-    """What to do about each release that is wanted, and each that came from here before.
-
-    Args:
-        documents: the mirror's, of every package that is offered or was taken from here.
-        ours: the releases that the mirror has from this source.
-        taken: those that an earlier source has given in this run.
-        same_filter: whether the last run had the same filter: then what it leaves out now that it
-            did not then is the upstream's doing.
-        keep: what the filter leaves out stays.
-    """
-    selected, doubtful = _once_each(rules.filter.select(listing))
-    holes = [*listing.holes, *doubtful]
+def plan(situation: Situation) -> Plan:
+    """What to do about each release that is wanted, and each that came from here before."""
+    selected, doubtful = _once_each(situation.rules.filter.select(situation.listing))
+    holes = [*situation.listing.holes, *doubtful]
     wanted: dict[Key, Offer] = {}
     actions: list[Action] = []
     for offer in selected:
-        if offer.key in taken:
-            actions.append(Action(*offer.key, "shadowed", "an earlier source has it"))
-            continue
-        wanted[offer.key] = offer
-        actions.append(_about(source, rules, offer, documents.get(offer.package)))
-    offered = {offer.key for offer in listing.offers}
+        if offer.key in situation.taken:
+            actions.append(_action(offer.key, "shadowed", Why.SHADOWED))
+        else:
+            wanted[offer.key] = offer
+            actions.append(_about(situation, offer))
+    left = _left(situation, wanted, holes)
+    fate = _fate(situation, left, actions)
+    actions += [_action(key, fate.of(why), why) for key, why in left.items()]
+    return Plan(situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused)
+
+
+def _action(key: Key, kind: Kind, why: Why, *facts: str, size: int = 0) -> Action:
+    return Action(*key, kind, why.text(*facts), size, why)
+
+
+# -- what is offered no more, or not wanted -------------------------------------------------------
+
+
+def _left(situation: Situation, wanted: Collection[Key], holes: Iterable[Hole]) -> dict[Key, Why]:
+    """What came from here before and is not wanted now, and why it is not."""
+    offered = {offer.key for offer in situation.listing.offers}
     unread = {hole.package for hole in holes}
-    left = [key for key in ours if key not in wanted and key not in taken]
-    certain = listing.complete and "" not in unread
-    gone = {k for k in left if certain and k[0] not in unread and k not in offered}
-    filtered = {k for k in left if certain and k[0] not in unread and k in offered}
-    lost = len(gone) + (_unreplaced(filtered, actions) if same_filter else 0)
-    shrunk = bool(ours) and (not listing.offers or lost > rules.max_shrink * len(ours))
-    to_drop = (gone if rules.deletes == "follow" else set()) | (set() if keep else filtered)
-    for key in left:
-        reason = "what is upstream could not be read"
-        if key in filtered:
-            reason = "left out by the filter"
-        elif key in gone:
-            reason = UPSTREAM_GONE
-        drop = key in to_drop and not shrunk
-        actions.append(Action(*key, "drop" if drop else "kept", reason))
-    refused = shrunk and bool(to_drop or not listing.offers)
-    return Plan(source, wanted, sorted(actions), sorted(set(holes)), refused)
+    certain = situation.listing.complete and "" not in unread
+
+    def why(key: Key) -> Why:
+        if not certain or key[0] in unread:
+            return Why.UNREAD
+        return Why.FILTERED if key in offered else Why.GONE_UPSTREAM
+
+    others = (k for k in situation.ours if k not in wanted and k not in situation.taken)
+    return {key: why(key) for key in others}
 
 
-def _unreplaced(filtered: Collection[Key], actions: Iterable[Action]) -> int:
+class _Fate(msgspec.Struct, frozen=True):
+    """Which reasons drop a release; ``shrunk``: too much is gone for any to be dropped."""
+
+    dropping: frozenset[Why]
+    shrunk: bool
+    refused: bool
+
+    def of(self, why: Why) -> Literal["drop", "kept"]:
+        return "drop" if why in self.dropping and not self.shrunk else "kept"
+
+
+def _fate(situation: Situation, left: Mapping[Key, Why], actions: Iterable[Action]) -> _Fate:
+    rules, nothing = situation.rules, not situation.listing.offers
+    reasons = set()
+    if rules.deletes == "follow":
+        reasons.add(Why.GONE_UPSTREAM)
+    if not situation.keep:
+        reasons.add(Why.FILTERED)
+    filtered = [key for key, why in left.items() if why is Why.FILTERED]
+    lost = list(left.values()).count(Why.GONE_UPSTREAM)
+    if situation.same_filter:
+        lost += _unreplaced(filtered, actions)
+    ours = len(situation.ours)
+    shrunk = ours > 0 and (nothing or lost > rules.max_shrink * ours)
+    would_drop = any(why in reasons for why in left.values())
+    return _Fate(frozenset(reasons), shrunk, shrunk and (would_drop or nothing))
+
+
+def _unreplaced(filtered: Iterable[Key], actions: Iterable[Action]) -> int:
     """How many of these go without a new release of their package in their place.
 
     With ``newest: 1``, or a channel that moves on, each new release pushes an old one out.
@@ -130,6 +175,9 @@ def _unreplaced(filtered: Collection[Key], actions: Iterable[Action]) -> int:
     new = Counter(action.package for action in actions if action.kind == "fetch")
     old = Counter(key[0] for key in filtered)
     return (old - new).total()
+
+
+# -- what is offered ------------------------------------------------------------------------------
 
 
 def _once_each(offers: Iterable[Offer]) -> tuple[list[Offer], list[Hole]]:
@@ -146,30 +194,36 @@ def _once_each(offers: Iterable[Offer]) -> tuple[list[Offer], list[Hole]]:
         names = ", ".join(
             sorted({f"{o.upstream} {(o.digest or o.blob_digest)[:12]}" for o in found})
         )
-        what = f"{key[0]}@{key[1]}"
-        holes.append(Hole(what, f"offered {len(found)} times, with other content: {names}", key[0]))
+        reason = f"offered {len(found)} times, with other content: {names}"
+        holes.append(Hole.of_release(key[0], key[1], reason))
     return chosen, holes
 
 
-def _about(source: str, rules: Rules, offer: Offer, document: PackageDocument | None) -> Action:
+def _about(situation: Situation, offer: Offer) -> Action:
     """The decision about one release that is offered."""
-    size = offer.size
+    document = situation.documents.get(offer.package)
     old = document.find(offer.release, offer.media_type) if document else None
     if old is None:
-        return _about_new(rules, offer, _stone(document, offer))
+        return _about_new(situation.rules, offer, _stone(document, offer))
     if _same(offer, old):
-        return Action(*offer.key, "same")
-    other = offer.digest or offer.blob_digest
+        more = [a for a in offer.attachments if a not in old.attachments]
+        if more and old.origin == situation.source:
+            return _action(offer.key, "fetch", Why.ATTACHED, size=offer.size)
+        return _action(offer.key, "same", Why.NOTHING_TO_SAY)
+    return _about_changed(situation, offer, old)
+
+
+def _about_changed(situation: Situation, offer: Offer, old: Release) -> Action:
+    other, had = offer.digest or offer.blob_digest, old.content.digest
+    foreign = old.origin != situation.source
     if old.origin == PUSHED:
-        return Action(*offer.key, "frozen", f"it was pushed here; upstream has {other}")
-    if rules.changes == "accept":
-        reason = f"it had {old.content.digest}"
-        if old.origin != source:
-            reason += f" from {old.origin}"
-        return Action(*offer.key, "replace", reason, size)
-    if old.origin != source:
-        return Action(*offer.key, "frozen", f"{old.origin} gave {old.content.digest}")
-    return Action(*offer.key, "frozen", f"upstream has {other} now")
+        return _action(offer.key, "frozen", Why.PUSHED_HERE, other)
+    if situation.rules.changes == "accept":
+        why = Why.HAD_FROM_OTHER if foreign else Why.HAD
+        return _action(offer.key, "replace", why, had, old.origin, size=offer.size)
+    if foreign:
+        return _action(offer.key, "frozen", Why.CHANGED_BY_OTHER, old.origin, had)
+    return _action(offer.key, "frozen", Why.CHANGED, other)
 
 
 def _same(offer: Offer, old: Release) -> bool:
@@ -186,9 +240,9 @@ def _stone(document: PackageDocument | None, offer: Offer) -> Tombstone | None:
 
 def _about_new(rules: Rules, offer: Offer, stone: Tombstone | None) -> Action:
     if stone is None:
-        return Action(*offer.key, "fetch", "", offer.size)
-    if stone.reason != UPSTREAM_GONE:
-        return Action(*offer.key, "kept", f"removed here on {stone.removed_at}: {stone.reason}")
+        return _action(offer.key, "fetch", Why.NOTHING_TO_SAY, size=offer.size)
+    if not is_gone_upstream(stone):
+        return _action(offer.key, "kept", Why.REMOVED_HERE, stone.removed_at, stone.reason)
     if offer.digest and stone.digest != offer.digest and rules.changes != "accept":
-        return Action(*offer.key, "frozen", f"it is back with digest {offer.digest}")
-    return Action(*offer.key, "fetch", "it is back", offer.size)
+        return _action(offer.key, "frozen", Why.BACK_CHANGED, offer.digest)
+    return _action(offer.key, "fetch", Why.BACK, size=offer.size)

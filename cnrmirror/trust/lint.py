@@ -60,7 +60,7 @@ class StrictMetadata:
             kept: Any = timestamp.signed.unrecognized_fields.get(RETENTION)
             self.kept = msgspec.convert(kept, RetentionFloor)
         except msgspec.ValidationError as error:
-            self._find("timestamp.json", "tampered", f"{RETENTION}: {error}")
+            self._find("timestamp.json", "wrong", f"{RETENTION}: {error}")
             return
         if self.kept.root > newest.version:
             reason = f"the timestamp says that roots up to {self.kept.root} exist"
@@ -95,13 +95,13 @@ class StrictMetadata:
             try:
                 old.signed.verify_delegate("root", later.signed_bytes, later.signatures)
             except (RepositoryError, ValueError):
-                self._find(name, "tampered", f"it does not vouch for root {version + 1}")
+                self._find(name, "wrong", f"it does not vouch for root {version + 1}")
                 break
             later = old
         name = f"{pinned.signed.version}.root.json"
         data = self._read(name)
         if data is not None and data != self._pinned:
-            self._find(name, "tampered", "not the root that is pinned")
+            self._find(name, "wrong", "not the root that is pinned")
         while True:
             version = found[-1].signed.version + 1
             path = f"{version}.root.json"
@@ -111,7 +111,7 @@ class StrictMetadata:
             following = self._parsed(path, data, Root)
             if following is None or following.signed.version != version:
                 if following is not None:
-                    self._find(path, "tampered", "its version is another")
+                    self._find(path, "wrong", "its version is another")
                 return found
             both = [found[-1].signed, following.signed]
             if not all(self._signed(path, following, [judge], "root", both) for judge in both):
@@ -149,7 +149,7 @@ class StrictMetadata:
         count = versions.stop - versions.start  # may be more than len() can say
         if count <= _MANY:
             return versions
-        self._find(f"{versions[-1]}.{role}.json", "tampered", f"{count} versions: not all read")
+        self._find(f"{versions[-1]}.{role}.json", "wrong", f"{count} versions: not all read")
         return versions[-10:]
 
     def _role(
@@ -168,14 +168,14 @@ class StrictMetadata:
             try:
                 info.verify_length_and_hashes(data)
             except RepositoryError as error:
-                self._find(name, "tampered", str(error))
+                self._find(name, "wrong", str(error))
                 return None
         found = self._parsed(name, data, kind)
         if found is None:
             return None
         number = name.partition(".")[0]
         if number.isdigit() and found.signed.version != int(number):
-            self._find(name, "tampered", "its version is another")
+            self._find(name, "wrong", "its version is another")
             return None
         if judges is not None and not self._signed(name, found, judges, role):
             return None
@@ -185,17 +185,17 @@ class StrictMetadata:
         try:
             found = parse(data, name)
         except CnrMirrorError as error:
-            self._find(name, "tampered", error.message)
+            self._find(name, "wrong", error.message)
             return None
         if not isinstance(found.signed, kind):
-            self._find(name, "tampered", "of another role")
+            self._find(name, "wrong", "of another role")
             return None
         # The hex digits of a signature have two forms, too.
         signatures = [item.signature for item in found.signatures.values()]
         if to_bytes(found) != data or not all(
             isinstance(text, str) and text == text.lower() for text in signatures
         ):
-            self._find(name, "tampered", "the same document in another form")
+            self._find(name, "wrong", "the same document in another form")
             return None
         return found
 
@@ -218,7 +218,7 @@ class StrictMetadata:
             if set(found.signatures) <= good:
                 return True
             reason = "it carries signatures that do not count"
-        self._find(name, "tampered", reason)
+        self._find(name, "wrong", reason)
         return False
 
     def _read(self, name: str, optional: bool = False) -> bytes | None:

@@ -31,11 +31,9 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Channel, PackageDocument, Release
 from cnrmirror.model.names import Vendor, release_key
 from cnrmirror.model.resource import GZIP_TYPE, Alias, Base64Json, Resource
+from cnrmirror.views.base import Changes, Entries, Package, Settings, in_order, touched
+from cnrmirror.views.cnr_paths import ANY, PACKAGES, PACKAGES_BY, PREFIX, package_in, rank, url_of
 
-PREFIX = "cnr"
-PACKAGES = f"{PREFIX}/api/v1/packages"
-PACKAGES_BY = f"{PREFIX}/api/v1/packages-by"
-ANY = "_"
 VERSIONS = {"appr": {"appr-api": "0.7.4"}, "cnr": {"cnr-api": "0.2.7"}}
 
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -155,8 +153,8 @@ def blobs_by_digest(document: PackageDocument) -> dict[str, Descriptor]:
     return dict(sorted(found.items()))
 
 
-def row(document: PackageDocument) -> ListEntry | None:
-    """The list's row of a package; None if it has no release."""
+def list_entry(document: PackageDocument) -> ListEntry | None:
+    """What the lists need of a package; None if it has no release."""
     if not document.releases:
         return None
     types: dict[str, list[str]] = {}
@@ -191,13 +189,12 @@ def listing(rows: Iterable[ListEntry], media_type: str | None = None) -> list[di
     return result
 
 
-def aggregate_resources(rows: list[ListEntry], changed: Iterable[ListEntry]) -> Iterator[Resource]:
-    """The lists that a change of these rows touches; ``rows`` are all, sorted by name.
+def list_resources(rows: list[ListEntry], touched: list[ListEntry]) -> Iterator[Resource]:
+    """The lists that a change touches; ``rows`` are all entries, sorted by name.
 
-    ``changed`` holds the old and the new rows of the packages that changed: their namespaces and
-    media types tell which of the filtered lists have to be written again.
+    ``touched`` holds the entries, before and after, of the packages that changed: their namespaces
+    and media types tell which of the filtered lists have to be written again.
     """
-    touched = list(changed)
     yield Resource(f"{PACKAGES}/index.json", to_json(listing(rows)))
     yield Resource(f"{PACKAGES}/search/index.json", to_json([item.name for item in rows]))
     types = sorted({media_type for item in touched for media_type in item.types})
@@ -258,3 +255,44 @@ READ_ONLY = "this is a read-only mirror: only GET and HEAD"
 def error(code: str, message: str, **details: Any) -> dict[str, Any]:
     """An error document in the registry's form."""
     return {"code": code, "message": message, "details": details}
+
+
+class CnrV1:
+    """The CNR v1 API as a view (``base.View``)."""
+
+    name = "cnr-v1"
+    version = 2
+    tops = (PREFIX, "api", "version", ".well-known")
+    uses_facts = False
+    entry_type = ListEntry
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def package(self, package: Package) -> Iterator[Resource]:
+        """See ``base.View``."""
+        return package_resources(package.document)
+
+    def entry(self, package: Package) -> ListEntry | None:
+        """See ``base.View``."""
+        return list_entry(package.document)
+
+    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+        """See ``base.View``."""
+        return list_resources(list(in_order(entries)), touched(changes))
+
+    def fixed(self) -> Iterator[Resource]:
+        """See ``base.View``."""
+        return fixed_resources(self._settings.dialect, self._settings.url)
+
+    def rank(self, path: str) -> int:
+        """See ``base.View``."""
+        return rank(path)
+
+    def package_in(self, path: str) -> str | None:
+        """See ``base.View``."""
+        return package_in(path)
+
+    def address(self, path: str) -> str | None:
+        """See ``base.View``."""
+        return url_of(path)

@@ -1,15 +1,19 @@
-"""The page at the root: for a person who wonders what this is, and for discovery by clients."""
+"""What stands at the root of a site: a page for a person and for clients, and a recovery script."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import jinja2
+import msgspec
 
 from cnrmirror.model.resource import Resource
+from cnrmirror.views.base import LISTS_RANK, Changes, Entries, Package, Settings
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
+HTML_TYPE = "text/html; charset=utf-8"
 
 
 def environment() -> jinja2.Environment:
@@ -24,7 +28,48 @@ def environment() -> jinja2.Environment:
     )
 
 
-def index_page(url: str) -> Resource:
+def recovery_script() -> bytes:
+    """``recover.sh``: whoever finds the files of a mirror needs no cnrmirror (docs/format.md)."""
+    return (TEMPLATES / "recover.sh").read_bytes()
+
+
+class FrontPage:
     """``index.html``, with the discovery tags of both clients if the public address is known."""
-    page = environment().get_template("index.html").render(url=url, domain=urlsplit(url).netloc)
-    return Resource("index.html", page.encode(), "text/html; charset=utf-8")
+
+    name = "front"
+    version = 2
+    tops = ("index.html", "recover.sh")
+    uses_facts = False
+    entry_type = msgspec.UnsetType
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.url
+
+    def package(self, package: Package) -> Iterator[Resource]:
+        """A package has no file here."""
+        yield from ()
+
+    def entry(self, package: Package) -> None:
+        """No list names it."""
+
+    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+        """There are none."""
+        yield from ()
+
+    def fixed(self) -> Iterator[Resource]:
+        """See ``base.View``."""
+        template = environment().get_template("index.html")
+        page = template.render(url=self._url, domain=urlsplit(self._url).netloc)
+        yield Resource("index.html", page.encode(), HTML_TYPE)
+        yield Resource("recover.sh", recovery_script(), "text/x-shellscript")
+
+    def rank(self, path: str) -> int:
+        """See ``base.View``."""
+        return LISTS_RANK
+
+    def package_in(self, path: str) -> None:
+        """See ``base.View``."""
+
+    def address(self, path: str) -> str | None:
+        """See ``base.View``."""
+        return path

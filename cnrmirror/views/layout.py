@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cnrmirror.model.resource import Alias, Resource
-from cnrmirror.views.cnr_v1 import PACKAGES
 
 _KEYS = (
     (re.compile(r"(.+)/index\.json"), r"\1"),
@@ -22,9 +21,6 @@ _KEYS = (
     (re.compile(r"(.+/pull)\.json"), r"\1/json"),
 )
 _BARE = re.compile(r"cnr/(?=api/|version(?:/|$))")
-# What may be read first is written last.
-_ARCHIVE, _TWIN, _MANIFEST, _RELEASE, _DEFAULT, _CHANNEL, _PACKAGE, _LISTS = 0, 1, 2, 3, 4, 6, 7, 8
-RANKS = 9
 
 
 def key_of(path: str) -> str:
@@ -92,26 +88,3 @@ def as_files(resources: Iterable[Resource], links: bool) -> Iterator[Resource]:
 def _with_prefix(resources: Iterable[Resource]) -> list[Resource]:
     """Without the links that are the whole tree a second time."""
     return [r for r in resources if r.path not in ("api", "version")]
-
-
-def rank(path: str) -> int:
-    """When a file may be written: only after everything of a lower rank; 0 to ``RANKS`` - 1.
-
-    Archives, their JSON twins, manifests, releases; the same of ``default``, channels; packages;
-    lists. ``…/pull`` and ``…/pull/json`` are apart, too: some servers lose one of two keys that
-    come at once, if one is the other's folder.
-    """
-    _, found, below = path.partition(PACKAGES.removeprefix("cnr/") + "/")
-    parts = below.removesuffix("/index.json").split("/") if found else []
-    if len(parts) < 2 or parts == ["search", "index.json"]:
-        return _LISTS
-    if len(parts) == 2 or parts[2:] == ["channels"] or parts[2].startswith(("type-", "index.")):
-        return _PACKAGE
-    if parts[2] == "channels":
-        return _CHANNEL
-    if parts[2] == "blobs":
-        return _TWIN if parts[-1].endswith("json") else _ARCHIVE
-    if len(parts) == 3:
-        return _RELEASE
-    kind = _ARCHIVE if parts[4:] == ["pull"] else _TWIN if parts[4:5] else _MANIFEST
-    return kind + (_DEFAULT if parts[2] == "default" else 0)

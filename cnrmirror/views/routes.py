@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cnrmirror.model.resource import GZIP_TYPE, JSON_TYPE
-from cnrmirror.views.cnr_v1 import ANY, PACKAGES, PACKAGES_BY, PREFIX
+from cnrmirror.views.cnr_paths import ANY, PACKAGES, PACKAGES_BY, PREFIX
 
 _NAME = r"[^/]+"
 _PACKAGE = rf"(?P<package>{_NAME}/{_NAME})"
@@ -106,28 +106,3 @@ def route(url_path: str, query: Mapping[str, str]) -> Route | None:
             arguments = {k: v for k, v in match.groupdict().items() if v is not None}
             return Route(kind, arguments, dict(query))
     return None
-
-
-_FILES = (
-    (re.compile(rf"{PACKAGES_BY}/([^/]+)/([^/]+)\.json"), None),
-    (re.compile(rf"({PACKAGES}/.+)/type-([^/]+)\.json"), r"\1?media_type=\2"),
-    (re.compile(r"(.+/blobs/sha256/[^/]+)\.json"), r"\1?format=json"),
-    (re.compile(r"(.+/pull)\.json"), r"\1?format=json"),
-    (re.compile(r"(.+)/index\.json"), r"\1"),
-)
-
-
-def url_of(path: str) -> str:
-    """The address, below the site's, at which a file of the v1 view answers.
-
-    The other direction of ``route``: what is asked there, it finds in that file.
-    """
-    for pattern, replacement in _FILES:
-        match = pattern.fullmatch(path)
-        if match and replacement is None:
-            names = {"namespace": match[1], "media_type": match[2]}
-            query = "&".join(f"{k}={v}" for k, v in names.items() if v != ANY)
-            return f"{PACKAGES}?{query}"
-        if match and replacement is not None:
-            return match.expand(replacement)
-    return path

@@ -1,23 +1,28 @@
-"""All views together, in the form that one kind of host needs."""
+"""All views of a mirror together, in the form that one kind of host needs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from cnrmirror.archive.pack import gzip_bytes
+from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.canonical import encode
 from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
-from cnrmirror.views import cnr_v1 as v1
-from cnrmirror.views import front as html
+from cnrmirror.views.base import LISTS_RANK, Changes, MakeView, Package, Settings, View
+from cnrmirror.views.cnr_v1 import CnrV1
+from cnrmirror.views.front import FrontPage
 
-# Raise it when a renderer's output changes: every mirror is then rebuilt by its next command.
-VERSION = 2
+VIEWS: tuple[MakeView, ...] = (CnrV1, FrontPage)
+"""Every view that a mirror has."""
+
+# Raise it when the forms change (``_adapted``): every mirror is then built again.
+VERSION = 3
 # Smaller documents fit into one packet anyway.
 _PRECOMPRESS_FROM = 1400
 
@@ -39,8 +44,15 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: list[str] = []
 
 
-class Views:
-    """Renders packages, lists and fixed files.
+ViewEntries = dict[str, dict[str, Any]]
+"""The entries of every view: by view, then by package."""
+
+ViewChanges = dict[str, Changes]
+"""What changed in the entries of every view."""
+
+
+class Site:
+    """Renders packages, lists and fixed files of every view.
 
     Args:
         settings: which form.
@@ -49,51 +61,131 @@ class Views:
 
     def __init__(self, settings: ViewSettings, url: str) -> None:
         self._settings = settings
+        self._views = [make(Settings(url, settings.dialect)) for make in VIEWS]
         self._url = url
+        self._uses_facts = any(view.uses_facts for view in self._views)
+        self._of_top = {top: view for view in self._views for top in view.tops}
 
     @property
     def fingerprint(self) -> str:
         """Differs whenever the same catalog would give other files."""
-        return f"{VERSION} {self._url} {encode(self._settings).decode()}"
+        views = " ".join(f"{view.name}/{view.version}" for view in self._views)
+        return f"{VERSION} {views} {self._url} {encode(self._settings).decode()}"
+
+    @property
+    def tops(self) -> set[str]:
+        """The names at the top of a site that are views'."""
+        return set(self._of_top)
 
     def keeps(self, path: str) -> bool:
         """Whether a file of the site is somebody else's, to be left alone."""
         return any(fnmatchcase(path, pattern) for pattern in self._settings.keep)
 
-    def package(self, document: PackageDocument | None) -> list[Resource]:
-        """Every file of one package, leaves first; none for None."""
-        if document is None:
-            return []
-        return list(self._adapted(v1.package_resources(document)))
+    # -- what is rendered --
 
-    def aggregates(
-        self, rows: list[v1.ListEntry], changed: Iterable[v1.ListEntry]
-    ) -> list[Resource]:
-        """The lists that a change of these rows touches."""
-        return list(self._adapted(v1.aggregate_resources(rows, changed)))
+    def load(self, catalog: CatalogReader, document: PackageDocument) -> Package:
+        """A package as the views see it; its facts are read only if a view looks at them."""
+        return Package(document, catalog.facts(document) if self._uses_facts else {})
+
+    def package(self, package: Package | None) -> list[Resource]:
+        """Every file of one package, leaves first; none for None."""
+        if package is None:
+            return []
+        return [r for view in self._views for r in self._adapted(view.package(package))]
+
+    def entries(self, packages: Iterable[Package]) -> ViewEntries:
+        """The entries of every view."""
+        found: ViewEntries = {view.name: {} for view in self._views}
+        for package in packages:
+            for view in self._views:
+                if (entry := view.entry(package)) is not None:
+                    found[view.name][package.document.package] = entry
+        return found
+
+    def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
+        """Entries out of the JSON that they were written as. Raises msgspec.DecodeError."""
+        return {
+            view.name: msgspec.json.decode(entries[view.name], type=dict[str, view.entry_type])  # type: ignore[name-defined]
+            for view in self._views
+            if view.name in entries
+        }
+
+    def lists(self, entries: ViewEntries, changes: ViewChanges) -> list[Resource]:
+        """The lists that these changes touch, as they are for all ``entries``."""
+        return [
+            resource
+            for view in self._views
+            for resource in self._adapted(
+                view.lists(entries.get(view.name, {}), changes.get(view.name, {}))
+            )
+        ]
 
     def fixed(self) -> list[Resource]:
         """What does not depend on what the mirror holds."""
-        resources = [*v1.fixed_resources(self._settings.dialect, self._url)]
-        page = html.index_page(self._url)
+        resources = [r for view in self._views for r in self._adapted(view.fixed())]
         if self._settings.profile == "plain":
             # GitHub Pages leaves out what begins with "_" or "." where this is not there.
             resources.append(Resource(".nojekyll", b"", "text/plain"))
-        return [*self._adapted(resources), page]
+        return resources
+
+    # -- files by their paths --
+
+    def _view_of(self, path: str) -> View | None:
+        return self._of_top.get(path.partition("/")[0])
+
+    def has_top(self, path: str) -> bool:
+        """Whether a path is below one of the names that are views'."""
+        return self._view_of(path) is not None
+
+    def rank(self, path: str) -> int:
+        """When a file may be written: only after all of a lower rank."""
+        view = self._view_of(path)
+        return view.rank(path) if view else LISTS_RANK
+
+    def package_in(self, path: str) -> str | None:
+        """The package whose file this is; None for lists and the rest."""
+        view = self._view_of(path)
+        return view.package_in(path) if view else None
+
+    def address(self, path: str) -> str | None:
+        """The address at which a file answers on a server with rules."""
+        view = self._view_of(path)
+        return view.address(path) if view else path
 
     def _adapted(self, resources: Iterable[Resource]) -> Iterator[Resource]:
         plain = self._settings.profile == "plain"
-        twins = plain and self._settings.plain_pull == "json"
+        base64 = plain and self._settings.plain_pull == "json"
         for resource in resources:
             if self._settings.precompress and not plain:
                 yield from _precompressed(resource)
-            if twins and resource.path.endswith("/pull"):
-                continue  # its twin takes the path
+            if base64 and resource.path.endswith("/pull"):
+                continue  # its base64 form takes the path
             yield resource
             if plain and resource.path.endswith("/index.json"):
                 yield Resource(f"{resource.path[:-5]}.html", Alias("index.json"))
-            if twins and resource.path.endswith("/pull.json"):
+            if base64 and resource.path.endswith("/pull.json"):
                 yield Resource(resource.path[:-5], resource.body)
+
+
+def changes_of(before: ViewEntries, after: ViewEntries, names: Iterable[str]) -> ViewChanges:
+    """The entries of these packages in two states."""
+    changed = list(names)
+    return {
+        view: {n: (before.get(view, {}).get(n), after.get(view, {}).get(n)) for n in changed}
+        for view in before.keys() | after.keys()
+    }
+
+
+def updated(before: ViewEntries, fresh: ViewEntries, names: Iterable[str]) -> ViewEntries:
+    """The entries after a change of these packages; ``fresh`` has what they are now."""
+    gone = set(names)
+    return {
+        view: {
+            **{n: e for n, e in before.get(view, {}).items() if n not in gone},
+            **fresh.get(view, {}),
+        }
+        for view in before.keys() | fresh.keys()
+    }
 
 
 def _precompressed(resource: Resource) -> Iterator[Resource]:
@@ -104,6 +196,12 @@ def _precompressed(resource: Resource) -> Iterator[Resource]:
         and len(body) >= _PRECOMPRESS_FROM
     ):
         yield Resource(f"{resource.path}.gz", gzip_bytes(body), cache=resource.cache)
+
+
+def add_entries(entries: ViewEntries, more: ViewEntries) -> None:
+    """Put the entries of further packages in."""
+    for view, each in more.items():
+        entries.setdefault(view, {}).update(each)
 
 
 def changes(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[list[Resource], list[str]]:

@@ -14,15 +14,12 @@ import pytest
 import requests
 
 from tests.interop.servers import need, serving
-from tests.recorded import CONFORMANCE, Recorded
+from tests.recorded import Recorded
 
+pytestmark = pytest.mark.interop
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "airgap.md").read_text()
 BIN = Path(sys.executable).parent
-
-pytestmark = pytest.mark.skipif(
-    not CONFORMANCE.is_dir(), reason="shared/conformance is not on this machine"
-)
 
 
 def steps(title: str) -> str:

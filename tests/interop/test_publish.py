@@ -23,11 +23,10 @@ from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from tests.conftest import chart_bytes, tar_gz
-from tests.interop.bucket import ACCESS, BUCKET, S3, SECRET, s3_server
+from tests.interop.bucket import BUCKET, S3, s3_server
 from tests.interop.faulty import faulty
 from tests.interop.reference import legacy
 from tests.mirrors import make, reopen
-from tests.recorded import CONFORMANCE, Recorded
 
 pytestmark = pytest.mark.interop
 API = "cnr/api/v1/packages"
@@ -336,7 +335,3 @@ def test_a_large_archive_is_sent_in_parts_and_copied_on_the_server(
         assert answer.content == path.read_bytes()
         assert answer.headers["Content-Type"] == "application/x-gzip"
     assert "all well" in run(project, s3, "publish", f"s3://{BUCKET}/large", "--audit")
-
-
-def test_ci_has_the_recorded_packages(recorded: Recorded) -> None:
-    assert CONFORMANCE.is_dir() and ACCESS and SECRET

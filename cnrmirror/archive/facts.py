@@ -1,0 +1,124 @@
+"""What one look into an archive tells views: the known fields of its Chart.yaml.
+
+Everything is text as it is written there; what is too long or too much is left out, so that no
+chart makes a list of charts unreadable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnrmirror.archive.identify import by_file_name
+from cnrmirror.archive.inspect import REQUIREMENTS
+from cnrmirror.archive.yamltext import mapping_in
+from cnrmirror.model.documents import ArchiveFacts
+from cnrmirror.model.errors import InputError
+
+EXTRACTOR = 1
+"""Raise it when the same archive would give other facts."""
+
+_SCALARS = {
+    "apiVersion", "name", "version", "appVersion", "description", "type", "home", "icon",
+    "kubeVersion", "tillerVersion", "condition", "tags", "engine", "deprecated",
+}  # fmt: skip
+_TEXTS = {"keywords", "sources"}
+_OF_MAINTAINER = {"name", "email", "url"}
+_OF_DEPENDENCY = {"name", "version", "repository", "alias", "condition", "tags"}
+_MAX_TEXT = 4096
+_MAX_NODES = 4000
+_MAX_CHARACTERS = 64 << 10
+
+
+def facts_of(telling: dict[str, bytes]) -> ArchiveFacts | None:
+    """The facts of an archive, out of ``ArchiveInfo.telling``; None if there are none.
+
+    Example:
+        >>> facts_of({"x/Chart.yaml": b"name: x\\nversion: 1.0.0\\nappVersion: 1.10"}).chart
+        {'appVersion': '1.10', 'name': 'x', 'version': '1.0.0'}
+    """
+    try:
+        files = by_file_name(telling, Path())
+        if "Chart.yaml" not in files:
+            return None
+        chart = _Look().chart(mapping_in(files["Chart.yaml"], ""))
+        if REQUIREMENTS in files and "dependencies" not in chart:
+            more = _Look().chart(mapping_in(files[REQUIREMENTS], ""))
+            chart |= {key: more[key] for key in ("dependencies",) if key in more}
+    except InputError:
+        return None  # who must know its name and version has said so already
+    return ArchiveFacts(EXTRACTOR, dict(sorted(chart.items())))
+
+
+class _Look:
+    """A walk over one document's nodes, bounded whatever aliases it has."""
+
+    def __init__(self) -> None:
+        self._nodes = _MAX_NODES
+        self._characters = _MAX_CHARACTERS
+
+    def chart(self, node: yaml.MappingNode) -> dict[str, Any]:
+        """The known fields of a Chart.yaml or requirements.yaml."""
+        found: dict[str, Any] = {}
+        for key, value in self._pairs(node):
+            entry: Any = None
+            if key == "deprecated":
+                entry = self._text(value) == "true"
+            elif key in _SCALARS:
+                entry = self._text(value)
+            elif key in _TEXTS:
+                entry = [text for item in self._items(value) if (text := self._text(item))]
+            elif key == "annotations":
+                entry = {k: t for k, v in self._pairs(value) if (t := self._text(v))}
+            elif key == "maintainers":
+                entry = [self._some(item, _OF_MAINTAINER) for item in self._items(value)]
+            elif key == "dependencies":
+                entry = [self._some(item, _OF_DEPENDENCY) for item in self._items(value)]
+            if entry:
+                found.setdefault(key, entry)
+        return found
+
+    def _some(self, node: yaml.Node, known: set[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in self._pairs(node):
+            if key in known:
+                texts = [text for item in self._items(value) if (text := self._text(item))]
+                entry = texts or self._text(value)
+                if entry:
+                    found.setdefault(key, entry)
+        return dict(sorted(found.items()))
+
+    def _pairs(self, node: yaml.Node) -> Iterator[tuple[str, yaml.Node]]:
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            self._nodes -= 1
+            if self._nodes < 0:
+                return
+            if name := self._text(key):
+                yield name, value
+
+    def _items(self, node: yaml.Node) -> Iterator[yaml.Node]:
+        for item in node.value if isinstance(node, yaml.SequenceNode) else ():
+            self._nodes -= 1
+            if self._nodes < 0:
+                return
+            yield item
+
+    def _text(self, node: yaml.Node) -> str:
+        """A scalar as it is written; "" for null, for what is none, and for what is too long."""
+        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
+            return ""
+        text: str = node.value
+        self._characters -= len(text)
+        fits = len(text) <= _MAX_TEXT and self._characters >= 0
+        return text if fits and (text.isascii() or _encodes(text)) else ""
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

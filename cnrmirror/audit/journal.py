@@ -1,0 +1,63 @@
+"""Which packages an audit found good: noted on disk, so that one that was interrupted goes on."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cnrmirror.model.digest import Descriptor
+
+_SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
+
+
+class Journal:
+    """The notes of one audit of one mirror.
+
+    Args:
+        path: the file with the notes; None: nothing is noted.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._done: set[str] = set()
+
+    def resume(self, at: Descriptor) -> list[str]:
+        """Take up the notes of an audit of this catalog root, if they are young; else begin anew.
+
+        Returns:
+            What is to be said about it.
+        """
+        if self._path is None:
+            return []
+        try:
+            moment = self._path.stat().st_mtime
+            lines = self._path.read_text().splitlines()
+        except FileNotFoundError:
+            moment, lines = 0.0, []
+        if lines[:1] != [at.digest] or time.time() - moment >= _SECONDS:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(f"{at.digest}\n")
+            return []
+        self._done = set(lines[1:])
+        when = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+        said = (
+            f"{len(self._done)} packages were read by an audit that was interrupted at {when}, "
+            "and not again"
+        )
+        return [said] if self._done else []
+
+    def has(self, key: str) -> bool:
+        """Whether this was found good before."""
+        return key in self._done
+
+    def add(self, key: str) -> None:
+        """Note that this was found good."""
+        if self._path is not None and key not in self._done:
+            with self._path.open("a") as journal:
+                journal.write(f"{key}\n")
+
+    def close(self) -> None:
+        """The audit is done: the next one begins anew."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""upgrade: raise the mirror's format."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.keyring import signing_project
+from cnrmirror.model.format import Format
+
+
+@click.command()
+@pass_context
+def upgrade(context: Context) -> None:
+    """Raise this mirror's format to the newest that this program writes.
+
+    No other command does so: a mirror keeps the format that it was made with, and whoever reads it
+    goes on reading it. Afterwards, older programs may refuse it; the command says which.
+    """
+    before, after = signing_project(context).upgrade(now())
+    context.result(
+        {"before": msgspec.to_builtins(before), "after": msgspec.to_builtins(after)},
+        [_told(before, after)],
+    )
+
+
+def _told(before: Format, after: Format) -> str:
+    if before == after:
+        return f"format {after.read} already: nothing to do"
+    who = (
+        f"programs that know less than format {after.read} cannot read it any more"
+        if after.read > before.read
+        else f"programs that know less than format {after.write} can read it, but not change it"
+    )
+    return f"raised from format {before.read} (write {before.write}) to {after.read} " + (
+        f"(write {after.write}): {who}"
+    )
+
+
+COMMAND = upgrade

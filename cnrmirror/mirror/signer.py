@@ -1,0 +1,27 @@
+"""What a project needs of whoever signs its revisions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cnrmirror.model.documents import Head, RetentionFloor
+from cnrmirror.model.signed import SignedHead
+
+
+class Signer(Protocol):
+    """Makes a revision the current one, by signing it."""
+
+    def check_keys(self) -> None:
+        """Make sure that it can, before anything is written. Raises NotTrusted."""
+
+    def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
+        """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
+
+        With ``above``, an edition that is published elsewhere, no version is as low as there.
+
+        Raises:
+            NotTrusted: a key is missing.
+        """
+
+    def keep_from(self, kept: RetentionFloor, now: str) -> None:
+        """Sign that superseded files are kept from these versions on; others may go then."""

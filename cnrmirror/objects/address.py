@@ -1,0 +1,49 @@
+"""Web addresses: the credentials in them, the host that they name, its proxies."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import requests
+
+from cnrmirror.model.errors import InputError
+
+
+def without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """The address without user and password, which become a header. Raises InputError."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("not an http or https address")
+        if parts.port == 0:  # reading a port that is no number raises, too
+            raise ValueError("port 0")
+    except ValueError:
+        shown = re.sub(r"//[^/@]*@", "//…@", url)
+        raise InputError(f"{shown}: not an http or https address") from None
+    host = parts.netloc.rpartition("@")[2]
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Scheme, and host with its port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+@functools.lru_cache(maxsize=1024)
+def proxies(scheme: str, host: str) -> dict[str, str]:
+    """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for a host; found out once."""
+    found: dict[str, str] = requests.utils.get_environ_proxies(f"{scheme}://{host}/")
+    return found
+
+
+def authorities() -> str | bool:
+    """The certificates that the environment names; True for the usual ones."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True

@@ -1,0 +1,284 @@
+"""What the registry answers to a GET: from the catalog, by the renderers that write the site."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+import msgspec
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
+
+from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.mirror.config import Config
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Head, Node, PackageDocument, PackageRef
+from cnrmirror.model.errors import IncompleteError, NotFoundError, UsageError
+from cnrmirror.model.names import select_release
+from cnrmirror.model.resource import (
+    CACHE_CONTROL,
+    GZIP_TYPE,
+    JSON_TYPE,
+    Alias,
+    Base64Json,
+    Resource,
+)
+from cnrmirror.views import cnr_v1 as v1
+from cnrmirror.views.base import in_order
+from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
+from cnrmirror.views.routes import Route, route
+from cnrmirror.views.site import Site, ViewEntries, ViewSettings, changes_of
+
+_PIECE = 1 << 16
+_CATALOG = re.compile(
+    r"/catalog/(?:(?P<metadata>metadata/(?:[0-9]+\.[a-z]+|timestamp)\.json)"
+    r"|targets/[0-9a-f]{64}\.catalog\.json|nodes/sha256/[0-9a-f]{2}/[0-9a-f]{64}"
+    r"|(?P<blob>blobs/sha256/[0-9a-f]{2}/[0-9a-f]{64}))"
+)
+
+
+class Served(Protocol):
+    """What is needed of a mirror to answer for it: of a project, or of a bundle as it lies."""
+
+    config: Config
+
+    @property
+    def catalog(self) -> CatalogReader:
+        """Reads its documents."""
+
+    def head(self) -> Head:
+        """The current revision's head."""
+
+    def tree(self) -> Node:
+        """The current revision's tree."""
+
+    def known_entries(self, head: Head) -> ViewEntries | None:
+        """The entries of every view at a revision, if they are known without reading all of it."""
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """An archive. Raises DamageError, IncompleteError."""
+
+    def open_file(self, path: str) -> BinaryIO:
+        """A file below ``catalog/``. Raises FileNotFoundError, IncompleteError."""
+
+
+class Reading:
+    """Answers what is read of one mirror; a request sees one whole revision, without a lock."""
+
+    def __init__(self, mirror: Served) -> None:
+        self._mirror = mirror
+        self._entries = functools.lru_cache(maxsize=2)(self._read_entries)
+        self._rendered = functools.lru_cache(maxsize=256)(self._render)
+        self._lists = functools.lru_cache(maxsize=2)(self._read_lists)
+        config = mirror.config
+        self._site = Site(ViewSettings(config.views.dialect, precompress=False), config.url)
+        fixed = self._site.fixed()
+        self._fixed = {f"/{r.path}": r for r in fixed if isinstance(r.body, bytes)}
+        self._fixed |= dict.fromkeys(("/", "/cnr/", "/cnr"), self._fixed["/index.html"])
+
+    def answer(self, request: Request) -> Response:
+        """The answer to a GET or HEAD. Raises CnrMirrorError, HTTPException."""
+        found = route(request.path, request.args)
+        if found is not None:
+            return self._get(found, request)
+        if request.path in self._fixed:
+            return self._send(self._fixed[request.path], request)
+        if match := _CATALOG.fullmatch(request.path):
+            return self._catalog_file(match, request)
+        if resource := self._file(request.path.lstrip("/")):
+            return self._send(resource, request)
+        raise NotFoundError(v1.NOT_FOUND)
+
+    def _file(self, path: str) -> Resource | None:
+        """A file of a view that has no calls of its own, by its path in the site."""
+        if not self._site.has_top(path) or path.startswith(PREFIX):
+            return None
+        name = self._site.package_in(path)
+        if name is None:
+            return self._lists(self._mirror.head()).get(path)
+        document = self._mirror.catalog.get(self._mirror.tree(), name)
+        if document is None:
+            return None
+        package = self._site.load(self._mirror.catalog, document)
+        return next((r for r in self._site.package(package) if r.path == path), None)
+
+    def _get(self, found: Route, request: Request) -> Response:
+        if found.kind == "version":
+            return self._send(self._fixed["/cnr/version/index.json"], request)
+        if found.package is None:
+            return self._send(self._list(found), request)
+        ref = self._mirror.catalog.find(self._mirror.tree(), found.package)
+        if ref is None or not ref.releases:
+            raise _no_package(found.package, found.arguments.get("digest"))
+        return self._send(_one(found, *self._rendered(ref)), request)
+
+    def _catalog_file(self, match: re.Match[str], request: Request) -> Response:
+        """A file of the catalog as it is, for clients that verify."""
+        try:
+            stream = self._mirror.open_file(request.path.lstrip("/"))
+        except (FileNotFoundError, IncompleteError):
+            raise NotFoundError(v1.NOT_FOUND) from None
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        tag = request.path.rpartition("/")[2]  # named by its digest
+        if match["metadata"]:
+            tag = Descriptor.of(stream.read()).digest
+            stream.seek(0)
+        content = Content(_pieces(stream), length, tag[:32], stream.close)
+        response = content.response(GZIP_TYPE if match["blob"] else JSON_TYPE)
+        cache = CACHE_CONTROL["no-cache" if match["metadata"] else "immutable"]
+        response.headers["Cache-Control"] = cache
+        return content.as_asked(response, request)
+
+    def _send(self, resource: Resource, request: Request) -> Response:
+        content = self._content(resource)
+        response = content.response(resource.media_type)
+        response.headers["Cache-Control"] = CACHE_CONTROL[resource.cache]
+        if resource.filename:
+            response.headers["Content-Disposition"] = resource.filename
+        return content.as_asked(response, request)
+
+    def _content(self, resource: Resource) -> Content:
+        match resource.body:
+            case bytes() as data:
+                return Content([data], len(data), Descriptor.of(data).digest[:32])
+            case Alias():
+                raise AssertionError(f"{resource.path}: aliases are resolved before this")
+            case Base64Json() as form:
+                stream = self._mirror.open_blob(form.blob)
+                tag = f"{form.blob.digest[:24]}-json"
+                return Content(form.chunks(stream), form.size, tag, stream.close)
+            case blob:
+                stream = self._mirror.open_blob(blob)
+                return Content(_pieces(stream), blob.size, blob.digest[:24], stream.close)
+
+    def _list(self, found: Route) -> Resource:
+        entries: list[v1.ListEntry] = list(in_order(self._entries(self._mirror.head())["cnr-v1"]))
+        if found.kind == "search":
+            query = found.query.get("q", "")
+            return Resource("search", v1.to_json([e.name for e in entries if query in e.name]))
+        namespace, words = found.query.get("namespace"), found.query.get("query")
+        chosen = [
+            entry
+            for entry in entries
+            if (not namespace or entry.name.startswith(f"{namespace}/"))
+            and (not words or words in entry.name)
+        ]
+        media_type = found.query.get("media_type") or None
+        return Resource("packages", v1.to_json(v1.listing(chosen, media_type)))
+
+    def _read_entries(self, head: Head) -> ViewEntries:
+        known = self._mirror.known_entries(head)
+        if known is not None:
+            return known
+        catalog, site = self._mirror.catalog, self._site
+        tree = catalog.root(head.catalog).tree
+        documents = (catalog.document(ref) for ref in catalog.packages(tree))
+        return site.entries(site.load(catalog, document) for document in documents)
+
+    def _read_lists(self, head: Head) -> dict[str, Resource]:
+        entries = self._entries(head)
+        names = {name for each in entries.values() for name in each}
+        return {r.path: r for r in self._site.lists(entries, changes_of({}, entries, names))}
+
+    def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
+        document = self._mirror.catalog.document(ref)
+        return document, {r.path: r for r in v1.package_resources(document)}
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What an answer carries: its pieces, how many bytes they are, its tag, and what then ends."""
+
+    pieces: Iterable[bytes]
+    length: int
+    tag: str
+    close: Callable[[], object] = lambda: None
+
+    def response(self, content_type: str) -> Response:
+        """An answer with all of it."""
+        response = Response(self.pieces, mimetype=None, content_type=content_type)
+        response.call_on_close(self.close)
+        response.content_length = self.length
+        response.set_etag(self.tag)
+        return response
+
+    def as_asked(self, response: Response, request: Request) -> Response:
+        """The answer without what the request has, or the range that it wants."""
+        length = self.length
+        try:
+            return response.make_conditional(request, accept_ranges=True, complete_length=length)
+        except HTTPException:
+            self.close()
+            raise
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(_PIECE), b"")
+
+
+def _one(found: Route, document: PackageDocument, resources: dict[str, Resource]) -> Resource:
+    """What answers a call about one package. Raises NotFoundError."""
+    if found.kind in ("manifest", "pull"):
+        found = _resolved(found, document)
+    resource = resources.get(found.path)
+    if wanted := found.kind == "releases" and found.query.get("media_type"):
+        types = {r.media_type for r in document.releases}
+        if wanted not in types:
+            return Resource(found.path, v1.to_json([]))
+        if len(types) == 1:
+            resource = resources[f"{PACKAGES}/{document.package}/index.json"]
+    if resource is None:
+        raise _not_found(found, document)
+    return resource
+
+
+def _resolved(found: Route, document: PackageDocument) -> Route:
+    """The route with an exact release and media type in the place of a query and ``-``."""
+    query, media_type = found.arguments["release"], found.arguments["media_type"]
+    release = select_release(document.versions(), query)
+    if release is None:
+        raise _error(
+            "package-release-not-found",
+            f"No release match '{query}' for package '{document.package}'",
+            package=document.package,
+            release_query=query,
+        )
+    if media_type == "-":
+        types = [r.media_type for r in document.of_release(release)]
+        if len(types) != 1:
+            raise UsageError(f"media-type non specified: [{','.join(types)}]")
+        media_type = types[0]
+    arguments = {**found.arguments, "release": release, "media_type": media_type}
+    return msgspec.structs.replace(found, arguments=arguments)
+
+
+def _not_found(found: Route, document: PackageDocument) -> NotFoundError:
+    values = found.arguments
+    if found.kind == "channel":
+        # The servers put the channel's name into the place of the package's.
+        name = values["channel"]
+        message = f"No channel found for package '{name}'"
+        return _error("channel-not-found", message, package=name)
+    release = values.get("release") or values.get("digest")
+    return _no_package(document.package, release, values.get("media_type"))
+
+
+def _no_package(
+    package: str, release: str | None = None, media_type: str | None = None
+) -> NotFoundError:
+    return _error(
+        "package-not-found",
+        f"package {package} doesn't exist, v: {release}, type: {media_type}",
+        package=package,
+        release=release,
+        media_type=media_type,
+    )
+
+
+def _error(code: str, message: str, **details: Any) -> NotFoundError:
+    error = NotFoundError(message, **details)
+    error.code = code  # type: ignore[misc]
+    return error

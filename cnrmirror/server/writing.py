@@ -1,0 +1,115 @@
+"""What the registry's POST and DELETE calls do to a mirror."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from werkzeug.wrappers import Request
+
+from cnrmirror.archive.identify import Identity
+from cnrmirror.mirror import change
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push_blob
+from cnrmirror.model.canonical import normalise_metadata, parse_json
+from cnrmirror.model.errors import InputError, NotFoundError, UsageError
+from cnrmirror.model.names import PackageName, check_media_type, check_release
+from cnrmirror.views import cnr_v1 as v1
+
+_SCHEMES = ("bearer", "token", "basic")
+
+
+class Writing:
+    """Takes pushes and deletions for one project.
+
+    Args:
+        project: the mirror, with a signer.
+        now: tells the time of a change.
+        token: what a request must bring.
+    """
+
+    def __init__(self, project: Project, now: Callable[[], str], token: str) -> None:
+        self._project = project
+        self._now = now
+        self._token = token.encode()
+
+    def allows(self, request: Request) -> bool:
+        """Whether a request brings the token, after a scheme or alone."""
+        given = request.headers.get("Authorization", "")
+        scheme, _, token = given.partition(" ")
+        if not token:
+            scheme, token = "bearer", given
+        good = hmac.compare_digest(token.strip().encode(), self._token)
+        return good and scheme.lower() in _SCHEMES and bool(self._token)
+
+    def answer(self, request: Request, max_body: int) -> dict[str, Any]:
+        """Do what a POST or DELETE asks for; the JSON that answers it. Raises CnrMirrorError."""
+        path = request.path.removeprefix("/cnr").strip("/").split("/")
+        if path[:3] != ["api", "v1", "packages"]:
+            raise NotFoundError(v1.NOT_FOUND)
+        match request.method, path[3:]:
+            case "POST", [namespace, name]:
+                return self._push(f"{namespace}/{name}", _values(request, max_body))
+            case "DELETE", [namespace, name, "channels", channel]:
+                return self._remove_channel(f"{namespace}/{name}", channel, None)
+            case "POST", [namespace, name, "channels", channel, release]:
+                return self._set_channel(f"{namespace}/{name}", channel, release)
+            case "DELETE", [namespace, name, "channels", channel, release]:
+                return self._remove_channel(f"{namespace}/{name}", channel, release)
+            case "DELETE", [namespace, name, release, media_type]:
+                return self._remove(f"{namespace}/{name}", release, media_type)
+        raise NotFoundError(v1.NOT_FOUND)
+
+    def _push(self, package: str, values: dict[str, Any]) -> dict[str, str]:
+        data, identity = _archive(package, values)
+        metadata = normalise_metadata(values.get("metadata"))
+        force = str(values.get("force", "false")).lower() == "true"
+        push_blob(self._project, data, identity, metadata, self._now(), force)
+        return {"status": "ok"}
+
+    def _remove(self, package: str, release: str, media_type: str) -> dict[str, str]:
+        package = str(PackageName.parse(package))
+        kind, why = check_media_type(media_type), "deleted by the registry's API"
+        change.remove(self._project, package, release, kind, why, self._now())
+        return {"status": "deleted", "package": package, "release": release}
+
+    def _set_channel(self, package: str, name: str, release: str) -> dict[str, Any]:
+        change.set_channel(self._project, package, name, release, self._now())
+        document = self._project.document(package)
+        channel = next(c for c in document.channels if c.name == name)
+        found: dict[str, Any] = msgspec.to_builtins(channel)
+        return found
+
+    def _remove_channel(self, package: str, name: str, release: str | None) -> dict[str, str]:
+        change.remove_channel(self._project, package, name, release, self._now())
+        if release is None:
+            return {"channel": name, "package": package, "action": "delete"}
+        return {"status": "deleted", "package": package, "name": name, "release": release}
+
+
+def _values(request: Request, max_body: int) -> dict[str, Any]:
+    """What a push says, in its query and, with more weight, in its body."""
+    body = parse_json(request.get_data(cache=False), "the body", max_body)
+    if not isinstance(body, dict):
+        raise UsageError("the body must be a JSON object")
+    return {**request.args.to_dict(), **body}
+
+
+def _archive(package: str, values: dict[str, Any]) -> tuple[bytes, Identity]:
+    """The archive that is pushed, and as what. Raises UsageError, InputError."""
+    for key in ("blob", "release"):
+        if not isinstance(values.get(key), str):
+            raise UsageError(f"the body needs {key!r}, a string")
+    media_type = values.get("media_type", "kpm")
+    if not isinstance(media_type, str):
+        raise UsageError("'media_type' must be a string")
+    try:
+        data = base64.b64decode(values["blob"], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"the blob is not base64: {error}") from error
+    name = str(PackageName.parse(package))
+    return data, Identity(name, check_release(values["release"]), check_media_type(media_type))

@@ -1,0 +1,122 @@
+"""What a source of one project finds around it: files, secrets, caches, memory, connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cnrmirror.archive.scan import Limits
+from cnrmirror.client.remote import Remote
+from cnrmirror.mirror import config
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import InputError, NotTrusted
+from cnrmirror.model.names import Vendor
+from cnrmirror.objects.base import Reader
+from cnrmirror.objects.http import HttpReader, Patience
+from cnrmirror.sources.kind import Web
+from cnrmirror.sources.mirror import refuse_older, upstream_of
+from cnrmirror.trust.verify import Policy, Trust
+
+_GIVE_UP_AFTER = 8  # requests that failed one after the other, each tried three times
+
+
+class Room:
+    """See ``SourceRoom``.
+
+    Args:
+        project: the mirror.
+        name: the source's.
+        environment: where secrets are named.
+        reader_for: reads another mirror's location.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        name: str,
+        environment: Mapping[str, str],
+        reader_for: Callable[[str], Reader],
+    ) -> None:
+        self._project = project
+        self._name = name
+        self._reader_for = reader_for
+        self.environment = environment
+        self.folder: Path = project.folder
+        self.limits: Limits = project.config.limits
+        self.vendor: Vendor = project.config.views.dialect
+        self.cache = project.layout.upstream_cache(name)
+        self.making = project.layout.making
+
+    def reader(self, location: str) -> Reader:
+        """See ``SourceRoom``."""
+        return self._reader_for(location)
+
+    def verifying(self, root: str) -> Callable[[Reader], Remote]:
+        """See ``SourceRoom``."""
+        layout = self._project.layout
+        try:
+            pinned = (self.folder / root).read_bytes()
+            trust = Trust(pinned, layout.trust_cache, layout.trust_memory)
+        except OSError as error:
+            raise InputError(f"source {self._name}: {root}: {error.strerror}") from error
+        except NotTrusted as error:
+            raise InputError(f"source {self._name}: {root}: {error.message}") from error
+
+        def verified(reader: Reader) -> Remote:
+            recorded = self._project.root().upstreams.get(self._name)
+            now = datetime.now(UTC)
+            with trust.look(reader, Policy(), now) as look:
+                # What is refused must not take the place of what was remembered.
+                refuse_older(reader.name, recorded, upstream_of(look.verified))
+                look.accept()
+            return Remote(reader, look.verified)
+
+        return verified
+
+    def http(self, url: str, settings: Web) -> HttpReader:
+        """See ``SourceRoom``."""
+        verify: str | bool = True
+        headers = {}
+        if authorization := self._authorization(settings):
+            headers["Authorization"] = authorization
+        if settings.ca_file:
+            verify = str(self.folder / settings.ca_file)
+            if not Path(verify).is_file():
+                reason = f"{verify}: there is no such file of certificates"
+                raise self._lacks("ca_file", reason)
+        patience = Patience(
+            settings.timeout_seconds, rate=settings.rate, give_up_after=_GIVE_UP_AFTER
+        )
+        return HttpReader(url, patience, headers, verify)
+
+    def _authorization(self, settings: Web) -> str:
+        if settings.authorization_env:
+            value = self.environment.get(settings.authorization_env)
+            if not value:
+                reason = f"the variable {settings.authorization_env} is not set"
+                raise self._lacks("authorization_env", reason)
+            return _header(value, settings.authorization_env)
+        if not settings.authorization_file:
+            return ""
+        path = self.folder / settings.authorization_file
+        try:
+            value = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = f"{path}: cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
+            raise self._lacks("authorization_file", reason) from error
+        return _header(value, str(path))
+
+    def _lacks(self, key: str, reason: str) -> InputError:
+        """The error for what a key of the source names and is not there."""
+        key = f"$.sources.{self._name}.{key}"
+        return InputError(f"{config.where_in_yaml(self.folder, key)}: {reason} - at `{key}`")
+
+
+def _header(value: str, where: str) -> str:
+    """A value that can stand in a header; what it is, is never said."""
+    if not value.isascii() or not value.isprintable() or not value.strip():
+        raise InputError(
+            f"{where}: what it holds cannot be the value of a header: one line, please"
+        )
+    return value.strip()

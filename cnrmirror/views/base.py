@@ -1,0 +1,110 @@
+"""What a view is: files of a site that follow from the catalog alone.
+
+A view is one module: it renders a package, gives one entry a package for its lists, and renders the
+lists that a change touches. Whoever builds, publishes, checks, audits or serves knows only the list
+of views (``site.VIEWS``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from cnrmirror.model.documents import ArchiveFacts, PackageDocument
+from cnrmirror.model.names import Vendor
+from cnrmirror.model.resource import Resource
+
+RANKS = 9
+"""Ranks of a view's files, 0 to 8: a file is written only after all of a lower rank."""
+
+PACKAGE_RANK, LISTS_RANK = 7, 8
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A package as views see it: its document, and facts by the digest of the archive."""
+
+    document: PackageDocument
+    facts: Mapping[str, ArchiveFacts] = {}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What views take from mirror.yaml; it stands in the catalog root.
+
+    ``url``: the public address without a slash at the end, or "". ``dialect``: whose words the
+    CNR v1 view uses.
+    """
+
+    url: str = ""
+    dialect: Vendor = "appr"
+
+
+Entries = Mapping[str, Any]
+"""The entries of one view, by package."""
+
+Changes = Mapping[str, tuple[Any | None, Any | None]]
+"""The entries of the packages that changed, before and after; None where there was, or is, none."""
+
+
+class View(Protocol):
+    """One face of the catalog. Every method is pure."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def version(self) -> int:
+        """Raised when the same catalog gives other files: every mirror is then built again."""
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        """The names at the top of the site that are this view's."""
+
+    @property
+    def uses_facts(self) -> bool:
+        """Whether ``package`` and ``entry`` look at facts; else none are read for it."""
+
+    @property
+    def entry_type(self) -> type[Any]:
+        """The type of an entry; it can be written as JSON."""
+
+    def package(self, package: Package) -> Iterator[Resource]:
+        """The files of one package, leaves first: nothing refers to what comes after it."""
+
+    def entry(self, package: Package) -> Any | None:
+        """What the lists need to know of a package; None if they leave it out."""
+
+    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+        """The lists that these changes touch, as they are for all ``entries``."""
+
+    def fixed(self) -> Iterator[Resource]:
+        """The files that do not depend on what the mirror holds."""
+
+    def rank(self, path: str) -> int:
+        """When a file of this view may be written, 0 to ``RANKS`` - 1."""
+
+    def package_in(self, path: str) -> str | None:
+        """The package whose file this is; None for lists and fixed files."""
+
+    def address(self, path: str) -> str | None:
+        """The address, below the site's, at which a file answers; None if it has none."""
+
+
+MakeView = Callable[[Settings], View]
+
+
+def all_changes(entries: Entries) -> Changes:
+    """The changes from nothing to these entries: they touch every list."""
+    return {package: (None, entry) for package, entry in entries.items()}
+
+
+def touched(changes: Changes) -> list[Any]:
+    """The entries before and after, of all packages that changed."""
+    return [entry for pair in changes.values() for entry in pair if entry is not None]
+
+
+def in_order(entries: Entries) -> Iterable[Any]:
+    """The entries, sorted by package."""
+    return (entries[package] for package in sorted(entries))

@@ -1,0 +1,322 @@
+"""v1.py: each file of the view, to the byte, and what holds of all of them."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.model.names import newest_first, release_key
+from cnrmirror.model.resource import Alias, Base64Json, Resource
+from cnrmirror.views import cnr_v1 as v1
+from cnrmirror.views.cnr_v1 import (
+    ListEntry,
+    blobs_by_digest,
+    fixed_resources,
+    list_entry,
+    list_resources,
+    listing,
+    package_resources,
+    to_json,
+)
+
+NAME = "ns/chat"
+BASE = f"cnr/api/v1/packages/{NAME}"
+LAW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+TIMES = {"1.0.0": "2026-01-01T00:00:00", "2.0.0": "2026-02-02T00:00:00",
+         "2.0.0-rc.1": "2025-12-31T00:00:00", "2.0.0+x": "2026-03-03T00:00:00"}  # fmt: skip
+
+
+def release(text: str, media_type: str = "helm", tar: str = "") -> Release:
+    """One release; those with the same ``tar`` have one CNR digest, and archives of their own."""
+    digest = Descriptor.of((tar or f"{text} {media_type}").encode()).digest
+    content = Content(digest, "application/x-tar", 7, ["u"])
+    blob = Descriptor.of(f"archive of {text} {media_type}".encode())
+    manifest_type = f"manifest of {media_type}"
+    metadata = msgspec.Raw(b'{"a":1}')
+    return Release(text, media_type, TIMES[text], manifest_type, content, blob, metadata)
+
+
+def package(*releases: Release, channels: dict[str, list[str]] | None = None) -> PackageDocument:
+    found = [Channel(name, ever[0], ever) for name, ever in (channels or {}).items()]
+    return PackageDocument(NAME, list(releases), found).sorted()
+
+
+def manifest(item: Release) -> dict[str, Any]:
+    """The manifest as the registry's servers give it."""
+    return {
+        "package": NAME,
+        "release": item.release,
+        "created_at": item.created_at,
+        "mediaType": item.manifest_type,
+        "content": {"digest": item.content.digest, "mediaType": "application/x-tar", "size": 7,
+                    "urls": ["u"]},
+        "metadata": {"a": 1},
+    }  # fmt: skip
+
+
+def compact(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def twin(blob: Descriptor, **fields: str) -> Base64Json:
+    return Base64Json(b'{"blob":"', blob, b'",' + compact(fields)[1:])
+
+
+def files_of_blob(item: Release) -> list[Resource]:
+    digest, blob = item.content.digest, item.blob
+    path, name = f"{BASE}/blobs/sha256/{digest}", f"ns_chat_{digest[:8]}.tar.gz"
+    document = twin(blob, filename=name, package=NAME, release=digest)
+    return [
+        Resource(path, blob, "application/x-gzip", "immutable", name),
+        Resource(f"{path}.json", document, "application/json", "immutable"),
+    ]
+
+
+def files_of_release(item: Release, *channels: str) -> list[Resource]:
+    path, name = f"{BASE}/{item.release}/{item.media_type}", f"ns_chat_{item.release}.tar.gz"
+    fields = {"filename": name, "media_type": item.media_type, "release": item.release}
+    return [
+        Resource(f"{path}/pull", item.blob, "application/x-gzip", "short", name),
+        Resource(f"{path}/pull.json", twin(item.blob, package=NAME, **fields)),
+        Resource(f"{path}/index.json", compact({**manifest(item), "channels": list(channels)})),
+    ]
+
+
+def file(path: str, value: Any) -> Resource:
+    return Resource(f"{BASE}/{path}", compact(value))
+
+
+def alias(path: str, target: str) -> Resource:
+    return Resource(f"{BASE}/{path}", Alias(target))
+
+
+def blobs(*items: Release) -> list[Resource]:
+    ordered = sorted(items, key=lambda item: item.content.digest)
+    return [found for item in ordered for found in files_of_blob(item)]
+
+
+def test_a_package_of_one_media_type_has_these_files_in_this_order() -> None:
+    one, two = release("1.0.0"), release("2.0.0")
+    document = package(one, two, channels={"beta": ["2.0.0", "1.0.0"], "stable": ["1.0.0"]})
+    beta = {"name": "beta", "current": "2.0.0", "releases": ["2.0.0", "1.0.0"]}
+    stable = {"name": "stable", "current": "1.0.0", "releases": ["1.0.0"]}
+    assert list(package_resources(document)) == [
+        *blobs(one, two),
+        *files_of_release(two, "beta"),
+        alias("2.0.0/-", "helm"),
+        file("2.0.0/index.json", [manifest(two)]),
+        *files_of_release(one, "stable"),
+        alias("1.0.0/-", "helm"),
+        file("1.0.0/index.json", [manifest(one)]),
+        alias("default/helm", "../2.0.0/helm"),
+        alias("default/-", "../2.0.0/helm"),
+        file("channels/beta/index.json", beta),
+        file("channels/stable/index.json", stable),
+        file("channels/index.json", [beta, stable]),
+        file("index.json", [manifest(two), manifest(one)]),
+        alias("type-helm.json", "index.json"),
+    ]
+
+
+def test_a_package_of_two_media_types_has_a_list_of_each_and_no_dash() -> None:
+    helm, kpm, old = release("2.0.0"), release("2.0.0", "kpm"), release("1.0.0")
+    assert list(package_resources(package(old, kpm, helm))) == [
+        *blobs(helm, kpm, old),
+        *files_of_release(helm),
+        *files_of_release(kpm),
+        file("2.0.0/index.json", [manifest(helm), manifest(kpm)]),
+        *files_of_release(old),
+        alias("1.0.0/-", "helm"),
+        file("1.0.0/index.json", [manifest(old)]),
+        alias("default/helm", "../2.0.0/helm"),
+        alias("default/kpm", "../2.0.0/kpm"),
+        file("channels/index.json", []),
+        file("type-helm.json", [manifest(helm), manifest(old)]),
+        file("type-kpm.json", [manifest(kpm)]),
+        file("index.json", [manifest(helm), manifest(kpm), manifest(old)]),
+    ]
+
+
+def test_a_package_of_which_only_tombstones_are_left_has_no_files_and_no_row() -> None:
+    stone = Tombstone("1.0.0", "helm", Descriptor.of(b"").digest, TIMES["1.0.0"], "gone")
+    document = PackageDocument(NAME, [], [], [stone])
+    assert list(package_resources(document)) == [] and list_entry(document) is None
+
+
+def test_of_several_archives_of_one_tar_the_highest_release_is_served() -> None:
+    items = [release(text, tar="same") for text in ("2.0.0", "2.0.0-rc.1", "1.0.0")]
+    for found in (package(*items), package(*reversed(items))):
+        assert blobs_by_digest(found) == {items[0].content.digest: items[0].blob}
+
+
+RELEASES = st.builds(
+    release, st.sampled_from(list(TIMES)), st.sampled_from(["helm", "kpm"]),
+    st.sampled_from(["", "a", "b"]),
+)  # fmt: skip
+PACKAGES = st.builds(
+    lambda items, channels: package(
+        *items, channels={c: [items[0].release] for c in channels} if items else {}
+    ),
+    st.lists(RELEASES, max_size=6, unique_by=lambda r: r.key),
+    st.sets(st.sampled_from(["stable", "beta"])),
+)
+
+
+@LAW
+@given(PACKAGES)
+def test_no_path_is_given_twice_and_what_an_alias_means_came_before_it(
+    document: PackageDocument,
+) -> None:
+    seen: set[str] = set()
+    for resource in package_resources(document):
+        assert resource.path.startswith(f"{BASE}/") and resource.path not in seen
+        if isinstance(resource.body, Alias):
+            target = posixpath.join(posixpath.dirname(resource.path), resource.body.target)
+            target = posixpath.normpath(target)
+            assert target in seen or f"{target}/index.json" in seen
+        seen.add(resource.path)
+
+
+@LAW
+@given(PACKAGES)
+def test_every_list_of_releases_comes_after_the_files_of_what_it_names(
+    document: PackageDocument,
+) -> None:
+    paths = [resource.path.removeprefix(f"{BASE}/") for resource in package_resources(document)]
+    for item in document.releases:
+        place = f"{item.release}/{item.media_type}"
+        order = [f"blobs/sha256/{item.content.digest}", f"{place}/pull", f"{place}/index.json",
+                 f"{item.release}/index.json", "channels/index.json", "index.json"]  # fmt: skip
+        assert [paths.index(path) for path in order] == sorted(map(paths.index, order))
+
+
+@LAW
+@given(PACKAGES)
+def test_each_digest_has_the_archive_of_its_highest_release(document: PackageDocument) -> None:
+    found = blobs_by_digest(document)
+    assert list(found) == sorted({item.content.digest for item in document.releases})
+    for digest, blob in found.items():
+        same = [item for item in document.releases if item.content.digest == digest]
+        highest = max(release_key(item.release) for item in same)
+        assert blob in [item.blob for item in same if release_key(item.release) == highest]
+
+
+@LAW
+@given(PACKAGES)
+def test_a_row_is_the_short_form_of_its_package(document: PackageDocument) -> None:
+    found = list_entry(document)
+    if not document.releases:
+        assert found is None
+        return
+    assert found is not None
+    releases = newest_first({item.release for item in document.releases})
+    of_type = {
+        t: newest_first(item.release for item in document.releases if item.media_type == t)
+        for t in {item.media_type for item in document.releases}
+    }
+    newest = {item.media_type for item in document.releases if item.release == releases[0]}
+    created = min(item.created_at for item in document.releases)
+    assert found == ListEntry(NAME, created, releases, of_type, sorted(newest))
+
+
+A = ListEntry("a/x", "2026", ["2.0.0", "1.0.0"], {"helm": ["1.0.0"], "kpm": ["2.0.0"]}, ["kpm"])
+B = ListEntry("a/y", "2025", ["3.0.0"], {"helm": ["3.0.0"]}, ["helm"])
+C = ListEntry("b/z", "2024", ["4.0.0"], {"helm": ["4.0.0"]}, ["helm"])
+
+
+def entry(item: ListEntry, media_type: str | None = None) -> dict[str, Any]:
+    releases = item.types[media_type] if media_type else item.releases
+    return {
+        "name": item.name,
+        "created_at": item.created_at,
+        "default": releases[0],
+        "manifests": [media_type] if media_type else item.manifests,
+        "releases": releases,
+        "visibility": "public",
+    }
+
+
+def test_a_listing_has_what_there_is_of_the_media_type() -> None:
+    assert listing([A, B, C]) == [entry(A), entry(B), entry(C)]
+    assert listing([A, B], "helm") == [entry(A, "helm"), entry(B, "helm")]
+    assert listing([A, B, A], "kpm") == [entry(A, "kpm"), entry(A, "kpm")]
+    assert listing([], "helm") == listing([A], "docker") == []
+
+
+def by(path: str, *rows: dict[str, Any]) -> Resource:
+    return Resource(f"cnr/api/v1/packages-by/{path}.json", compact(list(rows)))
+
+
+def test_the_lists_that_a_change_touches_are_written_and_no_others() -> None:
+    everything = [
+        Resource("cnr/api/v1/packages/index.json", compact([entry(A), entry(B), entry(C)])),
+        Resource("cnr/api/v1/packages/search/index.json", compact(["a/x", "a/y", "b/z"])),
+    ]
+    helm = by("_/helm", entry(A, "helm"), entry(B, "helm"), entry(C, "helm"))
+    kpm = by("_/kpm", entry(A, "kpm"))
+    of_a = [by("a/_", entry(A), entry(B)), by("a/helm", entry(A, "helm"), entry(B, "helm"))]
+    of_b = [by("b/_", entry(C)), by("b/helm", entry(C, "helm"))]
+    rows = [A, B, C]
+    assert list(list_resources(rows, [])) == everything
+    assert list(list_resources(rows, [C])) == [*everything, helm, *of_b]
+    assert list(list_resources(rows, [B])) == [*everything, helm, *of_a]
+    expected = [*everything, helm, kpm, *of_a, by("a/kpm", entry(A, "kpm")), *of_b]
+    assert list(list_resources(rows, [C, A, B])) == expected
+
+
+def test_a_list_that_became_empty_has_no_file() -> None:
+    found = list(list_resources([B], [A, C]))
+    assert found == [
+        Resource("cnr/api/v1/packages/index.json", compact([entry(B)])),
+        Resource("cnr/api/v1/packages/search/index.json", compact(["a/y"])),
+        by("_/helm", entry(B, "helm")),
+        by("a/_", entry(B)),
+        by("a/helm", entry(B, "helm")),
+    ]
+
+
+def test_a_namespace_ends_at_the_first_slash() -> None:
+    found = list(list_resources([msgspec.structs.replace(C, name="b/z/y")], [C]))
+    assert "cnr/api/v1/packages-by/b/_.json" in [resource.path for resource in found]
+
+
+@pytest.mark.parametrize(
+    ("vendor", "version"), [("appr", {"appr-api": "0.7.4"}), ("cnr", {"cnr-api": "0.2.7"})]
+)
+@pytest.mark.parametrize("url", ["", "https://mirror.example/x"])
+def test_the_fixed_files_are_these(vendor: Any, version: dict[str, str], url: str) -> None:
+    uri = f"{url}/cnr/"
+    nothing = "this mirror has nothing of that name"
+    read_only = "this is a read-only mirror: only GET and HEAD"
+    prefixes = {"version": "v1.0.0", "prefix": uri, "uri_prefix": uri}
+    missing = compact({"code": "package-not-found", "message": nothing, "details": {}})
+    refused = compact({"code": "unsupported", "message": read_only, "details": {}})
+    assert list(fixed_resources(vendor, url)) == [
+        Resource("cnr/version/index.json", compact(version)),
+        Resource("cnr/api/v1/packages-by/empty.json", b"[]\n"),
+        Resource("cnr/404.json", missing),
+        Resource("cnr/405.json", refused),
+        Resource("api", Alias("cnr/api")),
+        Resource("version", Alias("cnr/version")),
+        Resource(".well-known/app-registry-uri.json", compact(prefixes)),
+    ]
+    assert v1.not_found() == missing
+
+
+def test_an_error_carries_its_details() -> None:
+    expected = {"code": "c", "message": "m", "details": {"a": 1, "b": "x"}}
+    assert v1.error("c", "m", a=1, b="x") == expected
+
+
+def test_json_is_sorted_and_compact_and_ends_with_a_line_end() -> None:
+    assert to_json({"b": [1, {"d": None, "c": "ä"}], "a": True}) == (
+        '{"a":true,"b":[1,{"c":"ä","d":null}]}\n'.encode()
+    )
