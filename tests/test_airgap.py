@@ -499,6 +499,7 @@ def test_a_site_from_an_old_copy_does_not_let_an_older_bundle_in(
     bring(receiver, tmp_path / "3")
     shutil.rmtree(receiver.site)
     shutil.copytree(tmp_path / "site", receiver.site, symlinks=True)
+    shutil.rmtree(receiver.layout.scratch)  # at which revision the views stand is said there
     receiver = Project(receiver.folder)
     with pytest.raises(Rollback):
         bring(receiver, tmp_path / "2")
@@ -561,16 +562,42 @@ def test_a_mirror_with_own_packages_holds_a_sender_to_what_its_catalog_records(
     known = read_contents(tmp_path / "2" / "bundle.json").cut.catalog
     bring(own, tmp_path / "2", sender=sender)
     record(own, tmp_path / "2")
-    forget(own)
+    shutil.rmtree(own.layout.memory)
+    shutil.rmtree(tmp_path / "trust-d")
     before = documents(own, "ns")
     with pytest.raises(Rollback, match="older than what was taken in before"):
         bring(own, tmp_path / "1", sender=sender)
-    assert have(own, NOW).catalog == known
     assert documents(own, "ns") == before
+    assert have(own, NOW).catalog == known
     export(sender, tmp_path / "4", known)  # a difference is cut, and taken in
     bring(own, tmp_path / "4", sender=sender)
     assert documents(own, "ns") == documents(sender, "ns")
     assert have(own, NOW).catalog == sender.head().catalog.digest
+
+
+def test_a_mirror_with_own_packages_that_lost_its_scratch_asks_for_a_whole_bundle(
+    tmp_path: Path, sender: Project, own: Project
+) -> None:
+    three(tmp_path, sender)
+    known = read_contents(tmp_path / "2" / "bundle.json").cut.catalog
+    bring(own, tmp_path / "2", sender=sender)
+    record(own, tmp_path / "2")
+    export(sender, tmp_path / "4", known)
+    forget(own)
+    with pytest.raises(NotFoundError, match="without --since"):
+        have(own, NOW)  # or the next difference would lack what the last one left out
+    with pytest.raises(Rollback):
+        bring(own, tmp_path / "1", sender=sender)
+    before = documents(own, "ns")
+    with pytest.raises(
+        IncompleteError, match="from revision 3, and here is revision 3, without its nodes"
+    ):
+        bring(own, tmp_path / "4", sender=sender)
+    assert documents(own, "ns") == before
+    bring(own, tmp_path / "3", sender=sender)
+    export(sender, tmp_path / "5", have(own, NOW).catalog)
+    bring(own, tmp_path / "5", sender=sender)
+    assert documents(own, "ns") == documents(sender, "ns")
 
 
 def test_a_bundle_of_another_registry_is_refused_by_a_follower(

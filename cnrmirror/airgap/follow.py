@@ -171,24 +171,23 @@ def _span(project: Project, elsewhere: RemoteNodes, name: str, head: SignedHead)
     """
     missing: list[tuple[Descriptor, CatalogRoot]] = []
     at = head.at
+    ours = project.signed_head_or_none()
     known = project.store.has_root(at)
     while not known:
         root: CatalogRoot = elsewhere.get(at.digest, at.size, CatalogRoot)
-        missing.append((at, root))
-        if root.parent is None or root.revision <= head.kept.revision:
-            break
-        at = root.parent
-        known = project.store.has_root(at)
-    ours = project.signed_head_or_none()
-    for lost, root in missing:
-        if ours is not None and lost == ours.at:
-            break  # it was here, and so was all that came before it
+        if ours is not None and at == ours.at:
+            ours = None  # from here on it is our own history, of which files are missing
         if ours is not None and root.revision <= ours.revision:
             raise Equivocation(
                 f"{name}: its revision {root.revision} is another than the one that was taken in "
                 "before: the sender's history was forked, and nothing was taken in; if the sender "
                 "says so, begin with a new copy (init --follow)"
             )
+        missing.append((at, root))
+        if root.parent is None or root.revision <= head.kept.revision:
+            break
+        at = root.parent
+        known = project.store.has_root(at)
     return Span(project.catalog.root(at).tree if known else EMPTY, missing[::-1])
 
 

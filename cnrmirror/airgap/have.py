@@ -9,17 +9,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import msgspec
 from securesystemslib.signer import CryptoSigner
 
+from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Upstream
-from cnrmirror.model.errors import InvalidDocument, NotFoundError, UsageError
+from cnrmirror.model.documents import CatalogRoot, Upstream
+from cnrmirror.model.errors import DamageError, InvalidDocument, NotFoundError, UsageError
 from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable
 from cnrmirror.objects.files import replace_durably, storage_errors
+from cnrmirror.objects.store import Store
 from cnrmirror.trust.keys import verify_statement
 
 
@@ -89,10 +92,32 @@ def have(project: Project, now: str, registry: str | None = None) -> Have:
     found = holdings(project)
     if registry is None and len(found) > 1:
         raise UsageError(f"of which registry? say --registry; there are {', '.join(sorted(found))}")
-    for name in found if registry is None else [registry]:
-        if name in found:
-            return found[name]
-    raise NotFoundError("nothing was imported yet; see 'cnrmirror import'")
+    wanted = registry or next(iter(found), "")
+    if wanted not in found:
+        raise NotFoundError("nothing was imported yet; see 'cnrmirror import'")
+    if not _is_at_hand(project, found[wanted]):
+        raise NotFoundError(
+            f"what was taken in of registry {wanted} cannot be continued from: its nodes in "
+            f"{project.layout.scratch} are gone; ask the sender for a bundle without --since"
+        )
+    return found[wanted]
+
+
+def sender_nodes(project: Project, registry: str) -> Store:
+    """The nodes that were taken in of a sender: a difference leaves out those that are here."""
+    return Store(project.layout.upstream_cache(source_name(registry)), project.layout.making)
+
+
+def _is_at_hand(project: Project, have: Have) -> bool:
+    """Whether the catalog that was taken in can be read, down to the package documents."""
+    store = sender_nodes(project, have.registry)
+    catalog = CatalogReader(store)
+    try:
+        size = os.stat(store.root_path(have.catalog)).st_size
+        tree = catalog.root(Descriptor(have.catalog, size)).tree
+        return all(os.path.exists(store.node_path(r.digest)) for r in catalog.packages(tree))
+    except (FileNotFoundError, DamageError, InvalidDocument):
+        return False
 
 
 def holdings(project: Project) -> dict[str, Have]:
@@ -122,8 +147,13 @@ def _of_record(record: Upstream) -> Have:
     return Have(record.registry, record.catalog, record.revision, record.time)
 
 
-def remember(project: Project, have: Have) -> None:
-    """Remember what was taken in whole. Raises StorageError."""
+def remember(project: Project, have: Have, root: CatalogRoot) -> None:
+    """Remember what was taken in whole, and keep its root with its nodes. Raises StorageError."""
+    store = sender_nodes(project, have.registry)
+    for old, digest, _ in list(store.walk("targets")):
+        if digest != have.catalog:
+            os.unlink(old)
+    store.put(root)
     path = project.layout.import_memory(have.registry)
     with storage_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)

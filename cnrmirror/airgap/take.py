@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cnrmirror.airgap.arrive import Imported, bundle_of, continues, looking, overlay
-from cnrmirror.airgap.have import Have, holdings, remember, source_name
+from cnrmirror.airgap.have import Have, holdings, remember, sender_nodes, source_name
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
@@ -27,7 +27,6 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Listing, Offer
 from cnrmirror.sources.mirror import MirrorSource
 from cnrmirror.sync.plan import Rules
@@ -74,7 +73,7 @@ def import_packages(project: Project, reader: Reader, terms: Terms) -> Imported:
     verified = remote.verified
     root, at = verified.root, verified.at.digest
     if not outcome.holes and not part:
-        remember(project, Have(root.registry, at, root.revision, terms.time))
+        remember(project, Have(root.registry, at, root.revision, terms.time), root)
     return Imported(
         both.name, root.revision, at, root.packages, outcome.fetched, outcome.bytes,
         verified.fresh, verified.notes, report,
@@ -125,19 +124,21 @@ def _require_base(
     """Check that what a difference continues from was taken in, or that it is not needed.
 
     Raises:
-        IncompleteError: neither.
+        IncompleteError: neither; or the sender's documents are not at hand any more.
     """
     contents = bundle.contents
-    if contents.since_revision < 0 or (before and before.catalog == contents.cut.since):
+    if contents.since_revision < 0:
         return
+    taken_in = before is not None and before.catalog == contents.cut.since
     try:
         for document in remote.documents(AT_ONCE):
-            for blob in document.blobs():
+            for blob in () if taken_in else sorted(document.blobs()):
                 path = blob_path(blob.digest)
                 if not (bundle.has(path) or project.store.has_blob(blob)):
                     raise IncompleteError(f"{path}: neither in this bundle nor here")
     except IncompleteError as error:
         here = f"revision {before.revision}" if before else "nothing"
+        here += ", without its nodes" if taken_in else ""
         raise continues(bundle, here, error) from error
 
 
@@ -176,5 +177,5 @@ def _source(project: Project, bundle: BundleReader | None, remote: Remote, name:
         inside = bundle is not None and bundle.has(blob_path(blob.digest))
         return not part or inside or project.store.has_blob(blob)
 
-    store = Store(project.layout.upstream_cache(name), project.layout.making)
-    return _Arrived(name, lambda: remote, store, wanted, at_hand, part)
+    nodes = sender_nodes(project, remote.verified.root.registry)
+    return _Arrived(name, lambda: remote, nodes, wanted, at_hand, part)
