@@ -13,7 +13,8 @@ from cnrmirror.cli.context import Context, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.objects.files import locked
-from cnrmirror.publish.engine import Problem, Published
+from cnrmirror.publish.audit import Problem
+from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import Plan, invalidations
 from cnrmirror.publish.session import Session
@@ -106,7 +107,7 @@ def _saved(path: Path | None) -> Plan | None:
 def _audit(session: Session, repair: bool, lines: list[str]) -> list[Problem]:
     problems = session.audit(now(), repair)
     lines += [f"{p.problem}\t{p.key}" for p in problems]
-    name = session.place.name
+    name = session.destination.name
     verb = "put right" if repair else "found; --repair puts them right"
     lines.append(f"{name}: {len(problems)} {verb}" if problems else f"{name}: all well")
     return problems

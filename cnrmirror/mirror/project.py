@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.tree import EMPTY, Catalog, counts
@@ -27,6 +27,9 @@ from cnrmirror.objects.files import locked, storage_errors
 from cnrmirror.objects.store import Store
 from cnrmirror.views.cnr_v1 import ListEntry
 from cnrmirror.views.site import Views
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Root, Targets
 
 EMPTY_MESSAGE = "an empty mirror"
 
@@ -260,6 +263,15 @@ class Signer(Protocol):
         Raises:
             NotTrusted: a key is missing.
         """
+
+    def require_keys(self, root: Root, targets: Targets | None = None) -> None:
+        """Make sure that everything below a root that is to come can be signed. NotTrusted."""
+
+    def write_root(self, data: bytes, version: int) -> None:
+        """Put a root beside the others; ``sign_revision`` comes next."""
+
+    def write_targets(self, data: bytes, version: int) -> None:
+        """Put a targets file beside the others; ``sign_revision`` comes next."""
 
     def keep_from(self, kept: RetentionFloor, now: str) -> None:
         """Sign that superseded files are kept from these versions on; others may go then."""

@@ -1,4 +1,4 @@
-"""A folder as a place to publish to: a web root, a mounted share, what rsync takes from.
+"""A folder as a destination: a web root, a mounted share, what rsync takes from.
 
 Every file appears by rename. Blobs are copied, not linked: the folder may be on another medium,
 and nothing that happens to it may reach the mirror's own.
@@ -6,12 +6,16 @@ and nothing that happens to it may reach the mirror's own.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,7 +39,7 @@ class FolderReader:
         self._folder = folder
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``interfaces.Reader``."""
+        """See ``base.Reader``."""
         where = f"{self.name}/{path}"
         descriptor = self._open(check_path(path))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -77,7 +81,9 @@ class FolderReader:
 
 
 _SCRATCH = ".cnrmirror/tmp"
+_LOCK = ".cnrmirror/lock"
 _LOCK_WAIT = 10
+_LEFT_BEHIND_SECONDS = 86400
 # What Windows, and so exFAT and NTFS media in Windows, cannot name.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.I)
 _FORBIDDEN = re.compile(r'[<>:"|?*\\]|[. ]$')
@@ -97,18 +103,32 @@ class FolderObjects:
         self.requests = 0
         self.notes: list[str] = []
         self._folder = folder
+        self._reader = FolderReader(folder)
         self._store = store
         self._portable = portable
         self._folded: dict[str, str] = {}
         self._seen: set[str] = set()
         self._real: set[str] = set()
+        self._run = uuid.uuid4().hex[:8]
         self._serial = 0
+        self._prepared = False
 
     def close(self) -> None:
         """Nothing is held open."""
 
+    def learned(self) -> dict[str, str]:
+        """See ``base.Objects``: there is nothing to learn."""
+        return {}
+
+    def recall(self, learned: Mapping[str, str]) -> None:
+        """See ``base.Objects``."""
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``base.Reader``."""
+        return self._reader.fetch(path, max_bytes)
+
     def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         self.requests += 1
         with storage_errors(self.name):
             try:
@@ -121,10 +141,10 @@ class FolderObjects:
         return data, _tag(data)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         with storage_errors(self.name):
-            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
-            with locked(self._folder / ".cnrmirror" / "lock", _LOCK_WAIT):
+            self._prepare()
+            with locked(self._folder / _LOCK, _LOCK_WAIT):
                 found = self.read(key, 64 << 20)
                 if (found[1] if found else None) != expected:
                     raise Outdated(f"{self.name}/{key}: somebody else published meanwhile")
@@ -133,15 +153,35 @@ class FolderObjects:
                 sync_filesystem(self._folder)
         return _tag(data)
 
-    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
-        """See ``interfaces.Objects``. Raises InputError for a name that cannot be there."""
+    def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
+        """See ``base.Objects``. Raises InputError for a name that cannot be there."""
+        return [r.path for r in self._each(resources, progress) if not self._place(r, anew=True)]
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        """See ``base.Objects``. Raises InputError for a name that cannot be there."""
+        for resource in self._each(resources, progress):
+            self._place(resource)
+
+    def _each(self, resources: Sequence[Resource], progress: Progress) -> Iterator[Resource]:
         with storage_errors(self.name):
-            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
+            self._prepare()
             for resource in resources:
                 if self._portable:
                     self._check_portable(resource.path)
-                self._place(resource)
+                yield resource
                 progress.advance(1, getattr(resource.body, "size", 0))
+
+    def _prepare(self) -> None:
+        """The folder for files in the making is there; what killed runs left in it is not."""
+        scratch = self._folder / _SCRATCH
+        if self._prepared:
+            return
+        scratch.mkdir(parents=True, exist_ok=True)
+        for path in scratch.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.lstat().st_mtime < time.time() - _LEFT_BEHIND_SECONDS:
+                    path.unlink()
+        self._prepared = True
 
     def _check_portable(self, path: str) -> None:
         for part in path.split("/"):
@@ -169,13 +209,50 @@ class FolderObjects:
             there = f"{folder}/{name}" if folder else name
             self._folded.setdefault(there.lower(), there)
 
-    def _place(self, resource: Resource) -> None:
+    def _place(self, resource: Resource, anew: bool = False) -> bool:
+        """Write one file; False if it must be ``anew`` and there is one already."""
         self.requests += 1
         path = f"{self._folder}/{resource.path}"
+        if anew and os.path.lexists(path):
+            return False
+        temporary = self._temporary()
+        self._write(resource, temporary)
+        self._make_real(os.path.dirname(resource.path))
+        if anew:
+            return self._name_new(temporary, path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)  # an alias was a folder here, at a destination without links
+        os.replace(temporary, path)
+        return True
+
+    def _name_new(self, temporary: str, path: str) -> bool:
+        """Give a new file its name, unless there is one of that name; False then."""
+        try:
+            os.link(temporary, path, follow_symlinks=False)
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                raise
+        finally:
+            if os.path.lexists(path):
+                os.unlink(temporary)
+        # No hard links here (exFAT): alone with the folder, as a swap is.
+        with locked(self._folder / _LOCK, _LOCK_WAIT):
+            if os.path.lexists(path):
+                os.unlink(temporary)
+                return False
+            os.rename(temporary, path)
+            return True
+
+    def _temporary(self) -> str:
         self._serial += 1
-        temporary = f"{self._folder}/{_SCRATCH}/{os.getpid()}.{self._serial}"
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
+        # Several processes, of several machines, may write into one folder.
+        name = f"{os.getpid()}.{self._run}.{self._serial}"
+        return f"{self._folder}/{_SCRATCH}/{name}"
+
+    def _write(self, resource: Resource, temporary: str) -> None:
         match resource.body:
             case bytes() as data:
                 write_new(temporary, [data])
@@ -192,10 +269,6 @@ class FolderObjects:
                     raise InputError(
                         f"{self.name}: there are no symlinks here: set links: false for this target"
                     ) from error
-        self._make_real(os.path.dirname(resource.path))
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)  # an alias was a folder here, in a place without links
-        os.replace(temporary, path)
 
     def _make_real(self, folder: str) -> None:
         """The folder is there and no link: a link would lead into what it is an alias of."""
@@ -210,7 +283,7 @@ class FolderObjects:
         self._real.add(folder)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """See ``interfaces.Objects``; folders that are empty then go, too."""
+        """See ``base.Objects``; folders that are empty then go, too."""
         with storage_errors(self.name):
             for key in keys:
                 self.requests += 1
@@ -225,7 +298,7 @@ class FolderObjects:
             self._real.clear()
 
     def listing(self) -> Iterator[Listed]:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         with storage_errors(self.name):
             yield from self._walk(str(self._folder))
 
@@ -241,7 +314,7 @@ class FolderObjects:
                 yield Listed(name if here == "." else f"{here}/{name}", status.st_size, "")
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         with storage_errors(self.name):
             return self._is(self._folder / listed.key, listed, resource)
 

@@ -1,4 +1,4 @@
-"""Two mirrors of one registry that both went on from a revision: one after the other again.
+"""Merge two catalogs that diverged from a common revision.
 
 What the other one published is brought in, our own changes are made again on top of it, and the
 result is a revision after both. Nothing is decided here: what both changed differently is a
@@ -65,19 +65,42 @@ def merge(project: Project, remote: Remote, nodes: Nodes, above: SignedHead, now
         for root in reversed(theirs_on):
             _bring(project, remote, reader, before.tree, root.tree)
             before = root
-        changes = {}
-        for difference in project.catalog.diff(base.tree, ours.tree):
-            name = difference.name
-            first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
-            changes[name] = merged(name, first, mine, other)
-        refs = {name: project.catalog.put(document) for name, document in changes.items()}
-        tree = project.catalog.change(theirs.tree, refs)
-        head = project.commit_after(
-            tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,
-            f"merge with revision {theirs.revision} of {remote.fetcher.name}", now, above,
-        )  # fmt: skip
+        if base.tree == ours.tree and base.revision == ours.revision:
+            head = Head(remote.verified.at, theirs.revision)
+            _take_up(project, head, above, now)
+        else:
+            head = _joined(project, remote, reader, base, above, now)
         _take_metadata(project, remote, above)
         return head
+
+
+def _take_up(project: Project, head: Head, above: SignedHead, now: str) -> None:
+    """Sign their revision as ours: we have nothing that they have not."""
+    assert project.signer is not None
+    project.signer.sign_revision(head, now, above)
+    project.builder.bring_up(head)
+
+
+def _joined(
+    project: Project, remote: Remote, reader: CatalogReader, base: CatalogRoot, above: SignedHead,
+    now: str,
+) -> Head:  # fmt: skip
+    """Our changes since ``base``, made again on top of their revision, as a revision of its own."""
+    ours, theirs = project.root(), remote.verified.root
+    changes = {}
+    for difference in project.catalog.diff(base.tree, ours.tree):
+        name = difference.name
+        first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
+        changes[name] = merged(name, first, mine, other)
+    refs = {name: project.catalog.put(document) for name, document in changes.items()}
+    return project.commit_after(
+        project.catalog.change(theirs.tree, refs),
+        remote.verified.at,
+        max(ours.revision, theirs.revision) + 1,
+        f"merge with revision {theirs.revision} of {remote.fetcher.name}",
+        now,
+        above,
+    )
 
 
 def _bring(project: Project, remote: Remote, reader: CatalogReader, old: Node, new: Node) -> None:

@@ -1,9 +1,8 @@
-"""The places of mirror.yaml that a mirror is published to, made into objects."""
+"""The destinations of mirror.yaml: found by name or address, opened, and remembered."""
 
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,47 +13,45 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.base import Objects, Reader
-from cnrmirror.objects.bucket import BucketReader, S3Settings, parse_address
-from cnrmirror.objects.files import storage_errors
-from cnrmirror.objects.folder import FolderObjects, FolderReader
+from cnrmirror.objects.base import Objects
+from cnrmirror.objects.bucket import S3Settings, parse_address
+from cnrmirror.objects.files import replace_durably, storage_errors
+from cnrmirror.objects.folder import FolderObjects
 from cnrmirror.objects.s3 import BucketObjects
-from cnrmirror.publish.engine import Form
+from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout
 from cnrmirror.views.cnr_v1 import ListEntry
 from cnrmirror.views.hosts import host_files
 from cnrmirror.views.site import Views
 
 
-class Known(msgspec.Struct):
-    """What this mirror remembers of a place: whether an endpoint respects conditions."""
-
-    publisher: str
-    conditions: bool | None = None
-    endpoint: str = ""
+class _Record(msgspec.Struct, frozen=True):
+    learned: dict[str, str] = {}
 
 
-class Memory:
-    """A mirror's notes on one place, private to this folder."""
+class DestinationMemory:
+    """What a mirror remembers of one destination, private to its folder.
+
+    ``name``: the destination in file names; ``learned``: what ``Objects.learned`` gave last.
+    """
 
     def __init__(self, project: Project, target: PublishTo) -> None:
-        name = hashlib.sha256(f"{target.endpoint} {target.to}".encode()).hexdigest()[:16]
-        self._path = project.layout.destination_memory(name)
-        self.lock = project.layout.destination_lock(name)
+        self.name = hashlib.sha256(f"{target.endpoint} {target.to}".encode()).hexdigest()[:16]
+        self._path = project.layout.destination_memory(self.name)
+        self.lock = project.layout.destination_lock(self.name)
         with storage_errors(str(self._path)):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self.lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.known = msgspec.json.decode(self._path.read_bytes(), type=Known)
+            self.learned = msgspec.json.decode(self._path.read_bytes(), type=_Record).learned
         except (FileNotFoundError, msgspec.DecodeError):
-            self.known = Known(uuid.uuid4().hex)
-            self.save()
+            self.learned = {}
 
-    def save(self) -> None:
-        """Keep it for the next publish."""
-        temporary = self._path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(self.known))
-        temporary.replace(self._path)
+    def save(self, learned: dict[str, str]) -> None:
+        """Keep what was learned for the next publish; nothing is written if it is nothing new."""
+        if learned != self.learned:
+            replace_durably(self._path, msgspec.json.encode(_Record(learned)), self._path.parent)
+            self.learned = learned
 
 
 def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]:
@@ -104,17 +101,10 @@ def _placed(project: Project, target: PublishTo) -> PublishTo:
 
 
 def open_destination(project: Project, target: PublishTo) -> Objects:
-    """The place itself."""
+    """The destination itself."""
     if target.is_bucket:
         return BucketObjects(target.to, _settings(target), project.store)
     return FolderObjects(Path(target.to), project.store, target.portable)
-
-
-def reader_of(target: PublishTo) -> Reader:
-    """Reads the place as a client does."""
-    if target.is_bucket:
-        return BucketReader(target.to, _settings(target))
-    return FolderReader(Path(target.to))
 
 
 def _settings(target: PublishTo) -> S3Settings:
@@ -125,7 +115,7 @@ def _settings(target: PublishTo) -> S3Settings:
 
 
 def form_of(project: Project, target: PublishTo) -> Form:
-    """The views as this place needs them."""
+    """The views as this destination needs them."""
     settings = project.config.views
     extra: list[Resource] = []
     if target.is_bucket:
