@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cnrmirror.model.digest import CHUNK, Descriptor
-from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Outdated, Tampered
+from cnrmirror.model.errors import (
+    IncompleteError,
+    InputError,
+    NetworkError,
+    Outdated,
+    StorageError,
+    Tampered,
+)
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import PIECE, Listed, bounded, check_path
@@ -83,6 +90,7 @@ class FolderReader:
 _SCRATCH = ".cnrmirror/tmp"
 _LOCK = ".cnrmirror/lock"
 _LOCK_WAIT = 10
+_ATTEMPTS = 10
 _LEFT_BEHIND_SECONDS = 86400
 # What Windows, and so exFAT and NTFS media in Windows, cannot name.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.I)
@@ -217,9 +225,17 @@ class FolderObjects:
             return False
         temporary = self._temporary()
         self._write(resource, temporary)
-        self._make_real(os.path.dirname(resource.path))
-        if anew:
-            return self._name_new(temporary, path)
+        for _ in range(_ATTEMPTS):
+            self._make_real(os.path.dirname(resource.path))
+            try:
+                return self._name_new(temporary, path) if anew else self._name(temporary, path)
+            except FileNotFoundError:
+                self._real.clear()  # another publisher took the empty folder away
+        raise StorageError(f"{path}: its folder goes again and again: who removes it?", path=path)
+
+    @staticmethod
+    def _name(temporary: str, path: str) -> bool:
+        """Give a new file its name, whatever has it."""
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)  # an alias was a folder here, at a destination without links
         os.replace(temporary, path)
@@ -229,22 +245,20 @@ class FolderObjects:
         """Give a new file its name, unless there is one of that name; False then."""
         try:
             os.link(temporary, path, follow_symlinks=False)
-            return True
+            new = True
         except FileExistsError:
-            return False
+            new = False
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 raise
-        finally:
-            if os.path.lexists(path):
-                os.unlink(temporary)
-        # No hard links here (exFAT): alone with the folder, as a swap is.
-        with locked(self._folder / _LOCK, _LOCK_WAIT):
-            if os.path.lexists(path):
-                os.unlink(temporary)
-                return False
-            os.rename(temporary, path)
-            return True
+            # No hard links here (exFAT): alone with the folder, as a swap is.
+            with locked(self._folder / _LOCK, _LOCK_WAIT):
+                new = not os.path.lexists(path)
+                if new:
+                    os.rename(temporary, path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        return new
 
     def _temporary(self) -> str:
         self._serial += 1
