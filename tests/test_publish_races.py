@@ -339,6 +339,29 @@ def test_a_rotation_is_published_although_the_destination_went_ahead_with_old_ke
         arena.session(two).publish(NOW)
 
 
+def test_a_sleeper_that_must_not_sign_any_more_says_which_views_it_wrote(
+    rivals: Rivals, tmp_path: Path
+) -> None:
+    arena, one, two = rivals.arena, rivals.one, rivals.two
+    rotate(one, REFRESH, tmp_path / "keys-of-one")
+    with_keys(two, tmp_path / "keys-of-two")
+    slept = False
+
+    def gate(call: str) -> None:
+        nonlocal slept
+        if call.startswith("put") and not slept:
+            slept = True
+            arena.session(one).publish(later(16))
+
+    with pytest.raises(NotTrusted, match="rotated"):
+        arena.session(two, gate).publish(NOW)
+    arena.session(one).publish(later(17))
+    assert arena.names(rivals.pinned) == ["ns/a", "ns/b"]
+    assert {p.problem for p in arena.session(one).audit(later(18), repair=False)} <= {"extra"}
+    arena.session(one).audit(later(18), repair=True)
+    assert arena.session(one).audit(later(19), repair=False) == []
+
+
 def test_a_repair_leaves_a_newer_root_alone(rivals: Rivals, tmp_path: Path) -> None:
     """The publisher that rotated was killed between its new root and its timestamp."""
     arena, one, two = rivals.arena, rivals.one, rivals.two

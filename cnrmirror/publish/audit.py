@@ -66,9 +66,12 @@ def repair(work: Work, lease: HeldLease, problems: Sequence[Problem]) -> None:
             for portion in portions(batch):
                 work.destination.put(portion, progress)
                 lease.renew()
-    lease.renew(0)
-    extra = [p.key for p in problems if p.problem == "extra"]
-    work.destination.delete(sorted(extra, key=lambda key: (-rank(key), key)))
+    extra = sorted(
+        (p.key for p in problems if p.problem == "extra"), key=lambda key: (-rank(key), key)
+    )
+    for start in range(0, len(extra), _BATCH):
+        lease.renew(0)
+        work.destination.delete(extra[start : start + _BATCH])
     lease.leave(work.form.fingerprint, work.seen.state.pending)
 
 

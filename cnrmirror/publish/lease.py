@@ -229,6 +229,30 @@ class HeldLease:
         self._said = _seconds()
 
 
+def leave_word(
+    destination: Objects, states: Sequence[Descriptor | None], to: Descriptor, now: str
+) -> bool:
+    """Note that views of these revisions may be there, for whoever comes next.
+
+    A run that lost its lease, and cannot take it again, does that before it ends.
+
+    Returns:
+        False if somebody has the lease, or was faster: then it is to be tried again.
+    """
+    state, tag = read_state(destination)
+    lease = state.lease
+    if lease is not None and not is_over(lease, moment(now)):
+        return False
+    known = [*states, *([*lease.states, lease.to] if lease else [])]
+    word = Lease("", Holder(), now, known, to)
+    state = msgspec.structs.replace(state, serial=state.serial + 1, lease=word)
+    try:
+        destination.swap(STATE, msgspec.json.encode(state), tag)
+    except Outdated:
+        return False
+    return True
+
+
 def _seconds() -> float:
     """A clock that goes on while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -20,12 +20,12 @@ from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
-from cnrmirror.model.errors import BusyError, ConflictError, NotTrusted, UsageError
+from cnrmirror.model.errors import BusyError, CnrMirrorError, ConflictError, NotTrusted, UsageError
 from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.audit import Problem, audit, repair
 from cnrmirror.publish.engine import Published, carry_out
-from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead
+from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, leave_word
 from cnrmirror.publish.look import Relation, Seen, look_when_free, relation
 from cnrmirror.publish.merge import merge
 from cnrmirror.publish.open import DestinationMemory, form_of, open_destination
@@ -113,7 +113,7 @@ class Session:
         def attempt() -> Published:
             return self._publish(now, saved)
 
-        return self._again(attempt)
+        return self._again(attempt, now)
 
     def audit(self, now: str, repair: bool) -> list[Problem]:
         """What is wrong at the destination; put right, if asked for."""
@@ -122,14 +122,36 @@ class Session:
             return self._repair(now)
 
         if repair:
-            return self._again(attempt)
+            return self._again(attempt, now)
         seen = look_when_free(self._project, self.destination, now, 0)
         self._refuse_more(seen)
         return audit(self._work(seen))
 
     # -- one attempt --
 
-    def _again(self, attempt: Callable[[], T]) -> T:
+    def _again(self, attempt: Callable[[], T], now: str) -> T:
+        try:
+            return self._tried(attempt)
+        except Exception as error:
+            self._leave_word(now, error)
+            raise
+
+    def _leave_word(self, now: str, error: Exception) -> None:
+        """Views that a run wrote after it had lost its lease are to be found by whoever is next."""
+        deadline = time.monotonic() + self._project.config.lock_wait_seconds
+        try:
+            while self._disturbed:
+                to = self._project.head().catalog
+                if leave_word(self.destination, self._disturbed, to, now):
+                    return
+                if time.monotonic() > deadline:
+                    error.add_note("views may be old: run 'publish --audit --repair'")
+                    return
+                time.sleep(random.uniform(0, _PAUSE_SECONDS))
+        except CnrMirrorError as second:
+            error.add_note(f"views may be old: {second.message}")
+
+    def _tried(self, attempt: Callable[[], T]) -> T:
         for number in range(_ATTEMPTS):
             try:
                 return attempt()
