@@ -15,6 +15,7 @@ from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.names import check_channel, check_media_type
+from cnrmirror.objects.scheme import folder_of
 
 _SMALLEST = 100_000
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -61,6 +62,7 @@ def export_bundle(
     cnrmirror export /media/usb/bundle --since their-have.json
     cnrmirror export again --again bundle.json --volume 2
     """
+    folder_of(str(out))
     project = signing_project(context)
     if only is not None and again is None:
         raise UsageError("--volume goes with --again: it makes a volume of a bundle again")

@@ -14,10 +14,9 @@ from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Objects
-from cnrmirror.objects.bucket import S3Settings, parse_address
+from cnrmirror.objects.bucket import S3Settings
 from cnrmirror.objects.files import replace_durably, storage_errors
-from cnrmirror.objects.folder import FolderObjects
-from cnrmirror.objects.s3 import BucketObjects
+from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
 from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout
 from cnrmirror.views.cnr_v1 import ListEntry
@@ -65,10 +64,10 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
     for name in names:
         if name in known:
             found.append(_placed(project, known[name]))
-        elif name.startswith("s3://") or "/" in name or Path(name).is_dir():
-            found.append(
-                PublishTo(to=name if name.startswith("s3://") else str(Path(name).resolve()))
-            )
+        elif scheme_of(name) is not FOLDER:
+            found.append(PublishTo(to=name))
+        elif "/" in name or Path(name).is_dir():
+            found.append(PublishTo(to=str(Path(name).resolve())))
         else:
             raise UsageError(
                 f"there is no target {name!r}; there are: {', '.join(known) or 'none'}; "
@@ -80,9 +79,9 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
             "publish to where? name s3://BUCKET/PREFIX, a folder, or a target of mirror.yaml"
         )
     for target in found:
-        if target.is_bucket:
-            parse_address(target.to)
-        else:
+        scheme = scheme_of(target.to)
+        scheme.check(target.to)
+        if scheme is FOLDER:
             _check_folder(project, Path(target.to))
     return found
 
@@ -95,19 +94,19 @@ def _check_folder(project: Project, folder: Path) -> None:
 
 
 def _placed(project: Project, target: PublishTo) -> PublishTo:
-    if target.is_bucket:
+    if scheme_of(target.to) is not FOLDER:
         return target
     return msgspec.structs.replace(target, to=str(project.folder.resolve() / target.to))
 
 
 def open_destination(project: Project, target: PublishTo) -> Objects:
     """The destination itself."""
-    if target.is_bucket:
-        return BucketObjects(target.to, _settings(target), project.store)
-    return FolderObjects(Path(target.to), project.store, target.portable)
+    return scheme_of(target.to).destination(target.to, _settings(target), project.store)
 
 
-def _settings(target: PublishTo) -> S3Settings:
+def _settings(target: PublishTo) -> Settings:
+    if scheme_of(target.to) is FOLDER:
+        return FolderSettings(target.portable)
     return S3Settings(
         target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
         target.encryption, target.kms_key,
@@ -118,7 +117,8 @@ def form_of(project: Project, target: PublishTo) -> Form:
     """The views as this destination needs them."""
     settings = project.config.views
     extra: list[Resource] = []
-    if target.is_bucket:
+    shape = scheme_of(target.to).shape
+    if shape == "objects":
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
@@ -127,7 +127,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
     links = target.links and not target.host
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
-        if target.is_bucket:
+        if shape == "objects":
             return list(layout.as_objects(resources, target.bare_prefix, target.pull == "json"))
         return list(layout.as_files(resources, links))
 

@@ -14,6 +14,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, NotTrusted, UsageError
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.base import Source
@@ -169,7 +170,8 @@ def _mirror(
     reader_for: Callable[[str], Reader],
 ) -> MirrorSource:
     location = source.location
-    if "://" not in location:
+    web_address = location.startswith(("https://", "http://"))
+    if not web_address and scheme_of(location, ("https://…",)) is FOLDER:
         location = str(project.folder / location)
     try:
         pinned = (project.folder / source.root).read_bytes()
@@ -181,7 +183,7 @@ def _mirror(
         raise InputError(f"source {name}: {source.root}: {error.message}") from error
 
     web: Reader | None = None
-    if location.startswith(("http://", "https://")):
+    if web_address:
         web = _http(project, name, location, source, environment)
 
     def connect() -> Remote:
