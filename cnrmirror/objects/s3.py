@@ -14,14 +14,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from obstore import exceptions as obs
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.store import S3Store
 
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import blob_path
@@ -32,10 +29,11 @@ from cnrmirror.model.errors import (
     Tampered,
 )
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import CACHE_CONTROL, Alias, Base64Json, Resource
+from cnrmirror.model.resource import CACHE_CONTROL, Resource
 from cnrmirror.objects.base import Listed, named_by_digest
 from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings, parse_address
 from cnrmirror.objects.limiter import Limiter, Trouble, together
+from cnrmirror.objects.s3_bulk import MULTIPART_FROM, body_size, bulk_store, open_body
 from cnrmirror.objects.s3_errors import S3Errors, Unsupported
 from cnrmirror.objects.store import Store
 
@@ -45,7 +43,6 @@ _BULKY, _BULKY_AT_ONCE = 1 << 20, 8
 _SAMPLE, _FAR_SECONDS = 64, 0.005
 # Below this, sending the bytes again is cheaper than asking for a copy.
 _COPY_FROM = 1 << 20
-_MULTIPART_FROM = 16 << 20
 
 
 class BucketObjects:
@@ -80,33 +77,7 @@ class BucketObjects:
             raise AccessDenied(f"{self.name}: {error}") from error
         self._client = connection.client
         self.endpoint = str(self._client.meta.endpoint_url)
-        self._bulk = self._bulk_store(connection) if connection.signed else None
-
-    def _bulk_store(self, connection: S3Connection) -> S3Store:
-        settings = self._settings
-        # No certificate fits a host name that begins with a bucket's name with dots.
-        virtual = not connection.path_style and "." not in self._bucket
-        endpoint = self.endpoint
-        if virtual:
-            endpoint = endpoint.replace("://", f"://{self._bucket}.", 1)
-        options: dict[str, Any] = {
-            "region": connection.region,
-            "endpoint": endpoint,
-            "virtual_hosted_style_request": virtual,
-            "checksum_algorithm": "SHA256",
-        }
-        if settings.encryption:
-            options["server_side_encryption"] = settings.encryption
-        if settings.kms_key:
-            options["sse_kms_key_id"] = settings.kms_key
-        client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
-        client["connect_timeout"] = timedelta(seconds=10)
-        options |= {"client_options": client, "retry_config": {"max_retries": 0}}
-        return S3Store(
-            self._bucket,
-            credential_provider=Boto3CredentialProvider(connection.session),
-            **options,
-        )
+        self._bulk = bulk_store(connection, settings, self._bucket) if connection.signed else None
 
     def close(self) -> None:
         """See ``base.Objects``."""
@@ -273,13 +244,13 @@ class BucketObjects:
         """Write all of them, the small ones as many at a time as is good for the service."""
         if self._bulk is None:
             raise AccessDenied(f"{self.name}: no credentials were found: see docs/publish.md")
-        large = [r for r in resources if _size(r) >= _MULTIPART_FROM]
-        small = [r for r in resources if _size(r) < _MULTIPART_FROM]
+        large = [r for r in resources if body_size(r) >= MULTIPART_FROM]
+        small = [r for r in resources if body_size(r) < MULTIPART_FROM]
 
         def one(resource: Resource) -> None:
             write(resource)
             with self._lock:
-                progress.advance(1, _size(resource))
+                progress.advance(1, body_size(resource))
 
         if self._threads is None and len(small) > _SAMPLE:
             began = time.monotonic()
@@ -300,7 +271,7 @@ class BucketObjects:
             assert isinstance(body, Descriptor)
             self._copy(resource, body)
             return
-        with self._bulky if _size(resource) > _BULKY else contextlib.nullcontext():
+        with self._bulky if body_size(resource) > _BULKY else contextlib.nullcontext():
             self.limiter.run(lambda: self._send(resource, where, only_new), where)
 
     def _send(self, resource: Resource, where: str, only_new: bool) -> None:
@@ -313,13 +284,13 @@ class BucketObjects:
         if self._settings.storage_class:
             attributes["Storage-Class"] = self._settings.storage_class
         assert self._bulk is not None
-        large = _size(resource) >= _MULTIPART_FROM
+        large = body_size(resource) >= MULTIPART_FROM
         # Parts cannot be written conditionally; only blobs are so large.
         create = only_new and not large
         with self._lock:
-            self.requests += 1 if not large else 2 + _size(resource) // (8 << 20)
+            self.requests += 1 if not large else 2 + body_size(resource) // (8 << 20)
         try:
-            with self._open(resource) as body:
+            with open_body(resource, self._store) as body:
                 obstore.put(
                     self._bulk, self._prefix + resource.path, body,
                     attributes=attributes, use_multipart=large, chunk_size=8 << 20,
@@ -329,19 +300,6 @@ class BucketObjects:
             if isinstance(error, obs.AlreadyExistsError) and " 409 " not in str(error):
                 raise Outdated(f"{where}: there already") from error
             raise self._errors.of_obstore(error, where) from error
-
-    @contextlib.contextmanager
-    def _open(self, resource: Resource) -> Iterator[Any]:
-        """The bytes of a small body; a stream of pieces of a large one."""
-        body = resource.body
-        if isinstance(body, bytes):
-            yield body
-            return
-        assert not isinstance(body, Alias)
-        blob = body.blob if isinstance(body, Base64Json) else body
-        with self._store.open_blob(blob) as stream:
-            pieces = body.chunks(stream) if isinstance(body, Base64Json) else _pieces(stream)
-            yield b"".join(pieces) if _size(resource) < _MULTIPART_FROM else pieces
 
     def _copy(self, resource: Resource, blob: Descriptor) -> None:
         source = self._prefix + blob_path(blob.digest)
@@ -399,9 +357,9 @@ class BucketObjects:
         An ETag that is the MD5 of the bytes says yes; one that is not says nothing (encryption,
         parts), so then the checksum is asked for, and if there is none, the bytes are read.
         """
-        if listed.size != _size(resource):
+        if listed.size != body_size(resource):
             return False
-        with self._open(resource) as body:
+        with open_body(resource, self._store) as body:
             pieces = [body] if isinstance(body, bytes) else body
             md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
             for piece in pieces:
@@ -430,13 +388,3 @@ class BucketObjects:
 
         same = self._once(read, where) == sha256.digest()
         return same
-
-
-def _size(resource: Resource) -> int:
-    body = resource.body
-    assert not isinstance(body, Alias)
-    return len(body) if isinstance(body, bytes) else body.size
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: stream.read(CHUNK), b"")
