@@ -1,18 +1,15 @@
-"""Places in memory for tests of publishing, which look at every moment as a reader would."""
+"""Destinations in memory for tests of publishing, which look at every moment as a reader would."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import IncompleteError, Outdated
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.base import Listed, Reader
+from cnrmirror.model.resource import Resource
+from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.store import Store
 
 API = "cnr/api/v1/packages"
@@ -22,91 +19,41 @@ class Killed(BaseException):
     """What a test raises in the place of SIGKILL."""
 
 
-class MemoryPlace:
-    """A bucket in memory. ``objects`` may be shared by several mirrors' places.
+class WatchedObjects(MemoryObjects):
+    """A bucket in memory that tells of every write. ``objects`` may be shared by several.
 
     ``before`` is called with the key before each write or removal, ``after`` after it.
     """
 
     def __init__(self, store: Store, objects: dict[str, bytes]) -> None:
-        self.name = "s3://memory/x"
-        self.requests = 0
-        self.notes: list[str] = []
-        self.objects = objects
+        super().__init__(store, objects, "s3://memory/x")
         self.before: Callable[[str], None] = lambda key: None
         self.after: Callable[[str], None] = lambda key: None
-        self._store = store
 
-    def close(self) -> None:
-        pass
-
-    def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
-        self.requests += 1
-        data = self.objects.get(key)
-        return None if data is None else (data, _tag(data))
-
-    def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        self.requests += 1
-        found = self.objects.get(key)
-        if (None if found is None else _tag(found)) != expected:
-            raise Outdated(key)
-        self._write(key, data)
-        return _tag(data)
-
-    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
-        # In any order: the worst one for whoever relies on one.
-        for resource in reversed(resources):
-            self.requests += 1
-            named_by_content = re.match("catalog/(blobs|nodes|targets)/", resource.path)
-            if named_by_content and resource.path in self.objects and not anew:
-                continue  # as a bucket with conditional writes does
-            self._write(resource.path, self._bytes(resource))
-
-    def delete(self, keys: Sequence[str]) -> None:
-        self.requests += bool(keys)
-        for key in keys:
-            self.before(key)
-            self.objects.pop(key, None)
-            self.after(key)
-
-    def listing(self) -> Iterator[Listed]:
-        self.requests += 1
-        for key, data in sorted(self.objects.items()):
-            if not key.startswith(".cnrmirror/"):
-                yield Listed(key, len(data), _tag(data))
-
-    def holds(self, listed: Listed, resource: Resource) -> bool:
-        return _tag(self._bytes(resource)) == listed.tag
-
-    def _write(self, key: str, data: bytes) -> None:
+    def _create(self, key: str, data: bytes) -> bool:
+        if key in self.objects:
+            return False
         self.before(key)
-        self.objects[key] = data
+        created = super()._create(key, data)  # somebody else may have been faster
+        if created:
+            self.after(key)
+        return created
+
+    def _swap(self, key: str, data: bytes, expected: str | None) -> None:
+        self.before(key)
+        super()._swap(key, data, expected)
         self.after(key)
 
-    def _bytes(self, resource: Resource) -> bytes:
-        body = resource.body
-        if isinstance(body, bytes):
-            return body
-        assert not isinstance(body, Alias)
-        with self._store.open_blob(body.blob if isinstance(body, Base64Json) else body) as stream:
-            return b"".join(body.chunks(stream)) if isinstance(body, Base64Json) else stream.read()
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        for resource in reversed(resources):
+            self.before(resource.path)
+            super().put([resource], progress)
+            self.after(resource.path)
 
-
-class MemoryFetcher(Reader):
-    """Reads the same objects as a client."""
-
-    name = "s3://memory/x"
-
-    def __init__(self, objects: dict[str, bytes]) -> None:
-        self._objects = objects
-
-    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        if path not in self._objects:
-            raise IncompleteError(f"{path}: missing")
-        yield self._objects[path]
-
-    def close(self) -> None:
-        pass
+    def _remove(self, key: str) -> None:
+        self.before(key)
+        super()._remove(key)
+        self.after(key)
 
 
 def reader_sees_no_gap(objects: dict[str, bytes]) -> None:
@@ -167,7 +114,3 @@ def files(folder: Path) -> dict[str, bytes | str]:
         elif path.is_file() and not name.startswith(".cnrmirror/"):
             found[name] = path.read_bytes()
     return found
-
-
-def _tag(data: bytes) -> str:
-    return Descriptor.of(data).digest

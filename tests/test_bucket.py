@@ -92,7 +92,7 @@ def test_a_conflict_of_the_service_is_tried_again(
 
 def test_what_is_there_already_is_left(service: Service, place: BucketObjects) -> None:
     service.answers = [(412, "PreconditionFailed")]
-    place.put([BLOB], NoProgress())
+    assert place.create([BLOB], NoProgress()) == []
     assert service.objects == {}
 
 

@@ -18,9 +18,9 @@ from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import JSON_TYPE, Resource
-from cnrmirror.publish.open import Memory
+from cnrmirror.publish.open import DestinationMemory
 from cnrmirror.publish.session import Session
-from tests.places import MemoryFetcher, MemoryPlace
+from tests.places import WatchedObjects
 from tests.recorded import NOW, Recorded, differs_on_purpose, is_dynamic, problems
 
 FUNCTION = Path(__file__).parents[1] / "templates/hosts/cloudfront.js"
@@ -71,15 +71,22 @@ def at_the_edge(urls: Sequence[str]) -> list[dict[str, Any]]:
     return passed
 
 
-class Typed(MemoryPlace):
+class Typed(WatchedObjects):
     """A bucket in memory that keeps what an object is served with."""
 
     def __init__(self, project: Project, objects: dict[str, bytes]) -> None:
         super().__init__(project.store, objects)
         self.headers: dict[str, dict[str, str]] = {}
 
-    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
-        super().put(resources, progress, anew)
+    def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
+        self._note(resources)
+        return super().create(resources, progress)
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        self._note(resources)
+        super().put(resources, progress)
+
+    def _note(self, resources: Sequence[Resource]) -> None:
         for resource in resources:
             found = {"Content-Type": resource.media_type}
             if resource.filename:
@@ -148,7 +155,7 @@ def test_the_function_and_a_bucket_answer_as_the_reference_server(
     objects: dict[str, bytes] = {}
     place = Typed(project, objects)
     target = PublishTo(to="s3://memory/x", grace_minutes=0)
-    session = Session(project, target, Memory(project, target), place, MemoryFetcher(objects))
+    session = Session(project, target, DestinationMemory(project, target), place)
     session.publish(NOW)
     answers = [a for a in recorded.answers
                if not differs_on_purpose(a["path"]) and not is_dynamic(a)]  # fmt: skip

@@ -10,7 +10,15 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
+from cnrmirror.model.documents import (
+    Attachment,
+    Channel,
+    Content,
+    PackageDocument,
+    Release,
+    Tombstone,
+    all_attachments,
+)
 from cnrmirror.model.errors import ConflictError
 from cnrmirror.model.names import newest_first
 from cnrmirror.publish.merge import merged
@@ -238,7 +246,6 @@ def test_a_release_that_one_side_brought_back_has_no_tombstone() -> None:
     assert merge_of(base, package(stone(at=LATE)), package(release())) is None
 
 
-@pytest.mark.xfail(strict=True, reason="times and origins that only our side changed are lost")
 @pytest.mark.parametrize(
     ("base", "ours"),
     [(package(stone(at=EARLY)), package(stone(at=LATE))),
@@ -249,3 +256,18 @@ def test_a_time_that_one_side_changed_is_as_that_side_has_it(
 ) -> None:
     assert merged(NAME, base, base, ours) == ours
     assert merged(NAME, base, ours, base) == ours
+
+
+def test_what_each_side_attached_to_a_release_is_attached() -> None:
+    one, two, three = (Attachment("text/x", Descriptor.of(t).digest, 1) for t in (b"1", b"2", b"3"))
+    base = package(release(attachments=[three]))
+    ours, theirs = package(release(attachments=[one, three])), package(release(attachments=[two]))
+    found = merge_of(base, ours, theirs)
+    assert found is not None
+    assert found.releases[0].attachments == all_attachments([one], [two], [three])
+
+
+def test_an_attachment_that_one_side_took_away_is_gone() -> None:
+    one = Attachment("text/x", Descriptor.of(b"1").digest, 1)
+    base, ours = package(release(attachments=[one])), package(release())
+    assert merge_of(base, ours, base) == ours == merge_of(base, base, ours)

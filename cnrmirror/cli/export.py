@@ -21,6 +21,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.names import check_channel, check_media_type
 from cnrmirror.model.signed import SignedHead
+from cnrmirror.objects.scheme import folder_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SMALLEST = 100_000
@@ -108,6 +109,7 @@ def export_bundle(
     cnrmirror export /media/usb/bundle --since their-have.json
     cnrmirror export again --again bundle.json --volume 2
     """
+    folder_of(str(out))
     project = signing_project(context)
     if only is not None and again is None:
         raise UsageError("--volume goes with --again: it makes a volume of a bundle again")

@@ -21,9 +21,10 @@ from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, Usage
 from cnrmirror.model.receipt import expected_catalog
 from cnrmirror.model.signed import MAX_BYTES, METADATA
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.objects.bucket import BucketReader
+from cnrmirror.objects.bucket import S3Settings
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.trust.verify import Policy, Trust, parse_pinned
 
 T = TypeVar("T")
@@ -126,11 +127,13 @@ def reader_for(source: str) -> Reader:
 
     Raises:
         InputError: none of these.
+        UsageError: an address of a kind that is not known.
     """
-    if source.startswith("s3://"):
-        return BucketReader(source)
-    if "://" in source:
+    if source.startswith(("https://", "http://")):
         return HttpReader(source)
+    scheme = scheme_of(source, ("https://…",))
+    if scheme is not FOLDER:
+        return scheme.reader(source, S3Settings())
     folder = Path(source)
     if folder.is_file() or (folder / TOC).is_file() or any(folder.glob("volume-*.tar")):
         return BundleReader([folder])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,9 +13,12 @@ import msgspec
 
 from cnrmirror.cli.context import Context, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
+from cnrmirror.mirror.config import PublishTo
+from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
+from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
-from cnrmirror.publish.engine import Problem, Published
+from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import Plan, invalidations
 from cnrmirror.publish.session import Session
@@ -63,53 +68,76 @@ def publish(
     targets = find_destinations(project, names)
     if (save or apply) and len(targets) > 1:
         raise UsageError("--plan and --apply are for one target")
-    results: list[Plan | Published | list[Problem]] = []
-    lines: list[str] = []
-    code = 0
-    for target in targets:
-        try:
-            session = Session.open(project, target, merge=not no_merge)
-            with locked(session.memory.lock, project.config.lock_wait_seconds), session:
-                if audit:
-                    problems = _audit(session, repair, lines)
-                    code = code or (DamageError.exit_code if problems and not repair else 0)
-                    results.append(problems)
-                elif dry_run or save:
-                    plan = session.plan(now())
-                    results.append(plan)
-                    lines += _plan_lines(plan)
-                    if save:
-                        save.write_bytes(msgspec.json.encode(plan) + b"\n")
-                else:
-                    done = session.publish(now(), _saved(apply))
-                    results.append(done)
-                    lines += _done_lines(done)
-        except CnrMirrorError as error:
-            if len(targets) == 1:
-                raise
-            # The other places are not to wait for this one.
-            code = code or error.exit_code
-            click.echo(f"cnrmirror: {plain(error.message)}", err=True)
-    context.result(results[0] if len(targets) == 1 else results, lines)
-    sys.exit(code)
+    mode: _Mode = _publish
+    if audit:
+        mode = functools.partial(_audit, repair=repair)
+    elif dry_run or save:
+        mode = functools.partial(_plan, save=save)
+    elif apply:
+        mode = functools.partial(_apply, path=apply)
+    outcomes = [
+        _outcome(project, target, mode, not no_merge, len(targets) > 1) for target in targets
+    ]
+    done = [outcome for outcome in outcomes if outcome.value is not None]
+    value = done[0].value if len(targets) == 1 else [outcome.value for outcome in done]
+    context.result(value, [line for outcome in done for line in outcome.lines])
+    sys.exit(next((outcome.code for outcome in outcomes if outcome.code), 0))
 
 
-def _saved(path: Path | None) -> Plan | None:
-    if path is None:
-        return None
+class _Outcome(msgspec.Struct, frozen=True):
+    """What came of one destination: a value for --json, lines for people, an exit code."""
+
+    value: Plan | Published | list[Finding] | None
+    lines: list[str]
+    code: int = 0
+
+
+_Mode = Callable[[Session], _Outcome]
+
+
+def _outcome(
+    project: Project, target: PublishTo, mode: _Mode, merge: bool, one_of_many: bool
+) -> _Outcome:
+    """One destination; where there are others, they are not to wait for one that fails."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Plan)
+        session = Session.open(project, target, merge)
+        with locked(session.memory.lock, project.config.lock_wait_seconds), session:
+            return mode(session)
+    except CnrMirrorError as error:
+        if not one_of_many:
+            raise
+        click.echo(f"cnrmirror: {plain(error.message)}", err=True)
+        return _Outcome(None, [], error.exit_code)
+
+
+def _publish(session: Session) -> _Outcome:
+    done = session.publish(now())
+    return _Outcome(done, _done_lines(done))
+
+
+def _apply(session: Session, path: Path) -> _Outcome:
+    try:
+        saved = msgspec.json.decode(path.read_bytes(), type=Plan)
     except msgspec.DecodeError as error:
         raise InvalidDocument(f"{path}: not a plan: {error}") from error
+    done = session.publish(now(), saved)
+    return _Outcome(done, _done_lines(done))
 
 
-def _audit(session: Session, repair: bool, lines: list[str]) -> list[Problem]:
+def _plan(session: Session, save: Path | None) -> _Outcome:
+    plan = session.plan(now())
+    if save:
+        save.write_bytes(msgspec.json.encode(plan) + b"\n")
+    return _Outcome(plan, _plan_lines(plan))
+
+
+def _audit(session: Session, repair: bool) -> _Outcome:
     problems = session.audit(now(), repair)
-    lines += [f"{p.problem}\t{p.key}" for p in problems]
-    name = session.place.name
+    lines = [f"{p.problem}\t{p.path}\t{p.reason}" for p in problems]
+    name = session.destination.name
     verb = "put right" if repair else "found; --repair puts them right"
     lines.append(f"{name}: {len(problems)} {verb}" if problems else f"{name}: all well")
-    return problems
+    return _Outcome(problems, lines, DamageError.exit_code if problems and not repair else 0)
 
 
 def _plan_lines(plan: Plan) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cnrmirror.model.documents import Head, RetentionFloor
 from cnrmirror.model.signed import SignedHead
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Root, Targets
 
 
 class Signer(Protocol):
@@ -22,6 +25,15 @@ class Signer(Protocol):
         Raises:
             NotTrusted: a key is missing.
         """
+
+    def require_keys(self, root: Root, targets: Targets | None = None) -> None:
+        """Make sure that everything below a root that is to come can be signed. NotTrusted."""
+
+    def write_root(self, data: bytes, version: int) -> None:
+        """Put a root beside the others; ``sign_revision`` comes next."""
+
+    def write_targets(self, data: bytes, version: int) -> None:
+        """Put a targets file beside the others; ``sign_revision`` comes next."""
 
     def keep_from(self, kept: RetentionFloor, now: str) -> None:
         """Sign that superseded files are kept from these versions on; others may go then."""

@@ -1,4 +1,4 @@
-"""What every place of bytes can do: read, and (Objects) be written to.
+"""What can be done with bytes by key: read them (Reader), and write them (Objects).
 
 Three things bound a read: its length (``max_bytes``), the wait for the next byte, and the rate over
 the whole of it, so that a host that drips is not waited for (TUF 1.0, "slow retrieval"); the last
@@ -7,7 +7,7 @@ two are for hosts, see ``http``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -48,7 +48,7 @@ class Reader(Protocol):
         return self.fetch(address, max_bytes)
 
     def close(self) -> None:
-        """Let go of connections; the fetcher is not used any more."""
+        """Let go of connections; it is not used any more."""
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):
@@ -94,20 +94,19 @@ class WebReader(Reader, Protocol):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One object of a destination: its key, its size in bytes, and the place's own tag for it."""
+    """One object of a destination: its key, its size in bytes, and the destination's tag for it."""
 
     key: str
     size: int
     tag: str
 
 
-class Objects(Protocol):
-    """A place that a mirror is published to: a folder, a bucket.
+class Objects(Reader, Protocol):
+    """Bytes by key that can be written: a folder, a bucket, a dictionary in memory.
 
     ``requests`` counts what was asked of it. Everything is written whole or not at all.
     """
 
-    name: str
     requests: int
     notes: list[str]
 
@@ -119,6 +118,17 @@ class Objects(Protocol):
             Tampered: it is longer than ``max_bytes``.
         """
 
+    def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
+        """Write those that are not there, in any order and several at a time; overwrite nothing.
+
+        Returns:
+            The keys that are there already, with whatever bytes. What is named by its digest may
+            be left out of them.
+        """
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        """Write these, whatever is there, in any order and several at a time."""
+
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """Write a small object if it still has the tag ``expected`` (None: if there is none).
 
@@ -129,24 +139,25 @@ class Objects(Protocol):
             Outdated: somebody else wrote it meanwhile; nothing was written.
         """
 
-    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
-        """Write these, in any order and several at a time; done when all are there.
-
-        What is named by its digest may be left as it is where it is there already, unless
-        ``anew``: then what is there is known to be wrong.
-        """
-
     def delete(self, keys: Sequence[str]) -> None:
         """Remove these; no harm if one is not there."""
 
     def listing(self) -> Iterator[Listed]:
-        """Everything that is there."""
+        """Everything that is there, but for ``.cnrmirror/``."""
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
         """Whether a listed object has the bytes of a resource; it is read only if it must be."""
 
-    def close(self) -> None:
-        """Let go of connections; the destination is not used any more."""
+    def learned(self) -> dict[str, str]:
+        """What was found out about the destination and is worth remembering."""
+
+    def recall(self, learned: Mapping[str, str]) -> None:
+        """Take back what ``learned`` gave in an earlier run."""
+
+
+def named_by_digest(key: str) -> bool:
+    """Whether a key of a mirror tells its bytes, so that whoever wrote it wrote the same."""
+    return key.startswith(("catalog/blobs/", "catalog/nodes/", "catalog/targets/"))
 
 
 PIECE = 1 << 16

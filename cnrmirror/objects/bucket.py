@@ -111,7 +111,7 @@ class BucketReader(Reader):
         self._client.close()
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``interfaces.Reader``."""
+        """See ``base.Reader``."""
         where = f"{self.name}/{path}"
         try:
             url = self._client.generate_presigned_url(

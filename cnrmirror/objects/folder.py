@@ -1,4 +1,4 @@
-"""A folder as a place to publish to: a web root, a mounted share, what rsync takes from.
+"""A folder as a destination: a web root, a mounted share, what rsync takes from.
 
 Every file appears by rename. Blobs are copied, not linked: the folder may be on another medium,
 and nothing that happens to it may reach the mirror's own.
@@ -6,20 +6,31 @@ and nothing that happens to it may reach the mirror's own.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from cnrmirror.model.digest import CHUNK, Descriptor
-from cnrmirror.model.errors import IncompleteError, InputError, NetworkError, Outdated, Tampered
+from cnrmirror.model.errors import (
+    IncompleteError,
+    InputError,
+    NetworkError,
+    Outdated,
+    StorageError,
+    Tampered,
+)
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.base import PIECE, Listed, Reader, ViewForm, bounded, check_path
+from cnrmirror.objects.base import PIECE, Listed, Objects, Reader, ViewForm, bounded, check_path
 from cnrmirror.objects.files import locked, storage_errors, sync_filesystem, write_new
 from cnrmirror.objects.store import Store
 
@@ -37,7 +48,7 @@ class FolderReader(Reader):
         self.folder = self._folder = folder
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``interfaces.Reader``."""
+        """See ``base.Reader``."""
         where = f"{self.name}/{path}"
         descriptor = self._open(check_path(path))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -79,13 +90,16 @@ class FolderReader(Reader):
 
 
 _SCRATCH = ".cnrmirror/tmp"
+_LOCK = ".cnrmirror/lock"
 _LOCK_WAIT = 10
+_ATTEMPTS = 10
+_LEFT_BEHIND_SECONDS = 86400
 # What Windows, and so exFAT and NTFS media in Windows, cannot name.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.I)
 _FORBIDDEN = re.compile(r'[<>:"|?*\\]|[. ]$')
 
 
-class FolderObjects:
+class FolderObjects(Objects):
     """A folder.
 
     Args:
@@ -99,18 +113,32 @@ class FolderObjects:
         self.requests = 0
         self.notes: list[str] = []
         self._folder = folder
+        self._reader = FolderReader(folder)
         self._store = store
         self._portable = portable
         self._folded: dict[str, str] = {}
         self._seen: set[str] = set()
         self._real: set[str] = set()
+        self._run = uuid.uuid4().hex[:8]
         self._serial = 0
+        self._prepared = False
 
     def close(self) -> None:
         """Nothing is held open."""
 
+    def learned(self) -> dict[str, str]:
+        """See ``base.Objects``: there is nothing to learn."""
+        return {}
+
+    def recall(self, learned: Mapping[str, str]) -> None:
+        """See ``base.Objects``."""
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``base.Reader``."""
+        return self._reader.fetch(path, max_bytes)
+
     def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         self.requests += 1
         with storage_errors(self.name):
             try:
@@ -123,10 +151,10 @@ class FolderObjects:
         return data, _tag(data)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         with storage_errors(self.name):
-            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
-            with locked(self._folder / ".cnrmirror" / "lock", _LOCK_WAIT):
+            self._prepare()
+            with locked(self._folder / _LOCK, _LOCK_WAIT):
                 found = self.read(key, 64 << 20)
                 if (found[1] if found else None) != expected:
                     raise Outdated(f"{self.name}/{key}: somebody else published meanwhile")
@@ -135,15 +163,35 @@ class FolderObjects:
                 sync_filesystem(self._folder)
         return _tag(data)
 
-    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
-        """See ``interfaces.Objects``. Raises InputError for a name that cannot be there."""
+    def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
+        """See ``base.Objects``. Raises InputError for a name that cannot be there."""
+        return [r.path for r in self._each(resources, progress) if not self._place(r, anew=True)]
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        """See ``base.Objects``. Raises InputError for a name that cannot be there."""
+        for resource in self._each(resources, progress):
+            self._place(resource)
+
+    def _each(self, resources: Sequence[Resource], progress: Progress) -> Iterator[Resource]:
         with storage_errors(self.name):
-            (self._folder / _SCRATCH).mkdir(parents=True, exist_ok=True)
+            self._prepare()
             for resource in resources:
                 if self._portable:
                     self._check_portable(resource.path)
-                self._place(resource)
+                yield resource
                 progress.advance(1, getattr(resource.body, "size", 0))
+
+    def _prepare(self) -> None:
+        """The folder for files in the making is there; what killed runs left in it is not."""
+        scratch = self._folder / _SCRATCH
+        if self._prepared:
+            return
+        scratch.mkdir(parents=True, exist_ok=True)
+        for path in scratch.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.lstat().st_mtime < time.time() - _LEFT_BEHIND_SECONDS:
+                    path.unlink()
+        self._prepared = True
 
     def _check_portable(self, path: str) -> None:
         for part in path.split("/"):
@@ -171,13 +219,56 @@ class FolderObjects:
             there = f"{folder}/{name}" if folder else name
             self._folded.setdefault(there.lower(), there)
 
-    def _place(self, resource: Resource) -> None:
+    def _place(self, resource: Resource, anew: bool = False) -> bool:
+        """Write one file; False if it must be ``anew`` and there is one already."""
         self.requests += 1
         path = f"{self._folder}/{resource.path}"
-        self._serial += 1
-        temporary = f"{self._folder}/{_SCRATCH}/{os.getpid()}.{self._serial}"
-        if os.path.lexists(temporary):
+        if anew and os.path.lexists(path):
+            return False
+        temporary = self._temporary()
+        self._write(resource, temporary)
+        for _ in range(_ATTEMPTS):
+            self._make_real(os.path.dirname(resource.path))
+            try:
+                return self._name_new(temporary, path) if anew else self._name(temporary, path)
+            except FileNotFoundError:
+                self._real.clear()  # another publisher took the empty folder away
+        raise StorageError(f"{path}: its folder goes again and again: who removes it?", path=path)
+
+    @staticmethod
+    def _name(temporary: str, path: str) -> bool:
+        """Give a new file its name, whatever has it."""
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)  # an alias was a folder here, at a destination without links
+        os.replace(temporary, path)
+        return True
+
+    def _name_new(self, temporary: str, path: str) -> bool:
+        """Give a new file its name, unless there is one of that name; False then."""
+        try:
+            os.link(temporary, path, follow_symlinks=False)
+            new = True
+        except FileExistsError:
+            new = False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                raise
+            # No hard links here (exFAT): alone with the folder, as a swap is.
+            with locked(self._folder / _LOCK, _LOCK_WAIT):
+                new = not os.path.lexists(path)
+                if new:
+                    os.rename(temporary, path)
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        return new
+
+    def _temporary(self) -> str:
+        self._serial += 1
+        # Several processes, of several machines, may write into one folder.
+        name = f"{os.getpid()}.{self._run}.{self._serial}"
+        return f"{self._folder}/{_SCRATCH}/{name}"
+
+    def _write(self, resource: Resource, temporary: str) -> None:
         match resource.body:
             case bytes() as data:
                 write_new(temporary, [data])
@@ -194,10 +285,6 @@ class FolderObjects:
                     raise InputError(
                         f"{self.name}: there are no symlinks here: set links: false for this target"
                     ) from error
-        self._make_real(os.path.dirname(resource.path))
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)  # an alias was a folder here, in a place without links
-        os.replace(temporary, path)
 
     def _make_real(self, folder: str) -> None:
         """The folder is there and no link: a link would lead into what it is an alias of."""
@@ -212,7 +299,7 @@ class FolderObjects:
         self._real.add(folder)
 
     def delete(self, keys: Sequence[str]) -> None:
-        """See ``interfaces.Objects``; folders that are empty then go, too."""
+        """See ``base.Objects``; folders that are empty then go, too."""
         with storage_errors(self.name):
             for key in keys:
                 self.requests += 1
@@ -227,7 +314,7 @@ class FolderObjects:
             self._real.clear()
 
     def listing(self) -> Iterator[Listed]:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         with storage_errors(self.name):
             yield from self._walk(str(self._folder))
 
@@ -243,7 +330,7 @@ class FolderObjects:
                 yield Listed(name if here == "." else f"{here}/{name}", status.st_size, "")
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         with storage_errors(self.name):
             return self._is(self._folder / listed.key, listed, resource)
 

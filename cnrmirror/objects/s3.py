@@ -1,4 +1,4 @@
-"""A bucket as a place to publish to: Amazon's S3, or what speaks its API.
+"""A bucket as a destination: Amazon's S3, or what speaks its API.
 
 boto3 finds credentials and settings, and does what is done once: conditional writes, copies, lists,
 deletes. The many small objects go through obstore (Rust's object_store), which takes a twelfth of
@@ -10,63 +10,42 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from datetime import timedelta
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import obstore
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
 from obstore import exceptions as obs
-from obstore.auth.boto3 import Boto3CredentialProvider
-from obstore.store import S3Store
 
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import (
     AccessDenied,
-    CnrMirrorError,
-    InputError,
-    NetworkError,
     NotFoundError,
     Outdated,
     Tampered,
 )
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import CACHE_CONTROL, Alias, Base64Json, Resource
-from cnrmirror.objects.base import Listed
-from cnrmirror.objects.bucket import S3Connection, S3Settings, parse_address
+from cnrmirror.model.resource import CACHE_CONTROL, Resource
+from cnrmirror.objects.base import Listed, Objects, named_by_digest
+from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings, parse_address
 from cnrmirror.objects.limiter import Limiter, Trouble, together
+from cnrmirror.objects.s3_bulk import MULTIPART_FROM, body_size, bulk_store, open_body
+from cnrmirror.objects.s3_errors import S3Errors, Unsupported
 from cnrmirror.objects.store import Store
 
 PARALLEL, _NEAR = 64, 8
 # Bodies larger than this are held in memory only so many at a time.
 _BULKY, _BULKY_AT_ONCE = 1 << 20, 8
 _SAMPLE, _FAR_SECONDS = 64, 0.005
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>([^<]*)</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 # Below this, sending the bytes again is cheaper than asking for a copy.
 _COPY_FROM = 1 << 20
-_MULTIPART_FROM = 16 << 20
-_IMMUTABLE = ("catalog/blobs/", "catalog/nodes/", "catalog/targets/")
-_DENIED = {
-    "AccessDenied", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken",
-    "InvalidToken", "AllAccessDisabled", "AccountProblem",
-}  # fmt: skip
-_SKEWED = {"RequestTimeTooSkewed", "RequestExpired"}
-_CONFLICT = {"ConditionalRequestConflict", "409", "OperationAborted"}
-_UNSUPPORTED = {"NotImplemented", "501"}
-_TROUBLE = {
-    "InternalError", "500", "502", "503", "504", "SlowDown", "ServiceUnavailable", "RequestTimeout",
-    "Throttling", "ThrottlingException", "RequestLimitExceeded", "429", "408",
-}  # fmt: skip
 
 
-class BucketObjects:
+class BucketObjects(Objects):
     """``s3://bucket/prefix``.
 
     Args:
@@ -86,6 +65,8 @@ class BucketObjects:
         self._settings = settings
         self._store = store
         self._bucket, self._prefix = parse_address(address)
+        self._errors = S3Errors(self.name, self._bucket)
+        self._reader: BucketReader | None = None
         self._lock = threading.Lock()
         self._threads: int | None = None
         self._bulky = threading.Semaphore(_BULKY_AT_ONCE)
@@ -96,42 +77,33 @@ class BucketObjects:
             raise AccessDenied(f"{self.name}: {error}") from error
         self._client = connection.client
         self.endpoint = str(self._client.meta.endpoint_url)
-        self._bulk = self._bulk_store(connection) if connection.signed else None
-
-    def _bulk_store(self, connection: S3Connection) -> S3Store:
-        settings = self._settings
-        # No certificate fits a host name that begins with a bucket's name with dots.
-        virtual = not connection.path_style and "." not in self._bucket
-        endpoint = self.endpoint
-        if virtual:
-            endpoint = endpoint.replace("://", f"://{self._bucket}.", 1)
-        options: dict[str, Any] = {
-            "region": connection.region,
-            "endpoint": endpoint,
-            "virtual_hosted_style_request": virtual,
-            "checksum_algorithm": "SHA256",
-        }
-        if settings.encryption:
-            options["server_side_encryption"] = settings.encryption
-        if settings.kms_key:
-            options["sse_kms_key_id"] = settings.kms_key
-        client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
-        client["connect_timeout"] = timedelta(seconds=10)
-        options |= {"client_options": client, "retry_config": {"max_retries": 0}}
-        return S3Store(
-            self._bucket,
-            credential_provider=Boto3CredentialProvider(connection.session),
-            **options,
-        )
+        self._bulk = bulk_store(connection, settings, self._bucket) if connection.signed else None
 
     def close(self) -> None:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
+        if self._reader is not None:
+            self._reader.close()
         self._client.close()
+
+    def learned(self) -> dict[str, str]:
+        """See ``base.Objects``. Only a good answer is worth it: an endpoint may learn."""
+        return {"endpoint": self.endpoint, "conditions": "yes"} if self.conditions else {}
+
+    def recall(self, learned: Mapping[str, str]) -> None:
+        """See ``base.Objects``."""
+        if learned.get("endpoint") == self.endpoint and learned.get("conditions") == "yes":
+            self.conditions = True
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        """See ``base.Reader``."""
+        if self._reader is None:
+            self._reader = BucketReader(self.name, self._settings)
+        return self._reader.fetch(path, max_bytes)
 
     # -- one at a time --
 
     def read(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         where = f"{self.name}/{key}"
 
         def get() -> tuple[bytes, str]:
@@ -150,10 +122,8 @@ class BucketObjects:
         return data, tag
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
-        """See ``interfaces.Objects``."""
-        if self.conditions is None:
-            self.conditions = self._probe()
-        if not self.conditions:
+        """See ``base.Objects``."""
+        if not self._conditional():
             self._say_unconditional()
             found = self.read(key, 64 << 20)
             if (found[1] if found else None) != expected:
@@ -184,6 +154,11 @@ class BucketObjects:
         tag: str = self._once(put, where)
         return tag
 
+    def _conditional(self) -> bool:
+        if self.conditions is None:
+            self.conditions = self._probe()
+        return self.conditions
+
     def _probe(self) -> bool:
         """Whether conditional writes are respected here: tried on a key of its own."""
         key = f".cnrmirror/probe-{uuid.uuid4().hex}"
@@ -196,7 +171,7 @@ class BucketObjects:
                     continue
                 return False
             return True
-        except _Unsupported:
+        except Unsupported:
             return False
         finally:
             with contextlib.suppress(AccessDenied):
@@ -219,40 +194,13 @@ class BucketObjects:
             try:
                 return request()
             except ClientError as error:
-                raise self._error(error, where) from error
+                raise self._errors.of_boto(error, where) from error
             except NoCredentialsError as error:
                 raise AccessDenied(f"{where}: no credentials were found") from error
             except (BotoCoreError, HTTPClientError, OSError) as error:
                 raise Trouble(str(error)) from error
 
         return self.limiter.run(attempt, where)
-
-    def _error(self, error: ClientError, where: str) -> Exception:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-        message = error.response.get("Error", {}).get("Message") or code
-        return self._failure(code, status, message, where)
-
-    def _failure(self, code: str, status: str, message: str, where: str) -> Exception:
-        if code == "NoSuchBucket":
-            return NotFoundError(f"{self.name}: there is no bucket {self._bucket!r}: make it first")
-        if code in ("NoSuchKey", "404") or (status == "404" and code != "NoSuchBucket"):
-            return NotFoundError(f"{where}: not there", what="key")
-        if code in _SKEWED:
-            return AccessDenied(f"{where}: this machine's clock is off ({message}): set it")
-        if code in ("PreconditionFailed", "412") or status == "412":
-            return Outdated(f"{where}: somebody else published meanwhile")
-        if code in _CONFLICT or status == "409":
-            return Trouble(message)
-        if code in _UNSUPPORTED or status == "501":
-            return _Unsupported(f"{where}: {message}")
-        if code in _DENIED or status in ("401", "403"):
-            return AccessDenied(
-                f"{where}: refused ({code}: {message}); check the credentials and their rights"
-            )
-        if code in _TROUBLE or status[:1] == "5" or status == "429":
-            return Trouble(f"{code}: {message}")
-        return NetworkError(f"{where}: {code}: {message}")
 
     def _extra(self) -> dict[str, str]:
         settings = self._settings
@@ -265,41 +213,68 @@ class BucketObjects:
 
     # -- many at a time --
 
-    def put(self, resources: Sequence[Resource], progress: Progress, anew: bool = False) -> None:
-        """See ``interfaces.Objects``."""
+    def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
+        """See ``base.Objects``; what is named by its digest is never among what is there."""
+        known: list[str] = []
+        conditional = self._conditional()
+
+        def create(resource: Resource) -> None:
+            digested = named_by_digest(resource.path)
+            if not conditional and not digested:
+                self._say_unconditional()
+                if self.read(resource.path, 64 << 20) is not None:
+                    known.append(resource.path)
+                    return
+            try:
+                self._put(resource, only_new=conditional)
+            except Outdated:
+                if not digested:
+                    known.append(resource.path)
+
+        self._each(create, resources, progress)
+        return known
+
+    def put(self, resources: Sequence[Resource], progress: Progress) -> None:
+        """See ``base.Objects``."""
+        self._each(lambda resource: self._put(resource, only_new=False), resources, progress)
+
+    def _each(
+        self, write: Callable[[Resource], None], resources: Sequence[Resource], progress: Progress
+    ) -> None:
+        """Write all of them, the small ones as many at a time as is good for the service."""
         if self._bulk is None:
             raise AccessDenied(f"{self.name}: no credentials were found: see docs/publish.md")
-        large = [r for r in resources if _size(r) >= _MULTIPART_FROM]
-        small = [r for r in resources if _size(r) < _MULTIPART_FROM]
+        large = [r for r in resources if body_size(r) >= MULTIPART_FROM]
+        small = [r for r in resources if body_size(r) < MULTIPART_FROM]
 
-        def put(resource: Resource) -> None:
-            self._put(resource, anew)
+        def one(resource: Resource) -> None:
+            write(resource)
             with self._lock:
-                progress.advance(1, _size(resource))
+                progress.advance(1, body_size(resource))
 
         if self._threads is None and len(small) > _SAMPLE:
             began = time.monotonic()
-            together(put, small[:_SAMPLE], _NEAR)
+            together(one, small[:_SAMPLE], _NEAR)
             each = (time.monotonic() - began) * _NEAR / _SAMPLE
             # Where answers come at once, more threads only stand in each other's way.
             self._threads = PARALLEL if each > _FAR_SECONDS else _NEAR
             small = small[_SAMPLE:]
-        together(put, small, self._threads or PARALLEL)
+        together(one, small, self._threads or PARALLEL)
         for resource in large:
-            put(resource)
+            one(resource)
 
-    def _put(self, resource: Resource, anew: bool) -> None:
+    def _put(self, resource: Resource, only_new: bool) -> None:
         body = resource.body
         where = f"{self.name}/{resource.path}"
         copied = isinstance(body, Descriptor) and body.size >= _COPY_FROM
-        if copied and not resource.path.startswith(_IMMUTABLE):
+        if copied and not named_by_digest(resource.path):
             assert isinstance(body, Descriptor)
             self._copy(resource, body)
             return
-        with self._bulky if _size(resource) > _BULKY else contextlib.nullcontext():
-            self.limiter.run(lambda: self._send(resource, where, anew), where)
+        with self._bulky if body_size(resource) > _BULKY else contextlib.nullcontext():
+            self.limiter.run(lambda: self._send(resource, where, only_new), where)
 
-    def _send(self, resource: Resource, where: str, anew: bool) -> None:
+    def _send(self, resource: Resource, where: str, only_new: bool) -> None:
         attributes: dict[str, str] = {
             "Content-Type": resource.media_type,
             "Cache-Control": CACHE_CONTROL[resource.cache],
@@ -309,47 +284,22 @@ class BucketObjects:
         if self._settings.storage_class:
             attributes["Storage-Class"] = self._settings.storage_class
         assert self._bulk is not None
-        create = resource.path.startswith(_IMMUTABLE) and self.conditions and not anew
-        large = _size(resource) >= _MULTIPART_FROM
+        large = body_size(resource) >= MULTIPART_FROM
+        # Parts cannot be written conditionally; only blobs are so large.
+        create = only_new and not large
         with self._lock:
-            self.requests += 1 if not large else 2 + _size(resource) // (8 << 20)
+            self.requests += 1 if not large else 2 + body_size(resource) // (8 << 20)
         try:
-            with self._open(resource) as body:
+            with open_body(resource, self._store) as body:
                 obstore.put(
                     self._bulk, self._prefix + resource.path, body,
                     attributes=attributes, use_multipart=large, chunk_size=8 << 20,
-                    max_concurrency=4, mode="create" if create and not large else "overwrite",
+                    max_concurrency=4, mode="create" if create else "overwrite",
                 )  # fmt: skip
         except obs.BaseError as error:
             if isinstance(error, obs.AlreadyExistsError) and " 409 " not in str(error):
-                return  # named by its content
-            raise self._bulk_error(error, where) from error
-
-    def _bulk_error(self, error: Exception, where: str) -> Exception:
-        """The same for obstore, which tells code and status in words only."""
-        text = " ".join(str(error).split())
-        status = _STATUS.search(text)
-        if status is None:
-            if "redirect" in text:
-                return InputError(f"{where}: the bucket is in another region: set it (region)")
-            return Trouble(text[:300])
-        code, message = _CODE.search(text), _MESSAGE.search(text)
-        return self._failure(
-            code[1] if code else status[1], status[1], message[1] if message else text[:300], where
-        )
-
-    @contextlib.contextmanager
-    def _open(self, resource: Resource) -> Iterator[Any]:
-        """The bytes of a small body; a stream of pieces of a large one."""
-        body = resource.body
-        if isinstance(body, bytes):
-            yield body
-            return
-        assert not isinstance(body, Alias)
-        blob = body.blob if isinstance(body, Base64Json) else body
-        with self._store.open_blob(blob) as stream:
-            pieces = body.chunks(stream) if isinstance(body, Base64Json) else _pieces(stream)
-            yield b"".join(pieces) if _size(resource) < _MULTIPART_FROM else pieces
+                raise Outdated(f"{where}: there already") from error
+            raise self._errors.of_obstore(error, where) from error
 
     def _copy(self, resource: Resource, blob: Descriptor) -> None:
         source = self._prefix + blob_path(blob.digest)
@@ -366,7 +316,7 @@ class BucketObjects:
         self._once(copy, f"{self.name}/{resource.path}")
 
     def delete(self, keys: Sequence[str]) -> None:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         for start in range(0, len(keys), 1000):
             objects = [{"Key": self._prefix + key} for key in keys[start : start + 1000]]
 
@@ -383,7 +333,7 @@ class BucketObjects:
                 )
 
     def listing(self) -> Iterator[Listed]:
-        """See ``interfaces.Objects``."""
+        """See ``base.Objects``."""
         token: dict[str, str] = {}
         while True:
 
@@ -402,14 +352,14 @@ class BucketObjects:
             token = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
-        """See ``interfaces.Objects``.
+        """See ``base.Objects``.
 
         An ETag that is the MD5 of the bytes says yes; one that is not says nothing (encryption,
         parts), so then the checksum is asked for, and if there is none, the bytes are read.
         """
-        if listed.size != _size(resource):
+        if listed.size != body_size(resource):
             return False
-        with self._open(resource) as body:
+        with open_body(resource, self._store) as body:
             pieces = [body] if isinstance(body, bytes) else body
             md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
             for piece in pieces:
@@ -438,17 +388,3 @@ class BucketObjects:
 
         same = self._once(read, where) == sha256.digest()
         return same
-
-
-class _Unsupported(CnrMirrorError):
-    """The endpoint does not know conditional writes."""
-
-
-def _size(resource: Resource) -> int:
-    body = resource.body
-    assert not isinstance(body, Alias)
-    return len(body) if isinstance(body, bytes) else body.size
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: stream.read(CHUNK), b"")

@@ -1,4 +1,4 @@
-"""Two mirrors of one registry that both went on from a revision: one after the other again.
+"""Merge two catalogs that diverged from a common revision.
 
 What the other one published is brought in, our own changes are made again on top of it, and the
 result is a revision after both. Nothing is decided here: what both changed differently is a
@@ -25,6 +25,7 @@ from cnrmirror.model.documents import (
     PackageDocument,
     Release,
     Tombstone,
+    all_attachments,
 )
 from cnrmirror.model.errors import ConflictError, IncompleteError
 from cnrmirror.model.format import require_writable
@@ -67,20 +68,42 @@ def merge(
         theirs = remote.verified.root
         keeping = LayeredNodes(project.store, nodes, keep=True)
         bring(Span(base.tree, theirs_on[::-1]), keeping, remote.blob, project.progress)
-        reader = CatalogReader(keeping)
-        changes = {}
-        for difference in project.catalog.diff(base.tree, ours.tree):
-            name = difference.name
-            first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
-            changes[name] = merged(name, first, mine, other)
-        refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
-        tree = project.catalog.change(theirs.tree, refs)
-        head = project.commit_after(
-            tree, remote.verified.at, max(ours.revision, theirs.revision) + 1,
-            f"merge with revision {theirs.revision} of {remote.fetcher.name}", now, above,
-        )  # fmt: skip
+        if base.tree == ours.tree and base.revision == ours.revision:
+            head = Head(remote.verified.at, theirs.revision)
+            _take_up(project, head, above, now)
+        else:
+            head = _joined(project, remote, CatalogReader(keeping), base, above, now)
         _take_metadata(project, remote, above)
         return head
+
+
+def _take_up(project: Project, head: Head, above: SignedHead, now: str) -> None:
+    """Sign their revision as ours: we have nothing that they have not."""
+    assert project.signer is not None
+    project.signer.sign_revision(head, now, above)
+    project.builder.bring_up(head)
+
+
+def _joined(
+    project: Project, remote: Remote, reader: CatalogReader, base: CatalogRoot, above: SignedHead,
+    now: str,
+) -> Head:  # fmt: skip
+    """Our changes since ``base``, made again on top of their revision, as a revision of its own."""
+    ours, theirs = project.root(), remote.verified.root
+    changes = {}
+    for difference in project.catalog.diff(base.tree, ours.tree):
+        name = difference.name
+        first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
+        changes[name] = merged(name, first, mine, other)
+    refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
+    return project.commit_after(
+        project.catalog.change(theirs.tree, refs),
+        remote.verified.at,
+        max(ours.revision, theirs.revision) + 1,
+        f"merge with revision {theirs.revision} of {remote.fetcher.name}",
+        now,
+        above,
+    )
 
 
 def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
@@ -147,26 +170,39 @@ def _three_way(
     name: str, base: dict[Any, T], ours: dict[Any, T], theirs: dict[Any, T]
 ) -> dict[Any, T]:
     result = {}
-    for key in base.keys() | ours.keys() | theirs.keys():
+    for key in sorted(base.keys() | ours.keys() | theirs.keys()):
         before, mine, other = base.get(key), ours.get(key), theirs.get(key)
-        if mine != other and before not in (mine, other) and not _same_content(mine, other):
-            raise ConflictError(
-                f"{name}: both mirrors changed {_called(key)}: decide in one of them, for example "
-                f"with 'cnrmirror remove' or 'channel set', and publish again"
-            )
-        chosen = other if mine == before or _same_content(mine, other) else mine
+        if other in (before, mine):
+            chosen = mine
+        elif mine == before:
+            chosen = other
+        else:
+            chosen = _joined_part(mine, other)
+            if chosen is None:
+                raise ConflictError(
+                    f"{name}: both mirrors changed {_called(key)}: decide in one of them, for "
+                    "example with 'cnrmirror remove' or 'channel set', and publish again"
+                )
         if chosen is not None:
             result[key] = chosen
     return result
 
 
-def _same_content(mine: object, other: object) -> bool:
-    """One release pushed to both, or removed from both: the time is no difference."""
+def _joined_part(mine: T | None, other: T | None) -> T | None:
+    """One release pushed to both, or removed from both: as it is there, with what both know of it.
+
+    None if they differ in more than that.
+    """
     if isinstance(mine, Tombstone) and isinstance(other, Tombstone):
-        return True
-    if not (isinstance(mine, Release) and isinstance(other, Release)):
-        return False
-    return mine == msgspec.structs.replace(other, created_at=mine.created_at, origin=mine.origin)
+        return other
+    if isinstance(mine, Release) and isinstance(other, Release):
+        attachments = all_attachments(mine.attachments, other.attachments)
+        like_mine = msgspec.structs.replace(
+            other, created_at=mine.created_at, origin=mine.origin, attachments=mine.attachments
+        )
+        if like_mine == mine:
+            return msgspec.structs.replace(other, attachments=attachments)
+    return None
 
 
 def _called(key: Any) -> str:

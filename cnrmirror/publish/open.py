@@ -1,9 +1,8 @@
-"""The places of mirror.yaml that a mirror is published to, made into objects."""
+"""The destinations of mirror.yaml: found by name or address, opened, and remembered."""
 
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,50 +10,45 @@ import msgspec
 
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.base import Objects, Reader
-from cnrmirror.objects.bucket import BucketReader, S3Settings, parse_address
-from cnrmirror.objects.files import storage_errors
-from cnrmirror.objects.folder import FolderObjects, FolderReader
-from cnrmirror.objects.s3 import BucketObjects
-from cnrmirror.publish.engine import Form
+from cnrmirror.objects.base import Objects
+from cnrmirror.objects.bucket import S3Settings
+from cnrmirror.objects.files import replace_durably, storage_errors
+from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
+from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout
-from cnrmirror.views.cnr_v1 import ListEntry
 from cnrmirror.views.hosts import host_files
-from cnrmirror.views.site import Site, ViewEntries, changes_of
+from cnrmirror.views.site import Site
 
 
-class Known(msgspec.Struct):
-    """What this mirror remembers of a place: whether an endpoint respects conditions."""
-
-    publisher: str
-    conditions: bool | None = None
-    endpoint: str = ""
+class _Record(msgspec.Struct, frozen=True):
+    learned: dict[str, str] = {}
 
 
-class Memory:
-    """A mirror's notes on one place, private to this folder."""
+class DestinationMemory:
+    """What a mirror remembers of one destination, private to its folder.
+
+    ``name``: the destination in file names; ``learned``: what ``Objects.learned`` gave last.
+    """
 
     def __init__(self, project: Project, target: PublishTo) -> None:
-        name = hashlib.sha256(f"{target.endpoint} {target.to}".encode()).hexdigest()[:16]
-        self._path = project.layout.destination_memory(name)
-        self.lock = project.layout.destination_lock(name)
+        self.name = hashlib.sha256(f"{target.endpoint} {target.to}".encode()).hexdigest()[:16]
+        self._path = project.layout.destination_memory(self.name)
+        self.lock = project.layout.destination_lock(self.name)
         with storage_errors(str(self._path)):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self.lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.known = msgspec.json.decode(self._path.read_bytes(), type=Known)
+            self.learned = msgspec.json.decode(self._path.read_bytes(), type=_Record).learned
         except (FileNotFoundError, msgspec.DecodeError):
-            self.known = Known(uuid.uuid4().hex)
-            self.save()
+            self.learned = {}
 
-    def save(self) -> None:
-        """Keep it for the next publish."""
-        temporary = self._path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(self.known))
-        temporary.replace(self._path)
+    def save(self, learned: dict[str, str]) -> None:
+        """Keep what was learned for the next publish; nothing is written if it is nothing new."""
+        if learned != self.learned:
+            replace_durably(self._path, msgspec.json.encode(_Record(learned)), self._path.parent)
+            self.learned = learned
 
 
 def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]:
@@ -68,10 +62,10 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
     for name in names:
         if name in known:
             found.append(_placed(project, known[name]))
-        elif name.startswith("s3://") or "/" in name or Path(name).is_dir():
-            found.append(
-                PublishTo(to=name if name.startswith("s3://") else str(Path(name).resolve()))
-            )
+        elif scheme_of(name) is not FOLDER:
+            found.append(PublishTo(to=name))
+        elif "/" in name or Path(name).is_dir():
+            found.append(PublishTo(to=str(Path(name).resolve())))
         else:
             raise UsageError(
                 f"there is no target {name!r}; there are: {', '.join(known) or 'none'}; "
@@ -83,9 +77,9 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
             "publish to where? name s3://BUCKET/PREFIX, a folder, or a target of mirror.yaml"
         )
     for target in found:
-        if target.is_bucket:
-            parse_address(target.to)
-        else:
+        scheme = scheme_of(target.to)
+        scheme.check(target.to)
+        if scheme is FOLDER:
             _check_folder(project, Path(target.to))
     return found
 
@@ -98,26 +92,19 @@ def _check_folder(project: Project, folder: Path) -> None:
 
 
 def _placed(project: Project, target: PublishTo) -> PublishTo:
-    if target.is_bucket:
+    if scheme_of(target.to) is not FOLDER:
         return target
     return msgspec.structs.replace(target, to=str(project.folder.resolve() / target.to))
 
 
 def open_destination(project: Project, target: PublishTo) -> Objects:
-    """The place itself."""
-    if target.is_bucket:
-        return BucketObjects(target.to, _settings(target), project.store)
-    return FolderObjects(Path(target.to), project.store, target.portable)
+    """The destination itself."""
+    return scheme_of(target.to).destination(target.to, _settings(target), project.store)
 
 
-def reader_of(target: PublishTo) -> Reader:
-    """Reads the place as a client does."""
-    if target.is_bucket:
-        return BucketReader(target.to, _settings(target))
-    return FolderReader(Path(target.to))
-
-
-def _settings(target: PublishTo) -> S3Settings:
+def _settings(target: PublishTo) -> Settings:
+    if scheme_of(target.to) is FOLDER:
+        return FolderSettings(target.portable)
     return S3Settings(
         target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
         target.encryption, target.kms_key,
@@ -125,36 +112,26 @@ def _settings(target: PublishTo) -> S3Settings:
 
 
 def form_of(project: Project, target: PublishTo) -> Form:
-    """The views as this place needs them."""
+    """The views as this destination needs them."""
     settings = project.config.views
     extra: list[Resource] = []
-    if target.is_bucket:
+    shape = scheme_of(target.to).shape
+    if shape == "objects":
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
         extra = host_files(target.host, settings.plain_pull == "json")
-    views = Site(settings, project.config.url)
     links = target.links and not target.host
+    site = Site(settings, project.config.url)
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
-        if target.is_bucket:
+        if shape == "objects":
             return list(layout.as_objects(resources, target.bare_prefix, target.pull == "json"))
         return list(layout.as_files(resources, links))
 
-    def package(document: PackageDocument | None) -> list[Resource]:
-        return placed(views.package(views.load(project.catalog, document)) if document else [])
-
-    def aggregates(rows: list[ListEntry], changed: Iterable[ListEntry]) -> list[Resource]:
-        entries: ViewEntries = {"cnr-v1": {entry.name: entry for entry in rows}}
-        before: ViewEntries = {"cnr-v1": {entry.name: entry for entry in changed}}
-        return placed(views.lists(entries, changes_of(before, entries, before["cnr-v1"])))
-
-    def fixed() -> list[Resource]:
-        return [*placed(views.fixed()), *extra]
-
-    fingerprint = f"{views.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
+    fingerprint = f"{site.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
     if extra:
         # Their templates may change with a new version of the program.
         files = b"".join(r.body for r in extra if isinstance(r.body, bytes))
         fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
-    return Form(fingerprint, package, aggregates, fixed)
+    return Form(site, placed, extra, fingerprint)

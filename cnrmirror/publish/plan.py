@@ -13,7 +13,7 @@ from cnrmirror.views.cnr_paths import PACKAGES, package_in
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One thing that is done at the place."""
+    """One thing that is done at the destination."""
 
     action: Literal["put", "delete", "delete later"]
     key: str
@@ -21,7 +21,10 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a publish does, exactly; a saved one is carried out only if it is still the plan."""
+    """What a publish does, exactly; a saved one is carried out only if it is still the plan.
+
+    ``basis``: the digest of all that the operations follow from.
+    """
 
     place: str
     revision_from: int | None
@@ -30,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True):
     catalog_to: str
     form: str
     operations: list[Operation]
+    basis: str = ""
 
     @property
     def puts(self) -> int:
@@ -46,17 +50,25 @@ def size_of(resource: Resource) -> int:
     return len(body) if isinstance(body, bytes) else getattr(body, "size", 0)
 
 
-def check_plan(saved: Plan, actual: Plan) -> None:
-    """Raises ConflictError if the place or the mirror is not as it was when the plan was made."""
-    if saved != actual:
+def check_plan(saved: Plan, outline: Plan) -> None:
+    """Make sure that mirror and destination are as they were when the plan was made.
+
+    Args:
+        saved: the plan.
+        outline: the plan of now, without its operations.
+
+    Raises:
+        ConflictError: they are not.
+    """
+    if msgspec.structs.replace(saved, operations=[]) != outline:
         what = (
-            "the mirror" if saved.catalog_to != actual.catalog_to else f"what is at {saved.place}"
+            "the mirror" if saved.catalog_to != outline.catalog_to else f"what is at {saved.place}"
         )
         raise ConflictError(f"{what} is not as it was when the plan was made: make a new plan")
 
 
 def invalidations(plan: Plan) -> list[str]:
-    """What a cache in front of the place should forget: one path a package, one for the lists."""
+    """What a cache in front of it should forget: one path a package, one for the lists."""
     found: set[str] = set()
     for operation in plan.operations:
         package = package_in(operation.key)

@@ -1,59 +1,74 @@
-"""One publish from beginning to end: wait for a turn, join with what others did, carry out."""
+"""One publish from beginning to end: wait for a turn, join what others did, carry out.
+
+Whoever looks, and is overtaken before the lease is taken or while it is held, looks again: what
+came meanwhile is joined, and no user is told of a race that can be run again.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
+from typing import TypeVar
 
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import ConflictError
-from cnrmirror.objects.base import Objects, Reader
-from cnrmirror.objects.s3 import BucketObjects
-from cnrmirror.publish.engine import Problem, Publish, Published
-from cnrmirror.publish.lease import There, relation, wait_for_turn
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import CatalogRoot
+from cnrmirror.model.errors import BusyError, CnrMirrorError, ConflictError, NotTrusted, UsageError
+from cnrmirror.model.finding import Finding
+from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
+from cnrmirror.objects.base import Objects
+from cnrmirror.publish.audit import audit, repair
+from cnrmirror.publish.engine import Published, carry_out
+from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, leave_word
+from cnrmirror.publish.look import Relation, Seen, look_when_free, relation
 from cnrmirror.publish.merge import merge
-from cnrmirror.publish.open import Memory, form_of, open_destination, reader_of
+from cnrmirror.publish.open import DestinationMemory, form_of, open_destination
 from cnrmirror.publish.plan import Plan, check_plan
+from cnrmirror.publish.roles import newer_roles, take_over
+from cnrmirror.publish.work import State, Work
 from cnrmirror.trust.verify import Policy, Trust
+
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 0.2
+T = TypeVar("T")
 
 
 class Session:
-    """A mirror, a place, and what they know of each other.
+    """A mirror, a destination, and what they know of each other.
 
     Args:
-        place: the target, opened to be written.
-        fetcher: reads it as any client does.
+        target: what mirror.yaml says of the destination.
+        memory: what was learned of it before.
+        destination: the destination itself.
         merge: join with what somebody else published there; else that is a conflict.
     """
 
     def __init__(
-        self,
-        project: Project,
-        target: PublishTo,
-        memory: Memory,
-        place: Objects,
-        fetcher: Reader,
-        merge: bool = True,
-    ) -> None:
+        self, project: Project, target: PublishTo, memory: DestinationMemory,
+        destination: Objects, merge: bool = True,
+    ) -> None:  # fmt: skip
         self._project = project
         self._target = target
         self._merge = merge
         self.memory = memory
-        self.place = place
-        self._fetcher = fetcher
+        self.destination = destination
+        # Revisions of which views may be there, from a run of ours that lost its lease.
+        self._disturbed: list[State] = []
 
     @classmethod
     def open(cls, project: Project, target: PublishTo, merge: bool = True) -> Session:
-        """A session with a target of mirror.yaml. Raises AccessDenied, InputError."""
-        memory = Memory(project, target)
-        place = open_destination(project, target)
-        known = memory.known
-        if isinstance(place, BucketObjects) and known.endpoint == place.endpoint:
-            place.conditions = known.conditions
-        return cls(project, target, memory, place, reader_of(target), merge)
+        """A session with a destination of mirror.yaml. Raises AccessDenied, InputError."""
+        memory = DestinationMemory(project, target)
+        destination = open_destination(project, target)
+        destination.recall(memory.learned)
+        return cls(project, target, memory, destination, merge)
 
     def __enter__(self) -> Session:
         return self
@@ -62,132 +77,263 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        if isinstance(self.place, BucketObjects):
-            # Only a good answer is kept: an endpoint may learn.
-            self.memory.known.conditions = self.place.conditions or None
-            self.memory.known.endpoint = self.place.endpoint
-            self.memory.save()
-        self.place.close()
-        self._fetcher.close()
+        self.memory.save(self.destination.learned())
+        self.destination.close()
+
+    # -- what can be asked for --
 
     def plan(self, now: str) -> Plan:
         """What a publish would do now. Raises ConflictError if it would have to merge."""
-        there = self._turn(now, wait=0)
-        found = self._compare(there)
-        if found == "other":
+        seen = look_when_free(self._project, self.destination, now, 0)
+        work = self._work(seen)
+        if work.nothing_to_do(now):
+            return work.outline(now)
+        if newer_roles(self._project, self.destination, seen):
             raise ConflictError(
-                f"{self.place.name}: somebody else published revision "
-                f"{there.edition.revision if there.edition else 0} there; 'publish' joins both"
+                f"{self.destination.name}: keys were rotated there; 'publish' takes them over"
             )
-        return self._publish(there).plan(now)
+        match self._relation(seen):
+            case "diverged":
+                raise ConflictError(
+                    f"{self.destination.name}: somebody else published revision "
+                    f"{seen.head.revision if seen.head else 0} there; 'publish' joins both"
+                )
+            case "ahead" if not self._must_join(seen):
+                return work.outline(now)
+        return work.plan(now)
 
     def publish(self, now: str, saved: Plan | None = None) -> Published:
         """Carry it out; with a saved plan, only that.
 
         Raises:
             ConflictError: what is there cannot be joined, or is not what the plan was made for.
+            NotTrusted: keys were rotated there that this mirror does not have.
             BusyError: somebody else publishes there.
         """
-        there = self._turn(now, self._project.config.lock_wait_seconds)
-        found = self._compare(there)
-        if saved is not None and found != "ours":
-            raise ConflictError(
-                f"{self.place.name} is not as it was when the plan was made: make a new plan"
-            )
-        if found == "ahead":
-            assert there.edition is not None
-            note = f"it is ahead of this mirror: revision {there.edition.revision}"
-            return self._nothing(there, note)
-        if found == "other":
-            self._join(there, now)
-        if there.edition is None and there.state_tag is None:
-            self._refuse_another_site()
-        work = self._publish(there)
+
+        def attempt() -> Published:
+            return self._publish(now, saved)
+
+        return self._again(attempt, now)
+
+    def audit(self, now: str, repair: bool) -> list[Finding]:
+        """What is wrong at the destination; put right, if asked for."""
+
+        def attempt() -> list[Finding]:
+            return self._repair(now)
+
+        if repair:
+            return self._again(attempt, now)
+        seen = look_when_free(self._project, self.destination, now, 0)
+        self._refuse_more(seen)
+        return audit(self._work(seen))
+
+    # -- one attempt --
+
+    def _again(self, attempt: Callable[[], T], now: str) -> T:
+        try:
+            return self._tried(attempt)
+        except Exception as error:
+            self._leave_word(now, error)
+            raise
+
+    def _leave_word(self, now: str, error: Exception) -> None:
+        """Views that a run wrote after it had lost its lease are to be found by whoever is next."""
+        deadline = time.monotonic() + self._project.config.lock_wait_seconds
+        try:
+            while self._disturbed:
+                to = self._project.head().catalog
+                if leave_word(self.destination, self._disturbed, to, now):
+                    return
+                if time.monotonic() > deadline:
+                    error.add_note("views may be old: run 'publish --audit --repair'")
+                    return
+                time.sleep(random.uniform(0, _PAUSE_SECONDS))
+        except CnrMirrorError as second:
+            error.add_note(f"views may be old: {second.message}")
+
+    def _tried(self, attempt: Callable[[], T]) -> T:
+        for number in range(_ATTEMPTS):
+            try:
+                return attempt()
+            except LeaseLost:
+                if number + 1 < _ATTEMPTS:
+                    time.sleep(random.uniform(0, _PAUSE_SECONDS))
+        raise BusyError(
+            f"{self.destination.name}: others published there {_ATTEMPTS} times while this run "
+            "tried to: try again later"
+        )
+
+    def _publish(self, now: str, saved: Plan | None) -> Published:
+        seen = look_when_free(
+            self._project, self.destination, now, self._project.config.lock_wait_seconds
+        )
+        work = self._work(seen)
         if saved is not None:
-            check_plan(saved, work.plan(now))
+            check_plan(saved, work.outline(now))
         if work.nothing_to_do(now):
-            return self._nothing(there)
-        done = work.run(self.memory.known.publisher, now)
+            return self._nothing(seen)
+        joined = self._join(seen, now, saved)
+        if joined == "ahead":
+            assert seen.head is not None
+            return self._nothing(seen, f"it is ahead of this mirror: revision {seen.head.revision}")
+        if seen.head is None and seen.state_tag is None:
+            self._refuse_another_site()
+        self._fence(seen, now)
+        work = self._work(seen)
+        total = sum(o.action == "put" for o in saved.operations) if saved else None
+        with self._lease(work, now) as lease:
+            done = carry_out(work, lease, now, total)
+        self._disturbed.clear()
         if work.new_form:
             # Of views in another form nothing is known: what is left of them is looked for.
-            self.audit(now, repair=True)
+            self._repair(now)
         return done
 
-    def audit(self, now: str, repair: bool) -> list[Problem]:
-        """What is wrong at the place; put right, if asked for."""
-        there = self._turn(now, self._project.config.lock_wait_seconds if repair else 0)
-        if self._compare(there) in ("other", "ahead"):
+    def _join(self, seen: Seen, now: str, saved: Plan | None) -> Relation:
+        """Bring in what the mirror lacks; how the destination is related to it then."""
+        newer = newer_roles(self._project, self.destination, seen)
+        if newer:
+            take_over(self._project, self.destination, newer, seen, now)
+        found = self._relation(seen)
+        if found == "ahead" and not newer and not self._must_join(seen):
+            return "ahead"
+        if found in ("equal", "behind"):
+            return found
+        assert seen.head is not None
+        if saved is not None:
             raise ConflictError(
-                f"{self.place.name}: somebody else published there; run 'publish' first"
+                f"{self.destination.name} is not as it was when the plan was made: make a new plan"
             )
-        work = self._publish(there)
-        problems = work.audit()
-        if repair and (problems or there.state.busy):
-            work.repair(problems, self.memory.known.publisher, now)
+        if not self._merge:
+            raise ConflictError(
+                f"{self.destination.name}: somebody else published revision {seen.head.revision} "
+                "there, which this mirror does not have; without --no-merge, both are joined"
+            )
+        nodes = LayeredNodes(self._project.store, RemoteNodes(self.destination))
+        merge(self._project, self._remote(seen), nodes, seen.head, now)
+        return "behind"
+
+    def _must_join(self, seen: Seen) -> bool:
+        """Whether a destination that is ahead still lacks something that only a new head brings.
+
+        That is a newer root or targets, or the end of a run that did not come to it.
+        """
+        if seen.head is None:
+            return False
+        ours = self._project.metadata.edition()
+        newer = (
+            ours.kept.root > seen.head.kept.root or ours.targets.version > seen.head.targets.version
+        )
+        unfinished = seen.state.lease is not None or bool(self._disturbed)
+        return newer or (unfinished and self._merge)
+
+    def _fence(self, seen: Seen, now: str) -> None:
+        """Sign the timestamp again if a run that may still wake up wants to replace that one.
+
+        Its compare-and-swap then fails, and nothing that it named is needed any more.
+        """
+        lease = seen.state.lease
+        ours = self._project.metadata.edition()
+        if lease is None or not lease.run or is_dead(lease):
+            return
+        if seen.head is None or seen.head.timestamp != ours.timestamp:
+            return
+        # Who has no keys brings the views to an end, and has nothing that a sleeper could undo.
+        with contextlib.suppress(NotTrusted, UsageError), self._project.signing():
+            assert self._project.signer is not None
+            self._project.signer.keep_from(ours.kept, now)
+
+    @contextlib.contextmanager
+    def _lease(self, work: Work, now: str) -> Iterator[HeldLease]:
+        """The lease, for what was seen; a run that loses it remembers what it has disturbed."""
+        seen = work.seen
+        held = HeldLease(
+            self.destination, seen.state, seen.state_tag, work.states, work.head.at, now
+        )
+        try:
+            with held as lease:
+                found = self.destination.read(TIMESTAMP, MAX_BYTES)
+                if (found[1] if found else None) != seen.tag:
+                    raise LeaseLost(f"{self.destination.name}: somebody else published there")
+                yield lease
+        except LeaseLost:
+            if held.taken:
+                self._disturbed += [*work.states, work.head.at]
+            raise
+
+    def _repair(self, now: str) -> list[Finding]:
+        seen = look_when_free(
+            self._project, self.destination, now, self._project.config.lock_wait_seconds
+        )
+        self._refuse_more(seen)
+        if not self._work(seen).nothing_to_do(now) and self._relation(seen) != "ahead":
+            # What the timestamp names must be ours before anything is overwritten or removed.
+            self._publish(now, None)
+            seen = look_when_free(self._project, self.destination, now, 0)
+        work = self._work(seen)
+        problems = audit(work)
+        if problems:
+            with self._lease(work, now) as lease:
+                repair(work, lease, problems)
         return problems
 
-    def _refuse_another_site(self) -> None:
-        """A place that is new to us may be somebody's: its front page is not written over."""
-        found = self.place.read("index.html", 4 << 20)
-        if found is not None and b"cnr/api/v1/packages" not in found[0]:
+    # -- what is there --
+
+    def _refuse_more(self, seen: Seen) -> None:
+        """Raises ConflictError if something was published there that the mirror does not have."""
+        if self._relation(seen) in ("diverged", "ahead") or newer_roles(
+            self._project, self.destination, seen
+        ):
             raise ConflictError(
-                f"{self.place.name}: there is another site already (index.html): publish below a "
-                "prefix or folder of its own, or remove that file first"
+                f"{self.destination.name}: somebody else published there; run 'publish' first"
             )
 
-    def _turn(self, now: str, wait: float) -> There:
-        return wait_for_turn(self._project, self.place, self.memory.known.publisher, now, wait)
+    def _refuse_another_site(self) -> None:
+        """A destination that is new to us may be somebody's: its front page is left alone."""
+        found = self.destination.read("index.html", 4 << 20)
+        if found is not None and b"cnr/api/v1/packages" not in found[0]:
+            raise ConflictError(
+                f"{self.destination.name}: there is another site already (index.html): publish "
+                "below a prefix or folder of its own, or remove that file first"
+            )
 
-    def _compare(self, there: There) -> str:
-        """``ours``, ``ahead`` (it has all of ours, and more), or ``other``."""
-        edition = there.edition
-        if edition is None:
-            return "ours"
-        found = relation(self._project, edition)
+    def _relation(self, seen: Seen) -> Relation:
         ours = self._project.metadata.edition()
-        if found != "other":
-            newer = ours.follows(edition) or edition.timestamp == ours.timestamp
-            if found == "ours" and not newer:
-                return "ahead"  # somebody else signed the same revision again
-            return "ours" if newer else "other"
-        remote = self._remote()
-        for at, root in remote.catalog.history(remote.verified.at):
-            if at == ours.at:
-                return "ahead"
-            if root.revision <= ours.revision:
-                break
-        return "other"
 
-    def _remote(self) -> Remote:
-        """The place, verified as any client does, from our own newest root."""
+        def our_history() -> Iterator[tuple[Descriptor, CatalogRoot]]:
+            return self._project.catalog.history(ours.at)
+
+        def their_history() -> Iterator[tuple[Descriptor, CatalogRoot]]:
+            remote = self._remote(seen)
+            return remote.catalog.history(remote.verified.at)
+
+        return relation(ours, seen.head, our_history, their_history)
+
+    def _remote(self, seen: Seen) -> Remote:
+        """The destination, verified as any client does, from the newest root that both have."""
         repository = self._project.metadata
-        version = repository.timestamp().kept.root
+        version = repository.edition().kept.root
+        if seen.head is not None:
+            version = min(version, seen.head.kept.root)
         layout = self._project.layout
         trust = Trust(
             repository.read(f"{version}.root.json"), layout.trust_cache / "destinations",
-            layout.destination_trust_memory / self.memory.known.publisher,
+            layout.destination_trust_memory / self.memory.name,
         )  # fmt: skip
-        return Remote(self._fetcher, trust.verify(self._fetcher, Policy(), datetime.now(UTC)))
+        verified = trust.verify(self.destination, Policy(), datetime.now(UTC))
+        return Remote(self.destination, verified)
 
-    def _join(self, there: There, now: str) -> None:
-        if not self._merge:
-            assert there.edition is not None
-            raise ConflictError(
-                f"{self.place.name}: somebody else published revision {there.edition.revision} "
-                "there, which this mirror does not have; without --no-merge, both are joined"
-            )
-        assert there.edition is not None
-        nodes = LayeredNodes(self._project.store, RemoteNodes(self._fetcher))
-        merge(self._project, self._remote(), nodes, there.edition, now)
+    def _work(self, seen: Seen) -> Work:
+        nodes = LayeredNodes(self._project.store, RemoteNodes(self.destination))
+        return Work(
+            self._project, self.destination, form_of(self._project, self._target), seen, nodes,
+            timedelta(minutes=self._target.grace_minutes), self._disturbed,
+        )  # fmt: skip
 
-    def _publish(self, there: There) -> Publish:
-        form = form_of(self._project, self._target)
-        nodes = LayeredNodes(self._project.store, RemoteNodes(self._fetcher))
-        return Publish(self._project, self.place, form, there, nodes, self._target.grace_minutes)
-
-    def _nothing(self, there: There, *notes: str) -> Published:
-        revision = there.edition.revision if there.edition else 0
-        notes = (*self.place.notes, *notes)
+    def _nothing(self, seen: Seen, *notes: str) -> Published:
+        revision = seen.head.revision if seen.head else 0
         return Published(
-            self.place.name, revision, revision, 0, 0, 0, self.place.requests, 0.0, list(notes)
-        )
+            self.destination.name, revision, revision, 0, 0, 0, self.destination.requests, 0.0,
+            [*self.destination.notes, *notes],
+        )  # fmt: skip

@@ -60,7 +60,7 @@ class View(Protocol):
 
     @property
     def tops(self) -> tuple[str, ...]:
-        """The names at the top of the site that are this view's."""
+        """The names at the top of the site that are this view's, or whole paths of single files."""
 
     @property
     def uses_facts(self) -> bool:

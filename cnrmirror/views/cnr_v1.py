@@ -262,7 +262,7 @@ class CnrV1:
 
     name = "cnr-v1"
     version = 2
-    tops = (PREFIX, "api", "version", ".well-known")
+    tops = (PREFIX, "api", "version", ".well-known/app-registry-uri.json")
     uses_facts = False
     entry_type = ListEntry
 

@@ -16,6 +16,8 @@ _TEMPLATES = (
     "nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua", "cloudfront.js",
     "github-pages.yml",
 )  # fmt: skip
+HOST_FILES = ("_headers", "_redirects", "404.html")
+"""What a host may want to find in the site itself, whichever host it is."""
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 _ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]+|[A-Za-z0-9.-]+")
 
@@ -38,11 +40,11 @@ def host_files(host: str, json_pull: bool) -> list[Resource]:
         Resource(
             name, templates.get_template(f"hosts/{name}").render(values).encode(), "text/plain"
         )
-        for name in ("_headers", "_redirects")
+        for name in HOST_FILES[:2]
     ]
     if host == "cloudflare-pages":
         # Without it, Pages answers whatever is missing with index.html and 200.
-        found.append(Resource("404.html", not_found()))
+        found.append(Resource(HOST_FILES[2], not_found()))
     return found
 
 

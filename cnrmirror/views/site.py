@@ -21,6 +21,7 @@ from cnrmirror.views.front import FrontPage
 VIEWS: tuple[MakeView, ...] = (CnrV1, FrontPage)
 """Every view that a mirror has."""
 
+NO_JEKYLL = ".nojekyll"
 # Raise it when the forms change (``_adapted``): every mirror is then built again.
 VERSION = 3
 # Smaller documents fit into one packet anyway.
@@ -72,11 +73,6 @@ class Site:
         views = " ".join(f"{view.name}/{view.version}" for view in self._views)
         return f"{VERSION} {views} {self._url} {encode(self._settings).decode()}"
 
-    @property
-    def tops(self) -> set[str]:
-        """The names at the top of a site that are views'."""
-        return set(self._of_top)
-
     def keeps(self, path: str) -> bool:
         """Whether a file of the site is somebody else's, to be left alone."""
         return any(fnmatchcase(path, pattern) for pattern in self._settings.keep)
@@ -125,13 +121,13 @@ class Site:
         resources = [r for view in self._views for r in self._adapted(view.fixed())]
         if self._settings.profile == "plain":
             # GitHub Pages leaves out what begins with "_" or "." where this is not there.
-            resources.append(Resource(".nojekyll", b"", "text/plain"))
+            resources.append(Resource(NO_JEKYLL, b"", "text/plain"))
         return resources
 
     # -- files by their paths --
 
     def _view_of(self, path: str) -> View | None:
-        return self._of_top.get(path.partition("/")[0])
+        return self._of_top.get(path.partition("/")[0]) or self._of_top.get(path)
 
     def has_top(self, path: str) -> bool:
         """Whether a path is below one of the names that are views'."""

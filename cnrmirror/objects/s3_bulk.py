@@ -1,0 +1,70 @@
+"""The many small objects of a bucket: obstore with boto3's credentials, and what it is given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, BinaryIO
+
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.store import S3Store
+
+from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.resource import Alias, Base64Json, Resource
+from cnrmirror.objects.bucket import S3Connection, S3Settings
+from cnrmirror.objects.store import Store
+
+MULTIPART_FROM = 16 << 20
+
+
+def bulk_store(connection: S3Connection, settings: S3Settings, bucket: str) -> S3Store:
+    """An obstore for a bucket; it tries nothing again, which is the limiter's work."""
+    endpoint = str(connection.client.meta.endpoint_url)
+    # No certificate fits a host name that begins with a bucket's name with dots.
+    virtual = not connection.path_style and "." not in bucket
+    if virtual:
+        endpoint = endpoint.replace("://", f"://{bucket}.", 1)
+    options: dict[str, Any] = {
+        "region": connection.region,
+        "endpoint": endpoint,
+        "virtual_hosted_style_request": virtual,
+        "checksum_algorithm": "SHA256",
+    }
+    if settings.encryption:
+        options["server_side_encryption"] = settings.encryption
+    if settings.kms_key:
+        options["sse_kms_key_id"] = settings.kms_key
+    client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
+    client["connect_timeout"] = timedelta(seconds=10)
+    options |= {"client_options": client, "retry_config": {"max_retries": 0}}
+    return S3Store(
+        bucket,
+        credential_provider=Boto3CredentialProvider(connection.session),
+        **options,
+    )
+
+
+def body_size(resource: Resource) -> int:
+    """How many bytes a resource has."""
+    body = resource.body
+    assert not isinstance(body, Alias)
+    return len(body) if isinstance(body, bytes) else body.size
+
+
+@contextlib.contextmanager
+def open_body(resource: Resource, store: Store) -> Iterator[Any]:
+    """The bytes of a small body; a stream of pieces of a large one."""
+    body = resource.body
+    if isinstance(body, bytes):
+        yield body
+        return
+    assert not isinstance(body, Alias)
+    blob = body.blob if isinstance(body, Base64Json) else body
+    with store.open_blob(blob) as stream:
+        pieces = body.chunks(stream) if isinstance(body, Base64Json) else _pieces(stream)
+        yield b"".join(pieces) if body_size(resource) < MULTIPART_FROM else pieces
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(CHUNK), b"")

@@ -1,0 +1,72 @@
+"""Compare everything at a destination with what must be there, and put it right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding
+from cnrmirror.model.progress import stage
+from cnrmirror.model.resource import Resource
+from cnrmirror.model.signed import METADATA, TIMESTAMP
+from cnrmirror.publish.engine import portions
+from cnrmirror.publish.lease import HeldLease
+from cnrmirror.publish.plan import size_of
+from cnrmirror.publish.work import Work
+
+_BATCH = 1000
+# A newer one of these revokes keys: it is never taken away, nor overwritten.
+_KEYS_OF_ROLES = re.compile(rf"{METADATA}/[0-9]+\.(?:root|targets)\.json")
+
+
+def audit(work: Work) -> list[Finding]:
+    """List the destination and compare it with what must be there."""
+    listed = {item.key: item for item in work.destination.listing()}
+    found = []
+    for resource in work.everything():
+        item = listed.pop(resource.path, None)
+        if item is None:
+            found.append(Finding(resource.path, "missing"))
+        elif not work.destination.holds(item, resource):
+            same = item.size == size_of(resource)
+            found.append(Finding(resource.path, "wrong", OTHER_BYTES if same else OTHER_SIZE))
+    pending = work.seen.state.pending
+    found += [
+        Finding(key, "extra")
+        for key in listed
+        if key not in pending and work.form.is_ours(key) and not _KEYS_OF_ROLES.fullmatch(key)
+    ]
+    return sorted(found)
+
+
+def repair(work: Work, lease: HeldLease, problems: Sequence[Finding]) -> None:
+    """Write what is missing or wrong, then remove what is too much.
+
+    The destination stands at the mirror's own timestamp, so what that names is what must be there.
+    """
+    wrong = {p.path for p in problems if p.problem != "extra"} - {TIMESTAMP}
+    name = work.destination.name
+    with stage(work.project.progress, f"Repairing {name}", len(wrong)) as progress:
+        for batch in _batches(work, (r for r in work.everything() if r.path in wrong)):
+            for portion in portions(batch):
+                work.destination.put(portion, progress)
+                lease.renew()
+    rank = work.form.site.rank
+    extra = [p.path for p in problems if p.problem == "extra"]
+    extra.sort(key=lambda key: (-rank(key), key))
+    for start in range(0, len(extra), _BATCH):
+        lease.renew(0)
+        work.destination.delete(extra[start : start + _BATCH])
+    lease.leave(work.form.fingerprint, work.seen.state.pending)
+
+
+def _batches(work: Work, resources: Iterable[Resource]) -> Iterator[list[Resource]]:
+    """Lists of one rank each, so that the order holds."""
+    rank = work.form.site.rank
+    batch: list[Resource] = []
+    for resource in resources:
+        if batch and (rank(batch[0].path) != rank(resource.path) or len(batch) >= _BATCH):
+            yield batch
+            batch = []
+        batch.append(resource)
+    yield batch

@@ -1,0 +1,140 @@
+"""What of the views has to be written and removed to bring a destination to a revision.
+
+Pure: from the revisions between which the views stand, the revision that they go to, and the form
+that they have at the destination, to batches in an order that never breaks a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+
+from cnrmirror.catalog.tree import EMPTY, CatalogReader
+from cnrmirror.model.documents import Node
+from cnrmirror.model.resource import Resource
+from cnrmirror.views.base import RANKS, Package
+from cnrmirror.views.hosts import HOST_FILES
+from cnrmirror.views.site import (
+    NO_JEKYLL,
+    Site,
+    ViewChanges,
+    ViewEntries,
+    add_entries,
+    changes,
+    changes_of,
+    updated,
+)
+
+_PACKAGES_AT_ONCE = 100
+_OF_HOSTS = (NO_JEKYLL, *HOST_FILES)
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What the views are at a destination: a site's, in the layout that it needs.
+
+    ``placed`` gives files their keys there; ``extra`` are the files that the host wants of its own.
+    ``fingerprint`` differs whenever the same catalog would give other files.
+    """
+
+    site: Site
+    placed: Callable[[Iterable[Resource]], list[Resource]]
+    extra: list[Resource]
+    fingerprint: str
+
+    def package(self, package: Package | None) -> list[Resource]:
+        """As ``Site.package``, as the destination has them."""
+        return self.placed(self.site.package(package))
+
+    def lists(self, entries: ViewEntries, changed: ViewChanges) -> list[Resource]:
+        """As ``Site.lists``, as the destination has them."""
+        return self.placed(self.site.lists(entries, changed))
+
+    def fixed(self) -> list[Resource]:
+        """As ``Site.fixed``, as the destination has them, and what the host wants."""
+        return [*self.placed(self.site.fixed()), *self.extra]
+
+    def is_ours(self, key: str) -> bool:
+        """Whether a key is below a name that is a mirror's; others are somebody else's."""
+        return key.startswith("catalog/") or key in _OF_HOSTS or self.site.has_top(key)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What is written before the next batch, and what may be removed when all is written."""
+
+    puts: list[Resource]
+    deletes: list[str] = []
+
+
+class ViewDiff:
+    """The difference of the views.
+
+    Args:
+        catalog: reads the documents of all these revisions.
+        form: the views at the destination.
+        states: the trees between which the views stand; None for "there are no views".
+        new: the tree that they go to.
+        entries: the entries of ``new``.
+    """
+
+    def __init__(
+        self, catalog: CatalogReader, form: Form, states: Sequence[Node | None], new: Node,
+        entries: ViewEntries,
+    ) -> None:  # fmt: skip
+        self._catalog = catalog
+        self._form = form
+        self._trees = [EMPTY if state is None else state for state in states]
+        self._empty = [state is None for state in states]
+        self._new = new
+        self._entries = entries
+
+    def batches(self) -> Iterator[Batch]:
+        """Everything that differs from any of the states, each package rendered once."""
+        names = sorted(
+            {d.name for tree in self._trees for d in self._catalog.diff(tree, self._new)}
+        )
+        old_entries: list[ViewEntries] = [{} for _ in self._trees]
+        for start in range(0, len(names), _PACKAGES_AT_ONCE):
+            ranked: list[Batch] = [Batch([], []) for _ in range(RANKS)]
+            for name in names[start : start + _PACKAGES_AT_ONCE]:
+                olds = [self._package(tree, name) for tree in self._trees]
+                for entries, old in zip(old_entries, olds, strict=True):
+                    add_entries(entries, self._form.site.entries([old] if old else []))
+                puts, deletes = self._difference(
+                    [self._form.package(old) for old in olds],
+                    self._form.package(self._package(self._new, name)),
+                )
+                for resource in puts:
+                    ranked[self._form.site.rank(resource.path)].puts.append(resource)
+                ranked[-1].deletes.extend(deletes)
+            yield from (batch for batch in ranked if batch.puts or batch.deletes)
+        if names or any(self._empty):
+            yield self._lists(old_entries, names)
+        if any(self._empty):
+            yield Batch(self._form.fixed())
+
+    def _package(self, tree: Node, name: str) -> Package | None:
+        document = self._catalog.get(tree, name)
+        return self._form.site.load(self._catalog, document) if document else None
+
+    def _lists(self, old_entries: Sequence[ViewEntries], names: Sequence[str]) -> Batch:
+        puts: dict[str, Resource] = {}
+        deletes: dict[str, None] = {}
+        for fresh, empty in zip(old_entries, self._empty, strict=True):
+            before = updated(self._entries, fresh, names)
+            changed = changes_of(before, self._entries, names)
+            old = [] if empty else self._form.lists(before, changed)
+            written, gone = changes(old, self._form.lists(self._entries, changed))
+            puts.update((resource.path, resource) for resource in written)
+            deletes.update(dict.fromkeys(gone))
+        return Batch(list(puts.values()), list(deletes))
+
+    def _difference(
+        self, olds: Sequence[Iterable[Resource]], new: Iterable[Resource]
+    ) -> tuple[list[Resource], list[str]]:
+        """What has to be written and removed, whichever of the old states is there."""
+        before = [{r.path: r for r in old} for old in olds]
+        after = {r.path: r for r in new}
+        gone = {path for old in before for path in old if path not in after}
+        puts = [r for path, r in after.items() if any(old.get(path) != r for old in before)]
+        return puts, sorted(gone, key=lambda path: (-self._form.site.rank(path), path))

@@ -1,0 +1,103 @@
+"""Roots and targets at a destination that are newer than the mirror's own, or others."""
+
+from __future__ import annotations
+
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import CnrMirrorError, NotTrusted
+from cnrmirror.model.signed import MAX_BYTES, METADATA
+from cnrmirror.objects.base import Objects
+from cnrmirror.publish.look import Seen
+from cnrmirror.trust.roles import parse
+from cnrmirror.trust.succession import Succession, succession
+
+
+def newer_roles(project: Project, destination: Objects, seen: Seen) -> Succession | None:
+    """What follows the mirror's own root and targets there; None if nothing does.
+
+    Raises:
+        NotTrusted: a root or targets file there is another than the mirror's own, or not signed
+            by who may sign it.
+    """
+    if seen.head is None and seen.state_tag is None:
+        return None
+
+    def read(name: str) -> bytes | None:
+        found = destination.read(f"{METADATA}/{name}", MAX_BYTES)
+        return found[0] if found else None
+
+    ours = project.metadata.edition()
+    root_name = f"{ours.kept.root}.root.json"
+    root = project.metadata.read(root_name)
+    _refuse_another(destination, root_name, root, read(root_name))
+    found = succession(root, ours.targets.version, read, destination.name)
+    if seen.head is not None and not found.targets:
+        same = seen.head.targets.version < ours.targets.version
+        if not same and seen.head.targets.hashes != ours.targets.hashes:
+            raise _another(destination, f"{ours.targets.version}.targets.json")
+    return found or None
+
+
+def _refuse_another(destination: Objects, name: str, ours: bytes, theirs: bytes | None) -> None:
+    if theirs is None or theirs == ours:
+        return
+    try:
+        parse(theirs, name)
+    except CnrMirrorError:
+        return  # damage, which an audit puts right
+    raise _another(destination, name)
+
+
+def _another(destination: Objects, name: str) -> NotTrusted:
+    return NotTrusted(
+        f"{destination.name}/{METADATA}/{name}: another file of this version was published there, "
+        "so keys were rotated in two mirrors: publish from the mirror that rotated first; the "
+        "other one needs a copy of its site/catalog/metadata and keys"
+    )
+
+
+def take_over(
+    project: Project, destination: Objects, newer: Succession, seen: Seen, now: str
+) -> None:
+    """Make newer roots and targets the mirror's own, and sign its revision with their keys.
+
+    Raises:
+        NotTrusted: a key that signs there now is not here; nothing was signed or written.
+    """
+    signer = project.signer
+    ours = project.metadata.edition()
+    try:
+        if signer is None or project.config.follow:
+            raise NotTrusted("this mirror signs nothing itself: import it from there")
+        signer.require_keys(newer.newest_root, newer.newest_targets)
+    except NotTrusted as error:
+        raise NotTrusted(
+            f"{_news(destination, newer, ours.kept.root)}; {_advice(error)}"
+        ) from error
+    with project.writing():
+        for version, data in newer.targets.items():
+            signer.write_targets(data, version)
+        for version, data in newer.roots.items():
+            signer.write_root(data, version)
+        signer.sign_revision(project.head(), now, seen.head)
+
+
+def _news(destination: Objects, newer: Succession, root: int) -> str:
+    found = []
+    if newer.roots:
+        found.append(f"root {max(newer.roots)} is published there, this mirror has root {root}")
+    if newer.targets:
+        found.append(
+            f"targets {max(newer.targets)} is published there, this mirror has an older one"
+        )
+    return f"{destination.name}: keys were rotated: {' and '.join(found)}"
+
+
+def _advice(error: NotTrusted) -> str:
+    details = error.details
+    if "keyids" not in details:
+        return f"{error.message}; nothing was signed or written"
+    return (
+        f"the {details['purpose']} key that signs there now ({details['keyids']}) is not in "
+        f"{details['folder']}: copy it there from the mirror that rotated, and publish again; "
+        "nothing was signed or written"
+    )

@@ -1,0 +1,197 @@
+"""One publish before it is carried out: from what was seen at a destination to a revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+
+from cnrmirror.catalog.delta import immutable_files, metadata_files
+from cnrmirror.catalog.tree import EMPTY, CatalogReader, Nodes
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import CatalogRoot, Head, Node
+from cnrmirror.model.errors import DamageError, IncompleteError
+from cnrmirror.model.resource import Resource
+from cnrmirror.model.signed import TIMESTAMP
+from cnrmirror.objects.base import Objects
+from cnrmirror.publish.diff import Batch, Form, ViewDiff
+from cnrmirror.publish.lease import moment
+from cnrmirror.publish.look import Seen
+from cnrmirror.publish.plan import Operation, Plan, size_of
+from cnrmirror.views.base import Package
+from cnrmirror.views.site import ViewEntries, changes_of
+
+State = Descriptor | None
+
+
+class Work:
+    """What has to be done.
+
+    Args:
+        project: the mirror; what it stands at now is what is published.
+        destination: where to.
+        form: the views that the destination has.
+        seen: what was found there.
+        nodes: reads nodes of revisions that only the destination may have.
+        grace: how long what was removed can still be read.
+        disturbed: more revisions of which the views may be, known from a run that lost its lease.
+    """
+
+    def __init__(
+        self, project: Project, destination: Objects, form: Form, seen: Seen, nodes: Nodes,
+        grace: timedelta, disturbed: Sequence[State] = (),
+    ) -> None:  # fmt: skip
+        self.project = project
+        self.destination = destination
+        self.form = form
+        self.seen = seen
+        self.head = project.metadata.edition()
+        self.root = project.catalog.root(self.head.at)
+        self._nodes = CatalogReader(nodes)
+        self._grace = grace
+        self._disturbed = list(disturbed)
+
+    @cached_property
+    def states(self) -> list[State]:
+        """The revisions between which the views stand; None for "nothing"."""
+        head, lease = self.seen.head, self.seen.state.lease
+        states = [*(lease.states if lease else []), *self._disturbed]
+        states.append(head.at if head else None)
+        # Views of a revision are written after its root: where there is none, there are none.
+        if lease and self._root_of(lease.to) is not None:
+            states.append(lease.to)
+        return [state for n, state in enumerate(states) if state not in states[:n]]
+
+    @property
+    def new_form(self) -> bool:
+        """Whether the views there are of another form: then nothing is known of them."""
+        return self.seen.head is not None and self.seen.state.form != self.form.fingerprint
+
+    @property
+    def behind(self) -> bool:
+        """Whether the timestamp has still to be written there."""
+        return self.seen.head is None or self.seen.head.timestamp != self.head.timestamp
+
+    def nothing_to_do(self, now: str) -> bool:
+        """Whether the destination has everything already."""
+        unfinished = self.seen.state.lease is not None or bool(self._disturbed)
+        return not (self.behind or unfinished or self.new_form or self.due(now))
+
+    def due(self, now: str) -> list[str]:
+        """The removals whose time of grace is over."""
+        return [key for key, when in self.seen.state.pending.items() if when <= now]
+
+    # -- what is written --
+
+    def immutable(self) -> Iterator[list[Resource]]:
+        """Blobs, nodes and catalog roots that the destination may lack."""
+        known = self._root_of(self.seen.head.at) if self.seen.head else None
+        yield from filter(None, immutable_files(self.project.catalog, self.head, known))
+
+    def views(self) -> Iterator[Batch]:
+        """What of the views may not be as it must be."""
+        states = [None] if self.new_form else self.states
+        return self._diff([self._tree_of(state) for state in states]).batches()
+
+    def metadata(self) -> list[Resource]:
+        """The signed files that the destination may lack, but for the timestamp."""
+        return metadata_files(self.project.metadata, self.head, self.seen.head)
+
+    def everything(self) -> Iterator[Resource]:
+        """All that the destination must have, in the order in which it may be written."""
+        for files in immutable_files(self.project.catalog, self.head, None):
+            yield from files
+        for batch in self._diff([None]).batches():
+            yield from batch.puts
+        yield from metadata_files(self.project.metadata, self.head, None)
+        yield Resource(TIMESTAMP, self.head.timestamp, cache="no-cache")
+
+    def pending(self, deletes: Sequence[str], now: str) -> dict[str, str]:
+        """The removals that are still to come; what is there again is none any more."""
+        due = (moment(now) + self._grace).replace(tzinfo=None).isoformat()
+        pending = dict(self.seen.state.pending)
+        for key in deletes:
+            pending.setdefault(key, due)
+        if not pending:
+            return {}
+        wanted: set[str] = set()
+        site = self.form.site
+        for name in {name for key in pending if (name := site.package_in(key))}:
+            document = self._nodes.get(self.root.tree, name)
+            package = site.load(self._nodes, document) if document else None
+            wanted.update(r.path for r in self.form.package(package))
+        every = changes_of({}, self.entries, self._names())
+        wanted.update(r.path for r in self.form.lists(self.entries, every))
+        return {key: when for key, when in pending.items() if key not in wanted}
+
+    def _diff(self, trees: Sequence[Node | None]) -> ViewDiff:
+        return ViewDiff(self._nodes, self.form, trees, self.root.tree, self.entries)
+
+    def _tree_of(self, state: State) -> Node | None:
+        root = self._root_of(state) if state else None
+        return root.tree if root else None if state is None else EMPTY
+
+    def _root_of(self, at: Descriptor) -> CatalogRoot | None:
+        try:
+            return self._nodes.root(at)
+        except (DamageError, IncompleteError):
+            return None
+
+    @cached_property
+    def entries(self) -> ViewEntries:
+        """The entries of every view, of the revision that is published."""
+        known = self.project.known_entries(Head(self.head.at, self.head.revision))
+        return self.form.site.entries(self._packages()) if known is None else known
+
+    def _packages(self) -> Iterator[Package]:
+        catalog = self.project.catalog
+        for ref in catalog.packages(self.root.tree):
+            yield self.form.site.load(catalog, catalog.document(ref))
+
+    def _names(self) -> list[str]:
+        return [ref.name for ref in self.project.catalog.packages(self.root.tree)]
+
+    # -- as a plan --
+
+    def plan(self, now: str) -> Plan:
+        """All of it, without doing any of it."""
+        operations: list[Operation] = []
+        deletes: list[str] = []
+        for files in self.immutable():
+            operations += map(_put, files)
+        for batch in self.views():
+            operations += map(_put, batch.puts)
+            deletes += batch.deletes
+        operations += map(_put, self.metadata())
+        if self.behind:
+            operations.append(Operation("put", TIMESTAMP, len(self.head.timestamp)))
+        later: Literal["delete", "delete later"] = "delete later" if self._grace else "delete"
+        operations += [Operation(later, key) for key in dict.fromkeys(deletes)]
+        operations += [Operation("delete", key) for key in self.due(now)]
+        return msgspec.structs.replace(self.outline(now), operations=operations)
+
+    def outline(self, now: str) -> Plan:
+        """The plan without its operations, which follow from the rest: nothing is rendered."""
+        head = self.seen.head
+        basis = [
+            self.states, self.head.timestamp, head.timestamp if head else b"", self._grace.seconds,
+            sorted(self.due(now)),
+        ]  # fmt: skip
+        return Plan(
+            self.destination.name,
+            head.revision if head else None,
+            self.head.revision,
+            head.at.digest if head else "",
+            self.head.at.digest,
+            self.form.fingerprint,
+            [],
+            Descriptor.of(msgspec.json.encode(basis)).digest,
+        )
+
+
+def _put(resource: Resource) -> Operation:
+    return Operation("put", resource.path, size_of(resource))

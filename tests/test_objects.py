@@ -1,0 +1,69 @@
+"""Every kind of objects does the same: one suite for all, and what an address means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import CnrMirrorError, UsageError
+from cnrmirror.objects.base import Objects, Reader
+from cnrmirror.objects.folder import FolderObjects, FolderReader
+from cnrmirror.objects.memory import MemoryObjects
+from cnrmirror.objects.scheme import FOLDER, S3, folder_of, scheme_of
+from tests.objects_suite import ObjectsSuite, ReaderSuite
+
+
+class TestMemory(ObjectsSuite):
+    @pytest.fixture
+    def pair(self, project: Project) -> tuple[Objects, Objects]:
+        shared: dict[str, bytes] = {}
+        return MemoryObjects(project.store, shared), MemoryObjects(project.store, shared)
+
+
+class TestFolder(ObjectsSuite):
+    @pytest.fixture
+    def pair(self, project: Project, tmp_path: Path) -> tuple[Objects, Objects]:
+        out = tmp_path / "out"
+        return FolderObjects(out, project.store), FolderObjects(out, project.store)
+
+
+class TestFolderWithoutHardLinks(TestFolder):
+    @pytest.fixture(autouse=True)
+    def no_links(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*arguments: object, **more: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr("cnrmirror.objects.folder.os.link", refuse)
+
+
+class TestFolderReader(ReaderSuite):
+    @pytest.fixture
+    def reader(self, tmp_path: Path) -> Reader:
+        for path, data in self.files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(data)
+        return FolderReader(tmp_path)
+
+
+class TestMemoryReader(ReaderSuite):
+    @pytest.fixture
+    def reader(self, project: Project) -> Reader:
+        return MemoryObjects(project.store, dict(self.files))
+
+
+def test_an_address_is_of_a_kind_that_is_known(tmp_path: Path) -> None:
+    assert scheme_of("s3://bucket/x") is S3
+    for folder in ("out", "a/b", "/a/b:c", "./gs:bucket", str(tmp_path)):
+        assert scheme_of(folder) is FOLDER
+    for address in ("gs://bucket", "az://c/x", "S4://b", "http://host", "ftp:x", "s3:/bucket"):
+        with pytest.raises(UsageError, match="s3://"):
+            scheme_of(address)
+
+
+def test_what_takes_a_folder_takes_no_address() -> None:
+    assert folder_of("out") == Path("out")
+    for address in ("s3://bucket/x", "gs://bucket"):
+        with pytest.raises(CnrMirrorError):
+            folder_of(address)
