@@ -14,7 +14,7 @@ import pytest
 from cnrmirror.bundle import format as bundle
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import CnrMirrorError, UsageError
+from cnrmirror.model.errors import CnrMirrorError, InputError
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.base import Objects, Reader
 from cnrmirror.objects.folder import FolderObjects, FolderReader
@@ -107,7 +107,7 @@ def test_an_address_is_of_a_kind_that_is_known(tmp_path: Path) -> None:
     for folder in ("out", "a/b", "/a/b:c", "./gs:bucket", str(tmp_path)):
         assert scheme_of(folder) is FOLDER
     for address in ("gs://bucket", "az://c/x", "S4://b", "http://host", "ftp:x", "s3:/bucket"):
-        with pytest.raises(UsageError, match="s3://"):
+        with pytest.raises(InputError, match="s3://"):
             scheme_of(address)
 
 
