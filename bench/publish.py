@@ -113,7 +113,8 @@ def add(project: Project, release: str) -> None:
 def neutral(project: Project, folder: Path) -> int:
     """As many files of the same sizes as a first publish puts objects."""
     with Session.open(project, find_destinations(project, ["s3://bench-plan/x"])[0]) as session:
-        session.destination.read = lambda key, max_bytes: None  # type: ignore[method-assign]
+        destination = session.destination
+        destination.read = lambda key, max_bytes: None  # type: ignore[method-assign]
         sizes = [o.size for o in session.plan(_now()).operations]
     noise = os.urandom(1 << 20)
     for number, size in enumerate(sizes):

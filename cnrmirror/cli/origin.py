@@ -127,7 +127,6 @@ def reader_for(source: str) -> Reader:
 
     Raises:
         InputError: none of these.
-        UsageError: an address of a kind that is not known.
     """
     if source.startswith(("https://", "http://")):
         return HttpReader(source)

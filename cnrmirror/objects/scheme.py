@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from cnrmirror.model.errors import UsageError
+from cnrmirror.model.errors import InputError
 from cnrmirror.objects.base import Objects, Reader
 from cnrmirror.objects.bucket import BucketReader, S3Settings, parse_address
 from cnrmirror.objects.folder import FolderObjects, FolderReader
@@ -98,7 +98,7 @@ def scheme_of(address: str, also: tuple[str, ...] = ()) -> Scheme:
         ``FOLDER`` for everything that does not look like an address of another kind.
 
     Raises:
-        UsageError: it looks like one, and none is known that begins so.
+        InputError: it looks like one, and none is known that begins so.
     """
     for scheme in SCHEMES:
         if scheme.prefix and address.startswith(scheme.prefix):
@@ -106,7 +106,7 @@ def scheme_of(address: str, also: tuple[str, ...] = ()) -> Scheme:
     match = _LOOKS_LIKE_ONE.match(address)
     if match and not Path(address).exists():
         known = [f"{scheme.prefix}…" for scheme in SCHEMES if scheme.prefix]
-        raise UsageError(
+        raise InputError(
             f"{address}: addresses that begin with {match[1]}: are not known; there are "
             f"{', '.join([*also, *known])}, and folders (as a folder: ./{address})"
         )
@@ -114,7 +114,7 @@ def scheme_of(address: str, also: tuple[str, ...] = ()) -> Scheme:
 
 
 def folder_of(address: str) -> Path:
-    """A folder's name. Raises UsageError for an address of another kind."""
+    """A folder's name. Raises InputError for an address of another kind."""
     if scheme_of(address) is not FOLDER:
-        raise UsageError(f"{address}: this takes a folder, not an address")
+        raise InputError(f"{address}: this takes a folder, not an address")
     return Path(address)
