@@ -23,7 +23,7 @@ VIEWS: tuple[MakeView, ...] = (CnrV1, FrontPage)
 
 NO_JEKYLL = ".nojekyll"
 # Raise it when the forms change (``_adapted``): every mirror is then built again.
-VERSION = 3
+VERSION = 4
 # Smaller documents fit into one packet anyway.
 _PRECOMPRESS_FROM = 1400
 
@@ -158,7 +158,7 @@ class Site:
                 continue  # its base64 form takes the path
             yield resource
             if plain and resource.path.endswith("/index.json"):
-                yield Resource(f"{resource.path[:-5]}.html", Alias("index.json"))
+                yield _page(resource)
             if base64 and resource.path.endswith("/pull.json"):
                 yield Resource(resource.path[:-5], resource.body)
 
@@ -182,6 +182,30 @@ def updated(before: ViewEntries, fresh: ViewEntries, names: Iterable[str]) -> Vi
         }
         for view in before.keys() | fresh.keys()
     }
+
+
+def without_markup(document: bytes) -> bytes:
+    """The same JSON, in which no browser sees a tag, whatever a package says of itself.
+
+    Hosts that only know index.html send it as text/html. Outside of strings, JSON has none of the
+    characters that are escaped.
+
+    Example:
+        >>> without_markup(b'{"a": "<b>"}').decode()
+        '{"a": "\\\\u003cb\\\\u003e"}'
+    """
+    for character in b"<>&":
+        document = document.replace(bytes([character]), b"\\u%04x" % character)
+    return document
+
+
+def _page(resource: Resource) -> Resource:
+    """The index.html that says what an index.json says."""
+    path = f"{resource.path.removesuffix('.json')}.html"
+    body = resource.body
+    if isinstance(body, bytes) and (safe := without_markup(body)) != body:
+        return Resource(path, safe, cache=resource.cache)
+    return Resource(path, Alias("index.json"))
 
 
 def _precompressed(resource: Resource) -> Iterator[Resource]:
