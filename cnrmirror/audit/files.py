@@ -15,7 +15,9 @@ from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.signed import MAX_BYTES, parse_role
-from cnrmirror.views.site import without_markup
+from cnrmirror.objects.base import STATE_FOLDER
+from cnrmirror.views.hosts import HOST_FILES
+from cnrmirror.views.site import NO_JEKYLL, without_markup
 
 _HEX = r"(?P<digest>[0-9a-f]{64})"
 NAMED = re.compile(
@@ -25,7 +27,9 @@ NAMED = re.compile(
     r"\.json)"
 )
 _TYPES = {"catalog": "targets"}
-_HOST_FILES = {".nojekyll", "_headers", "_redirects"}
+# Not views: the catalog is looked at by itself, the state is the publishers'.
+_OTHERS = ("catalog/", f"{STATE_FOLDER}/")
+_OF_HOSTS = {NO_JEKYLL, *HOST_FILES}
 
 
 def files_below(folder: Path, part: str) -> Iterator[str]:
@@ -109,7 +113,7 @@ def wrong_names(
 def wrong_forms(folder: Path, known: Known) -> Iterator[Finding]:
     """Files of a folder's site that no view has, and second forms that are not as the first."""
     for path in files_below(folder, ""):
-        if path.startswith("catalog/") or path in known.paths or path in _HOST_FILES:
+        if path.startswith(_OTHERS) or path in known.paths or path in _OF_HOSTS:
             continue
         first = known.first_form(path)
         if first is None:

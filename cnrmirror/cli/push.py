@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -14,6 +15,9 @@ from cnrmirror.mirror.push import push as push_paths
 from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
 from cnrmirror.model.errors import InputError, TooLarge, UsageError
 from cnrmirror.model.names import PackageName, check_channel, check_media_type, check_release
+
+# RFC 6838, 4.2.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.A)
 
 
 @click.command()
@@ -30,6 +34,13 @@ from cnrmirror.model.names import PackageName, check_channel, check_media_type, 
 @click.option(
     "--metadata", metavar="FILE", type=click.Path(path_type=Path), help="JSON for the manifest."
 )
+@click.option(
+    "--attach",
+    "attached",
+    metavar="TYPE=FILE",
+    multiple=True,
+    help="A file that belongs to the release, and its media type; repeatable.",
+)
 @click.option("--accept", is_flag=True, help="Replace a release that is there with other content.")
 @pass_context
 def push(
@@ -41,6 +52,7 @@ def push(
     media_type: str | None,
     channels: tuple[str, ...],
     metadata: Path | None,
+    attached: tuple[str, ...],
     accept: bool,
 ) -> None:
     """Put packages into the mirror, all as one revision.
@@ -50,6 +62,8 @@ def push(
     \b
     cnrmirror push --as myname/elasticsearch --release 2.2.1 -t helm elasticsearch.tar.gz
     cnrmirror push --namespace charts --channel stable ./nginx
+    cnrmirror push --namespace charts --attach application/pgp-signature=nginx-1.2.0.tgz.prov \\
+        nginx-1.2.0.tgz
     """
     given = {"--as": package, "--namespace": namespace, "--release": release, "-t": media_type}
     empty = [name for name, value in given.items() if value == ""]
@@ -66,9 +80,10 @@ def push(
     raw = msgspec.Raw(b"null")
     if metadata is not None:
         raw = _metadata(metadata)
+    files = [_attached(text) for text in attached]
     project = signing_project(context)
     names = [check_channel(name) for name in channels]
-    report = push_paths(project, paths, wish, now(), names, raw, accept)
+    report = push_paths(project, paths, wish, now(), names, raw, accept, files)
     lines = [
         f"{item.outcome}\t{item.identity.package}@{item.identity.release}\t"
         f"{item.identity.media_type}\t{item.digest}\t{item.size}"
@@ -80,6 +95,13 @@ def push(
         lines = [f"{len(lines)} packages, {new} of them new or replaced"]
     lines.append(f"revision {report.revision}" if report.revision else "nothing changed")
     context.result(report, lines)
+
+
+def _attached(text: str) -> tuple[str, Path]:
+    media_type, equals, path = text.partition("=")
+    if not equals or not path or not _MEDIA_TYPE.fullmatch(media_type):
+        raise UsageError(f"--attach {text}: say TYPE/SUBTYPE=FILE")
+    return media_type, Path(path)
 
 
 def _metadata(path: Path) -> msgspec.Raw:

@@ -8,7 +8,7 @@ import msgspec
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.client.choose import meant
-from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.documents import PackageDocument, blob_path
 from cnrmirror.model.errors import NotFoundError
 from cnrmirror.model.names import Reference
 
@@ -36,7 +36,7 @@ def show(context: Context, reference: str, origin: Origin) -> None:
             raise NotFoundError(f"there is no {ref}; see 'cnrmirror show {ref.package}'")
     context.table(document, _COLUMNS, _rows(document))
     if not context.as_json:
-        _tell_what_was_removed(document)
+        _tell_the_rest(document)
     exit_if_stale(fresh)
 
 
@@ -55,7 +55,14 @@ def _rows(document: PackageDocument) -> list[tuple[object, ...]]:
     ]
 
 
-def _tell_what_was_removed(document: PackageDocument) -> None:
+def _tell_the_rest(document: PackageDocument) -> None:
+    for release in document.releases:
+        for attachment in release.attachments:
+            click.echo(
+                f"attached: {release.release} ({release.media_type}): {attachment.media_type}, "
+                f"{attachment.size} bytes, {blob_path(attachment.digest)}",
+                err=True,
+            )
     for stone in document.tombstones:
         click.echo(
             f"removed: {stone.release} ({stone.media_type}) on {stone.removed_at}: {stone.reason}",

@@ -16,16 +16,24 @@ from cnrmirror.archive.pack import pack
 from cnrmirror.archive.scan import Limits
 from cnrmirror.mirror.build import processes
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import (
     ArchiveFacts,
+    Attachment,
     Channel,
     Content,
     PackageDocument,
     Release,
     Tombstone,
+    all_attachments,
 )
-from cnrmirror.model.errors import CnrMirrorError, InputError, ReleaseConflict, UsageError
+from cnrmirror.model.errors import (
+    CnrMirrorError,
+    InputError,
+    ReleaseConflict,
+    TooLarge,
+    UsageError,
+)
 from cnrmirror.model.names import Vendor, content_type, manifest_type, newest_first
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import write_all
@@ -43,6 +51,10 @@ class Incoming(msgspec.Struct, frozen=True):
     info: ArchiveInfo
     metadata: msgspec.Raw
     facts: ArchiveFacts | None = None
+    attachments: list[Attachment] = []
+
+
+Outcome = Literal["new", "replaced", "attached", "unchanged"]
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -51,7 +63,7 @@ class Pushed(msgspec.Struct, frozen=True):
     identity: Identity
     digest: str
     size: int
-    outcome: Literal["new", "replaced", "unchanged"]
+    outcome: Outcome
     flags: tuple[str, ...]
 
 
@@ -70,6 +82,7 @@ def push(
     channels: Sequence[str] = (),
     metadata: msgspec.Raw = msgspec.Raw(b"null"),
     accept: bool = False,
+    attached: Sequence[tuple[str, Path]] = (),
 ) -> Report:
     """Put everything at ``paths`` into the mirror: all of it as one revision, or nothing.
 
@@ -78,17 +91,24 @@ def push(
         now: the time of the push, ISO 8601, UTC without an offset (as the registry writes it).
         channels: names to point at the highest release that is pushed of each package.
         accept: let a release that is there already be replaced by one of other content.
+        attached: media types and files of what belongs to the one release that is pushed.
 
     Raises:
         InputError: a path that is no package, or a hostile archive.
+        TooLarge: a file to be attached is larger than an archive may be, or there are too many.
         ReleaseConflict: a release is there with another digest.
         UsageError: several packages, and one name and release for all of them.
     """
     found = [p for path in paths for p in find(path)]
     if len(found) > 1 and wish.package and wish.release:
         raise UsageError(f"{len(found)} packages cannot all be {wish.package}@{wish.release}")
+    if len(found) > 1 and attached:
+        raise UsageError(f"attachments belong to one release, and these are {len(found)} packages")
     with project.signing():
         incoming = list(_take_all(project, found, wish, metadata))
+        if attached:
+            files = all_attachments(_attachment(project, kind, path) for kind, path in attached)
+            incoming = [msgspec.structs.replace(incoming[0], attachments=files)]
         return adopt(project, incoming, now, channels, accept, f"push {_what(incoming)}")
 
 
@@ -146,13 +166,11 @@ def adopt(
         _check_tombstones(old.tombstones, tombstones, releases, accept)
         highest = newest_first(item.identity.release for item in items)[0]
         moved = dict.fromkeys(channels, highest)
-        new = PackageDocument(
-            package,
-            list(releases.values()),
-            move(old.channels, moved),
-            tombstones,
-            old.facts,
-            old.inline_facts,
+        new = msgspec.structs.replace(
+            old,
+            releases=list(releases.values()),
+            channels=move(old.channels, moved),
+            tombstones=tombstones,
         ).sorted()
         if new != old:
             changed[package] = new
@@ -226,8 +244,12 @@ def _merge(
             media_type=identity.media_type,
         )
     metadata = item.metadata
+    attachments = all_attachments(old.attachments if old and same else [], item.attachments)
     if old and same and bytes(metadata) in (b"null", bytes(old.metadata)):
-        return Pushed(identity, info.diff_id, old.content.size, "unchanged", info.flags)
+        more = attachments != old.attachments
+        releases[old.key] = msgspec.structs.replace(old, attachments=attachments)
+        outcome: Outcome = "attached" if more else "unchanged"
+        return Pushed(identity, info.diff_id, old.content.size, outcome, info.flags)
     if old and same and not accept:
         raise ReleaseConflict(
             f"{item.where}: {identity.package}@{identity.release} is there with other metadata; "
@@ -245,8 +267,9 @@ def _merge(
         info.blob,
         metadata,
         flags=list(info.flags),
+        attachments=attachments,
     )
-    outcome: Literal["new", "replaced"] = "replaced" if old else "new"
+    outcome = "replaced" if old else "new"
     return Pushed(identity, info.diff_id, info.blob.size, outcome, info.flags)
 
 
@@ -314,6 +337,21 @@ def _take_path(
             error.message = f"{path}: {error.message}"
         raise
     return Incoming(str(path), identity, info, metadata, facts_of(info.telling))
+
+
+def _attachment(project: Project, media_type: str, path: Path) -> Attachment:
+    """Keep a file that belongs to a release. Raises InputError, TooLarge."""
+    limit = project.config.limits.packed
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    if len(data) > limit:
+        raise TooLarge(f"{path}: more than {limit} bytes; see limits.packed")
+    blob = Descriptor.of(data)
+    project.store.add_blob(blob, [data])
+    return Attachment(media_type, blob.digest, blob.size)
 
 
 def _take_file(store: Store, path: Path, limits: Limits) -> ArchiveInfo:

@@ -22,6 +22,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from cnrmirror.model.digest import Descriptor, DiffID, Digest, Size
+from cnrmirror.model.errors import TooLarge
 from cnrmirror.model.format import FIRST, Format
 from cnrmirror.model.names import PackageName, default_release, newest_first, release_key
 
@@ -67,8 +68,10 @@ class Attachment(
 
 
 def all_attachments(*some: Iterable[Attachment]) -> list[Attachment]:
-    """Each of these attachments once, in the one order that is canonical."""
+    """Each of these attachments once, in the one order that is canonical. Raises TooLarge."""
     found = {msgspec.json.encode(a, order="sorted"): a for each in some for a in each}
+    if len(found) > MAX_ATTACHMENTS:
+        raise TooLarge(f"{len(found)} attachments of one release; there can be {MAX_ATTACHMENTS}")
     return [found[key] for key in sorted(found)]
 
 

@@ -93,6 +93,10 @@ class WebReader(Reader, Protocol):
         """
 
 
+STATE_FOLDER = ".cnrmirror"
+"""Where a destination has what is its publishers' and no reader's."""
+
+
 class Listed(msgspec.Struct, frozen=True):
     """One object of a destination: its key, its size in bytes, and the destination's tag for it."""
 
@@ -143,7 +147,7 @@ class Objects(Reader, Protocol):
         """Remove these; no harm if one is not there."""
 
     def listing(self) -> Iterator[Listed]:
-        """Everything that is there, but for ``.cnrmirror/``."""
+        """Everything that is there, but for what is below ``STATE_FOLDER``."""
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
         """Whether a listed object has the bytes of a resource; it is read only if it must be."""

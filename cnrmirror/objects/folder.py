@@ -30,7 +30,16 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.base import PIECE, Listed, Objects, Reader, ViewForm, bounded, check_path
+from cnrmirror.objects.base import (
+    PIECE,
+    STATE_FOLDER,
+    Listed,
+    Objects,
+    Reader,
+    ViewForm,
+    bounded,
+    check_path,
+)
 from cnrmirror.objects.files import locked, storage_errors, sync_filesystem, write_new
 from cnrmirror.objects.store import Store
 
@@ -89,8 +98,8 @@ class FolderReader(Reader):
             os.close(here)
 
 
-_SCRATCH = ".cnrmirror/tmp"
-_LOCK = ".cnrmirror/lock"
+_SCRATCH = f"{STATE_FOLDER}/tmp"
+_LOCK = f"{STATE_FOLDER}/lock"
 _LOCK_WAIT = 10
 _ATTEMPTS = 10
 _LEFT_BEHIND_SECONDS = 86400
@@ -322,7 +331,7 @@ class FolderObjects(Objects):
         for folder, folders, names in os.walk(base, onerror=_fail):
             here = os.path.relpath(folder, base)
             if here == ".":
-                folders[:] = [name for name in folders if name != ".cnrmirror"]
+                folders[:] = [name for name in folders if name != STATE_FOLDER]
             self.requests += 1
             links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
             for name in (*names, *links):

@@ -11,7 +11,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import IncompleteError, Outdated, Tampered
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.base import PIECE, Listed, Objects, bounded, check_path
+from cnrmirror.objects.base import PIECE, STATE_FOLDER, Listed, Objects, bounded, check_path
 from cnrmirror.objects.store import Store
 
 
@@ -90,7 +90,7 @@ class MemoryObjects(Objects):
         """See ``base.Objects``."""
         self.requests += 1
         for key, data in sorted(self.objects.items()):
-            if not key.startswith(".cnrmirror/"):
+            if not key.startswith(f"{STATE_FOLDER}/"):
                 yield Listed(key, len(data), _tag(data))
 
     def holds(self, listed: Listed, resource: Resource) -> bool:

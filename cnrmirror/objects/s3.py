@@ -30,7 +30,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import CACHE_CONTROL, Resource
-from cnrmirror.objects.base import Listed, Objects, named_by_digest
+from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, named_by_digest
 from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings, parse_address
 from cnrmirror.objects.limiter import Limiter, Trouble, together
 from cnrmirror.objects.s3_bulk import MULTIPART_FROM, body_size, bulk_store, open_body
@@ -161,7 +161,7 @@ class BucketObjects(Objects):
 
     def _probe(self) -> bool:
         """Whether conditional writes are respected here: tried on a key of its own."""
-        key = f".cnrmirror/probe-{uuid.uuid4().hex}"
+        key = f"{STATE_FOLDER}/probe-{uuid.uuid4().hex}"
         try:
             self._write(key, b"1", {"IfNoneMatch": "*"})
             for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"0"'}):
@@ -345,7 +345,7 @@ class BucketObjects(Objects):
             answer = self._once(page, self.name)
             for found in answer.get("Contents", []):
                 key = found["Key"][len(self._prefix) :]
-                if not key.startswith(".cnrmirror/"):
+                if not key.startswith(f"{STATE_FOLDER}/"):
                     yield Listed(key, found["Size"], found.get("ETag", ""))
             if not answer.get("IsTruncated"):
                 return

@@ -24,9 +24,9 @@ import msgspec
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, Outdated
 from cnrmirror.model.format import FIRST, Format, require_writable
-from cnrmirror.objects.base import Objects
+from cnrmirror.objects.base import STATE_FOLDER, Objects
 
-STATE = ".cnrmirror/state.json"
+STATE = f"{STATE_FOLDER}/state.json"
 STATE_BYTES = 64 << 20
 STALE = timedelta(minutes=15)
 RENEW_SECONDS = 60
