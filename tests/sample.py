@@ -30,7 +30,9 @@ def make(folder: Path) -> Project:
     push(
         project, [packages / "wordpress", packages / "blog-0.3.1"], Override(namespace="apps"), NOW
     )
-    push(project, [packages / "nginx"], Override(namespace="charts", release="1.3.0-rc.1"), NOW)
+    wish = Override(namespace="charts", release="1.3.0-rc.1")
+    notes = HERE / "attachments/nginx-1.3.0-rc.1.txt"
+    push(project, [packages / "nginx"], wish, NOW, attached=[("text/plain", notes)])
     change.set_channel(project, "charts/nginx", "edge", "1.3.0-rc.1", NOW)
     return project
 
