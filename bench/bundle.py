@@ -105,10 +105,10 @@ from cnrmirror.trust.verify import Policy
 from cnrmirror.airgap.arrive import check_bundle
 from cnrmirror.airgap.follow import follow
 from cnrmirror.mirror.project import Project
-project, fetcher = Project(Path(sys.argv[1])), BundleReader([Path(sys.argv[2])])
+project, reader = Project(Path(sys.argv[1])), BundleReader([Path(sys.argv[2])])
 project.builder.bring_up = lambda head: None
-check_bundle(project, fetcher)
-follow(project, fetcher, Policy(), datetime.now(UTC))
+check_bundle(project, reader)
+follow(project, reader, Policy(), datetime.now(UTC))
 """
 
 

@@ -2,7 +2,7 @@
 
 ``python -m bench.trust [--packages 100 1000 10000 100000]``. Each package has ten releases. The
 catalogs are made without archives and views (but for the one package that is pulled): this measures
-metadata and nodes only. Requests and bytes are counted at the fetcher, beside the blob.
+metadata and nodes only. Requests and bytes are counted at the reader, beside the blob.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ def measure(work: Path, packages: int, runs: int) -> None:
     pinned = (project.metadata.path / "1.root.json").read_bytes()
     pulls = []
     for run in range(runs):
-        fetcher = Counting(project.site)
+        reader = Counting(project.site)
         trust = Trust(pinned, work / f"cache{run}", work / f"marks{run}")
         begun = time.perf_counter()
-        remote = Remote(fetcher, trust.verify(fetcher, Policy(), datetime.now(UTC)))
+        remote = Remote(reader, trust.verify(reader, Policy(), datetime.now(UTC)))
         pull(remote, Reference.parse("ns/p7"), None, work / f"d{run}", True, Limits())
         pulls.append(time.perf_counter() - begun)
-    kilobytes = (fetcher.bytes - described.size) / 1000
+    kilobytes = (reader.bytes - described.size) / 1000
     print(
         f"{packages:7} packages, {packages * 10:8} releases: "
-        f"cold pull {fetcher.requests} requests, {kilobytes:5.1f} KB, "
+        f"cold pull {reader.requests} requests, {kilobytes:5.1f} KB, "
         f"{statistics.median(pulls) * 1000:.0f} ms; "
         f"a push writes {files} files, {size / 1000:.1f} KB, "
         f"{statistics.median(pushes) * 1000:.1f} ms",

@@ -23,7 +23,7 @@ SHARE = 0.9  # of them that the tests must kill
 MODULES = {
     "cnrmirror.catalog.tree": ["*"],
     "cnrmirror.publish.merge": [
-        "x_merged__*", "x__three_way__*", "x__same_content__*", "x__called__*",
+        "x_merged__*", "x__three_way__*", "x__joined_part__*", "x__called__*",
     ],
     "cnrmirror.sync.plan": ["*"],
     "cnrmirror.views.cnr_v1": ["*"],

@@ -90,9 +90,9 @@ def fill(project: Project, count: int) -> None:
 def export(
     project: Project, folder: Path, since: str = "", size: int = 0, **filters: Any
 ) -> Contents:
-    edition = project.metadata.edition()
-    cut = Selection(edition.at.digest, since, size, **filters)
-    return work.write(project, folder, work.plan(project, cut, edition))
+    signed = project.metadata.signed_head()
+    cut = Selection(signed.at.digest, since, size, **filters)
+    return work.write(project, folder, work.plan(project, cut, signed))
 
 
 def pinned(project: Project) -> bytes:
@@ -111,13 +111,13 @@ def bring(
     project: Project, *places: Path, sender: Project | None = None, policy: Policy = Policy()
 ) -> Imported:
     """Import as the command does: into a follower, or (with ``sender``) beside its own packages."""
-    fetcher = BundleReader(list(places))
-    check_bundle(project, fetcher)
+    reader = BundleReader(list(places))
+    check_bundle(project, reader)
     if sender is None:
-        return follow(project, fetcher, policy, CLOCK)
+        return follow(project, reader, policy, CLOCK)
     state = project.folder.parent / f"trust-{project.folder.name}"
     trust = Trust(pinned(sender), state / "cache", state / "marks")
-    return import_packages(project, fetcher, Terms(trust, policy, CLOCK, NOW))
+    return import_packages(project, reader, Terms(trust, policy, CLOCK, NOW))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -668,11 +668,11 @@ def test_a_receipt_is_held_against_what_comes(
 
 def test_an_expired_bundle_needs_a_word(tmp_path: Path, sender: Project, receiver: Project) -> None:
     export(sender, tmp_path / "1")
-    fetcher = BundleReader([tmp_path / "1"])
+    reader = BundleReader([tmp_path / "1"])
     late = CLOCK + timedelta(days=20)
-    untouched(receiver, lambda: follow(receiver, fetcher, Policy(), late), StaleError)
+    untouched(receiver, lambda: follow(receiver, reader, Policy(), late), StaleError)
     for allowed in (Policy(allow_expired=timedelta(days=30)), Policy(at=CLOCK)):
-        done = follow(receiver, fetcher, allowed, late)
+        done = follow(receiver, reader, allowed, late)
         assert not done.fresh and "NOT fresh" in done.notes[0]
         shutil.rmtree(receiver.folder)
         receiver = follower(receiver.folder, sender)

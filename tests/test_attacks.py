@@ -95,7 +95,7 @@ class Victim:
         pinned = (original / "site" / META / "1.root.json").read_bytes()
         self.trust = Trust(pinned, folder / "cache", folder / "marks")
 
-    def fetcher(self) -> FolderReader | HttpReader:
+    def reader(self) -> FolderReader | HttpReader:
         if self.host is None:
             return FolderReader(self.site)
         if self.http is None:
@@ -106,7 +106,7 @@ class Victim:
         """A verified pull of ns/p7; whatever appears on disk is looked at by the tests."""
         dest = self.folder / "dest"
         shutil.rmtree(dest, ignore_errors=True)
-        remote = Remote(self.fetcher(), self.trust.verify(self.fetcher(), policy, now))
+        remote = Remote(self.reader(), self.trust.verify(self.reader(), policy, now))
         pulled = pull(remote, Reference.parse("ns/p7@1.1.0"), None, dest, True, Limits())
         assert Path(pulled.path).read_bytes() == chart_bytes("p7", "1.1.0")
         return Path(pulled.path)
@@ -239,7 +239,7 @@ def test_an_old_state_is_refused_by_a_client_that_saw_a_newer_one(
     path.write_bytes(chart_bytes("z", "1.0.0"))
     push(project, [path], Override(namespace="ns"), NOW)
     with _served(victim):
-        newest = victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
+        newest = victim.trust.verify(victim.reader(), Policy(), CLOCK)
         victim.replace(f"{META}/timestamp.json", old)
         with pytest.raises(Rollback):
             victim.pull()
@@ -315,24 +315,24 @@ def test_a_clock_that_is_behind_is_refused(victim: Victim) -> None:
 def test_what_expired_is_accepted_only_when_allowed_and_said(victim: Victim) -> None:
     late = CLOCK + timedelta(days=10)
     allowed = Policy(allow_expired=timedelta(days=5))
-    verified = victim.trust.verify(victim.fetcher(), allowed, late)
+    verified = victim.trust.verify(victim.reader(), allowed, late)
     assert not verified.fresh and "NOT fresh" in verified.notes[0]
     with pytest.raises(StaleError):
-        victim.trust.verify(victim.fetcher(), Policy(allow_expired=timedelta(days=2)), late)
+        victim.trust.verify(victim.reader(), Policy(allow_expired=timedelta(days=2)), late)
     with pytest.raises(StaleError):  # the root itself
         far = CLOCK + timedelta(days=400)
-        victim.trust.verify(victim.fetcher(), Policy(allow_expired=timedelta(days=999)), far)
+        victim.trust.verify(victim.reader(), Policy(allow_expired=timedelta(days=999)), far)
 
 
 def test_a_chosen_time_lies_neither_in_the_future_nor_before_what_was_seen(
     victim: Victim,
 ) -> None:
     late = CLOCK + timedelta(days=100)
-    verified = victim.trust.verify(victim.fetcher(), Policy(at=CLOCK), late)
+    verified = victim.trust.verify(victim.reader(), Policy(at=CLOCK), late)
     assert not verified.fresh and "NOT fresh" in verified.notes[-1]
     for moment in (late + timedelta(days=1), CLOCK - timedelta(days=3)):
         with pytest.raises(StaleError):
-            victim.trust.verify(victim.fetcher(), Policy(at=moment), late)
+            victim.trust.verify(victim.reader(), Policy(at=moment), late)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_a_missing_file_is_incomplete_and_the_next_mirror_serves(
     shutil.rmtree(victim.folder / "cache", ignore_errors=True)
     said: list[str] = []
     pulled = first_good(
-        [lambda: (victim.fetcher(), victim.trust), lambda: (victim.good, victim.trust)],
+        [lambda: (victim.reader(), victim.trust), lambda: (victim.good, victim.trust)],
         Policy(), CLOCK,
         lambda r: pull(r, Reference.parse("ns/p7"), None, victim.folder / "d", True, Limits()),
         said.append,
@@ -622,8 +622,8 @@ def test_odd_types_in_metadata_are_findings_and_no_crash(
         with contextlib.suppress(Exception):
             signed_by(path, key("refresh"))
     with contextlib.suppress(TrustError, IncompleteError):
-        victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
-    report = audit(victim.fetcher(), victim.trust, STRICTLY)
+        victim.trust.verify(victim.reader(), Policy(), CLOCK)
+    report = audit(victim.reader(), victim.trust, STRICTLY)
     if not (signed and "sig" in str(change.__code__.co_consts)):
         assert report.findings
 
@@ -635,8 +635,8 @@ def test_two_mirrors_with_two_stories_are_found_out(original: Path, tmp_path: Pa
         path = tmp_path / f"{name}-1.0.0.tgz"
         path.write_bytes(chart_bytes(name, "1.0.0"))
         push(reopen(victim.project), [path], Override(namespace="ns"), NOW)
-        verified = victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
-        remotes.append(Remote(victim.fetcher(), verified))
+        verified = victim.trust.verify(victim.reader(), Policy(), CLOCK)
+        remotes.append(Remote(victim.reader(), verified))
     with pytest.raises(Equivocation):
         compare(*remotes)
     honest = Victim(original, tmp_path / "c", "folder")
@@ -676,7 +676,7 @@ def test_no_mutation_brings_a_wrong_byte_to_disk_and_the_audit_names_each(
     dice = random.Random(2026)
     files = sorted(p for p in (victim.site / "catalog").rglob("*") if p.is_file())
     auditor_trust = Trust(victim.trust.pinned, tmp_path / "c2", tmp_path / "m2")
-    clean = audit(victim.fetcher(), auditor_trust, STRICTLY)
+    clean = audit(victim.reader(), auditor_trust, STRICTLY)
     assert clean.findings == [] and clean.complete
     packages = [f"ns/p{n}" for n in range(PACKAGES)]
     backup = {path: path.read_bytes() for path in files}
@@ -687,15 +687,13 @@ def test_no_mutation_brings_a_wrong_byte_to_disk_and_the_audit_names_each(
         shutil.rmtree(dest, ignore_errors=True)
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         try:
-            remote = Remote(
-                victim.fetcher(), victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
-            )
+            remote = Remote(victim.reader(), victim.trust.verify(victim.reader(), Policy(), CLOCK))
             pulled = pull(remote, Reference.parse(package), None, dest, True, Limits())
             release = "1.1.0" if package == "ns/p7" else "1.0.0"
             assert Path(pulled.path).read_bytes() == chart_bytes(package[3:], release)
         except (TrustError, IncompleteError):
             assert not dest.exists() or not list(dest.iterdir())
-        report = audit(victim.fetcher(), auditor_trust, STRICTLY)
+        report = audit(victim.reader(), auditor_trust, STRICTLY)
         named = {finding.path for finding in report.findings}
         assert changed <= named, (number, changed, report.findings)
         for path in (victim.site / "catalog").rglob("*.moved"):
@@ -742,9 +740,9 @@ def test_targets_that_expired_below_a_fresh_timestamp_may_be_allowed(
     late = CLOCK + timedelta(days=3)
     victim.refused(StaleError, now=late)
     with pytest.raises(StaleError):
-        victim.trust.verify(victim.fetcher(), Policy(allow_expired=timedelta(days=1)), late)
+        victim.trust.verify(victim.reader(), Policy(allow_expired=timedelta(days=1)), late)
     allowed = Policy(allow_expired=timedelta(days=5))
-    verified = victim.trust.verify(victim.fetcher(), allowed, late)
+    verified = victim.trust.verify(victim.reader(), allowed, late)
     assert not verified.fresh and "NOT fresh" in verified.notes[0]
 
 
@@ -799,11 +797,11 @@ def test_one_registry_has_one_memory_whatever_root_is_pinned(
     path = tmp_path / "z-1.0.0.tgz"
     path.write_bytes(chart_bytes("z", "1.0.0"))
     push(project, [path], Override(namespace="ns"), NOW)
-    victim.trust.verify(victim.fetcher(), Policy(), CLOCK)
+    victim.trust.verify(victim.reader(), Policy(), CLOCK)
     victim.replace(f"{META}/timestamp.json", old)
     data = (victim.meta / "2.root.json").read_bytes()
     if pinned == "the same, indented":
         data = json.dumps(json.loads(victim.trust.pinned), indent=2).encode()
     again = Trust(data, tmp_path / "cache", tmp_path / "marks")
     with pytest.raises(Rollback):
-        again.verify(victim.fetcher(), Policy(), CLOCK)
+        again.verify(victim.reader(), Policy(), CLOCK)

@@ -105,9 +105,9 @@ def test_a_written_volume_is_as_measured_and_tar_reads_it(
         for member in members:
             stream = tar.extractfile(member.path)
             assert stream is not None and stream.read() == opened(member).read()
-    fetcher = BundleReader([folder])
+    reader = BundleReader([folder])
     for member in members:
-        assert read(fetcher.fetch(member.path, member.size)) == opened(member).read()
+        assert read(reader.fetch(member.path, member.size)) == opened(member).read()
 
 
 def test_tar_and_sha256sum_read_a_bundle(tmp_path: Path) -> None:
@@ -314,8 +314,8 @@ def test_no_bytes_in_the_place_of_an_index_do_more_than_be_refused(
     whole = path.read_bytes()
     path.write_bytes(whole[:where] + noise + whole[where + len(noise) :])
     try:
-        fetcher = BundleReader([folder])
-        assert len(read(fetcher.fetch("b/c", 600))) == 600
+        reader = BundleReader([folder])
+        assert len(read(reader.fetch("b/c", 600))) == 600
     except CnrMirrorError:
         pass
     finally:

@@ -87,7 +87,7 @@ def test_no_root_is_put_where_something_that_it_needs_could_not_be_had(
 
 
 def test_what_is_retained_is_told_once_for_all(sender: Project) -> None:
-    head = sender.metadata.edition()
+    head = sender.metadata.signed_head()
     assert head.retained() == retained_versions(
         head.kept, {"targets": 1, "catalog": head.catalog.version, "snapshot": 4}
     )

@@ -92,7 +92,7 @@ class Rivals:
 
     def is_equal(self, project: Project) -> bool:
         found = self.arena.signed_files()[TIMESTAMP]
-        return found == project.metadata.edition().timestamp
+        return found == project.metadata.signed_head().timestamp
 
 
 @pytest.fixture(params=KINDS)
@@ -221,7 +221,7 @@ def test_a_lease_that_came_and_went_since_one_looked_is_noticed(project: Project
 def test_signed_files_of_another_run_are_never_overwritten(rivals: Rivals) -> None:
     """A run that was killed left catalog and snapshot files under the versions of ours."""
     arena, one, two = rivals.arena, rivals.one, rivals.two
-    head = two.metadata.edition()
+    head = two.metadata.signed_head()
     left = {
         f"{METADATA}/{name}": (two.metadata.path / name).read_bytes()
         for name in (
@@ -234,7 +234,7 @@ def test_signed_files_of_another_run_are_never_overwritten(rivals: Rivals) -> No
     arena.session(one).publish(NOW)
     found = arena.signed_files()
     assert {path: found[path] for path in left} == left
-    assert one.metadata.edition().catalog.version > head.catalog.version
+    assert one.metadata.signed_head().catalog.version > head.catalog.version
     assert arena.names(rivals.pinned) == ["ns/a", "ns/b"]
     rivals.settle()
 
@@ -300,12 +300,12 @@ def test_a_publisher_with_old_keys_refuses_in_words_and_writes_nothing(
     rotate(one, purpose, tmp_path / "keys-of-one")
     arena.session(one).publish(NOW)
     with_keys(two, tmp_path / "keys-of-two")
-    before, head = arena.signed_files(), two.metadata.edition()
+    before, head = arena.signed_files(), two.metadata.signed_head()
     with pytest.raises(NotTrusted, match=f"rotated.*the {purpose} key.*copy it there"):
         arena.session(two).publish(NOW)
     with pytest.raises(NotTrusted, match="rotated"):
         arena.session(two).publish(NOW)
-    assert arena.signed_files() == before and two.metadata.edition() == head
+    assert arena.signed_files() == before and two.metadata.signed_head() == head
     assert arena.names(rivals.pinned) == ["ns/a", "ns/b"]
     add(one, "d")
     arena.session(one).publish(NOW)
@@ -314,7 +314,7 @@ def test_a_publisher_with_old_keys_refuses_in_words_and_writes_nothing(
     shutil.copytree(tmp_path / "keys-of-one", tmp_path / "keys-of-two", dirs_exist_ok=True)
     arena.session(two).publish(NOW)
     assert arena.names(rivals.pinned) == ["ns/a", "ns/b", "ns/c", "ns/d"]
-    assert two.metadata.edition().kept.root == one.metadata.edition().kept.root
+    assert two.metadata.signed_head().kept.root == one.metadata.signed_head().kept.root
     arena.session(one).publish(NOW)
 
 

@@ -52,8 +52,8 @@ KILLS = int(os.environ.get("CNRMIRROR_KILLS", "40"))
 def remote(project: Project, folder: Path) -> Remote:
     pinned = (project.metadata.path / "1.root.json").read_bytes()
     trust = Trust(pinned, folder / "cache", folder / "marks")
-    fetcher = FolderReader(project.site)
-    return Remote(fetcher, trust.verify(fetcher, Policy(), CLOCK))
+    reader = FolderReader(project.site)
+    return Remote(reader, trust.verify(reader, Policy(), CLOCK))
 
 
 def content(folder: Path) -> dict[str, tuple[str, bytes]]:
@@ -247,10 +247,10 @@ def test_a_cold_pull_out_of_many_packages_is_ten_small_requests(tmp_path: Path) 
     pinned = (project.metadata.path / "1.root.json").read_bytes()
     trust = Trust(pinned, tmp_path / "cache", tmp_path / "marks")
     with hosting(project.site) as host:
-        fetcher = HttpReader(host.url)
-        there = Remote(fetcher, trust.verify(fetcher, Policy(), CLOCK))
+        reader = HttpReader(host.url)
+        there = Remote(reader, trust.verify(reader, Policy(), CLOCK))
         pulled = pull(there, Reference.parse("ns/p7"), None, tmp_path, True, Limits())
-        fetcher.close()
+        reader.close()
         assert len(host.requests) <= 10
         assert host.sent - pulled.blob.size <= 64 << 10
 

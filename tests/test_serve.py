@@ -228,8 +228,8 @@ def test_a_copy_that_cannot_be_written_to_is_served(
 
 def bundle_of(project: Project, folder: Path, damage: str = "") -> Path:
     """The whole mirror as a bundle, in which the middle byte of one file is another."""
-    edition = project.metadata.edition()
-    write(project, folder, plan(project, Selection(edition.at.digest), edition))
+    signed = project.metadata.signed_head()
+    write(project, folder, plan(project, Selection(signed.at.digest), signed))
     if damage:
         volume, offset, size = BundleReader([folder])._files[damage]
         with volume.open("r+b") as stream:

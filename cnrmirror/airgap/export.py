@@ -51,11 +51,11 @@ class Job(msgspec.Struct, frozen=True):
         return sum(map(len, self.volumes))
 
 
-def receipt_of(project: Project, edition: SignedHead) -> Receipt:
-    """The receipt of an edition."""
-    root = project.catalog.root(edition.at)
+def receipt_of(project: Project, signed: SignedHead) -> Receipt:
+    """The receipt of a signed head."""
+    root = project.catalog.root(signed.at)
     return Receipt(
-        root.registry, edition.revision, edition.at.digest, edition.kept.root, edition.version,
+        root.registry, signed.revision, signed.at.digest, signed.kept.root, signed.version,
         root.time,
     )  # fmt: skip
 
@@ -93,8 +93,8 @@ def plan_again(project: Project, before: Contents) -> Job:
         ConflictError: not all that was in it is kept any more.
     """
     try:
-        edition = project.metadata.signed_head_at(before.timestamp.encode())
-        job = plan(project, before.cut, edition)
+        signed = project.metadata.signed_head_at(before.timestamp.encode())
+        job = plan(project, before.cut, signed)
     except (DamageError, NotFoundError) as error:
         raise ConflictError(f"{_GONE} ({error.message})") from error
     undone = [msgspec.structs.replace(v, digest=NO_DIGEST) for v in before.volumes]
@@ -103,36 +103,36 @@ def plan_again(project: Project, before: Contents) -> Job:
     return msgspec.structs.replace(job, contents=before)
 
 
-def plan(project: Project, cut: Selection, edition: SignedHead) -> Job:
-    """What an export of an edition is: its files, sizes and volumes.
+def plan(project: Project, cut: Selection, signed: SignedHead) -> Job:
+    """What an export of a signed head is: its files, sizes and volumes.
 
     Raises:
         NotFoundError: what the receiver has is not kept here any more.
         InputError: a file is larger than a volume.
     """
-    if cut.catalog != edition.at.digest:
-        raise InputError("that table of contents is of two editions: it was changed on the way")
-    known = _known(project, edition, cut.since)
-    members = [_member(resource) for resource in _signed(project, edition, known)]
-    members += _immutable(project, edition, known, cut)
+    if cut.catalog != signed.at.digest:
+        raise InputError("that table of contents is of two signed heads: it was changed on the way")
+    known = _known(project, signed, cut.since)
+    members = [_member(resource) for resource in _signed(project, signed, known)]
+    members += _immutable(project, signed, known, cut)
     volumes = bundle.plan_volumes(members, cut.volume_size)
     measured = [
         bundle.measure(bundle.volume_name(number), volume)
         for number, volume in enumerate(volumes, 1)
     ]
-    root = project.catalog.root(edition.at)
+    root = project.catalog.root(signed.at)
     selected = sorted(_selected(project, root, cut)) if cut.is_part else []
     contents = Contents(
         KNOWN, root.registry, root.revision, known.revision if known else -1, root.time,
-        str(receipt_of(project, edition)), edition.timestamp.decode(), cut, measured, selected,
+        str(receipt_of(project, signed)), signed.timestamp.decode(), cut, measured, selected,
     )  # fmt: skip
-    return Job(contents, volumes, edition.timestamp)
+    return Job(contents, volumes, signed.timestamp)
 
 
-def _known(project: Project, edition: SignedHead, since: str) -> CatalogRoot | None:
+def _known(project: Project, signed: SignedHead, since: str) -> CatalogRoot | None:
     if not since:
         return None
-    for at, root in project.catalog.history(edition.at):
+    for at, root in project.catalog.history(signed.at):
         if at.digest == since:
             return root
     raise NotFoundError(
@@ -141,13 +141,13 @@ def _known(project: Project, edition: SignedHead, since: str) -> CatalogRoot | N
     )
 
 
-def _signed(project: Project, edition: SignedHead, known: CatalogRoot | None) -> list[Resource]:
+def _signed(project: Project, signed: SignedHead, known: CatalogRoot | None) -> list[Resource]:
     """The signed files: all that are kept, or those that the receiver may lack.
 
     A revision may be signed more than once, so those of the one that it has are among them.
     """
-    found = [Resource(TIMESTAMP, edition.timestamp)]
-    for resource in metadata_files(project.metadata, edition, None):
+    found = [Resource(TIMESTAMP, signed.timestamp)]
+    for resource in metadata_files(project.metadata, signed, None):
         name = resource.path.rpartition("/")[2]
         role = name.split(".")[1]
         if known is None or role in ("root", "targets") or _may_lack(project, name, role, known):
@@ -167,26 +167,26 @@ def _may_lack(project: Project, name: str, role: str, known: CatalogRoot) -> boo
 
 
 def _immutable(
-    project: Project, edition: SignedHead, known: CatalogRoot | None, cut: Selection
+    project: Project, signed: SignedHead, known: CatalogRoot | None, cut: Selection
 ) -> list[Member]:
     """Roots and nodes first: they say what the blobs are for; then blobs, by their digests."""
     if cut.is_part:
-        found = set(_part(project, edition, known, cut))
+        found = set(_part(project, signed, known, cut))
     else:
-        batches = immutable_files(project.catalog, edition, known)
+        batches = immutable_files(project.catalog, signed, known)
         found = {_member(resource) for batch in batches for resource in batch}
         # Who has this revision already may not keep its root; and it is signed again at times.
-        found.add(_root_member(edition))
+        found.add(_root_member(signed))
     return sorted(found, key=lambda member: (_ORDER[member.path.split("/")[1]], member.path))
 
 
 def _part(
-    project: Project, edition: SignedHead, known: CatalogRoot | None, cut: Selection
+    project: Project, signed: SignedHead, known: CatalogRoot | None, cut: Selection
 ) -> Iterator[Member]:
     """The current catalog's nodes, the documents of the chosen packages, the chosen archives."""
     catalog = project.catalog
-    root = catalog.root(edition.at)
-    yield _root_member(edition)
+    root = catalog.root(signed.at)
+    yield _root_member(signed)
     for child in catalog.nodes(root.tree):
         yield Member(node_path(child.digest), child.size)
     for name, document in _selected(project, root, cut).items():
@@ -200,8 +200,8 @@ def _part(
             yield Member(blob_path(blob.digest), blob.size)
 
 
-def _root_member(edition: SignedHead) -> Member:
-    return Member(node_path(edition.at.digest, CatalogRoot), edition.at.size)
+def _root_member(signed: SignedHead) -> Member:
+    return Member(node_path(signed.at.digest, CatalogRoot), signed.at.size)
 
 
 def _selected(project: Project, root: CatalogRoot, cut: Selection) -> dict[str, PackageDocument]:

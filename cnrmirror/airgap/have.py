@@ -86,7 +86,7 @@ def have(project: Project, now: str, registry: str | None = None) -> Have:
     """
     if project.config.follow:
         project.head()  # says so if there is nothing yet
-        head = project.metadata.edition()
+        head = project.metadata.signed_head()
         followed = project.catalog.root(head.at).registry
         return Have(followed, head.at.digest, head.revision, now)
     found = holdings(project)

@@ -94,7 +94,7 @@ def _check(project: Project, bundle: BundleReader | None, remote: Remote) -> Non
     before = holdings(project).get(registry)
     if bundle is not None and bundle.contents.registry != registry:
         raise Tampered(
-            f"{remote.fetcher.name}: its bundle.json is of another registry than what is signed"
+            f"{remote.reader.name}: its bundle.json is of another registry than what is signed"
         )
     if bundle is not None and not _is_part(bundle):
         _require_base(project, bundle, remote, before)
@@ -110,7 +110,7 @@ def _refuse_fork(before: Have | None, remote: Remote) -> None:
             if root.revision <= before.revision:
                 if root.revision == before.revision and at.digest != before.catalog:
                     raise Equivocation(
-                        f"{remote.fetcher.name}: its revision {root.revision} is another than the "
+                        f"{remote.reader.name}: its revision {root.revision} is another than the "
                         "one that was taken in before: the sender's history was forked"
                     )
                 return

@@ -16,27 +16,27 @@ def compare(first: Remote, second: Remote) -> list[str]:
     """
     a, b = first.verified, second.verified
     if a.root.registry != b.root.registry:
-        raise Equivocation(f"{first.fetcher.name} and {second.fetcher.name}: two registries")
+        raise Equivocation(f"{first.reader.name} and {second.reader.name}: two registries")
     if a.timestamp_version == b.timestamp_version and _timestamp(first) != _timestamp(second):
         raise Equivocation(
-            f"{first.fetcher.name} and {second.fetcher.name} have two timestamps of version "
+            f"{first.reader.name} and {second.reader.name} have two timestamps of version "
             f"{a.timestamp_version}: keys were misused"
         )
     older, newer = (first, second) if a.root.revision <= b.root.revision else (second, first)
     revision = older.verified.root.revision
     digest = _catalog_of(newer, revision)
     if digest is None:
-        return [f"{newer.fetcher.name} keeps no history back to revision {revision}"]
+        return [f"{newer.reader.name} keeps no history back to revision {revision}"]
     if digest != older.verified.at.digest:
         raise Equivocation(
-            f"revision {revision} is {digest} at {newer.fetcher.name}, but "
-            f"{older.verified.at.digest} at {older.fetcher.name}: keys were misused"
+            f"revision {revision} is {digest} at {newer.reader.name}, but "
+            f"{older.verified.at.digest} at {older.reader.name}: keys were misused"
         )
     return []
 
 
 def _timestamp(remote: Remote) -> bytes:
-    return read(remote.fetcher.fetch(TIMESTAMP, MAX_BYTES))
+    return read(remote.reader.fetch(TIMESTAMP, MAX_BYTES))
 
 
 def _catalog_of(remote: Remote, revision: int) -> str | None:

@@ -11,7 +11,7 @@ from cnrmirror.objects.base import Reader, ViewForm, bounded
 
 
 class Overlay(Reader):
-    """Several fetchers as one: the first that has a file gives it.
+    """Several readers as one: the first that has a file gives it.
 
     Args:
         first: the bundle.

@@ -51,7 +51,7 @@ class MetadataFolder:
         """The pointer. Raises DamageError."""
         return self.role("timestamp.json")
 
-    def edition(self) -> SignedHead:
+    def signed_head(self) -> SignedHead:
         """What the mirror stands at.
 
         Raises:
@@ -64,9 +64,9 @@ class MetadataFolder:
         return signed_head_of(timestamp, self.read, str(self.path))
 
     def head(self) -> Head:
-        """The current head. Raises as ``edition`` does."""
-        edition = self.edition()
-        return Head(edition.at, edition.revision)
+        """The current head. Raises as ``signed_head`` does."""
+        signed = self.signed_head()
+        return Head(signed.at, signed.revision)
 
     def superseded(self, before: float) -> tuple[int, int, list[Path]]:
         """Catalog and snapshot files that only readers before a time (seconds) may still want.
@@ -74,7 +74,7 @@ class MetadataFolder:
         Returns:
             The lowest versions of catalog and snapshot that stay, and the files below them.
         """
-        retained = self.edition().retained()
+        retained = self.signed_head().retained()
         lowest = []
         old = []
         for role in ("catalog", "snapshot"):

@@ -118,7 +118,7 @@ def export_bundle(
     if again is not None:
         job = plan_again(project, read_contents(again))
     else:
-        head = project.metadata.edition()
+        head = project.metadata.signed_head()
         job = plan(project, cut.selection(project, head), head)
     if dry_run:
         lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]

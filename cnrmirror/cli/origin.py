@@ -121,7 +121,7 @@ def folder(kind: Literal["STATE", "CACHE"]) -> Path:
 
 
 def reader_for(source: str) -> Reader:
-    """The fetcher for what a person gave as ``--from``: an address, a bucket, a folder, a bundle.
+    """The reader for what a person gave as ``--from``: an address, a bucket, a folder, a bundle.
 
     A mirror project's folder means its ``site``.
 
@@ -143,7 +143,7 @@ def reader_for(source: str) -> Reader:
     return FolderReader(folder)
 
 
-def trust_for(origin: Origin, source: str, fetcher: Reader) -> Trust:
+def trust_for(origin: Origin, source: str, reader: Reader) -> Trust:
     """What is trusted of one source: --root, or what was pinned for it before.
 
     Raises:
@@ -159,9 +159,9 @@ def trust_for(origin: Origin, source: str, fetcher: Reader) -> Trust:
     elif pin.exists():
         data = pin.read_bytes()
     elif origin.first_use:
-        data = read(fetcher.fetch(f"{METADATA}/1.root.json", MAX_BYTES))
+        data = read(reader.fetch(f"{METADATA}/1.root.json", MAX_BYTES))
         click.echo(
-            f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {fetcher.name}.\n"
+            f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {reader.name}.\n"
             "From now on its root is\n"
             f"  sha256 {hashlib.sha256(data).hexdigest()}\n"
             "compare this with what the publisher says; if it differs, you were lied to",
@@ -169,7 +169,7 @@ def trust_for(origin: Origin, source: str, fetcher: Reader) -> Trust:
         )
     else:
         raise NotTrusted(
-            f"{fetcher.name}: no root is known for this mirror; get its root.json from its "
+            f"{reader.name}: no root is known for this mirror; get its root.json from its "
             "publisher and say --root root.json (or, unsafe, --trust-on-first-use)"
         )
     parse_pinned(data, str(origin.root or pin))
@@ -195,16 +195,16 @@ def read_verified(origin: Origin, use: Callable[[Remote], T]) -> tuple[T, bool]:
     opened: list[Reader] = []
 
     def connect(source: str) -> tuple[Reader, Trust]:
-        fetcher = reader_for(source)
-        opened.append(fetcher)
-        return fetcher, trust_for(origin, source, fetcher)
+        reader = reader_for(source)
+        opened.append(reader)
+        return reader, trust_for(origin, source, reader)
 
     attempts = [functools.partial(connect, source) for source in origin.sources]
     try:
         return first_good(attempts, origin.policy, datetime.now(UTC), noted, warn), fresh
     finally:
-        for fetcher in opened:
-            fetcher.close()
+        for reader in opened:
+            reader.close()
 
 
 def exit_if_stale(fresh: bool) -> None:
@@ -216,7 +216,7 @@ def exit_if_stale(fresh: bool) -> None:
 def each_source(
     origin: Origin,
 ) -> Iterator[tuple[str, Reader, Trust]]:
-    """Name, fetcher and trust of every source."""
+    """Name, reader and trust of every source."""
     for source in origin.sources:
-        fetcher = reader_for(source)
-        yield source, fetcher, trust_for(origin, source, fetcher)
+        reader = reader_for(source)
+        yield source, reader, trust_for(origin, source, reader)

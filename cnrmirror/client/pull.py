@@ -88,6 +88,6 @@ def pull(
     verified = remote.verified
     return Pulled(
         str(target), package, release.release, release.media_type, release.content.digest,
-        release.blob, remote.fetcher.name, verified.root.revision, verified.at.digest,
+        release.blob, remote.reader.name, verified.root.revision, verified.at.digest,
         verified.fresh,
     )  # fmt: skip

@@ -38,23 +38,23 @@ class Remote:
     """One verified revision of a mirror elsewhere.
 
     Args:
-        fetcher: reads its files.
+        reader: reads its files.
         verified: what ``Trust.verify`` found there.
     """
 
-    def __init__(self, fetcher: Reader, verified: Verified) -> None:
-        self.fetcher = fetcher
+    def __init__(self, reader: Reader, verified: Verified) -> None:
+        self.reader = reader
         self.verified = verified
-        self.catalog = CatalogReader(RemoteNodes(fetcher))
+        self.catalog = CatalogReader(RemoteNodes(reader))
 
     def document(self, package: str) -> PackageDocument:
         """The document of a package. Raises NotFoundError, Tampered, IncompleteError."""
         try:
             document = self.catalog.get(self.verified.root.tree, package)
         except InvalidDocument as error:
-            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+            raise Tampered(f"{self.reader.name}: {error.message}") from error
         if document is None:
-            raise NotFoundError(f"{self.fetcher.name}: there is no package {package}")
+            raise NotFoundError(f"{self.reader.name}: there is no package {package}")
         return document
 
     def refs(self) -> list[PackageRef]:
@@ -62,22 +62,22 @@ class Remote:
         try:
             return sorted(self.catalog.packages(self.verified.root.tree))
         except InvalidDocument as error:
-            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+            raise Tampered(f"{self.reader.name}: {error.message}") from error
 
     def documents(self, executor: Executor) -> Iterator[PackageDocument]:
         """Every package document, sorted by name. The executor fetches them."""
         try:
             yield from in_parallel(self.catalog.document, self.refs(), executor)
         except InvalidDocument as error:
-            raise Tampered(f"{self.fetcher.name}: {error.message}") from error
+            raise Tampered(f"{self.reader.name}: {error.message}") from error
 
     def blob(self, blob: Descriptor) -> Iterator[bytes]:
         """See ``blob_pieces``."""
-        where = f"{self.fetcher.name}/{blob_path(blob.digest)}"
-        return blob_pieces(self.fetcher, blob, where)
+        where = f"{self.reader.name}/{blob_path(blob.digest)}"
+        return blob_pieces(self.reader, blob, where)
 
 
-def blob_pieces(fetcher: Reader, blob: Descriptor, where: str) -> Iterator[bytes]:
+def blob_pieces(reader: Reader, blob: Descriptor, where: str) -> Iterator[bytes]:
     """A blob's bytes; the last piece comes only when all are known to be right.
 
     Raises:
@@ -86,7 +86,7 @@ def blob_pieces(fetcher: Reader, blob: Descriptor, where: str) -> Iterator[bytes
     hasher = hashlib.sha256()
     size = 0
     last = b""
-    for piece in fetcher.fetch(blob_path(blob.digest), blob.size):
+    for piece in reader.fetch(blob_path(blob.digest), blob.size):
         hasher.update(piece)
         size += len(piece)
         if last:
@@ -113,10 +113,10 @@ def first_good(
     failures: list[CnrMirrorError] = []
     for connect in sources:
         try:
-            fetcher, trust = connect()
-            remote = Remote(fetcher, trust.verify(fetcher, policy, now))
+            reader, trust = connect()
+            remote = Remote(reader, trust.verify(reader, policy, now))
             for note in remote.verified.notes:
-                warn(f"{fetcher.name}: {note}")
+                warn(f"{reader.name}: {note}")
             return use(remote)
         except (TrustError, StaleError, IncompleteError, NetworkError, InputError) as error:
             if isinstance(error, InputError) and len(sources) == 1:

@@ -135,7 +135,7 @@ class Project:
     def signed_head_or_none(self) -> SignedHead | None:
         """What the mirror stands at; None if it follows another and has taken in nothing yet."""
         there = (self.metadata.path / "timestamp.json").exists()
-        return self.metadata.edition() if there else None
+        return self.metadata.signed_head() if there else None
 
     def root(self) -> CatalogRoot:
         """The current revision's catalog root."""

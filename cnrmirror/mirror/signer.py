@@ -20,7 +20,7 @@ class Signer(Protocol):
     def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
         """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
 
-        With ``above``, an edition that is published elsewhere, no version is as low as there.
+        With ``above``, a signed head that is published elsewhere, no version is as low as there.
 
         Raises:
             NotTrusted: a key is missing.

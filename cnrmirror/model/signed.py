@@ -114,7 +114,7 @@ Read = Callable[[str, FileInfo], bytes]
 
 
 def signed_head_of(timestamp: bytes, read: Read, where: str) -> SignedHead:
-    """The edition that a timestamp names. Digests are checked here, signatures are not.
+    """The signed head that a timestamp names. Digests are checked here, signatures are not.
 
     Args:
         read: gives a metadata file by its name and what is said of it.

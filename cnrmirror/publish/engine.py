@@ -208,7 +208,7 @@ def sign_above(
         NotTrusted: an online key is missing.
     """
     with project.signing():
-        ours = project.metadata.edition()
+        ours = project.metadata.signed_head()
         if ours.at != head.at:
             raise LeaseLost("the mirror got another revision meanwhile")
         above, kept = ours, ours.kept
@@ -224,7 +224,7 @@ def sign_above(
         above = msgspec.structs.replace(above, kept=kept)
         assert project.signer is not None
         project.signer.sign_revision(project.head(), now, above)
-        return project.metadata.edition()
+        return project.metadata.signed_head()
 
 
 def _version(key: str, role: str) -> int:

@@ -52,7 +52,7 @@ def merge(
     with project.signing():
         ours = project.root()
         known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
-        require_writable(remote.verified.root.format, remote.fetcher.name)
+        require_writable(remote.verified.root.format, remote.reader.name)
         theirs_on: list[tuple[Descriptor, CatalogRoot]] = []
         base = None
         for at, root in CatalogReader(nodes).history(remote.verified.at):
@@ -62,7 +62,7 @@ def merge(
             theirs_on.append((at, root))
         if base is None:
             raise ConflictError(
-                f"{remote.fetcher.name} and this mirror have no revision in common: "
+                f"{remote.reader.name} and this mirror have no revision in common: "
                 "publish from the mirror that published there last"
             )
         theirs = remote.verified.root
@@ -100,7 +100,7 @@ def _joined(
         project.catalog.change(theirs.tree, refs),
         remote.verified.at,
         max(ours.revision, theirs.revision) + 1,
-        f"merge with revision {theirs.revision} of {remote.fetcher.name}",
+        f"merge with revision {theirs.revision} of {remote.reader.name}",
         now,
         above,
     )
@@ -114,7 +114,7 @@ def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
             name = f"{version}.{role}.json"
             path = project.metadata.path / name
             try:
-                data = read(remote.fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
+                data = read(remote.reader.fetch(f"{METADATA}/{name}", MAX_BYTES))
             except IncompleteError:
                 break  # not kept any more
             if path.exists() and path.read_bytes() == data:

@@ -25,7 +25,7 @@ def newer_roles(project: Project, destination: Objects, seen: Seen) -> Successio
         found = destination.read(f"{METADATA}/{name}", MAX_BYTES)
         return found[0] if found else None
 
-    ours = project.metadata.edition()
+    ours = project.metadata.signed_head()
     root_name = f"{ours.kept.root}.root.json"
     root = project.metadata.read(root_name)
     _refuse_another(destination, root_name, root, read(root_name))
@@ -64,7 +64,7 @@ def take_over(
         NotTrusted: a key that signs there now is not here; nothing was signed or written.
     """
     signer = project.signer
-    ours = project.metadata.edition()
+    ours = project.metadata.signed_head()
     try:
         if signer is None or project.config.follow:
             raise NotTrusted("this mirror signs nothing itself: import it from there")

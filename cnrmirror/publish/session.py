@@ -221,7 +221,7 @@ class Session:
         """
         if seen.head is None:
             return False
-        ours = self._project.metadata.edition()
+        ours = self._project.metadata.signed_head()
         newer = (
             ours.kept.root > seen.head.kept.root or ours.targets.version > seen.head.targets.version
         )
@@ -234,7 +234,7 @@ class Session:
         Its compare-and-swap then fails, and nothing that it named is needed any more.
         """
         lease = seen.state.lease
-        ours = self._project.metadata.edition()
+        ours = self._project.metadata.signed_head()
         if lease is None or not lease.run or is_dead(lease):
             return
         if seen.head is None or seen.head.timestamp != ours.timestamp:
@@ -299,7 +299,7 @@ class Session:
             )
 
     def _relation(self, seen: Seen) -> Relation:
-        ours = self._project.metadata.edition()
+        ours = self._project.metadata.signed_head()
 
         def our_history() -> Iterator[tuple[Descriptor, CatalogRoot]]:
             return self._project.catalog.history(ours.at)
@@ -313,7 +313,7 @@ class Session:
     def _remote(self, seen: Seen) -> Remote:
         """The destination, verified as any client does, from the newest root that both have."""
         repository = self._project.metadata
-        version = repository.edition().kept.root
+        version = repository.signed_head().kept.root
         if seen.head is not None:
             version = min(version, seen.head.kept.root)
         layout = self._project.layout

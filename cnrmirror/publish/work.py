@@ -49,7 +49,7 @@ class Work:
         self.destination = destination
         self.form = form
         self.seen = seen
-        self.head = project.metadata.edition()
+        self.head = project.metadata.signed_head()
         self.root = project.catalog.root(self.head.at)
         self._nodes = CatalogReader(nodes)
         self._grace = grace

@@ -33,24 +33,24 @@ class BundleMirror:
         DamageError: its metadata is damaged.
     """
 
-    def __init__(self, fetcher: BundleReader) -> None:
-        contents = fetcher.contents
+    def __init__(self, reader: BundleReader) -> None:
+        contents = reader.contents
         if contents.since_revision >= 0 or contents.cut.is_part:
             raise InputError(
-                f"{fetcher.name}: only a whole bundle can be served; this one continues from "
+                f"{reader.name}: only a whole bundle can be served; this one continues from "
                 "another, or holds a part: import it"
             )
-        self._fetcher = fetcher
+        self._reader = reader
         self.config = Config(contents.registry)
-        self.catalog = CatalogReader(RemoteNodes(fetcher))
+        self.catalog = CatalogReader(RemoteNodes(reader))
 
         def get(name: str, info: FileInfo) -> bytes:
-            return read(fetcher.fetch(f"{METADATA}/{name}", MAX_BYTES))
+            return read(reader.fetch(f"{METADATA}/{name}", MAX_BYTES))
 
-        timestamp = read(fetcher.fetch(TIMESTAMP, MAX_BYTES))
-        edition = signed_head_of(timestamp, get, f"{fetcher.name}: {METADATA}")
-        self._head = Head(edition.at, edition.revision)
-        self._tree = self.catalog.root(edition.at).tree
+        timestamp = read(reader.fetch(TIMESTAMP, MAX_BYTES))
+        signed = signed_head_of(timestamp, get, f"{reader.name}: {METADATA}")
+        self._head = Head(signed.at, signed.revision)
+        self._tree = self.catalog.root(signed.at).tree
 
     def head(self) -> Head:
         """See ``reading.Served``."""
@@ -72,13 +72,13 @@ class BundleMirror:
         """See ``reading.Served``."""
         name = path.rpartition("/")[2].removesuffix(".catalog.json")
         if not HEX64.fullmatch(name):
-            return self._fetcher.open(path)
-        with self._fetcher.open(path) as stream:
+            return self._reader.open(path)
+        with self._reader.open(path) as stream:
             size = stream.seek(0, os.SEEK_END)
         return self._open(path, Descriptor(name, size))
 
     def _open(self, path: str, expected: Descriptor) -> BinaryIO:
-        stream = self._fetcher.open(path)
+        stream = self._reader.open(path)
         if expected.size > SMALL:
             return io.BufferedReader(_Verified(stream, expected, path), 1 << 16)
         with stream:

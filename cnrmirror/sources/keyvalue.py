@@ -64,11 +64,11 @@ class FolderKeys:
     """The server's "filesystem" datastore."""
 
     def __init__(self, folder: Path) -> None:
-        self._fetcher = FolderReader(folder)
+        self._reader = FolderReader(folder)
 
     def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
         """See ``Keys``."""
-        return self._fetcher.fetch(key, max_bytes)
+        return self._reader.fetch(key, max_bytes)
 
 
 class RedisKeys:

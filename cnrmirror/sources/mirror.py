@@ -66,7 +66,7 @@ class MirrorSource:
     ) -> Listing:
         """See ``Source``. Raises TrustError and StaleError, too."""
         remote = self._remote = self._connect()
-        nodes = LayeredNodes(self._store, RemoteNodes(remote.fetcher), keep=True)
+        nodes = LayeredNodes(self._store, RemoteNodes(remote.reader), keep=True)
         catalog = CatalogReader(nodes)
         refs = sorted(filter(self._wanted, catalog.packages(remote.verified.root.tree)))
         found: list[Offer] = []

@@ -29,12 +29,12 @@ class StrictMetadata:
     """Reads all of a mirror's metadata; findings and the paths that were expected are kept.
 
     Args:
-        fetcher: reads the mirror.
+        reader: reads the mirror.
         pinned: the root that is trusted.
     """
 
-    def __init__(self, fetcher: Reader, pinned: bytes) -> None:
-        self._fetcher = fetcher
+    def __init__(self, reader: Reader, pinned: bytes) -> None:
+        self._reader = reader
         self._pinned = pinned
         self.findings: list[Finding] = []
         self.expected: set[str] = set()
@@ -224,7 +224,7 @@ class StrictMetadata:
     def _read(self, name: str, optional: bool = False) -> bytes | None:
         path = f"{METADATA}/{name}"
         try:
-            data = read(self._fetcher.fetch(path, MAX_BYTES))
+            data = read(self._reader.fetch(path, MAX_BYTES))
         except CnrMirrorError as error:
             if optional and isinstance(error, IncompleteError):
                 return None

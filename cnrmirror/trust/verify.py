@@ -129,18 +129,18 @@ class Trust:
         """What was accepted last; None if nothing ever was. Raises NotTrusted, NewerFormat."""
         return newest([self._memory.recall(), *self._known])
 
-    def verify(self, fetcher: Reader, policy: Policy, now: datetime) -> Verified:
+    def verify(self, reader: Reader, policy: Policy, now: datetime) -> Verified:
         """The current catalog root of a mirror, remembered. Raises as ``look`` does."""
-        with self.look(fetcher, policy, now) as found:
+        with self.look(reader, policy, now) as found:
             found.accept()
             return found.verified
 
     @contextmanager
-    def look(self, fetcher: Reader, policy: Policy, now: datetime) -> Iterator[Look]:
+    def look(self, reader: Reader, policy: Policy, now: datetime) -> Iterator[Look]:
         """The current catalog root of a mirror, not remembered before it is accepted.
 
         Args:
-            fetcher: reads the mirror.
+            reader: reads the mirror.
             policy: how fresh it must be.
             now: the clock, UTC.
 
@@ -157,19 +157,19 @@ class Trust:
         with self._private_copy() as work:
             old = self.mark()
             files = TrustedFiles(self.pinned, work)
-            view, notes = _metadata(fetcher, files, policy, now, old)
+            view, notes = _metadata(reader, files, policy, now, old)
             check_receipt(view, policy.expect)
-            root = _catalog_root(fetcher, view.at)
+            root = _catalog_root(reader, view.at)
             check_catalog(view, root, now)
             new = view.high_water(root)
             if old is not None:
-                check_high_water(fetcher.name, old, new)
+                check_high_water(reader.name, old, new)
             fresh = policy.at is None and not notes
             verified = Verified(
                 view.at, root, view.head(root.revision), view.root.version,
                 view.expires.isoformat(), fresh, [*notes, *_notes(view, policy)], view.offered,
             )  # fmt: skip
-            yield Look(verified, functools.partial(self._accept, fetcher.name, new, work))
+            yield Look(verified, functools.partial(self._accept, reader.name, new, work))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -206,11 +206,11 @@ class Trust:
 
 
 def _metadata(
-    fetcher: Reader, files: TrustedFiles, policy: Policy, now: datetime, old: HighWater | None
+    reader: Reader, files: TrustedFiles, policy: Policy, now: datetime, old: HighWater | None
 ) -> tuple[TrustedView, list[str]]:
     """The signed metadata in force, and what is to be said if it is expired, but allowed."""
     try:
-        return trusted_view(fetcher, files, _reference(policy, now, old)), []
+        return trusted_view(reader, files, _reference(policy, now, old)), []
     except StaleError as error:
         if "expires" not in error.details or not policy.allow_expired or policy.at:
             raise
@@ -219,9 +219,9 @@ def _metadata(
         expired = error.details["expires"] or now - policy.allow_expired
         if now - expired > policy.allow_expired:
             raise
-    view = trusted_view(fetcher, files, expired - timedelta(seconds=1))
+    view = trusted_view(reader, files, expired - timedelta(seconds=1))
     if view.root.is_expired(now):
-        raise StaleError(f"{fetcher.name}: the root itself is expired: pin a new one")
+        raise StaleError(f"{reader.name}: the root itself is expired: pin a new one")
     return view, [f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"]
 
 
@@ -252,12 +252,12 @@ def _notes(view: TrustedView, policy: Policy) -> Iterator[str]:
         yield f"valid as of {policy.at.isoformat()}, NOT fresh"
 
 
-def _catalog_root(fetcher: Reader, at: Descriptor) -> CatalogRoot:
+def _catalog_root(reader: Reader, at: Descriptor) -> CatalogRoot:
     path = node_path(at.digest, CatalogRoot)
-    where = f"{fetcher.name}/{path}"
+    where = f"{reader.name}/{path}"
     if at.size > MAX_ROOT_BYTES:
         raise Tampered(f"{where}: a catalog root of {at.size} bytes")
-    data = read(fetcher.fetch(path, at.size))
+    data = read(reader.fetch(path, at.size))
     try:
         root: CatalogRoot = decode(checked(at, data, where), CatalogRoot, where)
     except InvalidDocument as error:

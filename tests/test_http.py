@@ -1,4 +1,4 @@
-"""fetcher.py and bucket.py: bounded, quiet towards strangers, and silent about secrets."""
+"""reader.py and bucket.py: bounded, quiet towards strangers, and silent about secrets."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def noting(header: str, seen: list[str | None], fault: Fault = lambda h, p: Fals
     return note
 
 
-def fetched(fetcher: HttpReader | BucketReader, path: str = "file") -> bytes:
+def fetched(reader: HttpReader | BucketReader, path: str = "file") -> bytes:
     try:
-        return read(fetcher.fetch(path, 1000))
+        return read(reader.fetch(path, 1000))
     finally:
-        fetcher.close()
+        reader.close()
 
 
 def test_the_body_of_a_redirect_is_not_read(host: Host) -> None:
@@ -115,9 +115,9 @@ def test_a_password_in_an_address_goes_to_that_host_alone(host: Host, other: Hos
     theirs: list[str | None] = []
     host.fault = noting("Authorization", ours, answer(302, Location=f"{other.url}/file"))
     other.fault = noting("Authorization", theirs)
-    fetcher = HttpReader(host.url.replace("//", f"//me:{SECRET}@"))
-    assert fetcher.name == host.url
-    assert fetched(fetcher, "odd") == b"the other file"
+    reader = HttpReader(host.url.replace("//", f"//me:{SECRET}@"))
+    assert reader.name == host.url
+    assert fetched(reader, "odd") == b"the other file"
     assert ours == ["Basic bWU6czNjcjN0"] and theirs == [None]
 
 
