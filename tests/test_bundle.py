@@ -298,8 +298,8 @@ def test_a_volume_that_is_no_file_is_missing(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     else:
         subprocess.run(["mkfifo", str(path)], check=True)
-    faults = check_volumes(BundleReader([tmp_path / "out"]).found, NoProgress())
-    assert [(f.volume, f.problem) for f in faults] == [("volume-001.tar", "missing")]
+    findings = check_volumes(BundleReader([tmp_path / "out"]).found, NoProgress())
+    assert [(f.path, f.problem) for f in findings] == [("volume-001.tar", "missing")]
 
 
 @settings(max_examples=200, deadline=None)

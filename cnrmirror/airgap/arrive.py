@@ -36,30 +36,25 @@ class Imported(msgspec.Struct, frozen=True):
     sync: SyncReport | None = None
 
 
-def bundle_of(reader: Reader) -> BundleReader | None:
-    """The bundle that a reader reads; None for any other site."""
-    return reader if isinstance(reader, BundleReader) else None
-
-
 def check_bundle(project: Project, reader: Reader) -> None:
     """Every volume of a bundle, before anything is taken in; nothing for any other site.
 
     Raises:
         DamageError: a volume is missing or damaged; the message says how to make it again.
     """
-    bundle = bundle_of(reader)
+    bundle = BundleReader.of(reader)
     if bundle is None:
         return
     volumes = bundle.contents.volumes
     steps = sum(-(-volume.size // CHUNK) for volume in volumes)
     with stage(project.progress, "Checking volumes", steps) as progress:
-        faults = check_volumes(bundle.found, progress)
-    if not faults:
+        findings = check_volumes(bundle.found, progress)
+    if not findings:
         return
     names = [volume.name for volume in volumes]
-    numbers = ", ".join(str(names.index(f.volume) + 1) for f in faults)
+    numbers = ", ".join(str(names.index(f.path) + 1) for f in findings)
     raise DamageError(
-        "; ".join(f"{fault.volume}: {fault.problem}" for fault in faults)
+        "; ".join(f"{f.path}: {f.reason or f.problem}" for f in findings)
         + ". Nothing was taken in. To have just these made again, give the sender this "
         f"bundle.json: 'cnrmirror export FOLDER --again bundle.json --volume N' (N: {numbers})"
     )
@@ -67,7 +62,7 @@ def check_bundle(project: Project, reader: Reader) -> None:
 
 def overlay(project: Project, reader: Reader) -> Reader:
     """A bundle together with what the receiver has; any other site as it is."""
-    bundle = bundle_of(reader)
+    bundle = BundleReader.of(reader)
     if bundle is None:
         return reader
     cached = project.layout.upstream_cache(source_name(bundle.contents.registry))
@@ -129,7 +124,7 @@ def continues(reader: Reader, here: str, error: IncompleteError) -> IncompleteEr
         here: what the receiver has.
         error: what is missing.
     """
-    bundle = bundle_of(reader)
+    bundle = BundleReader.of(reader)
     if bundle is None or bundle.contents.since_revision < 0:
         return error
     return IncompleteError(

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from cnrmirror.airgap.arrive import Imported, bundle_of, continues, looking, overlay
+from cnrmirror.airgap.arrive import Imported, continues, looking, overlay
+from cnrmirror.bundle.read import BundleReader
 from cnrmirror.catalog.delta import Brought, Span, bring
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY
@@ -49,7 +50,7 @@ def follow(project: Project, reader: Reader, policy: Policy, now: datetime) -> I
         TrustError, StaleError: it must not be taken in.
         IncompleteError: something that is needed is neither in the bundle nor here.
     """
-    bundle = bundle_of(reader)
+    bundle = BundleReader.of(reader)
     if bundle is not None and bundle.contents.cut.is_part:
         raise InputError(
             f"{bundle.name}: it holds only a part; a mirror with 'follow' needs all of it"

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cnrmirror.airgap.arrive import Imported, bundle_of, continues, looking, overlay
+from cnrmirror.airgap.arrive import Imported, continues, looking, overlay
 from cnrmirror.airgap.have import Have, holdings, remember, sender_nodes, source_name
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.client.remote import Remote
@@ -55,7 +55,7 @@ def import_packages(project: Project, reader: Reader, terms: Terms) -> Imported:
         IncompleteError: something that is needed is neither in the bundle nor here.
     """
     both = overlay(project, reader)
-    trust, bundle = terms.trust, bundle_of(reader)
+    trust, bundle = terms.trust, BundleReader.of(reader)
     name = source_name(trust.registry)
     if record := project.root().upstreams.get(name):
         trust.hold_to(high_water_of_upstream(record))

@@ -37,6 +37,7 @@ from cnrmirror.model.errors import (
     NetworkError,
     Tampered,
 )
+from cnrmirror.model.finding import Finding
 from cnrmirror.model.format import Format, require_readable
 from cnrmirror.model.progress import Progress
 from cnrmirror.objects.base import PIECE, Reader, ViewForm, bounded, check_path
@@ -115,24 +116,17 @@ def find_volumes(places: Iterable[Path]) -> Found:
     return Found(contents, paths)
 
 
-class Fault(msgspec.Struct, frozen=True):
-    """A volume that cannot be used."""
-
-    volume: str
-    problem: str
-
-
-def check_volumes(found: Found, progress: Progress) -> list[Fault]:
+def check_volumes(found: Found, progress: Progress) -> list[Finding]:
     """Every volume read once and compared with the table of contents; a step is a ``CHUNK``."""
-    faults = []
+    findings = []
     for volume in found.contents.volumes:
         path = found.paths[volume.name]
         if path is None:
-            faults.append(Fault(volume.name, "missing"))
+            findings.append(Finding(volume.name, "missing"))
             continue
         try:
             if path.stat().st_size != volume.size:
-                faults.append(Fault(volume.name, f"not {volume.size} bytes long"))
+                findings.append(Finding(volume.name, "wrong", f"not {volume.size} bytes long"))
                 continue
             hasher = hashlib.sha256()
             with path.open("rb", buffering=0) as stream:
@@ -140,15 +134,16 @@ def check_volumes(found: Found, progress: Progress) -> list[Fault]:
                     hasher.update(piece)
                     progress.advance(1, len(piece))
         except OSError as error:
-            faults.append(Fault(volume.name, f"cannot be read: {error.strerror}"))
+            reason = f"cannot be read: {error.strerror}"
+            findings.append(Finding(volume.name, "wrong", reason))
             continue
         if hasher.hexdigest() != volume.digest:
-            faults.append(Fault(volume.name, "damaged: its sha256 is another"))
-    return faults
+            findings.append(Finding(volume.name, "wrong", "damaged: its sha256 is another"))
+    return findings
 
 
 class BundleReader(Reader):
-    """Reads the files of a bundle where they lie (``interfaces.Reader``).
+    """Reads the files of a bundle where they lie (``objects.base.Reader``).
 
     The indexes are read when the first file is asked for: ``check_volumes`` can go before.
 
@@ -165,6 +160,11 @@ class BundleReader(Reader):
         self.name = str(places[0])
         self.found = find_volumes(places)
         self.contents = self.found.contents
+
+    @staticmethod
+    def of(reader: Reader) -> BundleReader | None:
+        """The bundle that a reader reads; None for any other site."""
+        return reader if isinstance(reader, BundleReader) else None
 
     @functools.cached_property
     def _files(self) -> dict[str, tuple[Path, int, int]]:

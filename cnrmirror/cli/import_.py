@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.airgap.arrive import Imported, bundle_of, check_bundle
+from cnrmirror.airgap.arrive import Imported, check_bundle
 from cnrmirror.airgap.follow import follow
 from cnrmirror.airgap.take import Terms, import_packages
 from cnrmirror.bundle.read import BundleReader
@@ -41,7 +41,7 @@ def import_bundle(context: Context, places: tuple[str, ...], origin: Origin) -> 
     if project.config.follow:
         done = follow(project, reader, origin.policy, clock)
     else:
-        bundle = bundle_of(reader)
+        bundle = BundleReader.of(reader)
         sender = bundle.contents.registry if bundle else reader.name
         trust = trust_for(origin, f"registry://{sender}", reader)
         done = import_packages(project, reader, Terms(trust, origin.policy, clock, now()))

@@ -80,10 +80,6 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     encryption: Literal["", "AES256", "aws:kms"] = ""
     kms_key: str = ""
 
-    @property
-    def is_bucket(self) -> bool:
-        return self.to.startswith("s3://")
-
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of mirror.yaml. ``id`` tells this registry from every other.
