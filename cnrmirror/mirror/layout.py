@@ -85,7 +85,7 @@ class Layout(msgspec.Struct, frozen=True):
         return self.imports_memory / f"{_file_name(registry)}.json"
 
     def destination_memory(self, destination: str) -> Path:
-        """Who this publisher is at a destination, and what its endpoint can do."""
+        """What was learned of a destination: what its endpoint can do."""
         return self.memory / "destinations" / f"{destination}.json"
 
     @property

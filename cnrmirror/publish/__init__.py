@@ -1,4 +1,7 @@
 """Bring a destination from the revision that it stands at to the mirror's own.
 
-May import what lies below. Entry points: ``session.Session``, ``open.find_destinations``.
+May import what lies below. Entry points: ``session.Session`` (one publish from beginning to end),
+``open.find_destinations``. In order: ``look`` (what is there), ``roles`` (newer roots and targets),
+``merge`` (join what others published), ``work`` and ``diff`` (what differs, pure), ``lease`` (whose
+turn it is), ``engine`` (write it), ``audit``; ``plan`` is what can be saved and shown of it.
 """

@@ -1,5 +1,6 @@
 """Where packages come from: one module a kind of source.
 
 May import what lies below. Entry points: ``base`` (``Source``, ``Offer``, ``Listing``, ``Hole``),
-``kind`` (``Kind``, ``SourceRules``, ``SourceRoom``), ``kinds.KINDS``, ``filters.Filter``.
+``kind`` (``Kind``, ``SourceRules``, ``SourceRoom``), ``kinds.KINDS``, ``filters.Filter``. Kinds:
+``registry``, ``helm``, ``mirror``, ``charts``, ``keyvalue``, ``backup``.
 """
