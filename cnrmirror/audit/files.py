@@ -26,6 +26,8 @@ NAMED = re.compile(
 )
 _TYPES = {"catalog": "targets"}
 _HOST_FILES = {".nojekyll", "_headers", "_redirects"}
+# A folder that is published to also holds its catalog, and what only publishers read.
+_NO_VIEWS = ("catalog/", ".cnrmirror/")
 
 
 def files_below(folder: Path, part: str) -> Iterator[str]:
@@ -109,7 +111,7 @@ def wrong_names(
 def wrong_forms(folder: Path, known: Known) -> Iterator[Finding]:
     """Files of a folder's site that no view has, and second forms that are not as the first."""
     for path in files_below(folder, ""):
-        if path.startswith("catalog/") or path in known.paths or path in _HOST_FILES:
+        if path.startswith(_NO_VIEWS) or path in known.paths or path in _HOST_FILES:
             continue
         first = known.first_form(path)
         if first is None:
