@@ -76,6 +76,13 @@ def test_an_honest_mirror_has_no_findings(site: Path, pinned: int) -> None:
     assert report.findings == [] and report.complete and report.views > 100
 
 
+def test_what_publish_keeps_for_itself_at_a_folder_is_no_finding(site: Path) -> None:
+    (site / ".cnrmirror").mkdir()
+    for name in ("state.json", "lock"):
+        (site / ".cnrmirror" / name).write_bytes(b"")
+    assert audited(site).findings == []
+
+
 def test_an_old_root_that_signs_only_itself_is_named(site: Path) -> None:
     path = site / META / "1.root.json"
     forged = Metadata[Root].from_bytes(path.read_bytes())

@@ -95,8 +95,9 @@ def look_when_free(project: Project, destination: Objects, now: str, wait: float
 
 
 def relation(
-    ours: SignedHead, theirs: SignedHead | None, our_history: History, their_history: History
-) -> Relation:
+    ours: SignedHead, theirs: SignedHead | None, our_history: History, their_history: History,
+    published: str = "",
+) -> Relation:  # fmt: skip
     """How a destination is related to the mirror.
 
     Args:
@@ -104,6 +105,8 @@ def relation(
         theirs: what the destination stands at.
         our_history: the mirror's revisions, newest first.
         their_history: the destination's, verified; asked for only if ours does not tell.
+        published: the digest of the root that the mirror published there last: it is ours, even
+            where ``gc`` has cut our history above it.
 
     Returns:
         ``equal``; ``behind``: the mirror has all that is there, and its files may follow those;
@@ -115,15 +118,17 @@ def relation(
         return "equal"
     if theirs.at == ours.at:
         return "behind" if ours.follows(theirs) else "ahead"
-    if _has(our_history(), theirs):
+    there = _has(our_history(), theirs)
+    if there or (there is None and theirs.at.digest == published):
         return "behind" if ours.follows(theirs) else "diverged"
     return "ahead" if _has(their_history(), ours) else "diverged"
 
 
-def _has(history: Iterator[tuple[Descriptor, CatalogRoot]], head: SignedHead) -> bool:
+def _has(history: Iterator[tuple[Descriptor, CatalogRoot]], head: SignedHead) -> bool | None:
+    """Whether a history has a revision; None if it ends before it would tell."""
     for at, root in history:
         if at == head.at or root.parent == head.at:
             return True
         if root.revision <= head.revision:
             return False
-    return False
+    return None

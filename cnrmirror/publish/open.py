@@ -24,12 +24,15 @@ from cnrmirror.views.site import Site
 
 class _Record(msgspec.Struct, frozen=True):
     learned: dict[str, str] = {}
+    published: str = ""
 
 
 class DestinationMemory:
     """What a mirror remembers of one destination, private to its folder.
 
-    ``name``: the destination in file names; ``learned``: what ``Objects.learned`` gave last.
+    ``name``: the destination in file names; ``learned``: what ``Objects.learned`` gave last;
+    ``published``: the digest of the catalog root that this mirror published last, or joined: ``gc``
+    may since have taken it out of the mirror's own history.
     """
 
     def __init__(self, project: Project, target: PublishTo) -> None:
@@ -40,15 +43,18 @@ class DestinationMemory:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self.lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.learned = msgspec.json.decode(self._path.read_bytes(), type=_Record).learned
+            self._kept = msgspec.json.decode(self._path.read_bytes(), type=_Record)
         except (FileNotFoundError, msgspec.DecodeError):
-            self.learned = {}
+            self._kept = _Record()
+        self.learned = self._kept.learned
+        self.published = self._kept.published
 
     def save(self, learned: dict[str, str]) -> None:
         """Keep what was learned for the next publish; nothing is written if it is nothing new."""
-        if learned != self.learned:
-            replace_durably(self._path, msgspec.json.encode(_Record(learned)), self._path.parent)
-            self.learned = learned
+        now = _Record(learned, self.published)
+        if now != self._kept:
+            replace_durably(self._path, msgspec.json.encode(now), self._path.parent)
+            self._kept = now
 
 
 def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]:

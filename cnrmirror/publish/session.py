@@ -172,6 +172,7 @@ class Session:
         if saved is not None:
             check_plan(saved, work.outline(now))
         if work.nothing_to_do(now):
+            self.memory.published = work.head.at.digest
             return self._nothing(seen)
         joined = self._join(seen, now, saved)
         if joined == "ahead":
@@ -184,6 +185,7 @@ class Session:
         total = sum(o.action == "put" for o in saved.operations) if saved else None
         with self._lease(work, now) as lease:
             done = carry_out(work, lease, now, total)
+        self.memory.published = work.head.at.digest
         self._disturbed.clear()
         if work.new_form:
             # Of views in another form nothing is known: what is left of them is looked for.
@@ -308,7 +310,7 @@ class Session:
             remote = self._remote(seen)
             return remote.catalog.history(remote.verified.at)
 
-        return relation(ours, seen.head, our_history, their_history)
+        return relation(ours, seen.head, our_history, their_history, self.memory.published)
 
     def _remote(self, seen: Seen) -> Remote:
         """The destination, verified as any client does, from the newest root that both have."""
