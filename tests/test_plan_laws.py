@@ -372,5 +372,7 @@ def test_actions_are_found_by_their_kind() -> None:
     assert len(found.of_kind("drop", "fetch")) == 2 and found.of_kind() == []
     kept = found.keeping({"ns/p0"})
     assert kept.of_kind("drop") == []
-    assert kept.of_kind("kept") == [Action(*TEN[0].key, "kept", UPSTREAM_GONE)]
+    assert kept.of_kind("kept") == [
+        Action(*TEN[0].key, "kept", UPSTREAM_GONE, why=Why.GONE_UPSTREAM)
+    ]
     assert [a.package for a in found.keeping({"ns/p1"}).of_kind("drop")] == ["ns/p0"]

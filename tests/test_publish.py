@@ -15,6 +15,7 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import change
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.config import PublishTo
+from cnrmirror.mirror.gc import collect
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.errors import BusyError, ConflictError, InputError, UsageError
@@ -336,7 +337,8 @@ def test_an_audit_names_and_repairs_what_is_wrong(project: Project) -> None:
     good["photo.jpg"] = objects["photo.jpg"] = b"of somebody else"
     found = session(project, objects).audit(NOW, repair=False)
     assert sorted((p.problem, p.reason) for p in found) == [
-        ("extra", ""), ("missing", ""), ("wrong", OTHER_BYTES), ("wrong", OTHER_SIZE)
+        ("extra", "nothing refers to it"), ("missing", "not there"),
+        ("wrong", OTHER_SIZE), ("wrong", OTHER_BYTES),
     ]  # fmt: skip
     session(project, objects).audit(NOW, repair=True)
     assert shown(objects) == good
@@ -440,6 +442,20 @@ def test_a_repair_writes_over_what_is_named_by_its_digest(project: Project) -> N
             objects[key] = b"x" * len(objects[key])
     assert {p.reason for p in session(project, objects).audit(NOW, repair=True)} == {OTHER_BYTES}
     assert shown(objects) == good
+
+
+def test_what_gc_took_from_the_history_is_no_reason_to_refuse(project: Project) -> None:
+    objects: dict[str, bytes] = {}
+    add(project, "a", "1.0.0")
+    with session(project, objects) as one:
+        one.publish(NOW)
+    for number in range(1, 5):
+        add(project, "a", f"1.{number}.0")
+    assert collect(project, 2, 0, later(60 * 24), dry_run=False).files
+    with session(project, objects) as one:
+        one.publish(later(60 * 24))
+        assert one.audit(later(60 * 24), repair=True)
+    assert shown(objects) == published(project)
 
 
 # -- folders ----------------------------------------------------------------------------------

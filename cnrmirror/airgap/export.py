@@ -173,7 +173,7 @@ def _immutable(
     if cut.is_part:
         found = set(_part(project, signed, known, cut))
     else:
-        batches = immutable_files(project.catalog, signed, known)
+        batches = immutable_files(project.store, project.catalog, signed, known)
         found = {_member(resource) for batch in batches for resource in batch}
         # Who has this revision already may not keep its root; and it is signed again at times.
         found.add(_root_member(signed))

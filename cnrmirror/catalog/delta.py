@@ -9,7 +9,7 @@ import msgspec
 
 from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.nodes import LayeredNodes
-from cnrmirror.catalog.tree import EMPTY, Catalog, CatalogReader
+from cnrmirror.catalog.tree import EMPTY, CatalogReader
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Facts, Node, blob_path, node_path
 from cnrmirror.model.errors import DamageError
@@ -17,6 +17,7 @@ from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, SignedHead
 from cnrmirror.objects.files import sync_filesystem
+from cnrmirror.objects.store import Store
 
 BLOB_TYPE = "application/gzip"
 _BATCH = 2000
@@ -36,13 +37,15 @@ def revisions(catalog: CatalogReader, head: SignedHead) -> list[tuple[Descriptor
 
 
 def immutable_files(
-    catalog: Catalog, head: SignedHead, known: CatalogRoot | None
+    store: Store, catalog: CatalogReader, head: SignedHead, known: CatalogRoot | None
 ) -> Iterator[list[Resource]]:
     """Blobs, nodes and catalog roots that a destination lacks, in batches.
 
     A catalog root comes only after everything that it needs.
 
     Args:
+        store: has all of them.
+        catalog: reads the store, and what only the destination still has of ``known``.
         head: what the destination is to stand at.
         known: the revision that it has; None for an empty one.
     """
@@ -54,9 +57,9 @@ def immutable_files(
     sent: set[str] = set()
     before: Node = known.tree if known else EMPTY
     for at, root in reversed(chosen):
-        yield from _batches(_below(catalog, before, root.tree, sent))
+        yield from _batches(_below(store, catalog, before, root.tree, sent))
         path = node_path(at.digest, CatalogRoot)
-        yield [Resource(path, _bytes(catalog.store.root_path(at.digest)), cache="immutable")]
+        yield [Resource(path, _bytes(store.root_path(at.digest)), cache="immutable")]
         before = root.tree
 
 
@@ -70,7 +73,9 @@ def _batches(resources: Iterator[Resource]) -> Iterator[list[Resource]]:
     yield batch
 
 
-def _below(catalog: Catalog, old: Node, new: Node, sent: set[str]) -> Iterator[Resource]:
+def _below(
+    store: Store, catalog: CatalogReader, old: Node, new: Node, sent: set[str]
+) -> Iterator[Resource]:
     """The blobs and nodes of ``new`` that are neither in ``old`` nor in ``sent``."""
     nodes: list[Descriptor] = []
     for difference in catalog.diff(old, new):
@@ -85,7 +90,7 @@ def _below(catalog: Catalog, old: Node, new: Node, sent: set[str]) -> Iterator[R
     for node in chain(nodes, catalog.added(old, new)):
         if node.digest not in sent:
             sent.add(node.digest)
-            data = _bytes(catalog.store.node_path(node.digest))
+            data = _bytes(store.node_path(node.digest))
             yield Resource(node_path(node.digest), data, cache="immutable")
 
 

@@ -26,13 +26,13 @@ def audit(work: Work) -> list[Finding]:
     for resource in work.everything():
         item = listed.pop(resource.path, None)
         if item is None:
-            found.append(Finding(resource.path, "missing"))
+            found.append(Finding(resource.path, "missing", "not there"))
         elif not work.destination.holds(item, resource):
             same = item.size == size_of(resource)
             found.append(Finding(resource.path, "wrong", OTHER_BYTES if same else OTHER_SIZE))
     pending = work.seen.state.pending
     found += [
-        Finding(key, "extra")
+        Finding(key, "extra", "nothing refers to it")
         for key in listed
         if key not in pending and work.form.is_ours(key) and not _KEYS_OF_ROLES.fullmatch(key)
     ]

@@ -90,7 +90,10 @@ class Work:
     def immutable(self) -> Iterator[list[Resource]]:
         """Blobs, nodes and catalog roots that the destination may lack."""
         known = self._root_of(self.seen.head.at) if self.seen.head else None
-        yield from filter(None, immutable_files(self.project.catalog, self.head, known))
+        yield from filter(None, self._files(known))
+
+    def _files(self, known: CatalogRoot | None) -> Iterator[list[Resource]]:
+        return immutable_files(self.project.store, self._nodes, self.head, known)
 
     def views(self) -> Iterator[Batch]:
         """What of the views may not be as it must be."""
@@ -103,7 +106,7 @@ class Work:
 
     def everything(self) -> Iterator[Resource]:
         """All that the destination must have, in the order in which it may be written."""
-        for files in immutable_files(self.project.catalog, self.head, None):
+        for files in self._files(None):
             yield from files
         for batch in self._diff([None]).batches():
             yield from batch.puts

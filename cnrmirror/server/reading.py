@@ -156,7 +156,9 @@ class Reading:
                 return Content(_pieces(stream), blob.size, blob.digest[:24], stream.close)
 
     def _list(self, found: Route) -> Resource:
-        entries: list[v1.ListEntry] = list(in_order(self._entries(self._mirror.head())["cnr-v1"]))
+        entries: list[v1.ListEntry] = list(
+            in_order(self._entries(self._mirror.head()).get("cnr-v1", {}))
+        )
         if found.kind == "search":
             query = found.query.get("q", "")
             return Resource("search", v1.to_json([e.name for e in entries if query in e.name]))

@@ -134,6 +134,9 @@ class SourceRoom(Protocol):
             InputError: a file or variable that they name is not there.
         """
 
+    def located(self, location: str) -> str:
+        """A bucket's address as it is, a folder below the mirror's own; InputError for others."""
+
     def reader(self, location: str) -> Reader:
         """Reads another mirror: an address, a bucket, or a folder. Raises InputError."""
 

@@ -18,7 +18,6 @@ from cnrmirror.model.errors import CnrMirrorError, Equivocation, Rollback
 from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import AT_ONCE, in_parallel
-from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, Web
@@ -187,8 +186,8 @@ class _Kind:
         web: Reader | None = None
         if location.startswith(("http://", "https://")):
             web = room.http(location, settings)
-        elif scheme_of(location, ("https://…",)) is FOLDER:
-            location = str(room.folder / location)
+        else:
+            location = room.located(location)
 
         def connect() -> Remote:
             return verified(web or room.reader(location))

@@ -14,6 +14,7 @@ from cnrmirror.model.errors import InputError, NotTrusted
 from cnrmirror.model.names import Vendor
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.http import HttpReader, Patience
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.sources.kind import Web
 from cnrmirror.sources.mirror import refuse_older, upstream_of
 from cnrmirror.trust.verify import Policy, Trust
@@ -47,6 +48,11 @@ class Room:
         self.vendor: Vendor = project.config.views.dialect
         self.cache = project.layout.upstream_cache(name)
         self.making = project.layout.making
+
+    def located(self, location: str) -> str:
+        """See ``SourceRoom``."""
+        is_folder = scheme_of(location, ("https://…",)) is FOLDER
+        return str(self.folder / location) if is_folder else location
 
     def reader(self, location: str) -> Reader:
         """See ``SourceRoom``."""
