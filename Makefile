@@ -14,8 +14,9 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/python -m tests.demo
 
+# ARGS chooses what is run: the default is everything.
 test: .venv/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(ARGS)
 
 # What needs no other program, on all processors.
 quick: .venv/ready
