@@ -284,9 +284,9 @@ class FolderObjects(Objects):
             case Descriptor() as blob:
                 with self._store.open_blob(blob) as stream:
                     write_new(temporary, iter(lambda: stream.read(CHUNK), b""))
-            case Base64Json() as twin:
-                with self._store.open_blob(twin.blob) as stream:
-                    write_new(temporary, twin.chunks(stream))
+            case Base64Json() as form:
+                with self._store.open_blob(form.blob) as stream:
+                    write_new(temporary, form.chunks(stream))
             case Alias() as alias:
                 try:
                     os.symlink(alias.target, temporary)

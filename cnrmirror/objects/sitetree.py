@@ -90,9 +90,9 @@ class SiteTree:
                 write_new(path, [data])
             case Descriptor() as blob:
                 link_or_copy(self._store.blob_path(blob.digest), path)
-            case Base64Json() as twin:
-                with self._store.open_blob(twin.blob) as stream:
-                    write_new(path, twin.chunks(stream))
+            case Base64Json() as form:
+                with self._store.open_blob(form.blob) as stream:
+                    write_new(path, form.chunks(stream))
             case Alias() as alias:
                 os.symlink(alias.target, path)
 

@@ -69,7 +69,7 @@ def _channel(channel: Channel) -> dict[str, Any]:
     return {"name": channel.name, "current": channel.current, "releases": channel.releases}
 
 
-def _twin(package: str, blob: Descriptor, fields: dict[str, str]) -> Base64Json:
+def _base64(package: str, blob: Descriptor, fields: dict[str, str]) -> Base64Json:
     # Sorted keys put "blob" before all others, so the rest of the document is its tail.
     rest = _encoder.encode({**fields, "package": package})
     return Base64Json(b'{"blob":"', blob, b'",' + rest[1:] + b"\n")
@@ -120,7 +120,7 @@ def _release(
     name = _file_name(document.package, item.release)
     yield Resource(f"{path}/pull", item.blob, GZIP_TYPE, filename=name)
     fields = {"filename": name, "media_type": item.media_type, "release": item.release}
-    yield Resource(f"{path}/pull.json", _twin(document.package, item.blob, fields))
+    yield Resource(f"{path}/pull.json", _base64(document.package, item.blob, fields))
     channels = [c.name for c in document.channels if c.current == item.release]
     yield Resource(f"{path}/index.json", to_json({**manifests[item.key], "channels": channels}))
 
@@ -142,7 +142,7 @@ def _blobs(base: str, document: PackageDocument) -> Iterator[Resource]:
         path = f"{base}/blobs/sha256/{digest}"
         yield Resource(path, blob, GZIP_TYPE, "immutable", name)
         fields = {"filename": name, "release": digest}
-        yield Resource(f"{path}.json", _twin(document.package, blob, fields), cache="immutable")
+        yield Resource(f"{path}.json", _base64(document.package, blob, fields), cache="immutable")
 
 
 def blobs_by_digest(document: PackageDocument) -> dict[str, Descriptor]:

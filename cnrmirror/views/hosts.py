@@ -27,7 +27,7 @@ def host_files(host: str, json_pull: bool) -> list[Resource]:
 
     Args:
         host: netlify, cloudflare-pages or github-pages.
-        json_pull: whether ``…/pull`` is there the archive's JSON twin.
+        json_pull: whether ``…/pull`` is there the archive's base64 form.
     """
     if host == "github-pages":
         return []  # the plain profile has what it wants

@@ -33,7 +33,7 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``dialect``: whose words new manifests and the version document use. ``profile``: ``full`` for
     servers that take a generated configuration, ``plain`` for those that only know index.html.
-    ``plain_pull``: what ``pull`` is in the plain profile, the archive or its JSON twin (which
+    ``plain_pull``: what ``pull`` is in the plain profile, the archive or its base64 form (which
     ``appr pull`` asks for). ``precompress``: write ``.gz`` beside larger JSON documents. ``keep``:
     globs of files in the site that are somebody else's (``CNAME``, ``robots.txt``).
     """
