@@ -16,6 +16,8 @@ from cnrmirror.model.documents import Channel, Content, PackageDocument, Release
 from cnrmirror.model.names import newest_first, release_key
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.views import cnr_v1 as v1
+from cnrmirror.views.base import Package, Settings
+from cnrmirror.views.cnr_paths import rank, url_of
 from cnrmirror.views.cnr_v1 import (
     ListEntry,
     blobs_by_digest,
@@ -320,3 +322,18 @@ def test_json_is_sorted_and_compact_and_ends_with_a_line_end() -> None:
     assert to_json({"b": [1, {"d": None, "c": "ä"}], "a": True}) == (
         '{"a":true,"b":[1,{"c":"ä","d":null}]}\n'.encode()
     )
+
+
+def test_the_view_gives_these_files_entries_and_paths() -> None:
+    view = v1.CnrV1(Settings("https://example.com", "cnr"))
+    document = package(release("1.0.0"), channels={"stable": ["1.0.0"]})
+    entry = list_entry(document)
+    assert entry is not None and view.entry(Package(document)) == entry
+    assert list(view.package(Package(document))) == list(package_resources(document))
+    assert list(view.fixed()) == list(v1.fixed_resources("cnr", "https://example.com"))
+    lists = list(view.lists({entry.name: entry}, {entry.name: (None, entry)}))
+    assert lists == list(v1.list_resources([entry], [entry])) != []
+    for resource in view.package(Package(document)):
+        assert view.rank(resource.path) == rank(resource.path)
+        assert view.package_in(resource.path) == document.package
+        assert view.address(resource.path) == url_of(resource.path)

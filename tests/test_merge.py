@@ -271,3 +271,9 @@ def test_an_attachment_that_one_side_took_away_is_gone() -> None:
     one = Attachment("text/x", Descriptor.of(b"1").digest, 1)
     base, ours = package(release(attachments=[one])), package(release())
     assert merge_of(base, ours, base) == ours == merge_of(base, base, ours)
+
+
+def test_a_release_that_one_side_removed_and_the_other_replaced_is_a_conflict() -> None:
+    base = package(release(text="a"))
+    with pytest.raises(ConflictError):
+        merged(NAME, base, package(stone()), package(release(text="b")))

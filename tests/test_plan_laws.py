@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.model.documents import PackageDocument, Tombstone
+from cnrmirror.model.documents import Attachment, PackageDocument, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter
 from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
@@ -376,3 +376,17 @@ def test_actions_are_found_by_their_kind() -> None:
         Action(*TEN[0].key, "kept", UPSTREAM_GONE, why=Why.GONE_UPSTREAM)
     ]
     assert [a.package for a in found.keeping({"ns/p1"}).of_kind("drop")] == ["ns/p0"]
+
+
+def test_a_release_that_got_an_attachment_is_fetched_for_it_if_it_is_of_this_source() -> None:
+    one = Attachment("text/plain", digest("an attachment"), 3)
+    more = offer("ns/a", attachments=[one])
+    fetch = Action(*more.key, "fetch", "", 9, Why.ATTACHED)
+    [found] = planned(Rules(), listed(more), offer("ns/a")).actions
+    assert found == msgspec.structs.replace(fetch, reason=found.reason)
+    other = planned(Rules(), listed(more), offer("ns/a"), documents=held(more, origin="other"))
+    assert [a.kind for a in other.actions] == ["same"]
+    has = held(more)["ns/a"]
+    has.releases[0] = msgspec.structs.replace(has.releases[0], attachments=[one])
+    again = planned(Rules(), listed(more), more, documents={"ns/a": has})
+    assert [a.kind for a in again.actions] == ["same"]

@@ -14,9 +14,11 @@ from cnrmirror.catalog import tree as module
 from cnrmirror.catalog.tree import EMPTY, CatalogReader, Difference, counts
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
+    ArchiveFacts,
     Branch,
     CatalogRoot,
     ChildRef,
+    Facts,
     Leaf,
     Node,
     PackageDocument,
@@ -292,6 +294,18 @@ def test_the_document_of_another_package_is_refused() -> None:
     assert str(caught.value) == f"the document of {FAR[0]!r} is of {FAR[1]!r}"
     with pytest.raises(InvalidDocument, match="is of"):
         catalog.get(catalog.change(EMPTY, {FAR[0]: wrong}), FAR[0])
+
+
+def test_the_facts_of_a_package_are_those_of_its_document_and_of_its_nodes() -> None:
+    catalog, memory = in_memory()
+    facts = [ArchiveFacts(1, {"name": str(number)}) for number in range(3)]
+    nodes = [memory.put(Facts(FAR[0], {str(number) * 64: facts[number]})) for number in (0, 1)]
+    document = PackageDocument(FAR[0], [], facts=nodes, inline_facts={"2" * 64: facts[2]})
+    assert catalog.facts(document) == {str(n) * 64: fact for n, fact in enumerate(facts)}
+    stranger = memory.put(Facts(FAR[1], {}))
+    with pytest.raises(InvalidDocument) as caught:
+        catalog.facts(PackageDocument(FAR[0], [], facts=[stranger]))
+    assert str(caught.value) == f"facts {stranger.digest} are of {FAR[1]!r}"
 
 
 def chain(memory: Memory, length: int) -> list[tuple[Descriptor, CatalogRoot]]:
