@@ -390,3 +390,7 @@ def test_a_release_that_got_an_attachment_is_fetched_for_it_if_it_is_of_this_sou
     has.releases[0] = msgspec.structs.replace(has.releases[0], attachments=[one])
     again = planned(Rules(), listed(more), more, documents={"ns/a": has})
     assert [a.kind for a in again.actions] == ["same"]
+
+
+def test_a_source_that_had_one_release_and_offers_none_has_shrunk() -> None:
+    assert planned(FOLLOW, listed(offer("ns/other")), offer("ns/a")).shrunk
