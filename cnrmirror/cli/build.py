@@ -17,7 +17,8 @@ def build(context: Context) -> None:
     Only files that differ are written; files that do not belong into the site are removed.
     """
     project = context.project()
-    with project.writing():
+    with project.alone():
+        project.require_writable()
         written, removed = project.builder.rebuild(project.head())
         configurations: list[str] = []
         try:
