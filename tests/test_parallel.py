@@ -46,7 +46,7 @@ def test_an_error_comes_in_the_place_of_its_result(executor: Executor) -> None:
         next(results)
 
 
-def test_whoever_stops_asking_does_not_wait() -> None:
+def test_whoever_leaves_with_an_error_does_not_wait() -> None:
     go_on, begun = threading.Event(), threading.Semaphore(0)
     done: list[int] = []
 
@@ -58,11 +58,12 @@ def test_whoever_stops_asking_does_not_wait() -> None:
         return number
 
     try:
-        with threads(2) as pool:
+        with pytest.raises(KeyError), threads(2) as pool:
             results = in_parallel(work, range(50), pool, ahead=10)
             assert next(results) == 0
             assert begun.acquire(timeout=60) and begun.acquire(timeout=60)
             results.close()  # type: ignore[attr-defined]
+            raise KeyError
         assert done == [0]  # two still run, and nobody waits for them
     finally:
         go_on.set()

@@ -42,12 +42,17 @@ def in_parallel(
 
 @contextmanager
 def threads(count: int) -> Iterator[Executor]:
-    """An executor of so many threads. Whoever leaves does not wait for what still runs."""
+    """An executor of so many threads; they are gone when it is left, but not after an error.
+
+    After an error nobody waits for what still runs.
+    """
     pool = ThreadPoolExecutor(count)
     try:
         yield pool
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown(cancel_futures=True)
 
 
 class _AtOnce(Executor):
