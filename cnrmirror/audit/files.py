@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import DamageError
-from cnrmirror.model.finding import Finding
+from cnrmirror.model.finding import NOT_REFERRED_TO, Finding
 from cnrmirror.model.signed import MAX_BYTES, parse_role
 from cnrmirror.objects.base import STATE_FOLDER
 from cnrmirror.views.hosts import HOST_FILES
@@ -107,7 +107,7 @@ def wrong_names(
         if reason := wrong_name(folder / path, path):
             yield Finding(path, "wrong" if NAMED.fullmatch(path) else "extra", reason)
         elif expected is not None and path not in expected:
-            yield Finding(path, "extra", "nothing refers to it")
+            yield Finding(path, "extra", NOT_REFERRED_TO)
 
 
 def wrong_forms(folder: Path, known: Known) -> Iterator[Finding]:

@@ -75,7 +75,6 @@ class AuditState:
         self.root: CatalogRoot | None = None
         self.chosen: list[PackageRef] = []
         self.entries: ViewEntries = {}
-        self.names: list[str] = []
         self.fixed_known = False
         self.documents = self.releases = 0
 
@@ -218,7 +217,6 @@ def _key(ref: PackageRef, with_views: bool) -> str:
 def _count(state: AuditState, package: Package) -> None:
     state.documents += 1
     state.releases += len(package.document.releases)
-    state.names.append(package.document.package)
     add_entries(state.entries, state.site.entries([package]))
 
 
@@ -227,7 +225,7 @@ def check_lists(state: AuditState) -> None:
     if state.order.views and not state.with_views:
         state.notes.append("a bundle holds the catalog alone, not the registry's API")
     if state.with_views and state.complete:
-        state.seen.views.lists(state.entries, state.names)
+        state.seen.views.lists(state.entries)
         if state.fixed_known:
             state.seen.views.fixed()
 

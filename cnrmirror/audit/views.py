@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
 from cnrmirror.views.layout import key_of
-from cnrmirror.views.site import Site, ViewEntries, ViewSettings, changes_of
+from cnrmirror.views.site import Site, ViewEntries, ViewSettings
 
 ADDRESS = ".well-known/app-registry-uri.json"
 _MAX_FIXED = 1 << 16
@@ -74,9 +74,9 @@ class ViewAudit:
             other = resources.get(f"{path}.json") if path.endswith("/pull") else None
             self._view(resource, copies, other)
 
-    def lists(self, entries: ViewEntries, names: Iterable[str]) -> None:
+    def lists(self, entries: ViewEntries) -> None:
         """The lists, which need all packages."""
-        for resource in self._site.lists(entries, changes_of({}, entries, names)):
+        for resource in self._site.all_lists(entries):
             self._view(resource, {})
 
     def fixed(self) -> None:

@@ -115,7 +115,7 @@ def _audit(source: str, reader: Reader, trust: Trust, order: Order) -> Audit:
 
 
 def _lines(report: Audit | CheckReport) -> list[str]:
-    found = [f"{f.problem}\t{f.path}\t{f.reason}" for f in report.findings]
+    found = [finding.line for finding in report.findings]
     return [*found, *(f"note\t{note}" for note in report.notes)]
 
 

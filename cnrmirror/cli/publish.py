@@ -133,7 +133,7 @@ def _plan(session: Session, save: Path | None) -> _Outcome:
 
 def _audit(session: Session, repair: bool) -> _Outcome:
     problems = session.audit(now(), repair)
-    lines = [f"{p.problem}\t{p.path}\t{p.reason}" for p in problems]
+    lines = [finding.line for finding in problems]
     name = session.destination.name
     verb = "put right" if repair else "found; --repair puts them right"
     lines.append(f"{name}: {len(problems)} {verb}" if problems else f"{name}: all well")

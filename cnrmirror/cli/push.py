@@ -13,8 +13,9 @@ from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror.push import push as push_paths
 from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
-from cnrmirror.model.errors import InputError, TooLarge, UsageError
+from cnrmirror.model.errors import UsageError
 from cnrmirror.model.names import PackageName, check_channel, check_media_type, check_release
+from cnrmirror.objects.files import read_given
 
 # RFC 6838, 4.2.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.A)
@@ -105,13 +106,7 @@ def _attached(text: str) -> tuple[str, Path]:
 
 
 def _metadata(path: Path) -> msgspec.Raw:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_METADATA_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_METADATA_BYTES:
-        raise TooLarge(f"{path}: more than {MAX_METADATA_BYTES} bytes")
+    data = read_given(path, MAX_METADATA_BYTES)
     return normalise_metadata(parse_json(data, str(path)), str(path))
 
 

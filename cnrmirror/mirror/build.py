@@ -17,7 +17,7 @@ from cnrmirror.catalog.tree import Catalog, Difference
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageRef
-from cnrmirror.model.progress import Progress, stage
+from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.files import replace_durably, sync_filesystem
 from cnrmirror.objects.sitetree import SiteTree
@@ -117,13 +117,12 @@ class Builder:
         self.tree.update(self._wrong(fixed), [])
         expected = {r.path for r in fixed}
         refs = list(self._catalog.packages(tree))
-        names = [ref.name for ref in refs]
-        if not (self._site / "cnr/api/v1/packages").exists():
+        if not (self._site / PACKAGES).exists():
             entries = self._packages([Difference(ref.name, None, ref) for ref in refs])
-            self.tree.update(self.views.lists(entries, changes_of({}, entries, names)), [])
+            self.tree.update(self.views.all_lists(entries), [])
         else:
             entries = self._compared(refs, expected)
-            lists = self.views.lists(entries, changes_of({}, entries, names))
+            lists = self.views.all_lists(entries)
             expected.update(r.path for r in lists)
             self.tree.update(self._wrong(lists), [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
@@ -179,7 +178,7 @@ class Builder:
     def _packages(self, differences: Sequence[Difference]) -> ViewEntries:
         with stage(self._progress, "Writing packages", len(differences)) as progress:
             if len(differences) < _WORTH_PROCESSES:
-                return self._some(differences, progress)
+                return bring_packages(self._catalog, self.views, self.tree, differences, progress)
             entries: ViewEntries = {}
             chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
             # Two processes must not both find a namespace's folder missing and make it whole.
@@ -198,13 +197,6 @@ class Builder:
                     progress.advance(len(chunk))
             return entries
 
-    def _some(self, differences: Sequence[Difference], progress: Progress) -> ViewEntries:
-        entries: ViewEntries = {}
-        for difference in differences:
-            add_entries(entries, bring_package(self._catalog, self.views, self.tree, difference))
-            progress.advance()
-        return entries
-
     def _remember(self, head: Head, entries: ViewEntries) -> None:
         raw = {view: msgspec.Raw(msgspec.json.encode(each)) for view, each in entries.items()}
         built = Built(head.catalog, self.views.fingerprint, self._folder(), raw)
@@ -212,17 +204,22 @@ class Builder:
         replace_durably(self._state, msgspec.json.encode(built), self._scratch)
 
 
-def bring_package(
-    catalog: Catalog, views: Site, tree: SiteTree, difference: Difference
-) -> ViewEntries:
-    """Bring one package's files from the old document to the new; its entries for the lists."""
+def bring_packages(
+    catalog: Catalog, views: Site, tree: SiteTree, differences: Sequence[Difference],
+    progress: Progress,
+) -> ViewEntries:  # fmt: skip
+    """Bring packages' files from the old documents to the new; the entries of the new."""
 
     def load(ref: PackageRef | None) -> Package | None:
         return views.load(catalog, catalog.document(ref)) if ref else None
 
-    old, new = load(difference.old), load(difference.new)
-    tree.update(*changes(views.package(old), views.package(new)))
-    return views.entries([new] if new else [])
+    entries: ViewEntries = {}
+    for difference in differences:
+        old, new = load(difference.old), load(difference.new)
+        tree.update(*changes(views.package(old), views.package(new)))
+        add_entries(entries, views.entries([new] if new else []))
+        progress.advance()
+    return entries
 
 
 def _build_some(
@@ -230,9 +227,7 @@ def _build_some(
 ) -> tuple[ViewEntries, int, int]:
     store = Store(site / "catalog", scratch)
     catalog, tree = Catalog(store), SiteTree(site, store)
-    entries: ViewEntries = {}
-    for difference in differences:
-        add_entries(entries, bring_package(catalog, views, tree, difference))
+    entries = bring_packages(catalog, views, tree, differences, NoProgress())
     return entries, tree.written, tree.removed
 
 

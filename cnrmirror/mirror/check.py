@@ -16,7 +16,7 @@ from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding, Problem
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.views.base import Package
-from cnrmirror.views.site import ViewEntries, add_entries, changes_of
+from cnrmirror.views.site import ViewEntries, add_entries
 
 # What SiteTree.differs says, as a finding says it.
 _DIFFERS: dict[str, tuple[Problem, str]] = {
@@ -98,8 +98,7 @@ def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
                 add_entries(seen.entries, views.entries([package]))
                 yield from _compared(project, views.package(package), seen)
             progress.advance()
-    changes = changes_of({}, seen.entries, [ref.name for ref in refs])
-    yield from _compared(project, views.lists(seen.entries, changes), seen)
+    yield from _compared(project, views.all_lists(seen.entries), seen)
     yield from _compared(project, views.fixed(), seen)
 
 

@@ -31,12 +31,11 @@ from cnrmirror.model.errors import (
     CnrMirrorError,
     InputError,
     ReleaseConflict,
-    TooLarge,
     UsageError,
 )
 from cnrmirror.model.names import Vendor, content_type, manifest_type, newest_first
 from cnrmirror.model.progress import stage
-from cnrmirror.objects.files import write_all
+from cnrmirror.objects.files import read_given, write_all
 from cnrmirror.objects.store import Store
 
 _WORTH_PROCESSES = 200
@@ -341,14 +340,7 @@ def _take_path(
 
 def _attachment(project: Project, media_type: str, path: Path) -> Attachment:
     """Keep a file that belongs to a release. Raises InputError, TooLarge."""
-    limit = project.config.limits.packed
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > limit:
-        raise TooLarge(f"{path}: more than {limit} bytes; see limits.packed")
+    data = read_given(path, project.config.limits.packed, "; see limits.packed")
     blob = Descriptor.of(data)
     project.store.add_blob(blob, [data])
     return Attachment(media_type, blob.digest, blob.size)

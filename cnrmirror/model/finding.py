@@ -14,6 +14,7 @@ Problem = Literal["missing", "wrong", "extra", "stale", "network"]
 
 OTHER_SIZE = "of another size"
 OTHER_BYTES = "of other bytes"
+NOT_REFERRED_TO = "nothing refers to it"
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
@@ -26,6 +27,11 @@ class Finding(msgspec.Struct, frozen=True, order=True):
     path: str
     problem: Problem
     reason: str = ""
+
+    @property
+    def line(self) -> str:
+        """As it is printed where people read, and in a pipe."""
+        return f"{self.problem}\t{self.path}\t{self.reason}"
 
     @classmethod
     def of(cls, path: str, error: CnrMirrorError) -> Finding:

@@ -153,10 +153,12 @@ class Objects(Reader, Protocol):
         """Whether a listed object has the bytes of a resource; it is read only if it must be."""
 
     def learned(self) -> dict[str, str]:
-        """What was found out about the destination and is worth remembering."""
+        """What was found out about the destination and is worth remembering: here, nothing."""
+        return {}
 
     def recall(self, learned: Mapping[str, str]) -> None:
         """Take back what ``learned`` gave in an earlier run."""
+        return
 
 
 def named_by_digest(key: str) -> bool:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cnrmirror.model.errors import BusyError, StorageError
+from cnrmirror.model.errors import BusyError, InputError, StorageError, TooLarge
 
 _MODE = 0o666  # less the umask, as for any file that a program makes
 
@@ -143,3 +143,23 @@ def locked(path: Path, wait: float) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def read_given(path: Path, max_bytes: int, advice: str = "") -> bytes:
+    """A small file that somebody gave.
+
+    Args:
+        advice: ends the message about a file that is too large.
+
+    Raises:
+        InputError: it cannot be read.
+        TooLarge: it has more than ``max_bytes``.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    if len(data) > max_bytes:
+        raise TooLarge(f"{path}: more than {max_bytes} bytes{advice}")
+    return data

@@ -15,7 +15,7 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -134,13 +134,6 @@ class FolderObjects(Objects):
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def learned(self) -> dict[str, str]:
-        """See ``base.Objects``: there is nothing to learn."""
-        return {}
-
-    def recall(self, learned: Mapping[str, str]) -> None:
-        """See ``base.Objects``."""
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``."""

@@ -5,7 +5,7 @@ Several ``MemoryObjects`` may share one dictionary, as several publishers share 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import IncompleteError, Outdated, Tampered
@@ -32,13 +32,6 @@ class MemoryObjects(Objects):
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def learned(self) -> dict[str, str]:
-        """See ``base.Objects``: there is nothing to learn."""
-        return {}
-
-    def recall(self, learned: Mapping[str, str]) -> None:
-        """See ``base.Objects``."""
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding
+from cnrmirror.model.finding import NOT_REFERRED_TO, OTHER_BYTES, OTHER_SIZE, Finding
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
@@ -32,7 +32,7 @@ def audit(work: Work) -> list[Finding]:
             found.append(Finding(resource.path, "wrong", OTHER_BYTES if same else OTHER_SIZE))
     pending = work.seen.state.pending
     found += [
-        Finding(key, "extra", "nothing refers to it")
+        Finding(key, "extra", NOT_REFERRED_TO)
         for key in listed
         if key not in pending and work.form.is_ours(key) and not _KEYS_OF_ROLES.fullmatch(key)
     ]

@@ -50,6 +50,10 @@ class Form(msgspec.Struct, frozen=True):
         """As ``Site.lists``, as the destination has them."""
         return self.placed(self.site.lists(entries, changed))
 
+    def all_lists(self, entries: ViewEntries) -> list[Resource]:
+        """As ``Site.all_lists``, as the destination has them."""
+        return self.placed(self.site.all_lists(entries))
+
     def fixed(self) -> list[Resource]:
         """As ``Site.fixed``, as the destination has them, and what the host wants."""
         return [*self.placed(self.site.fixed()), *self.extra]

@@ -24,6 +24,7 @@ from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, Sig
 from cnrmirror.objects.base import Listed, Objects, named_by_digest
 from cnrmirror.publish.lease import HeldLease, LeaseLost
 from cnrmirror.publish.plan import size_of
+from cnrmirror.publish.roles import another
 from cnrmirror.publish.work import Work
 
 # Between two of these, a run looks whether it still has the lease.
@@ -187,11 +188,7 @@ def _others(work: Work, sender: _Sender, files: Sequence[Resource]) -> list[str]
 
 def _refuse(work: Work, keys: Sequence[str]) -> None:
     if keys:
-        raise NotTrusted(
-            f"{work.destination.name}/{keys[0]}: another file of this version was published there, "
-            "so keys were rotated in two mirrors: publish from the mirror that rotated first; the "
-            "other one needs a copy of its site/catalog/metadata and keys"
-        )
+        raise another(work.destination, keys[0])
 
 
 def sign_above(

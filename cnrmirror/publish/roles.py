@@ -33,7 +33,7 @@ def newer_roles(project: Project, destination: Objects, seen: Seen) -> Successio
     if seen.head is not None and not found.targets:
         same = seen.head.targets.version < ours.targets.version
         if not same and seen.head.targets.hashes != ours.targets.hashes:
-            raise _another(destination, f"{ours.targets.version}.targets.json")
+            raise another(destination, f"{METADATA}/{ours.targets.version}.targets.json")
     return found or None
 
 
@@ -44,12 +44,13 @@ def _refuse_another(destination: Objects, name: str, ours: bytes, theirs: bytes 
         parse(theirs, name)
     except CnrMirrorError:
         return  # damage, which an audit puts right
-    raise _another(destination, name)
+    raise another(destination, f"{METADATA}/{name}")
 
 
-def _another(destination: Objects, name: str) -> NotTrusted:
+def another(destination: Objects, key: str) -> NotTrusted:
+    """The error for a root or targets file that is another than the mirror's own."""
     return NotTrusted(
-        f"{destination.name}/{METADATA}/{name}: another file of this version was published there, "
+        f"{destination.name}/{key}: another file of this version was published there, "
         "so keys were rotated in two mirrors: publish from the mirror that rotated first; the "
         "other one needs a copy of its site/catalog/metadata and keys"
     )

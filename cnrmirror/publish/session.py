@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from cnrmirror.model.finding import Finding
 from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.audit import audit, repair
+from cnrmirror.publish.diff import Form
 from cnrmirror.publish.engine import Published, carry_out
 from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, leave_word
 from cnrmirror.publish.look import Relation, Seen, look_when_free, relation
@@ -326,10 +328,14 @@ class Session:
         verified = trust.verify(self.destination, Policy(), datetime.now(UTC))
         return Remote(self.destination, verified)
 
+    @cached_property
+    def _form(self) -> Form:
+        return form_of(self._project, self._target)
+
     def _work(self, seen: Seen) -> Work:
         nodes = LayeredNodes(self._project.store, RemoteNodes(self.destination))
         return Work(
-            self._project, self.destination, form_of(self._project, self._target), seen, nodes,
+            self._project, self.destination, self._form, seen, nodes,
             timedelta(minutes=self._target.grace_minutes), self._disturbed,
         )  # fmt: skip
 

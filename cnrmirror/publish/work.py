@@ -22,8 +22,7 @@ from cnrmirror.publish.diff import Batch, Form, ViewDiff
 from cnrmirror.publish.lease import moment
 from cnrmirror.publish.look import Seen
 from cnrmirror.publish.plan import Operation, Plan, size_of
-from cnrmirror.views.base import Package
-from cnrmirror.views.site import ViewEntries, changes_of
+from cnrmirror.views.site import ViewEntries
 
 State = Descriptor | None
 
@@ -127,8 +126,7 @@ class Work:
             document = self._nodes.get(self.root.tree, name)
             package = site.load(self._nodes, document) if document else None
             wanted.update(r.path for r in self.form.package(package))
-        every = changes_of({}, self.entries, self._names())
-        wanted.update(r.path for r in self.form.lists(self.entries, every))
+        wanted.update(r.path for r in self.form.all_lists(self.entries))
         return {key: when for key, when in pending.items() if key not in wanted}
 
     def _diff(self, trees: Sequence[Node | None]) -> ViewDiff:
@@ -148,15 +146,9 @@ class Work:
     def entries(self) -> ViewEntries:
         """The entries of every view, of the revision that is published."""
         known = self.project.known_entries(Head(self.head.at, self.head.revision))
-        return self.form.site.entries(self._packages()) if known is None else known
-
-    def _packages(self) -> Iterator[Package]:
-        catalog = self.project.catalog
-        for ref in catalog.packages(self.root.tree):
-            yield self.form.site.load(catalog, catalog.document(ref))
-
-    def _names(self) -> list[str]:
-        return [ref.name for ref in self.project.catalog.packages(self.root.tree)]
+        if known is not None:
+            return known
+        return self.form.site.read_entries(self.project.catalog, self.root.tree)
 
     # -- as a plan --
 

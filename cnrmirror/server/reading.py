@@ -30,7 +30,7 @@ from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
 from cnrmirror.views.routes import Route, route
-from cnrmirror.views.site import Site, ViewEntries, ViewSettings, changes_of
+from cnrmirror.views.site import Site, ViewEntries, ViewSettings
 
 _PIECE = 1 << 16
 _CATALOG = re.compile(
@@ -176,15 +176,11 @@ class Reading:
         known = self._mirror.known_entries(head)
         if known is not None:
             return known
-        catalog, site = self._mirror.catalog, self._site
-        tree = catalog.root(head.catalog).tree
-        documents = (catalog.document(ref) for ref in catalog.packages(tree))
-        return site.entries(site.load(catalog, document) for document in documents)
+        catalog = self._mirror.catalog
+        return self._site.read_entries(catalog, catalog.root(head.catalog).tree)
 
     def _read_lists(self, head: Head) -> dict[str, Resource]:
-        entries = self._entries(head)
-        names = {name for each in entries.values() for name in each}
-        return {r.path: r for r in self._site.lists(entries, changes_of({}, entries, names))}
+        return {r.path: r for r in self._site.all_lists(self._entries(head))}
 
     def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
         document = self._mirror.catalog.document(ref)

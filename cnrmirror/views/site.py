@@ -11,10 +11,18 @@ import msgspec
 from cnrmirror.archive.pack import gzip_bytes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.canonical import encode
-from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.documents import Node, PackageDocument
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
-from cnrmirror.views.base import LISTS_RANK, Changes, MakeView, Package, Settings, View
+from cnrmirror.views.base import (
+    LISTS_RANK,
+    Changes,
+    MakeView,
+    Package,
+    Settings,
+    View,
+    all_changes,
+)
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
 
@@ -98,6 +106,11 @@ class Site:
                     found[view.name][package.document.package] = entry
         return found
 
+    def read_entries(self, catalog: CatalogReader, tree: Node) -> ViewEntries:
+        """The entries of every view at a revision, out of all its documents."""
+        documents = (catalog.document(ref) for ref in catalog.packages(tree))
+        return self.entries(self.load(catalog, document) for document in documents)
+
     def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
         """Entries out of the JSON that they were written as. Raises msgspec.DecodeError."""
         return {
@@ -115,6 +128,10 @@ class Site:
                 view.lists(entries.get(view.name, {}), changes.get(view.name, {}))
             )
         ]
+
+    def all_lists(self, entries: ViewEntries) -> list[Resource]:
+        """Every list, as it is for these entries."""
+        return self.lists(entries, {view: all_changes(each) for view, each in entries.items()})
 
     def fixed(self) -> list[Resource]:
         """What does not depend on what the mirror holds."""
