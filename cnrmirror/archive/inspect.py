@@ -10,9 +10,10 @@ from typing import BinaryIO, cast
 import msgspec
 from isal import isal_zlib
 
-from cnrmirror.archive.scan import Limits, TarScanner
+from cnrmirror.archive import kinds
+from cnrmirror.archive.scan import Limits, Sink, TarScanner
 from cnrmirror.model.digest import CHUNK, Descriptor
-from cnrmirror.model.errors import HostileArchive, TooLarge
+from cnrmirror.model.errors import HostileArchive
 
 # The files that tell what a package is; at the root, or in the one folder there.
 _TELLING = re.compile(
@@ -50,6 +51,9 @@ class ArchiveInfo(msgspec.Struct, frozen=True):
 class ArchiveReader:
     """Looks into one archive, chunk by chunk, bounded in memory.
 
+    Args:
+        sink: gets the members as they come: before it is known whether the archive is whole.
+
     Example:
         reader = ArchiveReader()
         for chunk in chunks:
@@ -57,7 +61,7 @@ class ArchiveReader:
         info = reader.close()
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = Limits(), sink: Sink | None = None) -> None:
         self._limits = limits
         self._packed = hashlib.sha256()
         self._unpacked = hashlib.sha256()
@@ -65,7 +69,7 @@ class ArchiveReader:
         self._head = b""
         self._unpacked_size = 0
         self._gunzip = isal_zlib.decompressobj(wbits=31)
-        self._scanner = TarScanner(limits, _wanted)
+        self._scanner = TarScanner(limits, _wanted, sink)
 
     def feed(self, chunk: bytes) -> None:
         """The next gzip bytes.
@@ -76,15 +80,13 @@ class ArchiveReader:
         """
         self._size += len(chunk)
         if self._size > self._limits.packed:
-            raise TooLarge(f"the archive is larger than {self._limits.packed} bytes")
+            what = f"the archive has {self._size} bytes or more"
+            raise self._limits.past("packed", what, self._size)
         self._packed.update(chunk)
-        if len(self._head) < 4:
-            self._head += chunk[:4]
-            # RFC 1952, 2.3.1.2: a reader must refuse what it cannot know.
-            if len(self._head) >= 4 and self._head[3] & 0xE0:
-                raise HostileArchive("the archive has a gzip header with reserved flags")
+        if len(self._head) < kinds.ENOUGH and not self._is_gzip(chunk):
+            return
         if self._gunzip.eof:
-            raise HostileArchive("the archive has bytes after the end of its gzip stream")
+            raise _something_behind(chunk)
         try:
             data = self._gunzip.decompress(chunk, max_length=CHUNK)
             self._unpack(data)
@@ -94,19 +96,35 @@ class ArchiveReader:
         except _BROKEN as error:
             raise HostileArchive(f"the archive is not valid gzip: {error}") from error
         if self._gunzip.unused_data:
-            raise HostileArchive("the archive has bytes after the end of its gzip stream")
+            raise _something_behind(self._gunzip.unused_data)
+
+    def _is_gzip(self, chunk: bytes) -> bool:
+        """Whether it can be gzip by its first bytes; said in words as soon as it is another."""
+        self._head += chunk[: kinds.ENOUGH]
+        if not self._head.startswith(kinds.GZIP[: len(self._head)]):
+            if len(self._head) < kinds.ENOUGH:
+                return False  # more of it may tell what it is
+            raise HostileArchive(f"not a gzipped tar, but {kinds.kind_of(self._head)}")
+        # RFC 1952, 2.3.1.2: a reader must refuse what it cannot know.
+        if len(self._head) > 3 and self._head[3] & 0xE0:
+            raise HostileArchive("the archive has a gzip header with reserved flags")
+        return True
 
     def _unpack(self, data: bytes) -> None:
         self._unpacked_size += len(data)
         if self._unpacked_size > self._limits.unpacked:
-            raise TooLarge(f"the archive unpacks to more than {self._limits.unpacked} bytes")
+            what = f"the archive unpacks to {self._unpacked_size} bytes or more"
+            raise self._limits.past("unpacked", what, self._unpacked_size)
         if self._unpacked_size > max(_RATIO_FROM, self._limits.ratio * self._size):
-            raise TooLarge(f"the archive is packed more than {self._limits.ratio} to one")
+            ratio = -(-self._unpacked_size // self._size)
+            raise self._limits.past("ratio", f"the archive is packed {ratio} to one", ratio)
         self._unpacked.update(data)
         self._scanner.feed(data)
 
     def close(self) -> ArchiveInfo:
         """What was found. Raises HostileArchive if the archive is not whole."""
+        if not self._head.startswith(kinds.GZIP):
+            raise HostileArchive(f"not a gzipped tar, but {kinds.kind_of(self._head)}")
         if not self._gunzip.eof:
             # Bytes that inflate to more than one chunk may still wait inside the decompressor.
             try:
@@ -126,13 +144,23 @@ class ArchiveReader:
         )
 
 
-def inspect(stream: BinaryIO, limits: Limits = Limits()) -> ArchiveInfo:
-    """What the archive in ``stream`` is.
+def _something_behind(data: bytes) -> HostileArchive:
+    what = "another gzip stream" if data.startswith(kinds.GZIP) else "bytes"
+    return HostileArchive(
+        f"the archive has {what} after the end of its gzip stream; repack it: "
+        "gzip -dc OLD | gzip -n >NEW"
+    )
+
+
+def inspect(
+    stream: BinaryIO, limits: Limits = Limits(), sink: Sink | None = None
+) -> ArchiveInfo:
+    """What the archive in ``stream`` is; ``sink`` gets its members on the way.
 
     Raises:
         HostileArchive, TooLarge: as ``ArchiveReader`` does.
     """
-    reader = ArchiveReader(limits)
+    reader = ArchiveReader(limits, sink)
     while chunk := stream.read(CHUNK):
         reader.feed(chunk)
     return reader.close()

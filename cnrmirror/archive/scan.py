@@ -14,6 +14,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Callable
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -24,13 +25,16 @@ _ZEROS = bytes(BLOCK)
 _NO_PREFIX = bytes(155)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
-_FILE, _DIRECTORY, _SYMLINK = "file", "directory", "symlink"
+Kind = Literal["file", "directory", "symlink"]
+_FILE: Final = "file"
+_DIRECTORY: Final = "directory"
+_SYMLINK: Final = "symlink"
 _NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
 _FIELDS = ("mode", "uid", "gid", "mtime", "devmajor", "devminor")
 _MAX_NUMBER = 1 << 40
 _PAX_TIME = re.compile(rb"-?[0-9]{1,11}(?:\.[0-9]{0,12})?")
 _SPARSE = ("GNU.sparse", "SCHILY.realsize", "SUN.holesdata")
-_TYPES = {0: _FILE, 48: _FILE, 55: _FILE, 53: _DIRECTORY, 50: _SYMLINK}
+_TYPES: dict[int, Kind] = {0: _FILE, 48: _FILE, 55: _FILE, 53: _DIRECTORY, 50: _SYMLINK}
 _REFUSED = {49: "a hard link", 51: "a device", 52: "a device", 54: "a FIFO", 83: "a sparse file"}
 
 
@@ -45,6 +49,38 @@ class Limits(msgspec.Struct, frozen=True):
     depth: int = 32
     ratio: int = 200
     extended_header: int = 1_000_000
+
+    def past(self, key: str, what: str, met: int) -> TooLarge:
+        """The error of something that is past the limit ``key``.
+
+        Args:
+            what: what is too large, as a sentence.
+            met: the value that would have been enough, as far as it is known.
+        """
+        return TooLarge(f"{what}; limits.{key} is {getattr(self, key)}", limit=key, met=met)
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One member as it may be unpacked: ``name`` is relative, without ``.`` and ``..``.
+
+    ``mode`` is what the header says, ``mtime`` in seconds since 1970; ``target`` that of a symlink.
+    The name of the top folder itself (``./``) is empty.
+    """
+
+    name: str
+    kind: Kind
+    mode: int
+    mtime: int
+    size: int
+    target: str = ""
+
+
+class Sink(Protocol):
+    """Who wants the members themselves: each one, then its content in pieces."""
+
+    def member(self, member: Member) -> None: ...
+
+    def content(self, data: bytes) -> None: ...
 
 
 def _octal(field: bytes, what: str) -> int:
@@ -65,6 +101,13 @@ def _check_numbers(owner: bytes, mtime: bytes, device: bytes) -> None:
             _octal(field, what)
         elif abs(int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)) > _MAX_NUMBER:
             raise HostileArchive(f"the archive has a header whose {what} is out of range")
+
+
+def _time(field: bytes) -> int:
+    """The time in a header whose numbers were checked."""
+    if field[0] in (0x80, 0xFF):
+        return int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)
+    return _octal(field, "mtime")
 
 
 def _checksum(block: bytes) -> int:
@@ -89,23 +132,28 @@ class TarScanner:
         limits: bounds for members, names and sizes.
         wanted: tells by its name whether a member is noted in ``captured``, and how many bytes
             of its content it may have: None for not at all, 0 for the name alone.
+        sink: gets every member that was found acceptable.
     """
 
-    def __init__(self, limits: Limits, wanted: Callable[[str], int | None]) -> None:
+    def __init__(
+        self, limits: Limits, wanted: Callable[[str], int | None], sink: Sink | None = None
+    ) -> None:
         self.captured: dict[str, bytes] = {}
         self.flags: set[str] = set()
         self.members = 0
         self._limits = limits
         self._wanted = wanted
+        self._sink = sink
         self._rest = b""
         self._skip = 0
+        self._left = 0
         self._capture: tuple[str, int] | None = None
         self._kept = bytearray()
         self._extended: int | None = None
         self._override: dict[str, str] = {}
         self._seen: set[int] = set()
         self._ended = False
-        self._kinds: dict[str, str] = {}
+        self._kinds: dict[str, Kind] = {}
         self._folded: dict[str, str] = {}
 
     def feed(self, data: bytes) -> None:
@@ -118,6 +166,10 @@ class TarScanner:
                 step = min(self._skip, length - position)
                 if self._capture or self._extended is not None:
                     self._kept += data[position : position + step]
+                if self._left and self._sink:
+                    piece = data[position : position + min(step, self._left)]
+                    self._left -= len(piece)
+                    self._sink.content(piece)
                 position += step
                 self._skip -= step
                 if self._skip:
@@ -154,12 +206,15 @@ class TarScanner:
             return
         if kind not in _TYPES:
             what = _REFUSED.get(kind, f"of the unknown type {chr(kind)!r}")
-            raise HostileArchive(f"member {_text(block[:100])!r} is {what}: refused")
+            raise HostileArchive(
+                f"member {_text(block[:100])!r} is {what}: refused; unpack it and push the folder"
+            )
         self._member(block, _TYPES[kind], size)
 
     def _begin_extended(self, kind: int, size: int) -> None:
         if size > self._limits.extended_header:
-            raise TooLarge(f"the archive has an extended header of {size} bytes")
+            what = f"the archive has an extended header of {size} bytes"
+            raise self._limits.past("extended_header", what, size)
         if not size:
             raise HostileArchive("the archive has an empty extended header")
         if kind in self._seen and kind != ord("g"):
@@ -209,16 +264,19 @@ class TarScanner:
                     raise HostileArchive("the archive has an empty PAX name, or one with a NUL")
                 self._set(name, _text(value))
 
-    def _member(self, block: bytes, kind: str, size: int) -> None:
+    def _member(self, block: bytes, kind: Kind, size: int) -> None:
         override, self._override = self._override, {}
         self._seen.clear()
         if "size" in override and override["size"] != str(size):
             raise HostileArchive("the archive has a PAX size that contradicts its header")
         self.members += 1
         if self.members > self._limits.members:
-            raise TooLarge(f"the archive has more than {self._limits.members} members")
+            what = f"the archive has {self.members} members or more"
+            raise self._limits.past("members", what, self.members)
         if size > self._limits.member:
-            raise TooLarge(f"the archive has a member of {size} bytes")
+            name = override.get("path") or _text(block[:100])
+            what = f"the archive has a member of {size} bytes: {name!r}"
+            raise self._limits.past("member", what, size)
         raw_name = override["path"] if "path" in override else self._name_in(block)
         name = self._safe(raw_name)
         if kind == _FILE and raw_name.endswith("/"):
@@ -226,12 +284,18 @@ class TarScanner:
             if block[156] != 0 or "path" in override:
                 raise HostileArchive(f"member {raw_name!r} is a file with the name of a folder")
             kind = _DIRECTORY
+        target = ""
         if kind == _SYMLINK:
-            self._symlink(name, override.get("linkpath") or _text(block[157:257]))
+            target = override.get("linkpath") or _text(block[157:257])
+            self._symlink(name, target)
         if kind != _FILE and size:
             raise HostileArchive(f"member {name!r} is a {kind} with content")
         self._place(name, kind)
         self._skip = -(-size // BLOCK) * BLOCK
+        if self._sink:
+            mode, mtime = _octal(block[100:108], "mode"), _time(block[136:148])
+            self._sink.member(Member(name, kind, mode, mtime, size, target))
+            self._left = size
         keep = self._wanted(name) if kind == _FILE else None
         if keep is not None:
             self.captured[name] = b""
@@ -253,7 +317,8 @@ class TarScanner:
     def _safe(self, name: str) -> str:
         length = len(name) if name.isascii() else len(name.encode())
         if length > self._limits.name:
-            raise TooLarge(f"the archive has a member name of {length} bytes")
+            what = f"the archive has a member name of {length} bytes: {name[:40]!r}…"
+            raise self._limits.past("name", what, length)
         if _CONTROL.search(name):
             raise HostileArchive(f"member {name!r} has a control character or backslash")
         if name.startswith("/") or _DRIVE.match(name):
@@ -266,7 +331,8 @@ class TarScanner:
         if any(len(part) > 63 and len(part.encode()) > 255 for part in parts):
             raise TooLarge(f"member {name!r:.80} has a part of more than 255 bytes")
         if len(parts) > self._limits.depth:
-            raise TooLarge(f"member {name!r} is nested deeper than {self._limits.depth}")
+            what = f"member {name!r} lies in {len(parts) - 1} folders"
+            raise self._limits.past("depth", what, len(parts))
         return "/".join(parts)
 
     def _symlink(self, name: str, target: str) -> None:
@@ -281,7 +347,7 @@ class TarScanner:
             raise HostileArchive(f"symlink {name!r} points out of the archive, to {target!r}")
         self.flags.add("symlinks")
 
-    def _place(self, name: str, kind: str) -> None:
+    def _place(self, name: str, kind: Kind) -> None:
         """Refuse what would overwrite, hide or pass through something else."""
         if name in self._kinds:
             if not name or kind == self._kinds[name] == _DIRECTORY:
