@@ -1,19 +1,21 @@
-"""Unpack an archive that was looked into: into a new folder, whole or not at all."""
+"""Unpack an archive while it is looked into: a new folder appears, whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from cnrmirror.model.errors import ConflictError, HostileArchive
-from cnrmirror.objects.files import link_or_copy, storage_errors, sync_path, sync_tree
+from cnrmirror.archive.inspect import ArchiveInfo, inspect
+from cnrmirror.archive.scan import Limits, Member
+from cnrmirror.model.errors import ConflictError
+from cnrmirror.objects.files import link_or_copy, storage_errors, sync_path, sync_tree, write_all
 
 _PARTIAL = ".cnrmirror-partial-"
 
@@ -29,13 +31,24 @@ def staging(folder: Path) -> Iterator[Path]:
         for old in folder.glob(f"{_PARTIAL}*"):
             with _lock(old) as alone:
                 if alone:
-                    shutil.rmtree(old, ignore_errors=True)
+                    _clear(old)
         path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         with _lock(path):
             try:
                 yield path
             finally:
-                shutil.rmtree(path, ignore_errors=True)
+                _clear(path)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder of ours, whatever modes there are in it."""
+    for parent, folders, _ in os.walk(folder):
+        for name in folders:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                with contextlib.suppress(OSError):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -74,39 +87,103 @@ def place_file(made: Path, target: Path) -> None:
     sync_path(target.parent)
 
 
-def extract(archive: BinaryIO, work: Path, target: Path) -> None:
-    """Unpack an archive that ``archive.inspect`` accepted; ``target`` appears whole.
+class Unpacking:
+    """Makes what a scanner hands on: files, folders and symlinks below a new folder.
+
+    Modes are those of the archive less the umask; but its owner can always read a file, enter a
+    folder, and change the top one, which has to be moved to its place. Times are kept, owners and
+    set-user-id bits are not.
 
     Args:
-        work: the staging folder.
+        folder: does not exist yet; whoever makes it there must be its only user until it is done.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mask = _umask()
+        self._folders: dict[str, Member] = {}
+        self._member: Member | None = None
+        self._descriptor = -1
+        folder.mkdir(mode=0o700)
+
+    def member(self, member: Member) -> None:
+        self._end_of_file()
+        path = self._folder / member.name
+        if member.kind == "directory":
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folders.setdefault(member.name, member)
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if member.kind == "symlink":
+            os.symlink(member.target, path)
+            return
+        how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor, self._member = os.open(path, how, 0o600), member
+
+    def content(self, data: bytes) -> None:
+        write_all(self._descriptor, [data])
+
+    def close(self, whole: bool = True) -> None:
+        """Everything was there: give folders their modes and times, the innermost first."""
+        self._end_of_file()
+        if not whole:
+            return
+        for parent, _, _ in os.walk(self._folder, topdown=False):
+            name = os.path.relpath(parent, self._folder)
+            member = self._folders.get("" if name == "." else name)
+            mode = member.mode if member else 0o777
+            os.chmod(parent, mode & 0o777 & ~self._mask | (0o700 if name == "." else 0o500))
+            if member:
+                os.utime(parent, (member.mtime, member.mtime))
+
+    def _end_of_file(self) -> None:
+        if self._member:
+            member, self._member = self._member, None
+            os.fchmod(self._descriptor, member.mode & 0o777 & ~self._mask | 0o400)
+            os.utime(self._descriptor, (member.mtime, member.mtime))
+            os.close(self._descriptor)
+
+
+def unpack(archive: BinaryIO, folder: Path, limits: Limits) -> ArchiveInfo:
+    """Unpack an archive into ``folder``, which is made, as it is looked into.
+
+    One reader scans and unpacks: what lands is what was scanned. After an error ``folder`` holds
+    what came before it.
 
     Raises:
-        ConflictError: something is at ``target``.
-        HostileArchive: the library refuses what the scanner let pass.
+        HostileArchive, TooLarge: as ``inspect`` does.
     """
-    inner = work / "unpacked"
-    inner.mkdir()
+    unpacking = Unpacking(folder)
     try:
-        with tarfile.open(fileobj=archive, mode="r:gz") as tar:
-            tar.extractall(inner, filter="data")
-            _set_modes(tar, inner)
-    except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
-        raise HostileArchive(f"the archive cannot be unpacked safely: {error}") from error
+        info = inspect(archive, limits, unpacking)
+    except BaseException:
+        unpacking.close(whole=False)
+        raise
+    unpacking.close()
+    return info
+
+
+def place_folder(made: Path, target: Path) -> None:
+    """Let a finished folder appear at ``target``, never over something else.
+
+    Raises:
+        ConflictError: there is something.
+    """
+    sync_tree(made)
     free(target)
-    sync_tree(inner)
-    os.rename(inner, target)
+    try:
+        os.rename(made, target)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        free(target)
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            free(target)
+        raise
     sync_path(target.parent)
 
 
-def _set_modes(tar: tarfile.TarFile, folder: Path) -> None:
-    """The modes that the archive says, less the umask, as ``tar`` sets them; never more than 0777.
-
-    Folders from the innermost outwards, since one may not be entered any more afterwards.
-    """
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
-    members = {member.name.strip("/"): member for member in tar if not member.issym()}
-    for name, member in sorted(members.items(), reverse=True):
-        path = folder / name
-        if not path.is_symlink():
-            os.chmod(path, member.mode & 0o777 & ~mask)
+    return mask

@@ -152,9 +152,7 @@ def _something_behind(data: bytes) -> HostileArchive:
     )
 
 
-def inspect(
-    stream: BinaryIO, limits: Limits = Limits(), sink: Sink | None = None
-) -> ArchiveInfo:
+def inspect(stream: BinaryIO, limits: Limits = Limits(), sink: Sink | None = None) -> ArchiveInfo:
     """What the archive in ``stream`` is; ``sink`` gets its members on the way.
 
     Raises:

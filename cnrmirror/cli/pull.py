@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.client.pull import pull as pull_package
+from cnrmirror.model.errors import TooLarge
 from cnrmirror.model.names import Reference, check_media_type
+
+_LIMITS = {
+    "packed": "Bytes of an archive.",
+    "unpacked": "Bytes that it unpacks to.",
+    "member": "Bytes of one file in it.",
+    "members": "Files, folders and links in it.",
+    "name": "Bytes of a path in it.",
+    "depth": "Folders in folders.",
+    "ratio": "Bytes unpacked for one packed.",
+    "extended_header": "Bytes of a tar's extended header.",
+}
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _limit_options(command: _Command) -> _Command:
+    """One option for each limit of a package that is unpacked."""
+    for key, value in reversed(msgspec.structs.asdict(Limits()).items()):
+        command = click.option(
+            f"--max-{key.replace('_', '-')}",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=value,
+            show_default=True,
+            help=_LIMITS[key],
+        )(command)
+    return command
 
 
 @click.command()
@@ -22,6 +54,7 @@ from cnrmirror.model.names import Reference, check_media_type
     help="The folder in which NS_NAME_RELEASE appears.",
 )  # fmt: skip
 @click.option("--tarball", is_flag=True, help="The archive itself, not what is in it.")
+@_limit_options
 @pass_context
 def pull(
     context: Context,
@@ -30,6 +63,7 @@ def pull(
     media_type: str | None,
     dest: Path,
     tarball: bool,
+    **limits: int,
 ) -> None:
     """Get a package out of a mirror, verified from the pinned root to the last byte.
 
@@ -39,11 +73,22 @@ def pull(
     cnrmirror pull charts/nginx --from https://mirror.example.com --root root.json
     cnrmirror pull charts/nginx:stable --from /media/usb/site --tarball --dest /tmp
     """
+    most = Limits(**{key.removeprefix("max_"): value for key, value in limits.items()})
     wanted = Reference.parse(reference)
     short = check_media_type(media_type) if media_type else None
-    pulled, fresh = read_verified(
-        origin, lambda remote: pull_package(remote, wanted, short, dest, tarball, Limits())
-    )
+    try:
+        pulled, fresh = read_verified(
+            origin, lambda remote: pull_package(remote, wanted, short, dest, tarball, most)
+        )
+    except TooLarge as error:
+        if key := error.details.get("limit"):
+            option = f"--max-{key.replace('_', '-')} {error.details['met']}"
+            raise TooLarge(
+                f"{error.message}; {option} (or more) admits it, if you trust the publisher, and "
+                "--tarball takes the archive as it is",
+                **error.details,
+            ) from error
+        raise
     context.result(
         pulled,
         [

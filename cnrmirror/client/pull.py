@@ -6,8 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from cnrmirror.archive.extract import extract, free, place_file, staging
-from cnrmirror.archive.inspect import inspect
+from cnrmirror.archive.extract import free, place_file, place_folder, staging, unpack
 from cnrmirror.archive.scan import Limits
 from cnrmirror.client.choose import meant
 from cnrmirror.client.remote import Remote
@@ -81,10 +80,10 @@ def pull(
         else:
             # Only now are the bytes known to be the signed ones: nothing was parsed before.
             with made.open("rb") as archive:
-                if inspect(archive, limits).diff_id != release.content.digest:
-                    raise Tampered(f"{package}@{release.release}: not the content that was signed")
-                archive.seek(0)
-                extract(archive, work, target)
+                info = unpack(archive, work / "unpacked", limits)
+            if info.diff_id != release.content.digest:
+                raise Tampered(f"{package}@{release.release}: not the content that was signed")
+            place_folder(work / "unpacked", target)
     verified = remote.verified
     return Pulled(
         str(target), package, release.release, release.media_type, release.content.digest,
