@@ -58,6 +58,7 @@ def _limit_options(command: _Command) -> _Command:
 @pass_context
 def pull(
     context: Context,
+    /,
     reference: str,
     origin: Origin,
     media_type: str | None,
