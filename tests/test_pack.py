@@ -148,7 +148,10 @@ def test_a_file_that_two_links_show_is_packed_three_times(chart: Path) -> None:
     ("target", "reason"),
     [
         ("../../outside/secret.yaml", "leads out of the package folder, to .*outside/secret.yaml"),
-        ("../../outside", "leads out of the package folder, to .*outside; say --follow-outside"),
+        (
+            "../../outside",
+            "leads out of the package folder, to .*outside; say push --follow-outside",
+        ),
         ("/dev/null", "leads out of the package folder, to /dev/null"),
         ("missing.yaml", "leads nowhere, to missing.yaml"),
         ("../Chart.yaml/x", "leads nowhere"),

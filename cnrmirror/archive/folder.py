@@ -85,7 +85,7 @@ class _Walk:
                 if entry.real in above:
                     raise InputError(
                         f"{self._shown(entry.name)}: links lead in a circle here, back to "
-                        f"{entry.real}; list it in .helmignore, or remove them"
+                        f"{_printable(entry.real)}; list it in .helmignore, or remove them"
                     )
                 yield from self.files(entry.name, entry.real, above)
 
@@ -117,8 +117,8 @@ class _Walk:
         shown = self._shown(name)
         if not self._outside and not self._is_inside(real):
             raise InputError(
-                f"{shown}: this symlink leads out of the package folder, to {real}; say "
-                "--follow-outside to pack what is there, or list it in .helmignore"
+                f"{shown}: this symlink leads out of the package folder, to {_printable(real)}; "
+                "say push --follow-outside to pack what is there, or list it in .helmignore"
             )
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise InputError(

@@ -82,6 +82,7 @@ def push(
     metadata: msgspec.Raw = msgspec.Raw(b"null"),
     accept: bool = False,
     attached: Sequence[tuple[str, Path]] = (),
+    outside: bool = False,
 ) -> Report:
     """Put everything at ``paths`` into the mirror: all of it as one revision, or nothing.
 
@@ -91,6 +92,7 @@ def push(
         channels: names to point at the highest release that is pushed of each package.
         accept: let a release that is there already be replaced by one of other content.
         attached: media types and files of what belongs to the one release that is pushed.
+        outside: follow symlinks that lead out of a package folder, too.
 
     Raises:
         InputError: a path that is no package, or a hostile archive.
@@ -104,7 +106,7 @@ def push(
     if len(found) > 1 and attached:
         raise UsageError(f"attachments belong to one release, and these are {len(found)} packages")
     with project.signing():
-        incoming = list(_take_all(project, found, wish, metadata))
+        incoming = list(_take_all(project, found, wish, metadata, outside))
         if attached:
             files = all_attachments(_attachment(project, kind, path) for kind, path in attached)
             incoming = [msgspec.structs.replace(incoming[0], attachments=files)]
@@ -273,20 +275,26 @@ def _merge(
 
 
 def _take_all(
-    project: Project, found: Sequence[Path], wish: Override, metadata: msgspec.Raw
+    project: Project,
+    found: Sequence[Path],
+    wish: Override,
+    metadata: msgspec.Raw,
+    outside: bool,
 ) -> Iterator[Incoming]:
     limits = project.config.limits
     with stage(project.progress, "Reading archives", len(found)) as progress:
         if len(found) < _WORTH_PROCESSES:
             for path in found:
-                yield _take_path(project.store, path, wish, metadata, limits)
+                yield _take_path(project.store, path, wish, metadata, limits, outside)
                 progress.advance()
             return
         chunks = [found[i : i + _CHUNK] for i in range(0, len(found), _CHUNK)]
         root, scratch = project.store.root, project.layout.making
         with processes() as pool:
             jobs = [
-                pool.submit(_take_some, root, scratch, chunk, wish, bytes(metadata), limits)
+                pool.submit(
+                    _take_some, root, scratch, chunk, wish, bytes(metadata), limits, outside
+                )
                 for chunk in chunks
             ]
             try:
@@ -306,25 +314,31 @@ def _take_some(
     wish: Override,
     metadata: bytes,
     limits: Limits,
+    outside: bool,
 ) -> list[tuple[str, Identity, ArchiveInfo, ArchiveFacts | None]]:
     store = Store(root, scratch)
     result = []
     for path in paths:
-        item = _take_path(store, path, wish, msgspec.Raw(metadata), limits)
+        item = _take_path(store, path, wish, msgspec.Raw(metadata), limits, outside)
         slim = msgspec.structs.replace(item.info, telling={})
         result.append((item.where, item.identity, slim, item.facts))
     return result
 
 
 def _take_path(
-    store: Store, path: Path, wish: Override, metadata: msgspec.Raw, limits: Limits
+    store: Store,
+    path: Path,
+    wish: Override,
+    metadata: msgspec.Raw,
+    limits: Limits,
+    outside: bool,
 ) -> Incoming:
     try:
         if path.is_dir():
             telling = telling_of_folder(path)
             identity = identify(telling, path, wish)
             prefix = identity.package.partition("/")[2] if identity.media_type == "helm" else ""
-            info = _take(store, io.BytesIO(pack(path, prefix, limits)), limits)
+            info = _take(store, io.BytesIO(pack(path, prefix, limits, outside)), limits)
             if telling and not info.telling:
                 raise InputError("its .helmignore leaves out the very file that tells what it is")
         else:
