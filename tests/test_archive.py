@@ -5,19 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import posixpath
 import tarfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnrmirror.archive.inspect import MAX_TELLING, inspect
-from cnrmirror.archive.pack import gzip_bytes, pack
 from cnrmirror.archive.scan import Limits, TarScanner
 from cnrmirror.model.errors import HostileArchive, InputError, TooLarge
 from tests.conftest import tar_gz
@@ -244,56 +241,3 @@ def test_what_the_scanner_accepts_tarfile_reads_with_the_same_names(
         members = read.getmembers()
     assert scanner.members == len(members)
     assert {posixpath.normpath(m.name) for m in members if m.isfile()} == set(scanner.captured)
-
-
-def test_a_folder_packs_to_the_same_bytes_and_honours_helmignore(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        base = tmp_path / folder
-        (base / "templates").mkdir(parents=True)
-        for name in ("Chart.yaml", "z.tmp", "templates/b.yaml", "templates/a.yaml"):
-            (base / name).write_text(f"name: {name}\n")
-        (base / ".helmignore").write_text("*.tmp\n.helmignore\n")
-    packed = pack(tmp_path / "one", "chart")
-    assert packed == pack(tmp_path / "two", "chart")
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        names = [member.name for member in tar]
-        assert {(m.uid, m.mtime, m.mode) for m in tar} == {(0, 0, 0o644)}
-    assert names == ["chart/Chart.yaml", "chart/templates/a.yaml", "chart/templates/b.yaml"]
-    assert packed[:10] == gzip_bytes(b"")[:10]
-
-
-def test_a_folder_with_a_symlink_that_leads_out_is_not_packed(tmp_path: Path) -> None:
-    (tmp_path / "chart").mkdir()
-    (tmp_path / "chart" / "passwd").symlink_to("/etc/passwd")
-    with pytest.raises(InputError, match="leads out"):
-        pack(tmp_path / "chart")
-
-
-def test_a_folder_that_cannot_be_read_is_not_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "chart" / "templates").mkdir(parents=True)
-    (tmp_path / "chart" / "Chart.yaml").write_text("name: chart\n")
-    scandir = os.scandir
-
-    def refuse(path: str | Path = ".") -> os._ScandirIterator[str]:
-        if str(path).endswith("templates"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(str(path))
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(InputError, match="templates: Permission denied"):
-        pack(tmp_path / "chart")
-
-
-def test_a_symlink_that_leads_to_itself_is_not_packed(tmp_path: Path) -> None:
-    (tmp_path / "chart").mkdir()
-    (tmp_path / "chart" / "loop").symlink_to("loop")
-    with pytest.raises(InputError, match="loop: a symlink that leads"):
-        pack(tmp_path / "chart")
-
-
-def test_a_wrong_line_of_helmignore_is_named(tmp_path: Path) -> None:
-    (tmp_path / ".helmignore").write_text("*.tmp\n[\n")
-    with pytest.raises(InputError, match="helmignore:2"):
-        pack(tmp_path)

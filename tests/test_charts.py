@@ -100,3 +100,17 @@ def test_a_path_that_may_not_be_read_is_an_error(
     monkeypatch.setattr(owner, name, refuse)
     with pytest.raises(InputError, match="Permission denied"):
         push(project, [path], Override(namespace="ns"), NOW)
+
+
+def test_push_follows_links_out_of_a_folder_only_when_it_is_told_to(
+    project: Project, tmp_path: Path
+) -> None:
+    folder = tmp_path / "chart"
+    folder.mkdir()
+    (folder / "Chart.yaml").write_bytes(CHART)
+    (tmp_path / "values.yaml").write_text("a: 1\n")
+    (folder / "values.yaml").symlink_to("../values.yaml")
+    with pytest.raises(InputError, match=r"chart/values\.yaml: .* say push --follow-outside"):
+        push(project, [folder], Override(namespace="ns"), NOW)
+    report = push(project, [folder], Override(namespace="ns"), NOW, outside=True)
+    assert report.pushed[0].outcome == "new"

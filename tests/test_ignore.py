@@ -1,4 +1,4 @@
-"""ignore.py: .helmignore is read as helm reads it, which is not as git reads .gitignore."""
+"""archive/helmignore.py: the rules of .helmignore are helm's, not those of .gitignore."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ from cnrmirror.model.errors import InputError
         ("!docs/", "x.yaml", False, True),
         ("x.yaml", "X.yaml", False, False),
         ("(a|b).+", "(a|b).+", False, True),
+        ("*a*b*c", "xaybzc", False, True),
+        ("*a*b*c", "xaybz", False, False),
+        ("a/*b*/c", "a/xbx/c", False, True),
+        ("a*/c", "a/b/c", False, False),
+        ("[a-cx-z]", "y", False, True),
+        ("[\\]\\-]", "]", False, True),
+        ("[\\]\\-]", "-", False, True),
+        ("[[]", "[", False, True),
+        ("[é]?", "éü", False, True),  # a character, not a byte
+        ("[z-a]", "z", False, False),  # an empty range: nothing is in it
+        ("[^z-a]", "z", False, True),  # and all is outside it
+        ("/", "x", True, False),  # a rule for nothing
+        ("!", "x", False, True),  # all that is not nothing is out
+        ("!/", "x", True, True),
+        ("\ufeff*.bak", "x.bak", False, True),  # what an editor put before the first line
+        ("docs/\r\n*.bak\r\n", "docs", True, True),
+        ("docs/\r\n*.bak\r\n", "x.bak", False, True),
+        ("x\x0by", "y", False, False),  # only a line feed ends a line
+        ("x\u2028y", "x", False, False),
         ("", "templates/.swp", False, True),
         ("", "templates/a.yaml", False, False),
     ],
@@ -43,7 +62,14 @@ def test_a_line_means_what_it_means_to_helm(
     assert IgnoreRules(text, ".helmignore")(path, is_folder) is out
 
 
-@pytest.mark.parametrize("line", ["a/**/b", "**", "[", "[a", "a\\", "!", "/", "!/", "[z-a]"])
+@pytest.mark.parametrize(
+    "line",
+    ["a/**/b", "**", "[", "[]", "[a", "a\\", "!a\\", "[^", "[a-", "[-a]", "[]a]", "[a\\", "[a-]"],
+)
 def test_a_line_that_is_no_pattern_is_named_with_its_number(line: str) -> None:
     with pytest.raises(InputError, match=r"^\.helmignore:2: .* is no pattern"):
         IgnoreRules(f"*.bak\n{line}\n", ".helmignore")
+
+
+def test_no_pattern_takes_long_whatever_its_stars() -> None:
+    assert IgnoreRules("*a" * 40 + "*b", ".helmignore")("a" * 255, False) is False

@@ -45,13 +45,13 @@ class IgnoreRules:
 
     def __init__(self, text: str, where: str) -> None:
         self._rules = [_rule(_DEFAULT)]
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
             line = line.strip()
             if not line or line.startswith("#"):
                 continue
             try:
                 self._rules.append(_rule(line))
-            except (ValueError, re.error) as error:
+            except ValueError as error:
                 raise InputError(f"{where}:{number}: {line!r} is no pattern: {error}") from error
 
     def __call__(self, path: str, is_folder: bool) -> bool:
@@ -74,36 +74,69 @@ def _rule(line: str) -> _Rule:
     only_folders = line.endswith("/")
     line = line.removesuffix("/")
     whole_path = "/" in line
-    if not line:
-        raise ValueError("it is empty")
     return _Rule(re.compile(_translated(line.removeprefix("/"))), whole_path, only_folders, negated)
 
 
 def _translated(pattern: str) -> str:
     """A glob of Go's ``filepath.Match`` as a regular expression."""
-    result = ""
+    first, *rest = _between_stars(pattern)
+    if not rest:
+        return first
+    # A star takes as little as it can and never again more, as in Go: no pattern takes long.
+    inner = "".join(f"(?>[^/]*?{piece})" for piece in rest[:-1])
+    return f"{first}{inner}[^/]*{rest[-1]}"
+
+
+def _between_stars(pattern: str) -> list[str]:
+    pieces = [""]
     position = 0
     while position < len(pattern):
         char = pattern[position]
-        position += 1
         if char == "*":
-            result += "[^/]*"
+            pieces.append("")
         elif char == "?":
-            result += "[^/]"
+            pieces[-1] += "[^/]"
         elif char == "[":
-            end = pattern.find("]", position + 1)
-            if end < 0:
-                raise ValueError("a [ without its ]")
-            inside = pattern[position:end]
-            negated = inside.startswith("^")
-            inside = re.sub(r"([\\\[&~|])", r"\\\1", inside.removeprefix("^"))
-            result += f"[{'^' if negated else ''}{inside}]"
-            position = end + 1
-        elif char == "\\":
-            if position == len(pattern):
-                raise ValueError("a \\ at its end")
-            result += re.escape(pattern[position])
-            position += 1
+            piece, position = _class(pattern, position + 1)
+            pieces[-1] += piece
+            continue
         else:
-            result += re.escape(char)
-    return result
+            char, position = _literal(pattern, position)
+            pieces[-1] += re.escape(char)
+            continue
+        position += 1
+    return pieces
+
+
+def _literal(pattern: str, position: int) -> tuple[str, int]:
+    """The character at ``position``, or behind a backslash there; and where it ends."""
+    if pattern[position] == "\\":
+        position += 1
+        if position == len(pattern):
+            raise ValueError("a \\ at its end")
+    return pattern[position], position + 1
+
+
+def _class(pattern: str, position: int) -> tuple[str, int]:
+    """The class whose ``[`` is just before ``position``; and where it ends."""
+    negated = pattern.startswith("^", position)
+    position += negated
+    ranges: list[tuple[str, str]] = []
+    while not (ranges and pattern.startswith("]", position)):
+        low, position = _bound(pattern, position)
+        high = low
+        if pattern.startswith("-", position):
+            high, position = _bound(pattern, position + 1)
+        ranges.append((low, high))
+    inside = "".join(f"{re.escape(a)}-{re.escape(b)}" for a, b in ranges if a <= b)
+    if not inside:  # such as [z-a]
+        return (r"[\s\S]" if negated else r"[^\s\S]"), position + 1
+    return f"[{'^' if negated else ''}{inside}]", position + 1
+
+
+def _bound(pattern: str, position: int) -> tuple[str, int]:
+    if position == len(pattern):
+        raise ValueError("a [ without its ]")
+    if pattern[position] in "-]":
+        raise ValueError(f"a {pattern[position]} in [ ] without a \\ before it")
+    return _literal(pattern, position)

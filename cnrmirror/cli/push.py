@@ -42,6 +42,9 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-
     multiple=True,
     help="A file that belongs to the release, and its media type; repeatable.",
 )
+@click.option(
+    "--follow-outside", is_flag=True, help="Follow symlinks that lead out of a package folder."
+)
 @click.option("--accept", is_flag=True, help="Replace a release that is there with other content.")
 @pass_context
 def push(
@@ -54,6 +57,7 @@ def push(
     channels: tuple[str, ...],
     metadata: Path | None,
     attached: tuple[str, ...],
+    follow_outside: bool,
     accept: bool,
 ) -> None:
     """Put packages into the mirror, all as one revision.
@@ -84,7 +88,7 @@ def push(
     files = [_attached(text) for text in attached]
     project = signing_project(context)
     names = [check_channel(name) for name in channels]
-    report = push_paths(project, paths, wish, now(), names, raw, accept, files)
+    report = push_paths(project, paths, wish, now(), names, raw, accept, files, follow_outside)
     lines = [
         f"{item.outcome}\t{item.identity.package}@{item.identity.release}\t"
         f"{item.identity.media_type}\t{item.digest}\t{item.size}"

@@ -10,11 +10,12 @@ from typing import Literal
 import msgspec
 
 from cnrmirror.archive.facts import facts_of
-from cnrmirror.archive.identify import Identity, Override, find, identify, telling_of_folder
+from cnrmirror.archive.identify import Identity, Override, find, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
-from cnrmirror.archive.pack import pack
 from cnrmirror.archive.scan import Limits
+from cnrmirror.catalog.tree import Catalog
 from cnrmirror.mirror.build import processes
+from cnrmirror.mirror.folder import keep_folder
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import (
@@ -22,17 +23,13 @@ from cnrmirror.model.documents import (
     Attachment,
     Channel,
     Content,
+    Node,
     PackageDocument,
     Release,
     Tombstone,
     all_attachments,
 )
-from cnrmirror.model.errors import (
-    CnrMirrorError,
-    InputError,
-    ReleaseConflict,
-    UsageError,
-)
+from cnrmirror.model.errors import CnrMirrorError, InputError, ReleaseConflict, UsageError
 from cnrmirror.model.names import Vendor, content_type, manifest_type, newest_first
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import read_given, write_all
@@ -82,6 +79,7 @@ def push(
     metadata: msgspec.Raw = msgspec.Raw(b"null"),
     accept: bool = False,
     attached: Sequence[tuple[str, Path]] = (),
+    outside: bool = False,
 ) -> Report:
     """Put everything at ``paths`` into the mirror: all of it as one revision, or nothing.
 
@@ -91,6 +89,7 @@ def push(
         channels: names to point at the highest release that is pushed of each package.
         accept: let a release that is there already be replaced by one of other content.
         attached: media types and files of what belongs to the one release that is pushed.
+        outside: follow symlinks that lead out of a package folder, too.
 
     Raises:
         InputError: a path that is no package, or a hostile archive.
@@ -104,7 +103,7 @@ def push(
     if len(found) > 1 and attached:
         raise UsageError(f"attachments belong to one release, and these are {len(found)} packages")
     with project.signing():
-        incoming = list(_take_all(project, found, wish, metadata))
+        incoming = list(_take_all(project, found, wish, metadata, outside))
         if attached:
             files = all_attachments(_attachment(project, kind, path) for kind, path in attached)
             incoming = [msgspec.structs.replace(incoming[0], attachments=files)]
@@ -273,20 +272,27 @@ def _merge(
 
 
 def _take_all(
-    project: Project, found: Sequence[Path], wish: Override, metadata: msgspec.Raw
+    project: Project,
+    found: Sequence[Path],
+    wish: Override,
+    metadata: msgspec.Raw,
+    outside: bool,
 ) -> Iterator[Incoming]:
     limits = project.config.limits
+    tree = project.tree()
     with stage(project.progress, "Reading archives", len(found)) as progress:
         if len(found) < _WORTH_PROCESSES:
             for path in found:
-                yield _take_path(project.store, path, wish, metadata, limits)
+                yield _take_path(project.catalog, tree, path, wish, metadata, limits, outside)
                 progress.advance()
             return
         chunks = [found[i : i + _CHUNK] for i in range(0, len(found), _CHUNK)]
         root, scratch = project.store.root, project.layout.making
         with processes() as pool:
             jobs = [
-                pool.submit(_take_some, root, scratch, chunk, wish, bytes(metadata), limits)
+                pool.submit(
+                    _take_some, root, scratch, tree, chunk, wish, bytes(metadata), limits, outside
+                )
                 for chunk in chunks
             ]
             try:
@@ -302,33 +308,36 @@ def _take_all(
 def _take_some(
     root: Path,
     scratch: Path,
+    tree: Node,
     paths: Iterable[Path],
     wish: Override,
     metadata: bytes,
     limits: Limits,
+    outside: bool,
 ) -> list[tuple[str, Identity, ArchiveInfo, ArchiveFacts | None]]:
-    store = Store(root, scratch)
+    catalog = Catalog(Store(root, scratch))
     result = []
     for path in paths:
-        item = _take_path(store, path, wish, msgspec.Raw(metadata), limits)
+        item = _take_path(catalog, tree, path, wish, msgspec.Raw(metadata), limits, outside)
         slim = msgspec.structs.replace(item.info, telling={})
         result.append((item.where, item.identity, slim, item.facts))
     return result
 
 
 def _take_path(
-    store: Store, path: Path, wish: Override, metadata: msgspec.Raw, limits: Limits
+    catalog: Catalog,
+    tree: Node,
+    path: Path,
+    wish: Override,
+    metadata: msgspec.Raw,
+    limits: Limits,
+    outside: bool,
 ) -> Incoming:
     try:
         if path.is_dir():
-            telling = telling_of_folder(path)
-            identity = identify(telling, path, wish)
-            prefix = identity.package.partition("/")[2] if identity.media_type == "helm" else ""
-            info = _take(store, io.BytesIO(pack(path, prefix, limits)), limits)
-            if telling and not info.telling:
-                raise InputError("its .helmignore leaves out the very file that tells what it is")
+            identity, info = keep_folder(catalog, tree, path, wish, limits, outside)
         else:
-            info = _take_file(store, path, limits)
+            info = _take_file(catalog.store, path, limits)
             identity = identify(info.telling, path, wish)
     except CnrMirrorError as error:
         if not error.message.startswith(str(path)):
