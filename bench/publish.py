@@ -28,6 +28,7 @@ from bench.build import corpus
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.session import Session
 from tests.conftest import chart_bytes
@@ -99,7 +100,7 @@ def mirror(folder: Path, releases: int) -> Project:
     project = make(folder / "mirror", "bench", _now())
     corpus(folder / "charts", releases)
     paths = sorted((folder / "charts").iterdir())
-    push(project, paths, Override(namespace="ns"), _now(), ["stable"])
+    push(project, paths, Override(namespace="ns"), _now(), What(["stable"]))
     shutil.rmtree(folder / "charts")
     return project
 
@@ -107,7 +108,7 @@ def mirror(folder: Path, releases: int) -> Project:
 def add(project: Project, release: str) -> None:
     path = project.folder.parent / f"chart-00001-{release}.tgz"
     path.write_bytes(chart_bytes("chart-00001", release))
-    push(project, [path], Override(namespace="ns"), _now(), ["stable"])
+    push(project, [path], Override(namespace="ns"), _now(), What(["stable"]))
 
 
 def neutral(project: Project, folder: Path) -> int:

@@ -15,6 +15,7 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.canonical import normalise_metadata
 from tests.mirrors import make
 
@@ -48,7 +49,7 @@ class Recorded:
         for entry in pushes["packages"]:
             wish = Override(entry["package"], None, entry["release"], entry["media_type"])
             raw = normalise_metadata(entry["metadata"])
-            report = push(project, [CONFORMANCE / entry["file"]], wish, NOW, (), raw)
+            report = push(project, [CONFORMANCE / entry["file"]], wish, NOW, What(metadata=raw))
             assert report.pushed[0].digest == entry["digest"]
         for entry in pushes["channels"]:
             change.set_channel(project, entry["package"], entry["channel"], entry["release"], NOW)

@@ -12,6 +12,7 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.canonical import normalise_metadata
 from tests.mirrors import make as make_mirror
 
@@ -26,13 +27,15 @@ def make(folder: Path) -> Project:
     project = make_mirror(folder, "sample")
     packages = HERE / "packages"
     metadata: msgspec.Raw = normalise_metadata({"maintainer": "the sample", "stars": 3})
-    push(project, [packages / "nginx"], Override(namespace="charts"), NOW, ["stable"], metadata)
+    push(
+        project, [packages / "nginx"], Override(namespace="charts"), NOW, What(["stable"], metadata)
+    )
     push(
         project, [packages / "wordpress", packages / "blog-0.3.1"], Override(namespace="apps"), NOW
     )
     wish = Override(namespace="charts", release="1.3.0-rc.1")
     notes = HERE / "attachments/nginx-1.3.0-rc.1.txt"
-    push(project, [packages / "nginx"], wish, NOW, attached=[("text/plain", notes)])
+    push(project, [packages / "nginx"], wish, NOW, What(attached=[("text/plain", notes)]))
     change.set_channel(project, "charts/nginx", "edge", "1.3.0-rc.1", NOW)
     return project
 

@@ -38,6 +38,7 @@ from cnrmirror.mirror import change, gc
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.documents import Head, Upstream
 from cnrmirror.model.errors import (
@@ -75,7 +76,7 @@ FLIPS = int(os.environ.get("CNRMIRROR_FLIPS", "1000"))
 def add(project: Project, name: str, release: str, *channels: str, now: str = NOW) -> None:
     path = project.folder.parent / f"{name}-{release}.tgz"
     path.write_bytes(chart_bytes(name, release))
-    push(project, [path], Override(namespace="ns", release=release), now, channels)
+    push(project, [path], Override(namespace="ns", release=release), now, What(channels))
 
 
 def fill(project: Project, count: int) -> None:

@@ -19,6 +19,7 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
@@ -44,7 +45,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(20):
         charts.append(folder / f"p{number}-1.0.0.tgz")
         charts[-1].write_bytes(chart_bytes(f"p{number}", "1.0.0"))
-    push(project, charts[1:], Override(namespace="ns"), NOW, ["stable"])
+    push(project, charts[1:], Override(namespace="ns"), NOW, What(["stable"]))
     push(project, charts[:1], Override(namespace="ns"), NOW)
     repository = project.signer
     assert isinstance(repository, Repository)

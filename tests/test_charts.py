@@ -11,6 +11,7 @@ import pytest
 from cnrmirror.archive.identify import Override, identify
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.errors import InputError, InvalidDocument
 from tests.conftest import NOW
 
@@ -112,5 +113,5 @@ def test_push_follows_links_out_of_a_folder_only_when_it_is_told_to(
     (folder / "values.yaml").symlink_to("../values.yaml")
     with pytest.raises(InputError, match=r"chart/values\.yaml: .* say push --follow-outside"):
         push(project, [folder], Override(namespace="ns"), NOW)
-    report = push(project, [folder], Override(namespace="ns"), NOW, outside=True)
+    report = push(project, [folder], Override(namespace="ns"), NOW, What(outside=True))
     assert report.pushed[0].outcome == "new"

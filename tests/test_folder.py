@@ -12,6 +12,7 @@ from isal import isal_zlib
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.canonical import normalise_metadata
 from tests.conftest import NOW
 
@@ -75,7 +76,7 @@ def test_what_is_said_anew_of_an_unchanged_folder_is_said_of_the_archive_that_is
     before = project.document("ns/chart")
     blobs = [digest for _, digest, _ in project.store.walk("blobs")]
     more = normalise_metadata({"a": 1})
-    push(project, [folder], Override(namespace="ns"), NOW, ["stable"], more, accept=True)
+    push(project, [folder], Override(namespace="ns"), NOW, What(["stable"], more, accept=True))
     after = project.document("ns/chart")
     assert after.releases[0].metadata != before.releases[0].metadata
     assert after.releases[0].blob == before.releases[0].blob

@@ -27,6 +27,7 @@ from cnrmirror.mirror import push as push_module
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model import canonical
 from cnrmirror.model.canonical import normalise_metadata
 from cnrmirror.model.documents import LEAF_MAX, PackageDocument, Tombstone
@@ -80,7 +81,7 @@ def test_law_1_any_order_of_pushes_gives_the_same_bytes(
 def test_law_1_a_rebuild_from_nothing_gives_the_same_site(
     project: Project, chart: Callable[..., Path]
 ) -> None:
-    push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")], NS, NOW, ["stable"])
+    push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")], NS, NOW, What(["stable"]))
     before = views(project)
     for name in ("cnr", "api", "version", "index.html", ".well-known"):
         subprocess.run(["rm", "-r", str(project.site / name)], check=True)
@@ -153,13 +154,13 @@ def test_law_5_the_same_release_with_another_digest_is_refused(
     with pytest.raises(ReleaseConflict):
         push(project, [chart("b", "1.0.0"), chart("a", "1.0.0", "other")], NS, NOW)
     assert views(project) == before
-    report = push(project, [chart("a", "1.0.0", "other")], NS, NOW, accept=True)
+    report = push(project, [chart("a", "1.0.0", "other")], NS, NOW, What(accept=True))
     assert report.pushed[0].outcome == "replaced"
     assert check(project).findings == []
 
 
 def test_law_5_outlives_a_removal(project: Project, chart: Callable[..., Path]) -> None:
-    push(project, [chart("a", "1.0.0")], NS, NOW, ["stable"])
+    push(project, [chart("a", "1.0.0")], NS, NOW, What(["stable"]))
     change.remove(project, "ns/a", "1.0.0", None, "CVE-2026-1", NOW)
     assert project.document("ns/a").channels == []
     assert check(project).findings == []
@@ -181,7 +182,7 @@ def test_law_3_killed_at_any_moment_the_next_command_continues(
     project: Project, chart: Callable[..., Path]
 ) -> None:
     dice = random.Random(7)
-    push(project, [chart("a", "0.0.1")], NS, NOW, ["stable"])
+    push(project, [chart("a", "0.0.1")], NS, NOW, What(["stable"]))
     started = time.monotonic()
     run(project.folder, "push", "--namespace", "ns", str(chart("timing", "1.0.0")))
     whole = time.monotonic() - started
@@ -261,9 +262,9 @@ def test_a_damaged_head_is_an_error_and_never_an_empty_mirror(
 
 
 def test_rollback_brings_back_every_byte(project: Project, chart: Callable[..., Path]) -> None:
-    push(project, [chart("a", "1.0.0")], NS, NOW, ["stable"])
+    push(project, [chart("a", "1.0.0")], NS, NOW, What(["stable"]))
     before = views(project)
-    push(project, [chart("a", "2.0.0"), chart("b", "1.0.0")], NS, NOW, ["stable"])
+    push(project, [chart("a", "2.0.0"), chart("b", "1.0.0")], NS, NOW, What(["stable"]))
     change.rollback(project, "1", NOW)
     assert views(project) == before
     assert project.head().revision == 3
@@ -288,7 +289,7 @@ def test_gc_drops_only_what_the_kept_revisions_do_not_reach(
 
 def test_metadata_is_kept_as_it_was_given(project: Project, chart: Callable[..., Path]) -> None:
     raw = normalise_metadata({"b": [1, 2.5, None], "a": "é"})
-    push(project, [chart("a", "1.0.0")], NS, NOW, (), raw)
+    push(project, [chart("a", "1.0.0")], NS, NOW, What(metadata=raw))
     assert (
         bytes(project.document("ns/a").releases[0].metadata)
         == '{"a":"é","b":[1,2.5,null]}'.encode()
@@ -298,7 +299,7 @@ def test_metadata_is_kept_as_it_was_given(project: Project, chart: Callable[...,
 def test_a_channel_points_at_the_highest_release_of_a_push(
     project: Project, chart: Callable[..., Path]
 ) -> None:
-    push(project, [chart("a", "1.10.0"), chart("a", "1.9.0")], NS, NOW, ["stable"])
+    push(project, [chart("a", "1.10.0"), chart("a", "1.9.0")], NS, NOW, What(["stable"]))
     assert project.document("ns/a").channels[0].current == "1.10.0"
     with pytest.raises(UsageError):
         push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")],

@@ -20,6 +20,7 @@ from cnrmirror.mirror.check import check
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
@@ -38,7 +39,9 @@ def project(tmp_path: Path) -> Project:
         config.write("views: {profile: plain}\n")
     project = reopen(tmp_path / "mirror")
     metadata = msgspec.Raw(json.dumps({"note": SCRIPT}).encode())
-    push(project, [tmp_path / "web-1.0.0.tgz"], Override(namespace="t"), NOW, metadata=metadata)
+    push(
+        project, [tmp_path / "web-1.0.0.tgz"], Override(namespace="t"), NOW, What(metadata=metadata)
+    )
     set_channel(project, "t/web", "stable", "1.0.0", NOW)
     return project
 

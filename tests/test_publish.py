@@ -18,6 +18,7 @@ from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.gc import collect
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.errors import BusyError, ConflictError, InputError, UsageError
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE
 from cnrmirror.publish.lease import STATE, Holder
@@ -52,7 +53,7 @@ def project(tmp_path: Path) -> Project:
 def add(project: Project, name: str, release: str, *channels: str, text: str = "") -> None:
     path = project.folder.parent / f"{name}-{release}{text}.tgz"
     path.write_bytes(chart_bytes(name, release, text))
-    push(project, [path], Override(namespace="ns", release=release), NOW, channels)
+    push(project, [path], Override(namespace="ns", release=release), NOW, What(channels))
 
 
 def session(project: Project, objects: dict[str, bytes], target: PublishTo = BUCKET) -> Session:

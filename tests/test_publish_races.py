@@ -56,7 +56,7 @@ def later(minutes: float) -> str:
 def add(project: Project, name: str, release: str = "1.0.0") -> None:
     path = project.folder.parent / f"{name}-{release}.tgz"
     path.write_bytes(chart_bytes(name, release))
-    push(project, [path], Override(namespace="ns", release=release), NOW, [])
+    push(project, [path], Override(namespace="ns", release=release), NOW)
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from cnrmirror.client.pull import pull, resolve
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import (
     ConflictError,
@@ -178,7 +179,7 @@ def test_references_are_resolved_as_the_registry_does(tmp_path: Path, project: P
         path = tmp_path / f"a-{release}.tgz"
         path.write_bytes(chart_bytes("a", release))
         channels = ["stable"] if release == "1.0.0" else []
-        push(project, [path], Override(namespace="ns"), NOW, channels)
+        push(project, [path], Override(namespace="ns"), NOW, What(channels))
     wish = Override(namespace="ns", package="ns/a", release="1.0.0", media_type="kpm")
     push(project, [tmp_path / "a-1.0.0.tgz"], wish, NOW)
     document = remote(project, tmp_path).document("ns/a")

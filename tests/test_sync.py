@@ -25,6 +25,7 @@ from cnrmirror.mirror import change, config
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.errors import InvalidDocument, NetworkError
 from cnrmirror.model.progress import Progress
@@ -318,7 +319,7 @@ def test_the_first_source_has_a_channel_and_local_ones_stay(
     a, b = named("a", ("ns/x", "1.0.0", "")), named("b", ("ns/x", "2.0.0", ""))
     path = tmp_path / "x-3.0.0.tgz"
     path.write_bytes(chart_bytes("x", "3.0.0"))
-    push(project, [path], Override(namespace="ns"), NOW, ["ours"])
+    push(project, [path], Override(namespace="ns"), NOW, What(["ours"]))
     a.channels = {"ns/x": [Channel("stable", "1.0.0", ["1.0.0"])]}
     b.channels = {"ns/x": [Channel("stable", "2.0.0", ["2.0.0"]),
                            Channel("ours", "2.0.0", ["2.0.0"])]}  # fmt: skip

@@ -6,7 +6,7 @@ chart makes a list of charts unreadable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import yaml
 
 from cnrmirror.archive.identify import by_file_name
 from cnrmirror.archive.inspect import REQUIREMENTS
-from cnrmirror.archive.yamltext import mapping_in
+from cnrmirror.archive.yamltext import mapping_in, repeated_keys
 from cnrmirror.model.documents import ArchiveFacts
 from cnrmirror.model.errors import InputError
 
-EXTRACTOR = 1
+EXTRACTOR = 2
 """Raise it when the same archive would give other facts."""
 
 _SCALARS = {
@@ -53,6 +53,30 @@ def facts_of(telling: dict[str, bytes]) -> ArchiveFacts | None:
     return ArchiveFacts(EXTRACTOR, dict(sorted(chart.items())))
 
 
+def odd_keys(telling: dict[str, bytes]) -> list[str]:
+    """The keys that stand more than once in the Chart.yaml of an archive, as far as it is one."""
+    try:
+        data = by_file_name(telling, Path()).get("Chart.yaml")
+        return repeated_keys(mapping_in(data, "")) if data is not None else []
+    except InputError:
+        return []
+
+
+def missing_dependencies(facts: ArchiveFacts | None, subcharts: Collection[str]) -> list[str]:
+    """The dependencies that a chart declares, and that do not lie in its ``charts/``.
+
+    Args:
+        subcharts: ``ArchiveInfo.subcharts``: folders by their name, archives as NAME-VERSION.tgz.
+    """
+    declared = facts.chart.get("dependencies", []) if facts else []
+    names = [entry["name"] for entry in declared if "name" in entry]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if not any(there == name or there.startswith(f"{name}-") for there in subcharts)
+    ]
+
+
 class _Look:
     """A walk over one document's nodes, bounded whatever aliases it has."""
 
@@ -77,8 +101,9 @@ class _Look:
                 entry = [self._some(item, _OF_MAINTAINER) for item in self._items(value)]
             elif key == "dependencies":
                 entry = [self._some(item, _OF_DEPENDENCY) for item in self._items(value)]
+            found.pop(key, None)  # of a key that stands twice, the last value counts for Helm
             if entry:
-                found.setdefault(key, entry)
+                found[key] = entry
         return found
 
     def _some(self, node: yaml.Node, known: set[str]) -> dict[str, Any]:

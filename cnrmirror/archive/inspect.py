@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Iterable
 from typing import BinaryIO, cast
 
 import msgspec
@@ -18,7 +19,7 @@ from cnrmirror.model.errors import HostileArchive
 # The files that tell what a package is; at the root, or in the one folder there.
 _TELLING = re.compile(
     r"(?:[^/]+/)?(?:Chart\.yaml|requirements\.yaml|manifest\.yaml|manifest\.jsonnet"
-    r"|docker-compose\.ya?ml|[^/]+\.dab)"
+    r"|(?:docker-)?compose\.ya?ml|[^/]+\.dab)"
 )
 REQUIREMENTS = "requirements.yaml"
 # isal's stubs call its error class an instance.
@@ -38,7 +39,8 @@ class ArchiveInfo(msgspec.Struct, frozen=True):
     """What one pass over an archive tells.
 
     ``blob`` describes the gzip bytes, ``diff_id`` is the CNR digest, ``telling`` holds the small
-    files that say what the package is, by their path inside.
+    files that say what the package is, by their path inside; ``subcharts`` the names of what lies
+    in ``charts/``.
     """
 
     blob: Descriptor
@@ -46,6 +48,7 @@ class ArchiveInfo(msgspec.Struct, frozen=True):
     unpacked: int
     flags: tuple[str, ...]
     telling: dict[str, bytes]
+    subcharts: tuple[str, ...] = ()
 
 
 class ArchiveReader:
@@ -141,7 +144,19 @@ class ArchiveReader:
             self._unpacked_size,
             tuple(sorted(self._scanner.flags)),
             self._scanner.captured,
+            tuple(sorted(_subcharts(self._scanner.names))),
         )
+
+
+def _subcharts(names: Iterable[str]) -> set[str]:
+    found = set()
+    for name in names:
+        if "charts/" in name:
+            parts = name.split("/")
+            at = 0 if parts[0] == "charts" else 1
+            if parts[at] == "charts" and len(parts) > at + 1:
+                found.add(parts[at + 1])
+    return found
 
 
 def _something_behind(data: bytes) -> HostileArchive:

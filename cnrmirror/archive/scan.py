@@ -13,7 +13,7 @@ import posixpath
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -180,6 +180,11 @@ class TarScanner:
             self._header(data[position : position + BLOCK])
             position += BLOCK
         self._rest = data[position:]
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Of all members so far, and of the folders that they lie in."""
+        return self._kinds
 
     def close(self) -> None:
         """The stream is over. Raises HostileArchive if it ends inside a member."""

@@ -7,6 +7,8 @@ alias is the same node again, so whoever walks a tree must bound the walk.
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Collection
 
 import yaml
 
@@ -32,16 +34,28 @@ def _composed(data: bytes) -> yaml.Node | None:
     return yaml.compose(data, Loader=_Loader)
 
 
-def fields_of(node: yaml.MappingNode, where: str) -> dict[str, yaml.Node]:
+def fields_of(
+    node: yaml.MappingNode, where: str, wanted: Collection[str] | None = None
+) -> dict[str, yaml.Node]:
     """The values of a mapping's plain keys; a key that is a mapping itself may have no end.
 
+    Args:
+        wanted: the keys that must not stand twice; all, if None. Of another one that does, the last
+            value counts, as it does for Helm.
+
     Raises:
-        InvalidDocument: a key stands twice.
+        InvalidDocument: a wanted key stands twice.
     """
     fields: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if isinstance(key, yaml.ScalarNode):
-            if key.value in fields:
+            if key.value in fields and (wanted is None or key.value in wanted):
                 raise InvalidDocument(f"{where}: the key {key.value!r} stands twice")
             fields[key.value] = value
     return fields
+
+
+def repeated_keys(node: yaml.MappingNode) -> list[str]:
+    """The plain keys of a mapping that stand in it more than once, sorted."""
+    counted = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+    return sorted(key for key, times in counted.items() if times > 1)

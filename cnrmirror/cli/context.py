@@ -34,6 +34,11 @@ class Context:
         self._folder = Path(folder)
         self.as_json = as_json
 
+    @property
+    def terminal(self) -> bool:
+        """Whether a person looks at the results."""
+        return not self.as_json and sys.stdout.isatty()
+
     def project(self) -> Project:
         """The mirror that -C names. Raises UsageError if there is none."""
         return Project(config.find_project(self._folder), progress=Bar(self.as_json))
@@ -48,13 +53,18 @@ class Context:
 
     def table(self, value: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print a result of many: JSON, a table in a terminal, or tab-separated lines."""
-        if self.as_json or not sys.stdout.isatty():
+        if not self.terminal:
             self.result(value, ("\t".join(plain(cell) for cell in row) for row in rows))
             return
         table = Table(*columns, box=None, header_style="bold")
         for row in rows:
             table.add_row(*(Text(plain(cell)) for cell in row))
         Console().print(table)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 release``, ``2 releases``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def plain(cell: object) -> str:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
+from rich.filesize import decimal
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.context import Context, counted, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
+from cnrmirror.mirror.push import Report
 from cnrmirror.mirror.push import push as push_paths
+from cnrmirror.mirror.releases import Pushed, What
 from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
-from cnrmirror.model.errors import UsageError
+from cnrmirror.model.errors import ConflictError, InputError, UsageError
 from cnrmirror.model.names import PackageName, check_channel, check_media_type, check_release
 from cnrmirror.objects.files import read_given
+
+DONE_BUT_FOR_SOME = 14
+_MANY = 50  # lines
+_COLUMNS = ("", "RELEASE", "FORMAT", "DIGEST", "SIZE", "FLAGS")
 
 # RFC 6838, 4.2.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.A)
@@ -45,6 +55,10 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-
 @click.option(
     "--follow-outside", is_flag=True, help="Follow symlinks that lead out of a package folder."
 )
+@click.option(
+    "--keep-going", is_flag=True, help="Leave out what cannot be taken, and take the rest."
+)
+@click.option("--strict", is_flag=True, help="Refuse what would only be warned of.")
 @click.option("--accept", is_flag=True, help="Replace a release that is there with other content.")
 @pass_context
 def push(
@@ -58,11 +72,17 @@ def push(
     metadata: Path | None,
     attached: tuple[str, ...],
     follow_outside: bool,
+    keep_going: bool,
+    strict: bool,
     accept: bool,
 ) -> None:
-    """Put packages into the mirror, all as one revision.
+    """Put packages into the mirror, all as one revision, or none.
 
-    PATH is an archive, the folder of one package (.helmignore is honoured), or a folder of many.
+    PATH is an archive, the folder of one package (.helmignore is honoured), or a folder of many,
+    however deep. With --as, --release and -t any folder can be packed.
+
+    Exit codes: 0 done, or nothing to do; 3 and 4 something cannot be taken, so nothing was; 14 done
+    but for what --keep-going left out.
 
     \b
     cnrmirror push --as myname/elasticsearch --release 2.2.1 -t helm elasticsearch.tar.gz
@@ -86,20 +106,59 @@ def push(
     if metadata is not None:
         raw = _metadata(metadata)
     files = [_attached(text) for text in attached]
-    project = signing_project(context)
     names = [check_channel(name) for name in channels]
-    report = push_paths(project, paths, wish, now(), names, raw, accept, files, follow_outside)
-    lines = [
-        f"{item.outcome}\t{item.identity.package}@{item.identity.release}\t"
-        f"{item.identity.media_type}\t{item.digest}\t{item.size}"
-        + (f"\t[{', '.join(item.flags)}]" if item.flags else "")
-        for item in report.pushed
-    ]
-    if len(lines) > 50:
-        new = sum(item.outcome != "unchanged" for item in report.pushed)
-        lines = [f"{len(lines)} packages, {new} of them new or replaced"]
-    lines.append(f"revision {report.revision}" if report.revision else "nothing changed")
-    context.result(report, lines)
+    project = signing_project(context)
+    what = What(names, raw, accept, files, keep_going, follow_outside, strict)
+    try:
+        report = push_paths(project, paths, wish, now(), what)
+    except (InputError, ConflictError) as error:
+        for refused in error.details.get("refused", ()):
+            click.echo(f"refused: {plain(refused['reason'])}", err=True)
+        raise
+    _tell(context, report)
+    if report.refused:
+        sys.exit(DONE_BUT_FOR_SOME)
+
+
+def _tell(context: Context, report: Report) -> None:
+    many = len(report.pushed) > _MANY
+    shown = [] if many else report.pushed
+    context.table(report, _COLUMNS, [_row(item, context.terminal) for item in shown])
+    for item in shown:
+        for warning in item.warnings:
+            name = f"{item.identity.package}@{item.identity.release}"
+            click.echo(f"warning: {name}: {plain(warning)}", err=True)
+    for refused in report.refused:
+        click.echo(f"refused: {plain(refused.reason)}", err=True)
+    if context.as_json:
+        return
+    if many:
+        click.echo(_summary(report.pushed))
+        warned = sum(bool(item.warnings) for item in report.pushed)
+        if warned:
+            click.echo(f"{counted(warned, 'release')} with warnings: see --json", err=True)
+    if report.refused:
+        click.echo(f"{counted(len(report.refused), 'file')} left out", err=True)
+    click.echo(f"revision {report.revision}" if report.revision else "nothing changed")
+
+
+def _row(item: Pushed, in_terminal: bool) -> tuple[object, ...]:
+    return (
+        item.outcome,
+        f"{item.identity.package}@{item.identity.release}",
+        item.identity.media_type,
+        item.digest[:12] if in_terminal else item.digest,
+        decimal(item.size) if in_terminal else item.size,
+        *([f"[{', '.join(item.flags)}]"] if item.flags else [""] if in_terminal else []),
+    )
+
+
+def _summary(pushed: Sequence[Pushed]) -> str:
+    """How many releases of how many packages, and what became of them."""
+    packages = len({item.identity.package for item in pushed})
+    became = Counter(item.outcome for item in pushed)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(became.items()))
+    return f"{counted(len(pushed), 'release')} of {counted(packages, 'package')}: {outcomes}"
 
 
 def _attached(text: str) -> tuple[str, Path]:

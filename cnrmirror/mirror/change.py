@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cnrmirror.mirror.project import Project
-from cnrmirror.mirror.push import move
+from cnrmirror.mirror.releases import move
 from cnrmirror.model.documents import CatalogRoot, Channel, Head, PackageDocument, Tombstone
 from cnrmirror.model.errors import DamageError, InputError, NotFoundError
 from cnrmirror.model.names import check_channel, newest_first

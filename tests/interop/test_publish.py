@@ -23,6 +23,7 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from cnrmirror.objects.base import Objects, Reader
 from cnrmirror.objects.bucket import BucketReader, S3Settings
 from cnrmirror.objects.s3 import BucketObjects
@@ -72,7 +73,7 @@ def mirror(folder: Path, count: int = 5) -> Project:
             path = folder.parent / f"{folder.name}-p{number}-{release}.tgz"
             path.write_bytes(chart_bytes(f"p{number}", release))
             paths.append(path)
-    push(project, paths, Override(namespace="ns"), _now(), ["stable"])
+    push(project, paths, Override(namespace="ns"), _now(), What(["stable"]))
     return project
 
 
@@ -180,7 +181,7 @@ def test_nothing_new_is_two_requests_and_one_release_few_and_none_lists(
         assert len(proxy.passed) == 2
         path = tmp_path / "p7-1.2.0.tgz"
         path.write_bytes(chart_bytes("p7", "1.2.0"))
-        push(project, [path], Override(namespace="ns"), _now(), ["stable"])
+        push(project, [path], Override(namespace="ns"), _now(), What(["stable"]))
         proxy.passed.clear()
         run(project, s3, "publish", proxy_target, url=proxy.url)
         assert 10 < len(proxy.passed) < 50, proxy.passed

@@ -15,6 +15,7 @@ import pytest
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
 from tests.conftest import chart_bytes
 from tests.interop.bucket import BUCKET, s3_server
 from tests.interop.servers import serving
@@ -33,7 +34,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Project:
     charts.mkdir()
     for number in range(80):
         (charts / f"p{number}-1.0.0.tgz").write_bytes(chart_bytes(f"p{number}", "1.0.0"))
-    push(project, [charts], Override(namespace="ns"), now, ["stable"])
+    push(project, [charts], Override(namespace="ns"), now, What(["stable"]))
     return project
 
 

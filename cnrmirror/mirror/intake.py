@@ -1,0 +1,200 @@
+"""Intake: what is pushed, looked into and kept in the store, before the catalog hears of it."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from cnrmirror.archive.facts import facts_of, missing_dependencies, odd_keys
+from cnrmirror.archive.identify import Identity, Override, identify
+from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
+from cnrmirror.archive.scan import Limits
+from cnrmirror.catalog.tree import Catalog
+from cnrmirror.mirror.build import processes
+from cnrmirror.mirror.folder import keep_folder
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.documents import ArchiveFacts, Attachment, Node
+from cnrmirror.model.errors import ConflictError, InputError, TooLarge
+from cnrmirror.model.flags import REPEATED_KEYS, meaning_of
+from cnrmirror.model.progress import stage
+from cnrmirror.objects.files import write_all
+from cnrmirror.objects.store import Store
+
+_WORTH_PROCESSES = 200
+_CHUNK = 100
+
+
+class How(msgspec.Struct, frozen=True):
+    """How things are taken in.
+
+    Args:
+        wish: what to call them, where they do not tell themselves.
+        outside: follow symlinks that lead out of a package folder, too.
+        strict: refuse what is only warned of.
+    """
+
+    wish: Override
+    limits: Limits
+    outside: bool
+    strict: bool
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """One archive that is in the store already, and what is to be said of it.
+
+    Its ``info.telling`` is empty: it was looked at.
+    """
+
+    where: str
+    identity: Identity
+    info: ArchiveInfo
+    facts: ArchiveFacts | None = None
+    warnings: list[str] = []
+    attachments: list[Attachment] = []
+
+
+class Refusal(NamedTuple):
+    """Something that is not taken, and why."""
+
+    where: str
+    error: InputError | ConflictError
+
+
+def take_all(project: Project, found: Sequence[Path], how: How) -> Iterator[Incoming | Refusal]:
+    """Everything that was found, in its order; one that is bad stops no other.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    catalog, tree = project.catalog, project.tree()
+    with stage(project.progress, "Reading archives", len(found)) as progress:
+        if len(found) < _WORTH_PROCESSES:
+            for path in found:
+                yield _take(catalog, tree, path, how)
+                progress.advance()
+            return
+        chunks = [found[i : i + _CHUNK] for i in range(0, len(found), _CHUNK)]
+        root, scratch = project.store.root, project.layout.making
+        with processes() as pool:
+            jobs = [pool.submit(_take_some, root, scratch, tree, chunk, how) for chunk in chunks]
+            try:
+                for job, chunk in zip(jobs, chunks, strict=True):
+                    yield from job.result()
+                    progress.advance(len(chunk))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _take_some(
+    root: Path, scratch: Path, tree: Node, paths: Sequence[Path], how: How
+) -> list[Incoming | Refusal]:
+    catalog = Catalog(Store(root, scratch))
+    return [_take(catalog, tree, path, how) for path in paths]
+
+
+def _take(catalog: Catalog, tree: Node, path: Path, how: How) -> Incoming | Refusal:
+    where = str(path)
+    try:
+        if path.is_dir():
+            identity, info = keep_folder(catalog, tree, path, how.wish, how.limits, how.outside)
+        else:
+            info = _take_file(catalog.store, path, how.limits)
+            identity = identify(info.telling, path, how.wish)
+        item = looked_into(where, identity, info)
+        if how.strict and item.warnings:
+            raise InputError(f"--strict: {'; '.join(item.warnings)}")
+        return item
+    except InputError as error:
+        if isinstance(error, TooLarge) and "limit" in error.details:
+            error.message += " in mirror.yaml: raise it there if you trust this package"
+        if not error.message.startswith(where):
+            error.message = f"{where}: {error.message}"
+        error.args = (error.message,)
+        return Refusal(where, error)
+
+
+def looked_into(where: str, identity: Identity, info: ArchiveInfo) -> Incoming:
+    """What is to be said of an archive: its facts, what is odd about it, what to warn of."""
+    facts = facts_of(info.telling)
+    flags, warnings = list(info.flags), []
+    if keys := odd_keys(info.telling):
+        flags.append(REPEATED_KEYS)
+    for flag in flags:
+        about = f" ({', '.join(keys)})" if flag == REPEATED_KEYS else ""
+        warnings.append(f"{meaning_of(flag)}{about}")
+    if missing := missing_dependencies(facts, info.subcharts):
+        warnings.append(
+            f"its charts/ lacks {', '.join(missing)}, which its Chart.yaml declares; run "
+            "'helm dependency build' first"
+        )
+    slim = msgspec.structs.replace(info, flags=tuple(sorted(flags)), telling={})
+    return Incoming(where, identity, slim, facts, warnings)
+
+
+def _take_file(store: Store, path: Path, limits: Limits) -> ArchiveInfo:
+    try:
+        stream = path.open("rb", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+    def read() -> bytes:
+        try:
+            return stream.read(CHUNK) or b""
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from error
+
+    with stream:
+        return take_stream(store, read, limits)
+
+
+def take_bytes(store: Store, data: bytes, limits: Limits) -> ArchiveInfo:
+    """Look into an archive that is in memory, and keep it. Raises HostileArchive, TooLarge."""
+    stream = io.BytesIO(data)
+    return take_stream(store, lambda: stream.read(CHUNK), limits)
+
+
+def take_stream(store: Store, read: Callable[[], bytes], limits: Limits) -> ArchiveInfo:
+    """Look into an archive while it is copied, and keep it: one pass, bounded memory.
+
+    Args:
+        read: the next bytes; none at the end.
+
+    Raises:
+        HostileArchive, TooLarge: as ``ArchiveReader`` does; nothing is kept.
+    """
+    reader = ArchiveReader(limits)
+    first = read()
+    reader.feed(first)
+    rest = read()
+    if rest:
+        return _take_large(store, reader, read, [first, rest])
+    info = reader.close()
+    store.add_blob(info.blob, [first])
+    return info
+
+
+def _take_large(
+    store: Store, reader: ArchiveReader, read: Callable[[], bytes], begun: list[bytes]
+) -> ArchiveInfo:
+    temporary = store.scratch_file("archive")
+    first, rest = begun
+    try:
+        with open(temporary, "xb", buffering=0) as copy:
+            write_all(copy.fileno(), [first])
+            while rest:
+                reader.feed(rest)
+                write_all(copy.fileno(), [rest])
+                rest = read()
+        info = reader.close()
+        store.adopt_blob(info.blob, temporary)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+    return info

@@ -1,0 +1,17 @@
+"""What can be odd about an archive: the words in a release's ``flags``, and what they mean."""
+
+from __future__ import annotations
+
+SYMLINKS = "symlinks"
+REPEATED_KEYS = "repeated-keys"
+
+_MEANING = {
+    SYMLINKS: "it holds symlinks, which a Helm client reads as empty files; to repack it, unpack "
+    "it and push the folder",
+    REPEATED_KEYS: "its Chart.yaml has a key more than once; the last one counts, as for Helm",
+}
+
+
+def meaning_of(flag: str) -> str:
+    """What a flag says to people; one that is not known here says itself."""
+    return _MEANING.get(flag, flag)
