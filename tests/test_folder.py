@@ -59,7 +59,7 @@ def test_a_folder_pushed_again_with_another_compressor_writes_nothing(
         first = push(project, [folder], Override(namespace="ns"), NOW)
     before = kept(project)
     if processes:  # of which each packs with its own library
-        monkeypatch.setattr("cnrmirror.mirror.push._WORTH_PROCESSES", 0)
+        monkeypatch.setattr("cnrmirror.mirror.intake._WORTH_PROCESSES", 0)
     again = push(project, [folder], Override(namespace="ns"), NOW)
     assert [p.outcome for p in (*first.pushed, *again.pushed)] == ["new", "unchanged"]
     assert again.pushed[0].size == first.pushed[0].size

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import build as build_module
 from cnrmirror.mirror import change, gc
-from cnrmirror.mirror import push as push_module
+from cnrmirror.mirror import intake as intake_module
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
@@ -124,7 +124,7 @@ def test_a_push_by_many_processes_gives_the_same_site(
     paths = [chart(f"p{n}", "1.0.0") for n in range(60)]
     alone = make(tmp_path / "alone", "law")
     push(alone, paths, NS, NOW)
-    for module in (push_module, build_module):
+    for module in (intake_module, build_module):
         monkeypatch.setattr(module, "_WORTH_PROCESSES", 1)
         monkeypatch.setattr(module, "_CHUNK", 1)
     together = make(tmp_path / "together", "law")
