@@ -267,6 +267,11 @@ def test_a_wrong_line_of_helmignore_is_named(chart: Path) -> None:
     refused(chart, "chart/.helmignore:2: ")
 
 
+def test_a_folder_of_which_nothing_is_left_is_an_error(chart: Path) -> None:
+    put(chart, {".helmignore": "*\n"})
+    refused(chart, "chart: there is no file to pack")
+
+
 def test_rules_that_are_no_file_or_too_many_are_an_error(chart: Path) -> None:
     put(chart, {".helmignore": "#" * (1 << 20) + "\n"})
     refused(chart, r"\.helmignore: larger than 1048576 bytes")

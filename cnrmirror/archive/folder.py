@@ -68,6 +68,7 @@ class _Walk:
         self._limits = limits
         self._outside = outside
         self._folders = self._files = self._bytes = 0
+        self._ignored = IgnoreRules("", "")
         self._ignored = self._rules()
 
     def files(self, name: str, real: str, above: tuple[str, ...]) -> Iterator[PackageFile]:
@@ -191,19 +192,22 @@ class _Walk:
             )
 
     def _rules(self) -> IgnoreRules:
-        self._ignored = IgnoreRules("", "")
         for name in _IGNORE_FILES:
-            if not os.path.exists(f"{self.top}/{name}"):
-                continue
-            entry = self._entry(name, f"{self.top}/{name}")
-            if entry is None or entry.is_folder:
-                raise InputError(f"{self._shown(name)}: it is no file")
-            data = self._file(entry).data
-            self._files = self._bytes = 0
-            if len(data) > MAX_TELLING:
-                raise TooLarge(f"{self._shown(name)}: larger than {MAX_TELLING} bytes")
-            return IgnoreRules(data.decode(errors="replace"), self._shown(name))
+            if os.path.exists(f"{self.top}/{name}"):
+                data = self._rule_file(name)
+                return IgnoreRules(data.decode(errors="replace"), self._shown(name))
         return self._ignored
+
+    def _rule_file(self, name: str) -> bytes:
+        """Read as any other file of the package is; but it does not count."""
+        entry = self._entry(name, f"{self.top}/{name}")
+        if entry is None or entry.is_folder:
+            raise InputError(f"{self._shown(name)}: it is no file")
+        data = self._file(entry).data
+        self._files = self._bytes = 0
+        if len(data) > MAX_TELLING:
+            raise TooLarge(f"{self._shown(name)}: larger than {MAX_TELLING} bytes")
+        return data
 
 
 def _content(descriptor: int, status: os.stat_result) -> bytes | None:

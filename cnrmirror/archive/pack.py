@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cnrmirror.archive.folder import files_of
 from cnrmirror.archive.scan import Limits
+from cnrmirror.model.errors import InputError
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
@@ -56,4 +57,6 @@ def tar_of(
             member = tarfile.TarInfo(f"{prefix}/{file.name}" if prefix else file.name)
             member.size, member.mode = len(file.data), 0o755 if file.program else 0o644
             tar.addfile(member, io.BytesIO(file.data))
+        if not tar.getmembers():
+            raise InputError(f"{folder}: there is no file to pack; see its .helmignore")
     return buffer.getvalue()
