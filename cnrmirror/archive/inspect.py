@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 import msgspec
 from isal import isal_zlib
 
+from cnrmirror.archive import gziphead
 from cnrmirror.archive.scan import Limits, TarScanner
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.errors import HostileArchive, TooLarge
@@ -62,7 +63,7 @@ class ArchiveReader:
         self._packed = hashlib.sha256()
         self._unpacked = hashlib.sha256()
         self._size = 0
-        self._head = b""
+        self._head: bytes | None = b""
         self._unpacked_size = 0
         self._gunzip = isal_zlib.decompressobj(wbits=31)
         self._scanner = TarScanner(limits, _wanted)
@@ -78,11 +79,10 @@ class ArchiveReader:
         if self._size > self._limits.packed:
             raise TooLarge(f"the archive is larger than {self._limits.packed} bytes")
         self._packed.update(chunk)
-        if len(self._head) < 4:
-            self._head += chunk[:4]
-            # RFC 1952, 2.3.1.2: a reader must refuse what it cannot know.
-            if len(self._head) >= 4 and self._head[3] & 0xE0:
-                raise HostileArchive("the archive has a gzip header with reserved flags")
+        if self._head is not None:
+            self._head += chunk
+            if gziphead.is_whole(self._head):
+                self._head = None
         if self._gunzip.eof:
             raise HostileArchive("the archive has bytes after the end of its gzip stream")
         try:
