@@ -6,6 +6,8 @@ from cnrmirror.model.errors import HostileArchive
 
 MAX_TEXT = 511
 """Bytes of a file name or comment: Go's reader takes no more."""
+MAX_EXTRA = 4096
+"""Bytes of an extra field: busybox takes no more than 16 KiB."""
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT, _RESERVED = 0x02, 0x04, 0x08, 0x10, 0xE0
 
 
@@ -27,7 +29,13 @@ def is_whole(head: bytes) -> bool:
         )
     position = 10
     if flags & _FEXTRA:
-        position += 2 + int.from_bytes(head[10:12], "little")
+        length = int.from_bytes(head[10:12], "little")
+        if length > MAX_EXTRA:
+            raise HostileArchive(
+                f"the archive has a gzip header with {length} bytes of extra data, more than "
+                f"{MAX_EXTRA}: not every reader takes it; repack it"
+            )
+        position += 2 + length
         if len(head) < max(position, 12):
             return False
     for flag, what in ((_FNAME, "file name"), (_FCOMMENT, "comment")):

@@ -32,7 +32,7 @@ def octal(field: bytes, what: str) -> int:
     return int(match[1], 8)
 
 
-def checksum(block: bytes) -> int:
+def _checksum(block: bytes) -> int:
     """The sum of a header's bytes, those of its checksum field taken as spaces (POSIX ustar)."""
     # adler32's low half is 1 + the sum modulo 65521: exact for ASCII, and five times faster.
     whole = (zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
@@ -50,19 +50,28 @@ def text(field: bytes) -> str:
         raise HostileArchive(f"the archive has a member name that is not UTF-8: {raw!r}") from None
 
 
-def check_fields(block: bytes) -> None:
-    """Refuse a header that a reader cannot parse, or takes for one of another form."""
+def check(block: bytes) -> int:
+    """The size that a header tells.
+
+    Raises:
+        HostileArchive: some reader cannot parse it, or takes it for one of another form.
+    """
+    stated, found = block[148:156], _checksum(block)
+    if stated != b"%06o\0 " % found and octal(stated, "checksum") != found:
+        raise HostileArchive("the archive has a header with a wrong checksum: not a tar?")
+    if not block[0]:
+        # busybox takes it for the end of the archive.
+        raise HostileArchive("the archive has a header without a name")
     _check_owner(block[100:124] + block[257:345])
     _check_time(block[136:148])
     if block[345:] != _NO_TAIL:
         _prefix(block)
+    return octal(block[124:136], "size")
 
 
 def name_in(block: bytes) -> str:
     """The member's name: prefix and name (POSIX ustar)."""
     name = text(block[:100])
-    if not name:
-        raise HostileArchive("the archive has a member without a name")
     prefix = "" if block[345:] == _NO_TAIL else _prefix(block)
     return f"{prefix}/{name}" if prefix else name
 

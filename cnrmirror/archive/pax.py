@@ -1,7 +1,7 @@
 """Extended headers: the records of pax (POSIX.1-2001) and the long names of GNU tar.
 
-Readers forgive in different ways: blanks around a length or a keyword, numbers in other forms, bytes
-behind a NUL. What one of them takes for a name, another skips; so each of these is refused.
+Readers forgive in different ways: blanks around a length or a keyword, numbers in other forms,
+bytes behind a NUL. What one of them takes for a name, another skips; so each of these is refused.
 """
 
 from __future__ import annotations

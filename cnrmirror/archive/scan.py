@@ -107,12 +107,9 @@ class TarScanner:
             return
         if self._ended:
             raise HostileArchive("the archive has data after its end marker")
-        if header.octal(block[148:156], "checksum") != header.checksum(block):
-            raise HostileArchive("the archive has a header with a wrong checksum: not a tar?")
         if not self.members:
             header.check_start(block)
-        size = header.octal(block[124:136], "size")
-        header.check_fields(block)
+        size = header.check(block)
         kind = block[156]
         if kind in b"xgLK":
             self._begin_extended(kind, size)
@@ -130,7 +127,7 @@ class TarScanner:
         if kind == _GLOBAL:
             if self.members or self._seen:
                 raise HostileArchive("the archive has a global PAX header that is not its first")
-        elif kind in self._seen or (_PAX in self._seen or kind == _PAX) and self._seen - {_GLOBAL}:
+        elif kind in self._seen or (_PAX in {kind, *self._seen} and self._seen - {_GLOBAL}):
             raise HostileArchive("the archive has two extended headers for one member")
         self._seen.add(kind)
         self._extended = kind
@@ -163,7 +160,7 @@ class TarScanner:
             raise TooLarge(f"the archive has a member of {size} bytes")
         raw_name = override["path"] if "path" in override else header.name_in(block)
         name = self._safe(raw_name)
-        if kind != _DIRECTORY:
+        if kind != _DIRECTORY and ("path" in override or raw_name[-1] in "/."):
             kind = self._not_as_folder(block, kind, raw_name, "path" in override)
         if kind == _SYMLINK:
             self._symlink(name, override.get("linkpath") or header.text(block[157:257]))
