@@ -7,6 +7,7 @@ bytes behind a NUL. What one of them takes for a name, another skips; so each of
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from cnrmirror.archive.header import MAX_OWNER
 from cnrmirror.model.errors import HostileArchive
@@ -28,6 +29,8 @@ def long_name(body: bytes) -> str:
         raise HostileArchive(
             "the archive has a GNU long name that its size and its NUL end in different places"
         )
+    if len(body) == 1:
+        raise HostileArchive("the archive has an empty GNU long name")
     return _utf8(body[:-1])
 
 
@@ -50,7 +53,16 @@ def records(body: bytes, is_global: bool) -> dict[str, str]:
         _check(key, value, is_global)
         found[key] = value
         body = body[length:]
-    return {key: _utf8(found[key]) for key in NAMES if key in found}
+    return {key: _composed(_utf8(found[key])) for key in NAMES if key in found}
+
+
+def _composed(name: str) -> str:
+    if not name.isascii() and not unicodedata.is_normalized("NFC", name):
+        raise HostileArchive(
+            f"the archive has a PAX name that is not in Unicode form C, {name!r}: some readers "
+            "change it; repack it as GNU tar, or with composed letters"
+        )
+    return name
 
 
 def _check(key: str, value: bytes, is_global: bool) -> None:

@@ -16,6 +16,7 @@ NAMES = (
     b"c/charts/sub/Chart.yaml", b"c/" + b"n" * 110, b"c/" + "é".encode() * 60,
     DEEP + b"values.yaml", DEEP * 2 + b"x", b"c/" + b"n" * 98, b"c/" + b"n" * 97 + b"/x",
     b"c/.helmignore", b"c/-rf", b"c/*", "c/\U0001f600".encode(), b"c/x ", b"c/f.",
+    "c/e\u0301".encode(),
 )  # fmt: skip
 FOLDERS = (b"c/folder", b"./", b"c/" + b"f" * 110, b"c", b"c/folder/inner")
 TARGETS = (b"Chart.yaml", b"./Chart.yaml", b"a/../b", b"../c/README.md", b"n" * 120, "é".encode())

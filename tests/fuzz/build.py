@@ -20,13 +20,14 @@ FIELDS = {
 
 
 def header(
-    name: bytes, kind: bytes = b"0", size: int = 0, tail: bytes = b"", **fields: bytes
+    name: bytes, kind: bytes = b"0", size: int | bytes = 0, tail: bytes = b"", **fields: bytes
 ) -> bytes:
-    """A header; ``fields`` are written as they are, ``tail`` over the last bytes."""
+    """A header; bytes are written as they are, ``tail`` over the last bytes."""
     block = bytearray(BLOCK)
     usual = {
         "name": name, "mode": b"0000644\0", "uid": b"0000000\0", "gid": b"0000000\0",
-        "size": b"%011o\0" % size, "mtime": b"00000000000\0", "kind": kind, "magic": USTAR,
+        "size": size if isinstance(size, bytes) else b"%011o\0" % size, "kind": kind,
+        "mtime": b"00000000000\0", "magic": USTAR,
     }  # fmt: skip
     for key, value in {**usual, **fields}.items():
         at, length = FIELDS[key]
