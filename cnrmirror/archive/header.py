@@ -16,8 +16,8 @@ BLOCK = 512
 _USTAR, _GNU = b"ustar\x0000", b"ustar  \0"
 _NUMBER = re.compile(rb" *([0-7]+)[ \0]*")
 _NO_TAIL = bytes(BLOCK - 345)
-# Written by node-tar behind a prefix of at most 130 bytes: the times of star, without its magic.
-_TIMES = re.compile(rb"\0[0-7]{11}[ \0][0-7]{11}[ \0]\0{12}")
+# Two times, and star's word, at the end of a prefix of at most 130 bytes: star and node-tar.
+_TIMES = re.compile(rb"\0[0-7]{11}[ \0][0-7]{11}[ \0]\0{8}(?:tar\0|\0{4})")
 # libarchive looks for another compression below the first: this one's magic can be a name.
 _BZIP2 = re.compile(rb"BZh[1-9]1AY&SY")
 MAX_OWNER = (1 << 32) - 2
@@ -82,13 +82,14 @@ def _prefix(block: bytes) -> str:
             f"member {block[:100].rstrip(bytes(1))!r} has an ambiguous header: what GNU tar keeps "
             "of incremental backups, others take for a part of the name; repack it"
         )
+    if _TIMES.fullmatch(block[475:]):
+        return text(block[345:475])
     if any(block[500:]):
         raise HostileArchive(
-            "the archive has bytes at the end of a header, as star writes them: others take its "
-            "times for a part of the name; repack it"
+            "the archive has a prefix of a name where star writes its times: readers end it in "
+            "different places; repack it"
         )
-    end = 475 if _TIMES.fullmatch(block[475:]) else 500
-    return text(block[345:end])
+    return text(block[345:500])
 
 
 # Most members of an archive have one owner and a few times.

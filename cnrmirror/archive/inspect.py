@@ -80,9 +80,11 @@ class ArchiveReader:
             raise TooLarge(f"the archive is larger than {self._limits.packed} bytes")
         self._packed.update(chunk)
         if self._head is not None:
+            # In one piece: isal's checksum goes wrong over a header that comes in several.
             self._head += chunk
-            if gziphead.is_whole(self._head):
-                self._head = None
+            if not gziphead.is_whole(self._head):
+                return
+            chunk, self._head = self._head, None
         if self._gunzip.eof:
             raise HostileArchive("the archive has bytes after the end of its gzip stream")
         try:

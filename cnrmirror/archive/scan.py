@@ -184,8 +184,10 @@ class TarScanner:
     def _not_as_folder(block: bytes, kind: str, name: str, is_renamed: bool) -> str:
         """The kind of a member that is no directory by its type, whatever its names end with."""
         short = block[:100].rstrip(b"\0")
-        # GNU tar and Python cut a name that stands in full before it: behind a slash, sometimes.
-        is_cut = is_renamed and len(short) == 100 and block[156] != 0
+        # Of a name that stands in full before it, GNU tar and Python write the first 100 bytes, Go
+        # what is ASCII: up to a slash, sometimes.
+        is_cut = len(short) == 100 or short == name.encode("ascii", "ignore")
+        is_cut = is_cut and is_renamed and block[156] != 0
         if not is_renamed and block[156] == 0 and name.endswith("/"):
             return _DIRECTORY  # as the oldest archives mark folders
         if name.endswith(("/", "/.")) or (short.endswith(b"/") and not is_cut):

@@ -16,7 +16,7 @@ NAMES = (
     b"c/charts/sub/Chart.yaml", b"c/" + b"n" * 110, b"c/" + "é".encode() * 60,
     DEEP + b"values.yaml", DEEP * 2 + b"x", b"c/" + b"n" * 98, b"c/" + b"n" * 97 + b"/x",
     b"c/.helmignore", b"c/-rf", b"c/*", "c/\U0001f600".encode(), b"c/x ", b"c/f.",
-    "c/e\u0301".encode(),
+    "c/e\u0301".encode(), "c/éé".encode(),
 )  # fmt: skip
 FOLDERS = (b"c/folder", b"./", b"c/" + b"f" * 110, b"c", b"c/folder/inner")
 TARGETS = (b"Chart.yaml", b"./Chart.yaml", b"a/../b", b"../c/README.md", b"n" * 120, "é".encode())
@@ -152,6 +152,7 @@ BASES: dict[str, Callable[[random.Random], bytes]] = {
     "by hand": _by_hand(),
     "npm": _by_hand(uid=b"", gid=b"", mode=b"000644 \0", mtime=b"03560116604 "),
     "node-tar": _by_hand(tail=TIMES),
+    "star": _by_hand(tail=TIMES[:-4] + b"tar\0"),
     "bsdtar": _by_hand(
         mode=b"000644 \0", uid=b"000765 \0", gid=b"000024 \0", mtime=b"14000000000 "
     ),

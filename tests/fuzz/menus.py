@@ -14,7 +14,16 @@ PREFIXES = (
     b"p" * 155, b"c/", b"/c", b"c\0x", b"c//p", b".", b"..", b"\0x", b"\xff", b"c/..",
     b"00000000000\x0000000000000\0", "é".encode() * 77,
 )  # fmt: skip
-TAILS = (STAR, TIMES, b"tar\0", b"x", bytes(36) + b"1", b"\0" + b"1" * 36, bytes(12))
+TAILS = (
+    STAR,
+    TIMES,
+    TIMES[:-4] + b"tar\0",
+    b"tar\0",
+    b"x",
+    bytes(36) + b"1",
+    b"\0" + b"1" * 36,
+    bytes(12),
+)
 ODD_TARGETS = (
     b"c/Chart.yaml",
     b"",

@@ -109,12 +109,13 @@ class Extracting:
             )
             if done.returncode:
                 return done.stderr.decode(errors="replace").strip() or f"exit {done.returncode}"
-            return comparable(dict(_walk(os.fsencode(self._folder))))
+            return comparable(dict(walk(os.fsencode(self._folder))))
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _walk(folder: bytes, below: str = "") -> Iterator[tuple[str, Entry]]:
+def walk(folder: bytes, below: str = "") -> Iterator[tuple[str, Entry]]:
+    """What lies in a folder, by its path; modes are changed so that all can be read."""
     os.chmod(folder, 0o755)
     for item in os.scandir(folder):
         name, mode = below + os.fsdecode(item.name), item.stat(follow_symlinks=False).st_mode
@@ -122,7 +123,7 @@ def _walk(folder: bytes, below: str = "") -> Iterator[tuple[str, Entry]]:
             yield name, Entry("symlink", os.fsdecode(os.readlink(item.path)))
         elif stat.S_ISDIR(mode):
             yield name, Entry("directory", "")
-            yield from _walk(item.path, f"{name}/")
+            yield from walk(item.path, f"{name}/")
         elif stat.S_ISREG(mode):
             os.chmod(item.path, 0o644)
             yield name, Entry("file", digest(Path(os.fsdecode(item.path)).read_bytes()))
