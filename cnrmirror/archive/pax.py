@@ -15,6 +15,7 @@ from cnrmirror.model.errors import HostileArchive
 MAX_RECORDS = 1 << 16
 """busybox skips the records of a larger header."""
 _RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([!-<>-~]+)=")
+_LINE_END = ord("\n")
 _TIME = re.compile(rb"-?[0-9]{1,11}(?:\.[0-9]{0,12})?")
 _DECIMAL = re.compile(rb"0|[1-9][0-9]{0,11}")
 _SPARSE = ("GNU.sparse", "SCHILY.realsize", "SUN.holesdata")
@@ -42,24 +43,25 @@ def records(body: bytes, is_global: bool) -> dict[str, str]:
             f"than {MAX_RECORDS}"
         )
     found: dict[str, bytes] = {}
-    while body:
-        match = _RECORD.match(body)
-        length = int(match[1]) if match else 0
-        if match is None or length > len(body) or body[length - 1 : length] != b"\n":
+    position = 0
+    while position < len(body):
+        match = _RECORD.match(body, position)
+        end = position + int(match[1]) if match else 0
+        if match is None or not match.end() < end <= len(body) or body[end - 1] != _LINE_END:
             raise HostileArchive("the archive has a malformed PAX record")
-        key, value = match[2].decode(), body[match.end() : length - 1]
-        if match.end() >= length or key in found:
-            raise HostileArchive("the archive has a malformed PAX record, or one twice")
+        key, value = match[2].decode(), body[match.end() : end - 1]
+        if key in found:
+            raise HostileArchive(f"the archive has two PAX records {key!r:.80} in one header")
         _check(key, value, is_global)
         found[key] = value
-        body = body[length:]
+        position = end
     return {key: _composed(_utf8(found[key])) for key in NAMES if key in found}
 
 
 def _composed(name: str) -> str:
     if not name.isascii() and not unicodedata.is_normalized("NFC", name):
         raise HostileArchive(
-            f"the archive has a PAX name that is not in Unicode form C, {name!r}: some readers "
+            f"the archive has a PAX name that is not in Unicode form C, {name!r:.80}: some readers "
             "change it; repack it as GNU tar, or with composed letters"
         )
     return name
@@ -71,7 +73,7 @@ def _check(key: str, value: bytes, is_global: bool) -> None:
             raise HostileArchive(f"the archive has a PAX {key} that is no time")
     elif key in NAMES:
         if is_global:
-            raise HostileArchive(f"the archive has a global PAX record for {key!r}")
+            raise HostileArchive(f"the archive has a global PAX record for {key!r:.80}")
         if b"\0" in value or not value:
             raise HostileArchive("the archive has an empty PAX name, or one with a NUL")
     elif key in ("uid", "gid"):
@@ -80,7 +82,7 @@ def _check(key: str, value: bytes, is_global: bool) -> None:
     elif key.startswith(_SPARSE):
         raise HostileArchive("the archive has a sparse file: refused")
     elif key.startswith("GNU."):
-        raise HostileArchive(f"the archive has a PAX record of a backup, {key!r}: refused")
+        raise HostileArchive(f"the archive has a PAX record of a backup, {key!r:.80}: refused")
     elif key == "hdrcharset":
         if is_global or value not in _CHARSETS:
             raise HostileArchive("the archive has a PAX hdrcharset that not every reader knows")
@@ -89,14 +91,14 @@ def _check(key: str, value: bytes, is_global: bool) -> None:
             raise HostileArchive("the archive has a PAX access list that is not well-formed")
     elif b"hdrcharset=" in value:
         # Python looks for it anywhere in the header.
-        raise HostileArchive(f"the archive has a PAX record inside another one, {key!r}")
+        raise HostileArchive(f"the archive has a PAX record inside another one, {key!r:.80}")
     elif not key.startswith("SCHILY.xattr."):
         _line(key, value)
 
 
 def _line(key: str, value: bytes) -> None:
     if b"\0" in value or b"\n" in value:
-        raise HostileArchive(f"the archive has a PAX record {key!r} with a NUL or a line end")
+        raise HostileArchive(f"the archive has a PAX record {key!r:.80} with a NUL or a line end")
     _utf8(value)
 
 
@@ -104,4 +106,6 @@ def _utf8(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise HostileArchive(f"the archive has a PAX record that is not UTF-8: {value!r}") from None
+        raise HostileArchive(
+            f"the archive has a PAX record that is not UTF-8: {value!r:.80}"
+        ) from None
