@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage mutants bench sample hosts-table clean
+.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample hosts-table clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -50,6 +50,10 @@ coverage: .venv/ready
 mutants: .venv/mutants
 	$(BIN)/python -m tests.mutants
 
+# What the scanner accepts, five readers of tar read alike. ARGS: --seed N, --count N.
+fuzz: .venv/ready
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
+
 bench: .venv/ready
 	$(BIN)/python -m bench.build
 	$(BIN)/python -m bench.reads
@@ -63,4 +67,4 @@ hosts-table: .venv/ready
 	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py
 
 clean:
-	rm -rf .venv .venv-* .demo .coverage* mutants
+	rm -rf .venv .venv-* .demo .fuzz .coverage* mutants

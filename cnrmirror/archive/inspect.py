@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import msgspec
 from isal import isal_zlib
 
-from cnrmirror.archive import kinds
+from cnrmirror.archive import gziphead, kinds
 from cnrmirror.archive.scan import Limits, Sink, TarScanner
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.errors import HostileArchive
@@ -69,7 +69,7 @@ class ArchiveReader:
         self._packed = hashlib.sha256()
         self._unpacked = hashlib.sha256()
         self._size = 0
-        self._head = b""
+        self._head: bytes | None = b""
         self._unpacked_size = 0
         self._gunzip = isal_zlib.decompressobj(wbits=31)
         self._scanner = TarScanner(limits, _wanted, sink)
@@ -86,8 +86,10 @@ class ArchiveReader:
             what = f"the archive has {self._size} bytes or more"
             raise self._limits.past("packed", what, self._size)
         self._packed.update(chunk)
-        if len(self._head) < kinds.ENOUGH and not self._is_gzip(chunk):
-            return
+        if self._head is not None:
+            chunk = self._begin(chunk)
+            if not chunk:
+                return
         if self._gunzip.eof:
             raise _something_behind(chunk)
         try:
@@ -101,17 +103,20 @@ class ArchiveReader:
         if self._gunzip.unused_data:
             raise _something_behind(self._gunzip.unused_data)
 
-    def _is_gzip(self, chunk: bytes) -> bool:
-        """Whether it can be gzip by its first bytes; said in words as soon as it is another."""
-        self._head += chunk[: kinds.ENOUGH]
-        if not self._head.startswith(kinds.GZIP[: len(self._head)]):
-            if len(self._head) < kinds.ENOUGH:
-                return False  # more of it may tell what it is
-            raise HostileArchive(f"not a gzipped tar, but {kinds.kind_of(self._head)}")
-        # RFC 1952, 2.3.1.2: a reader must refuse what it cannot know.
-        if len(self._head) > 3 and self._head[3] & 0xE0:
-            raise HostileArchive("the archive has a gzip header with reserved flags")
-        return True
+    def _begin(self, chunk: bytes) -> bytes:
+        """The first bytes, once all of the gzip header is there; none until then.
+
+        They go on in one piece: isal's checksum goes wrong over a header that comes in several.
+        """
+        head = self._head = (self._head or b"") + chunk
+        if not head.startswith(kinds.GZIP[: len(head)]):
+            if len(head) < kinds.ENOUGH:
+                return b""  # more of it may tell what it is
+            raise _no_gzip(head)
+        if not gziphead.is_whole(head):
+            return b""
+        self._head = None
+        return head
 
     def _unpack(self, data: bytes) -> None:
         self._unpacked_size += len(data)
@@ -126,8 +131,8 @@ class ArchiveReader:
 
     def close(self) -> ArchiveInfo:
         """What was found. Raises HostileArchive if the archive is not whole."""
-        if not self._head.startswith(kinds.GZIP):
-            raise HostileArchive(f"not a gzipped tar, but {kinds.kind_of(self._head)}")
+        if self._head is not None and not self._head.startswith(kinds.GZIP):
+            raise _no_gzip(self._head)
         if not self._gunzip.eof:
             # Bytes that inflate to more than one chunk may still wait inside the decompressor.
             try:
@@ -157,6 +162,10 @@ def _subcharts(names: Iterable[str]) -> set[str]:
             if parts[at] == "charts" and len(parts) > at + 1:
                 found.add(parts[at + 1])
     return found
+
+
+def _no_gzip(head: bytes) -> HostileArchive:
+    return HostileArchive(f"not a gzipped tar, but {kinds.kind_of(head)}")
 
 
 def _something_behind(data: bytes) -> HostileArchive:

@@ -8,34 +8,32 @@ folder it is unpacked into. Formats: POSIX.1-2001 pax, POSIX.1-1988 ustar, GNU l
 
 from __future__ import annotations
 
-import functools
 import posixpath
 import re
 import unicodedata
-import zlib
 from collections.abc import Callable, Iterable
 from typing import Final, Literal, Protocol
 
 import msgspec
 
+from cnrmirror.archive import header, pax
+from cnrmirror.archive.header import BLOCK
 from cnrmirror.model.errors import HostileArchive, TooLarge
 
-BLOCK = 512
 _ZEROS = bytes(BLOCK)
-_NO_PREFIX = bytes(155)
+_NO_TARGET = bytes(100)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 Kind = Literal["file", "directory", "symlink"]
 _FILE: Final = "file"
 _DIRECTORY: Final = "directory"
 _SYMLINK: Final = "symlink"
-_NUMBER = re.compile(rb" *([0-7]*)[ \0]*")
-_FIELDS = ("mode", "uid", "gid", "mtime", "devmajor", "devminor")
-_MAX_NUMBER = 1 << 40
-_PAX_TIME = re.compile(rb"-?[0-9]{1,11}(?:\.[0-9]{0,12})?")
-_SPARSE = ("GNU.sparse", "SCHILY.realsize", "SUN.holesdata")
-_TYPES: dict[int, Kind] = {0: _FILE, 48: _FILE, 55: _FILE, 53: _DIRECTORY, 50: _SYMLINK}
-_REFUSED = {49: "a hard link", 51: "a device", 52: "a device", 54: "a FIFO", 83: "a sparse file"}
+_TYPES: dict[int, Kind] = {0: _FILE, 48: _FILE, 53: _DIRECTORY, 50: _SYMLINK}
+_REFUSED = {
+    49: "a hard link", 51: "a device", 52: "a device", 54: "a FIFO", 55: "a contiguous file",
+    83: "a sparse file",
+}  # fmt: skip
+_PAX, _GLOBAL, _LONG_NAME, _LONG_TARGET = b"xgLK"
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -81,48 +79,6 @@ class Sink(Protocol):
     def member(self, member: Member) -> None: ...
 
     def content(self, data: bytes) -> None: ...
-
-
-def _octal(field: bytes, what: str) -> int:
-    # Readers differ in what they make of a NUL before the digits, or of anything after them.
-    match = _NUMBER.fullmatch(field)
-    if match is None:
-        raise HostileArchive(f"the archive has a header whose {what} is not an octal number")
-    return int(match[1] or b"0", 8)
-
-
-@functools.lru_cache(maxsize=4096)
-def _check_numbers(owner: bytes, mtime: bytes, device: bytes) -> None:
-    """The numbers that nothing here needs: a reader that cannot parse them stops there."""
-    fields = (owner[:8], owner[8:16], owner[16:], mtime, device[:8], device[8:])
-    for field, what in zip(fields, _FIELDS, strict=True):
-        # Large owners and early times stand in base 256 (GNU).
-        if not (field[0] in (0x80, 0xFF) and what in ("uid", "gid", "mtime")):
-            _octal(field, what)
-        elif abs(int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)) > _MAX_NUMBER:
-            raise HostileArchive(f"the archive has a header whose {what} is out of range")
-
-
-def _time(field: bytes) -> int:
-    """The time in a header whose numbers were checked."""
-    if field[0] in (0x80, 0xFF):
-        return int.from_bytes(field[1:], "big", signed=field[0] == 0xFF)
-    return _octal(field, "mtime")
-
-
-def _checksum(block: bytes) -> int:
-    """The sum of a header's bytes, those of its checksum field taken as spaces (POSIX ustar)."""
-    # adler32's low half is 1 + the sum modulo 65521: exact for ASCII, and five times faster.
-    whole = (zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
-    return whole - sum(block[148:156]) + 8 * 32
-
-
-def _text(field: bytes) -> str:
-    raw = field.partition(b"\0")[0]
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise HostileArchive(f"the archive has a member name that is not UTF-8: {raw!r}") from None
 
 
 class TarScanner:
@@ -190,7 +146,7 @@ class TarScanner:
         """The stream is over. Raises HostileArchive if it ends inside a member."""
         if self._skip or self._rest:
             raise HostileArchive("the archive is cut off in the middle of a member")
-        if self._override:
+        if self._seen - {_GLOBAL}:
             raise HostileArchive("the archive ends after an extended header")
         if not self.members:
             raise HostileArchive("the archive is empty")
@@ -201,10 +157,9 @@ class TarScanner:
             return
         if self._ended:
             raise HostileArchive("the archive has data after its end marker")
-        if _octal(block[148:156], "checksum") != _checksum(block):
-            raise HostileArchive("the archive has a header with a wrong checksum: not a tar?")
-        size = _octal(block[124:136], "size")
-        _check_numbers(block[100:124], block[136:148], block[329:345])
+        if not self.members:
+            header.check_start(block)
+        size = header.check(block)
         kind = block[156]
         if kind in b"xgLK":
             self._begin_extended(kind, size)
@@ -212,7 +167,8 @@ class TarScanner:
         if kind not in _TYPES:
             what = _REFUSED.get(kind, f"of the unknown type {chr(kind)!r}")
             raise HostileArchive(
-                f"member {_text(block[:100])!r} is {what}: refused; unpack it and push the folder"
+                f"member {header.text(block[:100])!r} is {what}: refused; unpack it and push the "
+                "folder"
             )
         self._member(block, _TYPES[kind], size)
 
@@ -222,7 +178,10 @@ class TarScanner:
             raise self._limits.past("extended_header", what, size)
         if not size:
             raise HostileArchive("the archive has an empty extended header")
-        if kind in self._seen and kind != ord("g"):
+        if kind == _GLOBAL:
+            if self.members or self._seen:
+                raise HostileArchive("the archive has a global PAX header that is not its first")
+        elif kind in self._seen or (_PAX in {kind, *self._seen} and self._seen - {_GLOBAL}):
             raise HostileArchive("the archive has two extended headers for one member")
         self._seen.add(kind)
         self._extended = kind
@@ -232,42 +191,16 @@ class TarScanner:
 
     def _end_of_content(self) -> None:
         if self._extended is not None:
-            body, kind = bytes(self._kept[: self._size]), chr(self._extended)
+            body, kind = bytes(self._kept[: self._size]), self._extended
             self._extended = None
-            if kind in "LK":
-                self._set("path" if kind == "L" else "linkpath", _text(body))
+            if kind in (_LONG_NAME, _LONG_TARGET):
+                self._override["path" if kind == _LONG_NAME else "linkpath"] = pax.long_name(body)
             else:
-                self._pax(body, is_global=kind == "g")
+                self._override.update(pax.records(body, is_global=kind == _GLOBAL))
         elif self._capture:
             name, size = self._capture
             self.captured[name] = bytes(self._kept[:size])
             self._capture = None
-
-    def _set(self, key: str, value: str) -> None:
-        if key in self._override:
-            raise HostileArchive(f"the archive gives one member two values for {key!r}")
-        self._override[key] = value
-
-    def _pax(self, body: bytes, is_global: bool) -> None:
-        while body:
-            digits, space, _ = body.partition(b" ")
-            if not space or not digits.isdigit() or len(digits) > 7:
-                raise HostileArchive("the archive has a malformed PAX record")
-            record, body = body[: int(digits)], body[int(digits) :]
-            key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
-            if not record.endswith(b"\n") or not equals or len(record) != int(digits):
-                raise HostileArchive("the archive has a malformed PAX record")
-            name = _text(key)
-            if name.startswith(_SPARSE):
-                raise HostileArchive("the archive has a sparse file: refused")
-            if name in ("mtime", "atime", "ctime") and not _PAX_TIME.fullmatch(value):
-                raise HostileArchive(f"the archive has a PAX {name} that is no time")
-            if name in ("path", "linkpath", "size"):
-                if is_global:
-                    raise HostileArchive(f"the archive has a global PAX record for {name!r}")
-                if b"\0" in value or not value:
-                    raise HostileArchive("the archive has an empty PAX name, or one with a NUL")
-                self._set(name, _text(value))
 
     def _member(self, block: bytes, kind: Kind, size: int) -> None:
         override, self._override = self._override, {}
@@ -279,26 +212,26 @@ class TarScanner:
             what = f"the archive has {self.members} members or more"
             raise self._limits.past("members", what, self.members)
         if size > self._limits.member:
-            name = override.get("path") or _text(block[:100])
+            name = override.get("path") or header.name_in(block)
             what = f"the archive has a member of {size} bytes: {name!r}"
             raise self._limits.past("member", what, size)
-        raw_name = override["path"] if "path" in override else self._name_in(block)
+        raw_name = override["path"] if "path" in override else header.name_in(block)
         name = self._safe(raw_name)
-        if kind == _FILE and raw_name.endswith("/"):
-            # The oldest archives mark folders so; elsewhere, readers differ in what that is.
-            if block[156] != 0 or "path" in override:
-                raise HostileArchive(f"member {raw_name!r} is a file with the name of a folder")
-            kind = _DIRECTORY
+        if kind != _DIRECTORY and ("path" in override or raw_name[-1] in "/."):
+            kind = self._not_as_folder(block, kind, raw_name, "path" in override)
         target = ""
         if kind == _SYMLINK:
-            target = override.get("linkpath") or _text(block[157:257])
+            target = override.get("linkpath") or header.text(block[157:257])
             self._symlink(name, target)
+        elif block[157:257] != _NO_TARGET or "linkpath" in override:
+            # busybox makes a hard link of it.
+            raise HostileArchive(f"member {name!r} is a {kind} with the target of a link")
         if kind != _FILE and size:
             raise HostileArchive(f"member {name!r} is a {kind} with content")
         self._place(name, kind)
         self._skip = -(-size // BLOCK) * BLOCK
         if self._sink:
-            mode, mtime = _octal(block[100:108], "mode"), _time(block[136:148])
+            mode, mtime = header.mode_of(block), header.time_of(block)
             self._sink.member(Member(name, kind, mode, mtime, size, target))
             self._left = size
         keep = self._wanted(name) if kind == _FILE else None
@@ -311,13 +244,18 @@ class TarScanner:
                 self._kept.clear()
 
     @staticmethod
-    def _name_in(block: bytes) -> str:
-        name = _text(block[:100])
-        if block[345:500] != _NO_PREFIX:
-            if block[257:263] != b"ustar\0":
-                raise HostileArchive(f"member {name!r} has an ambiguous header")
-            name = f"{_text(block[345:500])}/{name}"
-        return name
+    def _not_as_folder(block: bytes, kind: Kind, name: str, is_renamed: bool) -> Kind:
+        """The kind of a member that is no directory by its type, whatever its names end with."""
+        short = block[:100].rstrip(b"\0")
+        # Of a name that stands in full before it, GNU tar and Python write the first 100 bytes, Go
+        # what is ASCII: up to a slash, sometimes.
+        is_cut = len(short) == 100 or short == name.encode("ascii", "ignore")
+        is_cut = is_cut and is_renamed and block[156] != 0
+        if not is_renamed and block[156] == 0 and name.endswith("/"):
+            return _DIRECTORY  # as the oldest archives mark folders
+        if name.endswith(("/", "/.")) or (short.endswith(b"/") and not is_cut):
+            raise HostileArchive(f"member {name!r} is a {kind} with the name of a folder")
+        return kind
 
     def _safe(self, name: str) -> str:
         length = len(name) if name.isascii() else len(name.encode())
@@ -328,9 +266,11 @@ class TarScanner:
             raise HostileArchive(f"member {name!r} has a control character or backslash")
         if name.startswith("/") or _DRIVE.match(name):
             raise HostileArchive(f"member {name!r} is an absolute path")
-        parts = name.split("/")
-        if "" in parts or "." in parts:
-            parts = [part for part in parts if part not in ("", ".")]
+        parts = name.removesuffix("/").split("/")
+        if "." in parts:
+            parts = [part for part in parts if part != "."]
+        if "" in parts:
+            raise HostileArchive(f"member {name!r} has an empty part in its name: repack it")
         if ".." in parts:
             raise HostileArchive(f"member {name!r} climbs out of the archive")
         if any(len(part) > 63 and len(part.encode()) > 255 for part in parts):
