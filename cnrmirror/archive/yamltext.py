@@ -19,13 +19,18 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def mapping_in(data: bytes, where: str) -> yaml.MappingNode:
     """The mapping that a YAML document is. Raises InvalidDocument; ``where`` names the document."""
-    try:
-        node = _composed(data)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{where}: not YAML: {error}") from error
+    node = node_in(data, where)
     if not isinstance(node, yaml.MappingNode):
         raise InvalidDocument(f"{where}: not a mapping")
     return node
+
+
+def node_in(data: bytes, where: str) -> yaml.Node | None:
+    """What a YAML document is; None for an empty one. Raises InvalidDocument."""
+    try:
+        return _composed(data)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not YAML: {error}") from error
 
 
 @functools.lru_cache(maxsize=4)

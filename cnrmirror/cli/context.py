@@ -64,7 +64,8 @@ class Context:
 
 def counted(number: int, noun: str) -> str:
     """``1 release``, ``2 releases``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    first, space, rest = noun.partition(" ")
+    return f"{number} {first}{'' if number == 1 else 's'}{space}{rest}"
 
 
 def plain(cell: object) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import click
 
-from cnrmirror.catalog.changes import changes_between
-from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.catalog.changes import Change, changes_between
+from cnrmirror.cli.context import Context, counted, pass_context
+
+_BECAME = {"+": "added", "-": "removed", "~": "changed"}
 
 
 @click.command()
@@ -13,12 +18,43 @@ from cnrmirror.cli.context import Context, pass_context
 @click.argument("new", metavar="B", default="head")
 @pass_context
 def diff(context: Context, old: str, new: str) -> None:
-    """What changed from revision A to revision B: releases and channels, one a line."""
+    """What changed from revision A to revision B: releases and channels, one a line.
+
+    Which revisions they are, and how many changes, is told on standard error.
+
+    \b
+    cnrmirror diff 3
+    cnrmirror --json diff 3 head
+    """
     project = context.project()
-    before, after = project.revision(old)[1].tree, project.revision(new)[1].tree
-    changes = list(changes_between(project.catalog, before, after))
+    (_, before), (_, after) = project.revision(old), project.revision(new)
+    changes = list(changes_between(project.catalog, before.tree, after.tree))
+    if not context.as_json:
+        click.echo(
+            f"revision {before.revision} of {before.time} → revision {after.revision} of "
+            f"{after.time}",
+            err=True,
+        )
     rows = [(change.change, change.what, change.value) for change in changes]
     context.table(changes, ("", "WHAT", "DIGEST OR RELEASE"), rows)
+    if not context.as_json:
+        click.echo(_summary(changes), err=True)
+
+
+def _summary(changes: Sequence[Change]) -> str:
+    """How many came, went and are others now: what a change is of ends with the format, or not."""
+    if not changes:
+        return "nothing changed"
+    kinds = Counter((_kind(change.what), change.change) for change in changes)
+    return ", ".join(
+        f"{counted(number, kind)} {_BECAME[sign]}" for (kind, sign), number in sorted(kinds.items())
+    )
+
+
+def _kind(what: str) -> str:
+    if what.endswith(")"):
+        return "release"
+    return "detail of a release" if "@" in what else "channel"
 
 
 COMMAND = diff

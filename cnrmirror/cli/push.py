@@ -112,7 +112,7 @@ def push(
     try:
         report = push_paths(project, paths, wish, now(), what)
     except (InputError, ConflictError) as error:
-        for refused in error.details.get("refused", ()):
+        for refused in () if context.as_json else error.details.get("refused", ()):
             click.echo(f"refused: {plain(refused['reason'])}", err=True)
         raise
     _tell(context, report)
@@ -124,21 +124,20 @@ def _tell(context: Context, report: Report) -> None:
     many = len(report.pushed) > _MANY
     shown = [] if many else report.pushed
     context.table(report, _COLUMNS, [_row(item, context.terminal) for item in shown])
+    if context.as_json:
+        return
     for item in shown:
         for warning in item.warnings:
             name = f"{item.identity.package}@{item.identity.release}"
             click.echo(f"warning: {name}: {plain(warning)}", err=True)
     for refused in report.refused:
         click.echo(f"refused: {plain(refused.reason)}", err=True)
-    if context.as_json:
-        return
     if many:
         click.echo(_summary(report.pushed))
-        warned = sum(bool(item.warnings) for item in report.pushed)
-        if warned:
+        if warned := sum(bool(item.warnings) for item in report.pushed):
             click.echo(f"{counted(warned, 'release')} with warnings: see --json", err=True)
     if report.refused:
-        click.echo(f"{counted(len(report.refused), 'file')} left out", err=True)
+        click.echo(f"{counted(len(report.refused), 'package')} left out", err=True)
     click.echo(f"revision {report.revision}" if report.revision else "nothing changed")
 
 

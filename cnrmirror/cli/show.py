@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 import msgspec
+from rich.filesize import decimal
 
-from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.context import Context, pass_context, plain
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
-from cnrmirror.client.choose import meant
+from cnrmirror.client.describe import Shown, describe
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import PackageDocument, blob_path
-from cnrmirror.model.errors import NotFoundError
+from cnrmirror.model.flags import meaning_of
 from cnrmirror.model.names import Reference
 
 _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
@@ -20,34 +25,52 @@ _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS
 @origin_options
 @pass_context
 def show(context: Context, reference: str, origin: Origin) -> None:
-    """What is known of a package or release; RELEASE may be a semver range.
+    """What is known of a package or release, and what its newest one says of itself.
 
-    Of this mirror, or of the one that --from names: verified.
+    RELEASE may be a semver range. Of this mirror, or of the one that --from names: verified.
+
+    \b
+    cnrmirror show charts/nginx
+    cnrmirror --json show charts/nginx:stable --from https://mirror.example.com
     """
     ref = Reference.parse(reference)
     fresh = True
     if origin.sources:
-        document, fresh = read_verified(origin, lambda remote: remote.document(str(ref.package)))
+        shown, fresh = read_verified(
+            origin,
+            lambda remote: describe(
+                ref, remote.document(str(ref.package)), remote.catalog, remote.blob
+            ),
+        )
     else:
-        document = context.project().document(str(ref.package))
-    if ref.kind != "default":
-        document = msgspec.structs.replace(document, releases=meant(document, ref))
-        if not document.releases:
-            raise NotFoundError(f"there is no {ref}; see 'cnrmirror show {ref.package}'")
-    context.table(document, _COLUMNS, _rows(document))
+        project = context.project()
+        document = project.document(str(ref.package))
+        shown = describe(ref, document, project.catalog, lambda blob: _pieces(project, blob))
+    context.table(_value(shown), _COLUMNS, _rows(shown.document, context.terminal))
     if not context.as_json:
-        _tell_the_rest(document)
+        _tell_the_rest(shown)
     exit_if_stale(fresh)
 
 
-def _rows(document: PackageDocument) -> list[tuple[object, ...]]:
+def _pieces(project: Project, blob: Descriptor) -> Iterator[bytes]:
+    with project.open_blob(blob) as stream:
+        yield from iter(lambda: stream.read(CHUNK), b"")
+
+
+def _value(shown: Shown) -> dict[str, object]:
+    """The document as it stands in the catalog, and the images beside it."""
+    fields = msgspec.json.decode(msgspec.json.encode(shown.document), type=dict[str, msgspec.Raw])
+    return {**fields, "images": shown.images}
+
+
+def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ...]]:
     return [
         (
             r.release,
             r.media_type,
             r.created_at,
-            r.blob.size,
-            r.content.digest,
+            decimal(r.blob.size) if in_terminal else r.blob.size,
+            r.content.digest[:12] if in_terminal else r.content.digest,
             ",".join(c.name for c in document.channels if c.current == r.release),
             ",".join(r.flags),
         )
@@ -55,7 +78,10 @@ def _rows(document: PackageDocument) -> list[tuple[object, ...]]:
     ]
 
 
-def _tell_the_rest(document: PackageDocument) -> None:
+def _tell_the_rest(shown: Shown) -> None:
+    document = shown.document
+    for flag in sorted({flag for release in document.releases for flag in release.flags}):
+        click.echo(f"[{plain(flag)}]: {plain(meaning_of(flag))}", err=True)
     for release in document.releases:
         for attachment in release.attachments:
             click.echo(
@@ -68,6 +94,8 @@ def _tell_the_rest(document: PackageDocument) -> None:
             f"removed: {stone.release} ({stone.media_type}) on {stone.removed_at}: {stone.reason}",
             err=True,
         )
+    for name, text in shown.about():
+        click.echo(f"{name}: {plain(text)}", err=True)
 
 
 COMMAND = show

@@ -13,6 +13,7 @@ from cnrmirror.model.digest import Descriptor, verified
 from cnrmirror.model.documents import PackageDocument, PackageRef
 from cnrmirror.model.errors import DamageError, DigestMismatch
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding, Problem
+from cnrmirror.model.flags import meaning_of
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.views.base import Package
@@ -187,7 +188,7 @@ def _contradictions(document: PackageDocument) -> list[str]:
         for r in document.releases
         if r.content.size != r.blob.size
     ] + [
-        f"{document.package}@{r.release} ({r.media_type}): {', '.join(r.flags)}"
+        f"{document.package}@{r.release} ({r.media_type}): {flag}: {meaning_of(flag)}"
         for r in document.releases
-        if r.flags
+        for flag in r.flags
     ]

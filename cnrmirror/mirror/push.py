@@ -121,7 +121,7 @@ def _adopt(
         if new != old:
             changed[package] = new
     refusals.sort(key=lambda refusal: refusal.where)
-    if refusals and not what.keep_going:
+    if refusals and not (what.keep_going and taken):
         _refuse(refusals, len(taken) + len(refusals))
     facts = {item.info.blob.digest: item.facts for item, _ in taken if item.facts}
     head = project.commit(changed, f"push {_what([item for item, _ in taken])}", now, facts)
@@ -137,9 +137,10 @@ def _refuse(refusals: Sequence[Refusal], total: int) -> NoReturn:
         {"path": where, "code": error.code, "reason": error.message} for where, error in refusals
     ]
     conflicts = all(isinstance(error, ConflictError) for _, error in refusals)
+    some = len(refusals) < total
     raise (ReleaseConflict if conflicts else InputError)(
-        f"{len(refusals)} of {total} packages cannot be taken, so none was; --keep-going takes "
-        "the rest",
+        f"{len(refusals)} of {total} packages cannot be taken, so none was"
+        + ("; --keep-going takes the rest" if some else ""),
         refused=refused,
     )
 
