@@ -273,7 +273,7 @@ class TarScanner:
             raise HostileArchive(f"member {name!r} has an empty part in its name: repack it")
         if ".." in parts:
             raise HostileArchive(f"member {name!r} climbs out of the archive")
-        if any(len(part) > 63 and len(part.encode()) > 255 for part in parts):
+        if length > 255 and any(len(part) > 63 and len(part.encode()) > 255 for part in parts):
             raise TooLarge(f"member {name!r:.80} has a part of more than 255 bytes")
         if len(parts) > self._limits.depth:
             what = f"member {name!r} lies in {len(parts) - 1} folders"
