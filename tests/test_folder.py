@@ -1,4 +1,4 @@
-"""mirror/folder.py: a folder that is pushed again is the same, whatever packed it."""
+"""mirror/folder.py, and check: what is packed again is the same, whatever packed it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from isal import isal_zlib
 
 from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
@@ -91,3 +92,20 @@ def test_a_folder_pushed_again_restores_a_damaged_archive(folder: Path, project:
     path.write_bytes(data[:-1])
     push(project, [folder], Override(namespace="ns"), NOW)
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("other", [quickly, otherwise, not_at_all])
+def test_check_takes_a_compressed_list_as_any_compressor_makes_it(
+    folder: Path, project: Project, other: Callable[[bytes], bytes]
+) -> None:
+    more = normalise_metadata({"text": "long enough to be compressed: " + "a word " * 300})
+    push(project, [folder], Override(namespace="ns"), NOW, ["stable"], more)
+    lists = [path for path in project.site.rglob("*.json.gz") if not path.is_symlink()]
+    assert lists
+    for path in lists:
+        path.write_bytes(other(gzip.decompress(path.read_bytes())))
+    assert check(project).findings == []
+    text = gzip.decompress(lists[0].read_bytes())
+    for wrong in (other(text + b" "), other(text)[:-1], other(text) + b" ", b"", text):
+        lists[0].write_bytes(wrong)
+        assert [str(project.site / f.path) for f in check(project).findings] == [str(lists[0])]
