@@ -99,7 +99,7 @@ def test_check_takes_a_compressed_list_as_any_compressor_makes_it(
     folder: Path, project: Project, other: Callable[[bytes], bytes]
 ) -> None:
     more = normalise_metadata({"text": "long enough to be compressed: " + "a word " * 300})
-    push(project, [folder], Override(namespace="ns"), NOW, What(["stable"]), more)
+    push(project, [folder], Override(namespace="ns"), NOW, What(["stable"], more))
     lists = [path for path in project.site.rglob("*.json.gz") if not path.is_symlink()]
     assert lists
     for path in lists:

@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from cnrmirror.archive.identify import by_file_name
-from cnrmirror.archive.inspect import REQUIREMENTS
+from cnrmirror.archive.inspect import REQUIREMENTS, ArchiveInfo
 from cnrmirror.archive.yamltext import mapping_in, repeated_keys
 from cnrmirror.model.documents import ArchiveFacts
 from cnrmirror.model.errors import InputError
+from cnrmirror.model.flags import REPEATED_KEYS
 
 EXTRACTOR = 2
 """Raise it when the same archive would give other facts."""
@@ -60,6 +61,12 @@ def odd_keys(telling: dict[str, bytes]) -> list[str]:
         return repeated_keys(mapping_in(data, "")) if data is not None else []
     except InputError:
         return []
+
+
+def flags_of(info: ArchiveInfo) -> list[str]:
+    """What is odd about an archive, sorted: see ``model.flags``."""
+    more = [REPEATED_KEYS] if odd_keys(info.telling) else []
+    return sorted([*info.flags, *more])
 
 
 def missing_dependencies(facts: ArchiveFacts | None, subcharts: Collection[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -56,6 +57,9 @@ def tar_of(
         for file in files_of(folder, limits, outside):
             member = tarfile.TarInfo(f"{prefix}/{file.name}" if prefix else file.name)
             member.size, member.mode = len(file.data), 0o755 if file.program else 0o644
+            # Some readers compose the letters of a PAX name; those of GNU tar are left as they are.
+            composed = unicodedata.is_normalized("NFC", member.name)
+            tar.format = tarfile.PAX_FORMAT if composed else tarfile.GNU_FORMAT
             tar.addfile(member, io.BytesIO(file.data))
         if not tar.getmembers():
             raise InputError(f"{folder}: there is no file to pack; see its .helmignore")

@@ -62,7 +62,7 @@ def _composed(name: str) -> str:
     if not name.isascii() and not unicodedata.is_normalized("NFC", name):
         raise HostileArchive(
             f"the archive has a PAX name that is not in Unicode form C, {name!r:.80}: some readers "
-            "change it; repack it as GNU tar, or with composed letters"
+            "change it; unpack it and push the folder"
         )
     return name
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cnrmirror.archive.facts import facts_of, missing_dependencies, odd_keys
+from cnrmirror.archive.facts import facts_of, flags_of, missing_dependencies, odd_keys
 from cnrmirror.archive.identify import Identity, Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.archive.scan import Limits
@@ -123,18 +123,17 @@ def _take(catalog: Catalog, tree: Node, path: Path, how: How) -> Incoming | Refu
 def looked_into(where: str, identity: Identity, info: ArchiveInfo) -> Incoming:
     """What is to be said of an archive: its facts, what is odd about it, what to warn of."""
     facts = facts_of(info.telling)
-    flags, warnings = list(info.flags), []
-    if keys := odd_keys(info.telling):
-        flags.append(REPEATED_KEYS)
-    for flag in flags:
-        about = f" ({', '.join(keys)})" if flag == REPEATED_KEYS else ""
-        warnings.append(f"{meaning_of(flag)}{about}")
+    flags = flags_of(info)
+    warnings = [
+        meaning_of(flag) + (f": {', '.join(odd_keys(info.telling))}" * (flag == REPEATED_KEYS))
+        for flag in flags
+    ]
     if missing := missing_dependencies(facts, info.subcharts):
         warnings.append(
             f"its charts/ lacks {', '.join(missing)}, which its Chart.yaml declares; run "
             "'helm dependency build' first"
         )
-    slim = msgspec.structs.replace(info, flags=tuple(sorted(flags)), telling={})
+    slim = msgspec.structs.replace(info, flags=tuple(flags), telling={})
     return Incoming(where, identity, slim, facts, warnings)
 
 

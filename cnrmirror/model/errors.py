@@ -30,7 +30,8 @@
     └── NewerFormat           17   a newer cnrmirror wrote this: update to read or to change it
 
 The number is the exit code of the command line (``docs/exit-codes.md``); 13 is success with
-expired metadata that ``--allow-expired`` or ``--at`` let pass, 14 and 15 are those of ``sync``.
+expired metadata that ``--allow-expired`` or ``--at`` let pass, 14 is "done but for
+some" (``sync``, ``import``, ``push --keep-going``), 15 that of ``sync``.
 Each message says what is wrong, where, and what to do next.
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from cnrmirror.archive.facts import facts_of
+from cnrmirror.archive.facts import facts_of, flags_of
 from cnrmirror.archive.identify import Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.mirror.project import Project
@@ -193,7 +193,7 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    return Fetched(info.blob, info.diff_id, info.flags, facts_of(info.telling))
+    return Fetched(info.blob, info.diff_id, tuple(flags_of(info)), facts_of(info.telling))
 
 
 def _attached(project: Project, source: Source, offer: Offer) -> list[Attachment]:
