@@ -298,10 +298,10 @@ def test_a_fan_of_links_ends_early_with_files_or_without(chart: Path, leaf: str)
 @pytest.mark.parametrize(
     ("limits", "match"),
     [
-        (Limits(members=2), "more than 2 files"),
-        (Limits(member=28), "chart/b: larger than 28 bytes"),
-        (Limits(unpacked=100), "more than 100 bytes"),
-        (Limits(depth=2), "templates/c: too many folders, or nested too deep"),
+        (Limits(members=2), r"3 files or more; limits\.members is 2"),
+        (Limits(member=28), r"chart/b: 30 bytes; limits\.member is 28"),
+        (Limits(unpacked=100), r"bytes or more; limits\.unpacked is 100"),
+        (Limits(depth=2), r"templates/c: it lies in 2 folders; limits\.depth is 2"),
     ],
 )
 def test_links_count_as_what_they_lead_to(chart: Path, limits: Limits, match: str) -> None:

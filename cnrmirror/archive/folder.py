@@ -74,8 +74,12 @@ class _Walk:
     def files(self, name: str, real: str, above: tuple[str, ...]) -> Iterator[PackageFile]:
         """The files below the folder that appears as ``name``; ``above``: those that it is in."""
         self._folders += 1
-        if self._folders > self._limits.members or len(above) >= self._limits.depth:
-            raise TooLarge(f"{self._shown(name)}: too many folders, or nested too deep")
+        limits, deep = self._limits, len(above)
+        if self._folders > limits.members:
+            what = f"{self._folder}: {self._folders} folders or more"
+            raise limits.past("members", what, self._folders)
+        if deep >= limits.depth:
+            raise limits.past("depth", f"{self._shown(name)}: it lies in {deep} folders", deep + 1)
         above = (*above, real)
         entries = [e for e in self._entries(name, real) if e is not None]
         for entry in entries:
@@ -183,13 +187,13 @@ class _Walk:
         self._files += 1
         self._bytes += status.st_size
         if self._files > limits.members:
-            raise TooLarge(f"{self._folder}: more than {limits.members} files; see limits.members")
+            what = f"{self._folder}: {self._files} files or more"
+            raise limits.past("members", what, self._files)
         if status.st_size > limits.member:
-            raise TooLarge(f"{shown}: larger than {limits.member} bytes; see limits.member")
+            raise limits.past("member", f"{shown}: {status.st_size} bytes", status.st_size)
         if self._bytes > limits.unpacked:
-            raise TooLarge(
-                f"{self._folder}: more than {limits.unpacked} bytes; see limits.unpacked"
-            )
+            what = f"{self._folder}: {self._bytes} bytes or more"
+            raise limits.past("unpacked", what, self._bytes)
 
     def _rules(self) -> IgnoreRules:
         for name in _IGNORE_FILES:
