@@ -95,7 +95,10 @@ def _what(incoming: Sequence[Incoming]) -> str:
     if len(incoming) == 1:
         identity = incoming[0].identity
         return f"{identity.package}@{identity.release} ({identity.media_type})"
-    return f"{len(incoming)} packages"
+    packages = len({item.identity.package for item in incoming})
+    if packages == len(incoming):
+        return f"{packages} packages"
+    return f"{len(incoming)} releases of {packages} package{'' if packages == 1 else 's'}"
 
 
 def _adopt(
