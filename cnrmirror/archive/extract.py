@@ -166,6 +166,8 @@ def unpack(archive: BinaryIO, folder: Path, limits: Limits) -> ArchiveInfo:
 def place_folder(made: Path, target: Path) -> None:
     """Let a finished folder appear at ``target``, never over something else.
 
+    Only an empty folder that appears there at the very last moment is replaced.
+
     Raises:
         ConflictError: there is something.
     """
