@@ -94,6 +94,9 @@ def test_a_mode_is_kept_less_the_umask_but_its_owner_can_always_read(
         [("a/f", 0o644), ("a/", 0o555)],
         [("a/b/f", 0o644), ("a/", 0o511), ("a/b/", 0o500)],
         [("a/", 0o555), ("a/b/f", 0o644), ("a/g", 0o600)],
+        [("a/", 0o700), ("a/f", 0o644), ("a/", 0o555)],
+        [("a/", 0o555), ("a/f", 0o644), ("a/", 0o700)],
+        [("a/f", 0o644), ("./", 0o755), ("./a/", 0o750), ("a/./", 0o711)],
     ],
 )
 def test_folders_have_the_modes_and_times_that_tar_gives_in_whatever_order_they_come(

@@ -111,7 +111,7 @@ class Unpacking:
         path = self._folder / member.name
         if member.kind == "directory":
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folders.setdefault(member.name, member)
+            self._folders[member.name] = member  # the last one counts, as with tar
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if member.kind == "symlink":
