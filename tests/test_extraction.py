@@ -250,7 +250,9 @@ def test_a_dest_that_is_no_folder_is_refused_and_a_link_to_one_is_followed(
 
 # Kills and full disks
 
-FORMS = pytest.mark.parametrize(("tarball", "has_links"), [(False, True), (True, True)])
+FORMS = pytest.mark.parametrize(
+    ("tarball", "has_links"), [(False, True), (True, True), (True, False)]
+)
 
 
 @FORMS

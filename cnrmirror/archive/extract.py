@@ -15,9 +15,10 @@ from typing import BinaryIO
 from cnrmirror.archive.inspect import ArchiveInfo, inspect
 from cnrmirror.archive.scan import Limits, Member
 from cnrmirror.model.errors import ConflictError
-from cnrmirror.objects.files import link_or_copy, storage_errors, sync_path, sync_tree, write_all
+from cnrmirror.objects.files import storage_errors, sync_path, sync_tree, write_all
 
 _PARTIAL = ".cnrmirror-partial-"
+_NO_LINKS = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -80,10 +81,14 @@ def place_file(made: Path, target: Path) -> None:
     """Let a finished file appear at ``target``, never over something else. Raises ConflictError."""
     sync_path(made)
     try:
-        link_or_copy(str(made), str(target))
+        os.link(made, target)
     except FileExistsError:
         free(target)
         raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(made, free(target))  # not a copy: a kill or a full disk would leave a part of it
     sync_path(target.parent)
 
 
