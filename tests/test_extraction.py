@@ -22,6 +22,7 @@ from cnrmirror.model.errors import CnrMirrorError, ConflictError, StorageError, 
 from tests.extraction import (
     FAULTS,
     PARTIAL,
+    TEXT,
     become,
     full_at_each_step,
     get,
@@ -165,6 +166,35 @@ def test_another_users_leftovers_that_one_cannot_enter_do_not_matter(
     user(get, site, place)
     left = [] if user(os.geteuid) == 0 else [old.name]
     assert names(place) == [*left, "ns_good_1.0.0"]
+
+
+def test_nothing_that_only_looks_like_a_leftover_is_followed_or_waited_for(
+    user: Call, site: Path, place: Path
+) -> None:
+    own = place / "own"
+    user(os.makedirs, own / "inner")
+    dest = place / "dest"
+    dest.mkdir()
+    dest.chmod(0o777)
+    (dest / f"{PARTIAL}link").symlink_to(own)
+    (dest / f"{PARTIAL}file").write_bytes(TEXT)
+    os.mkfifo(dest / f"{PARTIAL}pipe")
+    before = names(dest)
+    user(get, site, dest)
+    assert tree(own) == {".": ("folder", 0o755), "inner": ("folder", 0o755)}
+    assert names(dest) == [*before, "ns_good_1.0.0"]
+
+
+def test_modes_in_another_users_leftovers_are_not_changed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their owner could put a link in the place of a folder that is about to be changed."""
+    leave(place)
+    someone = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: someone)
+    monkeypatch.setattr(os, "chmod", lambda *_: pytest.fail("a mode was changed"))
+    with staging(place):
+        pass
 
 
 def test_a_pull_that_goes_on_keeps_its_folder_when_another_begins(

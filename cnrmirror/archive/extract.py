@@ -42,8 +42,9 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder of ours, whatever modes there are in it."""
-    for parent, folders, _ in os.walk(folder):
+    """Remove a folder, whatever modes there are in it if it is ours."""
+    # The owner of another one could put a link in the place of what is about to be changed.
+    for parent, folders, _ in os.walk(folder) if _is_ours(folder) else ():
         for name in folders:
             path = os.path.join(parent, name)
             if not os.path.islink(path):
@@ -52,10 +53,19 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _is_ours(folder: Path) -> bool:
+    try:
+        return os.lstat(folder).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
+    # Only a folder: a pipe of that name would be waited for, a link leads to somebody else's.
+    how = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder, how)
     except OSError:
         yield False
         return
