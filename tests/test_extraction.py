@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -33,6 +34,7 @@ from tests.extraction import (
     names,
     packed,
     put,
+    remote,
     run,
     target,
     tree,
@@ -204,6 +206,45 @@ def test_a_pull_that_goes_on_keeps_its_folder_when_another_begins(
         user(get, site, place)
         assert names(place) == [work.name, "ns_good_1.0.0"]
     assert names(place) == ["ns_good_1.0.0"]
+
+
+@pytest.mark.parametrize("when", ["before the lock", "between"])
+def test_a_pull_whose_new_folder_another_took_for_a_leftover_makes_a_second(
+    site: Path, place: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    remote(site)
+    make, lock = tempfile.mkdtemp, extract._lock
+    calls: list[str] = []
+
+    def made(prefix: str, dir: Path) -> str:
+        path = str(make(prefix=prefix, dir=dir))
+        if when == "before the lock" and not calls:
+            calls.append(path)
+            os.rmdir(path)
+        return path
+
+    @contextlib.contextmanager
+    def locked(folder: Path) -> Iterator[bool]:
+        with lock(folder) as alone:
+            if when == "between" and not calls:
+                calls.append(str(folder))
+                folder.rmdir()
+            yield alone
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made)
+    monkeypatch.setattr(extract, "_lock", locked)
+    get(site, place)
+    assert names(place) == ["ns_good_1.0.0"]
+    assert calls
+
+
+def test_a_folder_that_can_never_be_locked_is_given_up_and_none_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract, "_lock", lambda _: contextlib.nullcontext(False))
+    with pytest.raises(StorageError, match="can be made and locked"), staging(place):
+        pass
+    assert names(place) == []
 
 
 # What is there already

@@ -14,10 +14,11 @@ from typing import BinaryIO
 
 from cnrmirror.archive.inspect import ArchiveInfo, inspect
 from cnrmirror.archive.scan import Limits, Member
-from cnrmirror.model.errors import ConflictError
+from cnrmirror.model.errors import ConflictError, StorageError
 from cnrmirror.objects.files import storage_errors, sync_path, sync_tree, write_all
 
 _PARTIAL = ".cnrmirror-partial-"
+_TRIES = 10
 _NO_LINKS = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP)
 
 
@@ -33,12 +34,17 @@ def staging(folder: Path) -> Iterator[Path]:
             with _lock(old) as alone:
                 if alone:
                     _clear(old)
-        path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
-        with _lock(path):
-            try:
-                yield path
-            finally:
-                _clear(path)
+        for _ in range(_TRIES):
+            path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+            with _lock(path) as alone:
+                try:
+                    # Another command that begins may take it for a leftover before it is locked.
+                    if alone and path.exists():
+                        yield path
+                        return
+                finally:
+                    _clear(path)
+        raise StorageError(f"{folder}: no folder of one's own can be made and locked there")
 
 
 def _clear(folder: Path) -> None:
