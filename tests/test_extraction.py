@@ -130,7 +130,7 @@ def test_a_pull_brings_the_whole_and_leaves_nothing_else(
 @pytest.mark.parametrize("tarball", [False, True])
 @pytest.mark.parametrize(
     ("mode", "works"),
-    [(0o555, False), (0o000, False), (0o666, False), (0o1777, True)],
+    [(0o555, False), (0o000, False), (0o666, False), (0o1777, True), (0o333, True)],
 )
 def test_a_dest_with_odd_permissions_is_used_or_refused_with_nothing_left(
     user: Call, site: Path, place: Path, mode: int, works: bool, tarball: bool

@@ -105,7 +105,7 @@ def place_file(made: Path, target: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         os.rename(made, free(target))  # not a copy: a kill or a full disk would leave a part of it
-    sync_path(target.parent)
+    _sync_parent(target)
 
 
 class Unpacking:
@@ -203,7 +203,12 @@ def place_folder(made: Path, target: Path) -> None:
         if error.errno == errno.ENOTEMPTY:
             free(target)
         raise
-    sync_path(target.parent)
+    _sync_parent(target)
+
+
+def _sync_parent(target: Path) -> None:
+    with contextlib.suppress(PermissionError):  # one may put things there, but not look
+        sync_path(target.parent)
 
 
 def _umask() -> int:
