@@ -14,10 +14,12 @@ from typing import BinaryIO
 
 from cnrmirror.archive.inspect import ArchiveInfo, inspect
 from cnrmirror.archive.scan import Limits, Member
-from cnrmirror.model.errors import ConflictError
-from cnrmirror.objects.files import link_or_copy, storage_errors, sync_path, sync_tree, write_all
+from cnrmirror.model.errors import ConflictError, StorageError
+from cnrmirror.objects.files import storage_errors, sync_path, sync_tree, write_all
 
 _PARTIAL = ".cnrmirror-partial-"
+_TRIES = 10
+_NO_LINKS = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -32,17 +34,23 @@ def staging(folder: Path) -> Iterator[Path]:
             with _lock(old) as alone:
                 if alone:
                     _clear(old)
-        path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
-        with _lock(path):
-            try:
-                yield path
-            finally:
-                _clear(path)
+        for _ in range(_TRIES):
+            path = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+            with _lock(path) as alone:
+                try:
+                    # Another command that begins may take it for a leftover before it is locked.
+                    if alone and path.exists():
+                        yield path
+                        return
+                finally:
+                    _clear(path)
+        raise StorageError(f"{folder}: no folder of one's own can be made and locked there")
 
 
 def _clear(folder: Path) -> None:
-    """Remove a folder of ours, whatever modes there are in it."""
-    for parent, folders, _ in os.walk(folder):
+    """Remove a folder, whatever modes there are in it if it is ours."""
+    # The owner of another one could put a link in the place of what is about to be changed.
+    for parent, folders, _ in os.walk(folder) if _is_ours(folder) else ():
         for name in folders:
             path = os.path.join(parent, name)
             if not os.path.islink(path):
@@ -51,10 +59,19 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _is_ours(folder: Path) -> bool:
+    try:
+        return os.lstat(folder).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
+    # Only a folder: a pipe of that name would be waited for, a link leads to somebody else's.
+    how = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder, how)
     except OSError:
         yield False
         return
@@ -80,11 +97,15 @@ def place_file(made: Path, target: Path) -> None:
     """Let a finished file appear at ``target``, never over something else. Raises ConflictError."""
     sync_path(made)
     try:
-        link_or_copy(str(made), str(target))
+        os.link(made, target)
     except FileExistsError:
         free(target)
         raise
-    sync_path(target.parent)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(made, free(target))  # not a copy: a kill or a full disk would leave a part of it
+    _sync_parent(target)
 
 
 class Unpacking:
@@ -111,7 +132,7 @@ class Unpacking:
         path = self._folder / member.name
         if member.kind == "directory":
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folders.setdefault(member.name, member)
+            self._folders[member.name] = member  # the last one counts, as with tar
             return
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if member.kind == "symlink":
@@ -166,6 +187,8 @@ def unpack(archive: BinaryIO, folder: Path, limits: Limits) -> ArchiveInfo:
 def place_folder(made: Path, target: Path) -> None:
     """Let a finished folder appear at ``target``, never over something else.
 
+    Only an empty folder that appears there at the very last moment is replaced.
+
     Raises:
         ConflictError: there is something.
     """
@@ -180,7 +203,12 @@ def place_folder(made: Path, target: Path) -> None:
         if error.errno == errno.ENOTEMPTY:
             free(target)
         raise
-    sync_path(target.parent)
+    _sync_parent(target)
+
+
+def _sync_parent(target: Path) -> None:
+    with contextlib.suppress(PermissionError):  # one may put things there, but not look
+        sync_path(target.parent)
 
 
 def _umask() -> int:
