@@ -302,11 +302,17 @@ class TarScanner:
             if kind != _DIRECTORY:
                 raise HostileArchive("the archive has a member without a name")
             return
-        parent = name.rpartition("/")[0]
-        if parent and self._kinds.get(parent) != _DIRECTORY:
-            if parent in self._kinds:
-                raise HostileArchive(f"member {name!r} lies below a {self._kinds[parent]}")
-            self._place(parent, _DIRECTORY)
+        missing, parent = [], name.rpartition("/")[0]
+        while parent and parent not in self._kinds:
+            missing.append(parent)
+            parent = parent.rpartition("/")[0]
+        if parent and self._kinds[parent] != _DIRECTORY:
+            raise HostileArchive(f"member {name!r} lies below a {self._kinds[parent]}")
+        for folder in reversed(missing):
+            self._record(folder, _DIRECTORY)
+        self._record(name, kind)
+
+    def _record(self, name: str, kind: Kind) -> None:
         folded = name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
         other = self._folded.setdefault(folded, name)
         if other != name:

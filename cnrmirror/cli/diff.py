@@ -35,10 +35,14 @@ def diff(context: Context, old: str, new: str) -> None:
             f"{after.time}",
             err=True,
         )
-    rows = [(change.change, change.what, change.value) for change in changes]
+    rows = [(c.change, c.what, _short(c.value) if context.terminal else c.value) for c in changes]
     context.table(changes, ("", "WHAT", "DIGEST OR RELEASE"), rows)
     if not context.as_json:
         click.echo(_summary(changes), err=True)
+
+
+def _short(value: str) -> str:
+    return value[:12] if len(value) == 64 else value
 
 
 def _summary(changes: Sequence[Change]) -> str:

@@ -16,6 +16,7 @@ from cnrmirror.client.pull import pull as pull_package
 from cnrmirror.model.errors import TooLarge
 from cnrmirror.model.names import Reference, check_media_type
 
+_DEEPEST = 256
 _LIMITS = {
     "packed": "Bytes of an archive.",
     "unpacked": "Bytes that it unpacks to.",
@@ -37,7 +38,7 @@ def _limit_options(command: _Command) -> _Command:
         command = click.option(
             f"--max-{key.replace('_', '-')}",
             metavar="N",
-            type=click.IntRange(min=1),
+            type=click.IntRange(1, _DEEPEST if key == "depth" else None),
             default=value,
             show_default=True,
             help=_LIMITS[key],

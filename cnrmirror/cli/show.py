@@ -68,7 +68,7 @@ def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ..
         (
             r.release,
             r.media_type,
-            r.created_at,
+            r.created_at[:16] if in_terminal else r.created_at,
             decimal(r.blob.size) if in_terminal else r.blob.size,
             r.content.digest[:12] if in_terminal else r.content.digest,
             ",".join(c.name for c in document.channels if c.current == r.release),
