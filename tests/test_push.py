@@ -21,7 +21,7 @@ from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
-from cnrmirror.model.errors import HostileArchive, InputError, ReleaseConflict, TooLarge
+from cnrmirror.model.errors import HostileArchive, InputError, ReleaseConflict, TooLarge, UsageError
 from tests.conftest import NOW, chart_bytes, tar_gz
 
 NS = Override(namespace="ns")
@@ -182,6 +182,16 @@ def test_any_folder_is_packed_where_everything_is_said(tmp_path: Path, project: 
         find(path / "1.0.0", Override(namespace="ns"))
 
 
+def test_a_folder_of_nothing_but_archives_is_none(tmp_path: Path, project: Project) -> None:
+    wish = Override(package="ns/op", release="1.0.0", media_type="helm")
+    path = some(tmp_path / "in", 2, {})
+    with pytest.raises(UsageError, match=r"2 packages cannot all be ns/op@1\.0\.0"):
+        push(project, [path], wish, NOW)
+    (path / "op.yaml").write_text("a")
+    push(project, [path], wish, NOW)
+    assert releases(project) == {"ns/op@1.0.0"}
+
+
 def test_a_version_that_is_none_names_the_option(tmp_path: Path, project: Project) -> None:
     path = folder(tmp_path / "c", {"Chart.yaml": "name: c\nversion: latest\n"})
     with pytest.raises(InputError, match=r"say --release 1\.0\.0"):
@@ -223,6 +233,10 @@ TAR = gzip.decompress(chart_bytes("c", "1.0.0"))
         (b"", "an empty file"),
         (b"\x1f", "something else"),
         (bytes(range(1, 256)), "something else"),
+        (gzip.compress(b"name: c\n"), "no tar, but a text"),
+        (gzip.compress(b"kind: x\n" * 999), "no tar, but a text"),
+        (gzip.compress(chart_bytes("c", "1.0.0")), "no tar, but another gzip"),
+        (gzip.compress(zipped()), "no tar, but a zip"),
     ],
 )
 def test_what_is_no_gzipped_tar_is_called_what_it_is(

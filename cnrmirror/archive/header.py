@@ -10,6 +10,7 @@ import functools
 import re
 import zlib
 
+from cnrmirror.archive import kinds
 from cnrmirror.model.errors import HostileArchive
 
 BLOCK = 512
@@ -138,6 +139,13 @@ def _check_time(field: bytes) -> None:
 
 
 def check_start(block: bytes) -> None:
-    """Refuse a first header that looks like something else than a tar."""
+    """Refuse what begins as something else than a tar: ``block`` is less than a block if it ends.
+
+    A header with a wrong checksum at the start is no header.
+    """
     if _BZIP2.match(block):
         raise HostileArchive("the archive begins like a bzip2 file, and some readers take it so")
+    stated = _NUMBER.fullmatch(block[148:156])
+    if len(block) < BLOCK or stated is None or int(stated[1], 8) != _checksum(block):
+        inner = "another gzip" if block.startswith(kinds.GZIP) else kinds.kind_of(block)
+        raise HostileArchive(f"what is gzipped there is no tar, but {inner}")

@@ -60,7 +60,7 @@ def find(path: Path, wish: Override = Override()) -> list[Path]:
 
     Else all archives and package folders in it, however deep; but not those in a package folder, in
     a hidden folder, or behind a symlink to a folder. If ``wish`` says all of a package, a folder
-    needs nothing that tells what it is.
+    needs nothing that tells what it is, but must hold more than archives.
 
     Raises:
         InputError: there is nothing, or nothing that looks like a package.
@@ -76,7 +76,7 @@ def find(path: Path, wish: Override = Override()) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: neither a file nor a folder")
-    if wish.all_said and not any(_is_archive(entry) for entry in _entries(path)):
+    if wish.all_said and not all(_is_archive(entry) for entry in _entries(path)):
         return [path]
     found = list(_below(path, _DEEP))
     if not found:

@@ -144,6 +144,8 @@ class TarScanner:
 
     def close(self) -> None:
         """The stream is over. Raises HostileArchive if it ends inside a member."""
+        if self._rest and not self._kinds and not self._skip:
+            header.check_start(self._rest)
         if self._skip or self._rest:
             raise HostileArchive("the archive is cut off in the middle of a member")
         if self._seen - {_GLOBAL}:
@@ -157,7 +159,7 @@ class TarScanner:
             return
         if self._ended:
             raise HostileArchive("the archive has data after its end marker")
-        if not self.members:
+        if not self.members and not self._seen:
             header.check_start(block)
         size = header.check(block)
         kind = block[156]
