@@ -175,6 +175,14 @@ def test_the_same_part_again_changes_nothing(old: PackageDocument, part: Part) -
     assert set(second.owned) <= set(first.owned) | set(second.given)
 
 
+def test_a_channel_set_here_is_the_sources_once_nothing_is_left_that_was_pushed_here() -> None:
+    first, second = channel("ours", "1.0.0"), channel("ours", "2.0.0")
+    old = PackageDocument(NAME, [release(KEYS[0], "push"), release(KEYS[2])], [first])
+    arrives = Part(arrived=[release(KEYS[0], "up", "new")], channels=[second])
+    assert merged(old, arrives, (), LATER).document.channels == [second]
+    assert merged(old, Part(channels=[second]), (), LATER).document.channels == [first]
+
+
 @LAW
 @given(DOCUMENTS)
 def test_a_part_of_nothing_changes_nothing(old: PackageDocument) -> None:

@@ -76,7 +76,7 @@ def merged(document: PackageDocument, part: Part, taken: Collection[str], now: s
     stones = [*document.tombstones, *gone_stones(gone, now)]
     named = {_of(stone) for stone in stones}
     stones += [stone for stone in part.stones if _of(stone) not in named]
-    channels, given, owned = _channels(document, part, {r for r, _ in releases}, taken)
+    channels, given, owned = _channels(document.channels, part, releases, taken)
     new = msgspec.structs.replace(
         document,
         releases=list(releases.values()),
@@ -99,15 +99,22 @@ def _of(stone: Tombstone) -> ReleaseKey:
 
 
 def _channels(
-    document: PackageDocument, part: Part, known: Collection[str], taken: Collection[str]
+    before: Iterable[Channel],
+    part: Part,
+    releases: Mapping[ReleaseKey, Release],
+    taken: Collection[str],
 ) -> tuple[list[Channel], list[str], list[str]]:
     """The channels of a package, those that the source gave, and those that are its own.
 
     A channel that was set here, in a package that has releases of others, stays as it is; one that
     is gone upstream goes only with ``follow``; the first source to give one has it.
+
+    Args:
+        releases: those that the package has now.
     """
-    local = any(release.origin == PUSHED for release in document.releases)
-    channels = {c.name: c for c in _known(document.channels, known)}
+    local = any(release.origin == PUSHED for release in releases.values())
+    known = {release for release, _ in releases}
+    channels = {c.name: c for c in _known(before, known)}
     set_here = channels.keys() - set(part.had) if local else set()
     given = {
         c.name: c
