@@ -83,3 +83,18 @@ def test_a_channel_cannot_be_a_file_of_the_site() -> None:
     for text in ("index.json", "a/b", "..", ""):
         with pytest.raises(InvalidName):
             check_channel(text)
+
+
+@pytest.mark.parametrize("version", ["v0", "v1", "v2beta1"])
+@pytest.mark.parametrize("vendor", ["cnr", "appr"])
+def test_a_long_media_type_may_have_any_version(vendor: str, version: str) -> None:
+    for text in (f"package-manifest.helm.{version}.json", f"package.helm.{version}.tar+gzip"):
+        assert check_media_type(f"application/vnd.{vendor}.{text}") == "helm"
+
+
+@pytest.mark.parametrize(
+    "text", ["package.helm.json", "package.helm.x1.json", "package.helm.v.json"]
+)
+def test_a_long_media_type_without_a_version_is_none(text: str) -> None:
+    with pytest.raises(InvalidName):
+        check_media_type(f"application/vnd.cnr.{text}")

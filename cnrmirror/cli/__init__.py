@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import signal
 import sys
 from keyword import iskeyword
+from typing import NoReturn
 
 import click
 
@@ -20,6 +22,9 @@ COMMANDS = (
     "check", "gc", "sync", "report", "config", "publish", "export", "have", "import", "serve",
     "pull", "search", "keys", "root", "refresh", "upgrade",
 )  # fmt: skip
+
+
+_INTERRUPTED = "cnrmirror: interrupted; the next command goes on from here"
 
 
 class Commands(click.Group):
@@ -69,8 +74,11 @@ def main() -> None:
         code = cli.main(arguments, standalone_mode=False)
         if isinstance(code, int):
             sys.exit(code)
+    except _Asked as asked:
+        _leave(asked.number + 128)
     except click.exceptions.Abort:
-        sys.exit(130)
+        click.echo(_INTERRUPTED, err=True)
+        _leave(130)
     except click.ClickException as error:
         if as_json:
             _print_error("invalid-usage", error.format_message(), {})
@@ -84,8 +92,8 @@ def main() -> None:
         click.echo(f"cnrmirror: {plain(error.message)}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        click.echo("cnrmirror: interrupted; the next command goes on from here", err=True)
-        sys.exit(130)
+        click.echo(_INTERRUPTED, err=True)
+        _leave(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -98,9 +106,27 @@ def main() -> None:
         sys.exit(1)
 
 
-def _end(number: int, frame: object) -> None:
+class _Asked(SystemExit):
     """Asked to end: as if interrupted, so that nothing half made is left behind."""
-    sys.exit(128 + number)
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+def _end(number: int, frame: object) -> None:
+    raise _Asked(number)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without waiting for threads: one may be in the middle of a slow download.
+
+    All that has to be put right was put right on the way here.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _print_error(code: str, message: str, details: dict[str, object]) -> None:

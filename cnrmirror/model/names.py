@@ -20,7 +20,7 @@ from cnrmirror.model.errors import InvalidName
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 _MEDIA_TYPE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _FULL_TYPE = re.compile(
-    r"application/vnd\.(?P<vendor>cnr|appr)\.package(?:-manifest)?\.(?P<short>[^.]+)\.v0\.(?:json|tar\+gzip)"
+    r"application/vnd\.(?P<vendor>cnr|appr)\.package(?:-manifest)?\.(?P<short>[^.]+)\.v[0-9][0-9a-z]*\.(?:json|tar\+gzip)"
 )
 _MAX_RELEASE = 128
 # File names of the site that a package or channel must not take.

@@ -32,9 +32,13 @@ def without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[st
 
 
 def origin(url: str) -> tuple[str, str]:
-    """Scheme, and host with its port."""
+    """Scheme, and host with its port where that is not the usual one (RFC 3986, 6.2)."""
     parts = urlsplit(url)
-    return parts.scheme, parts.netloc
+    host = parts.netloc.rpartition("@")[2].lower()
+    return parts.scheme, host.removesuffix(_USUAL.get(parts.scheme, ":")).removesuffix(":")
+
+
+_USUAL = {"http": ":80", "https": ":443"}
 
 
 @functools.lru_cache(maxsize=1024)

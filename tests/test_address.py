@@ -1,0 +1,36 @@
+"""address.py: which addresses are of one host."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnrmirror.objects.address import origin
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://a.example/x", "https://A.Example:443/y"),
+        ("http://a.example", "http://a.example:80"),
+        ("http://a.example:", "http://a.example"),
+        ("http://[::1]/x", "http://[::1]:80/"),
+        ("https://u:p@a.example:8443", "https://a.example:8443/x"),
+    ],
+)
+def test_one_host_in_two_spellings_is_one(one: str, other: str) -> None:
+    assert origin(one) == origin(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://a.example", "http://a.example"),
+        ("https://a.example", "https://a.example:80"),
+        ("http://a.example", "http://a.example:443"),
+        ("http://a.example", "http://a.example.other.example"),
+        ("http://a.example:8080", "http://a.example:80"),
+        ("http://[::1]:80", "http://[::80]"),
+    ],
+)
+def test_another_host_or_port_is_another(one: str, other: str) -> None:
+    assert origin(one) != origin(other)
