@@ -238,6 +238,7 @@ TAR = gzip.decompress(chart_bytes("c", "1.0.0"))
         (gzip.compress(chart_bytes("c", "1.0.0")), "no tar, but another gzip"),
         (gzip.compress(zipped()), "no tar, but a zip"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_no_gzipped_tar_is_called_what_it_is(
     tmp_path: Path, project: Project, data: bytes, word: str
