@@ -139,12 +139,14 @@ def _check_time(field: bytes) -> None:
 
 
 def check_start(block: bytes) -> None:
-    """Refuse what begins as something else than a tar: ``block`` is less than a block if it ends.
+    """Refuse what begins as something else than a tar; ``block`` is shorter if nothing follows.
 
-    A header with a wrong checksum at the start is no header.
+    What has neither a right checksum nor the magic of a tar is no header.
     """
     if _BZIP2.match(block):
         raise HostileArchive("the archive begins like a bzip2 file, and some readers take it so")
+    if block[257:262] == _USTAR[:5]:
+        return
     stated = _NUMBER.fullmatch(block[148:156])
     if len(block) < BLOCK or stated is None or int(stated[1], 8) != _checksum(block):
         inner = "another gzip" if block.startswith(kinds.GZIP) else kinds.kind_of(block)
