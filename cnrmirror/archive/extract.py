@@ -15,11 +15,10 @@ from typing import BinaryIO
 from cnrmirror.archive.inspect import ArchiveInfo, inspect
 from cnrmirror.archive.scan import Limits, Member
 from cnrmirror.model.errors import ConflictError, StorageError
-from cnrmirror.objects.files import storage_errors, sync_path, sync_tree, write_all
+from cnrmirror.objects.files import NO_LINKS, storage_errors, sync_path, sync_tree, write_all
 
 _PARTIAL = ".cnrmirror-partial-"
 _TRIES = 10
-_NO_LINKS = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -102,7 +101,7 @@ def place_file(made: Path, target: Path) -> None:
         free(target)
         raise
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         os.rename(made, free(target))  # not a copy: a kill or a full disk would leave a part of it
     _sync_parent(target)

@@ -18,6 +18,7 @@ from cnrmirror.archive.yamltext import mapping_in, repeated_keys
 from cnrmirror.model.documents import ArchiveFacts
 from cnrmirror.model.errors import InputError
 from cnrmirror.model.flags import REPEATED_KEYS
+from cnrmirror.model.names import is_utf8
 
 EXTRACTOR = 2
 """Raise it when the same archive would give other facts."""
@@ -145,12 +146,4 @@ class _Look:
         text: str = node.value
         self._characters -= len(text)
         fits = len(text) <= _MAX_TEXT and self._characters >= 0
-        return text if fits and (text.isascii() or _encodes(text)) else ""
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return text if fits and (text.isascii() or is_utf8(text)) else ""

@@ -19,6 +19,7 @@ from cnrmirror.archive.helmignore import IgnoreRules
 from cnrmirror.archive.inspect import MAX_TELLING
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InputError, TooLarge
+from cnrmirror.model.names import is_utf8
 
 _IGNORE_FILES = (".helmignore", ".apprignore", ".kpmignore")
 # A FIFO that takes a file's place must not make the reader wait.
@@ -129,7 +130,7 @@ class _Walk:
             raise InputError(
                 f"{shown}: neither a file nor a folder; remove it, or list it in .helmignore"
             )
-        if not _is_unicode(name):
+        if not is_utf8(name):
             raise InputError(
                 f"{shown}: its name is not UTF-8; rename it, or list it in .helmignore"
             )
@@ -229,14 +230,6 @@ def _reason(error: OSError) -> str:
     if error.errno in _SWAPPED:
         return "it was replaced by something else while it was read; try again"
     return error.strerror or str(error)
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _printable(path: str) -> str:

@@ -29,6 +29,15 @@ _RESERVED_ENDINGS = (".json", ".gz", ".html", ".yaml")
 Vendor = Literal["appr", "cnr"]
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _part(text: str, what: str) -> str:
     if not _PART.fullmatch(text) or ".." in text:
         raise InvalidName(

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from cnrmirror.model.errors import BusyError, InputError, StorageError, TooLarge
 
+NO_LINKS = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP)
+"""What a file system says that can make no hard link, or not there."""
 _MODE = 0o666  # less the umask, as for any file that a program makes
 
 
@@ -58,7 +60,7 @@ def link_or_copy(source: str, path: str) -> None:
     try:
         os.link(source, path)
     except OSError as error:
-        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.ENOTSUP):
+        if error.errno not in NO_LINKS:
             raise
         with open(source, "rb") as content:
             write_new(path, iter(lambda: content.read(1 << 20), b""))
