@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cnrmirror.model.documents import Attachment, PackageDocument, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter
+from cnrmirror.sources.listing import select
 from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
 from cnrmirror.sync.why import UPSTREAM_GONE, Why
 from tests.conftest import NOW
@@ -76,7 +77,7 @@ LISTINGS = st.builds(
     channels=st.just({}),
     holes=st.lists(HOLES, max_size=2),
     notes=st.just([]),
-    complete=st.sampled_from([True, True, True, False]),
+    certain=st.sampled_from([True, True, True, False]),
 )
 CASES = st.builds(
     Case, RULES, LISTINGS, HAD,
@@ -91,7 +92,7 @@ def test_there_is_one_decision_about_each_release_that_is_wanted_or_ours(case: C
     keys = [action.key for action in found.actions]
     assert len(keys) == len(set(keys)) and found.actions == sorted(found.actions)
     ours = {o.key for o in case.had}
-    chosen = {o.key for o in case.rules.filter.select(case.listing)}
+    chosen = {o.key for o in select(case.rules.filter, case.listing)}
     doubtful = {k for k in chosen if len({o.digest for o in case.listing.offers if o.key == k}) > 1}
     assert set(keys) == (chosen - doubtful) | (ours - set(case.taken))
     assert set(found.wanted) == chosen - doubtful - set(case.taken)
@@ -107,13 +108,16 @@ def test_only_what_is_ours_and_surely_gone_or_filtered_is_dropped(case: Case) ->
     offered = {o.key for o in case.listing.offers}
     dropped = {a.key for a in found.of_kind("drop")}
     assert dropped <= {o.key for o in case.had} - set(found.wanted) - set(case.taken)
-    if "" in unsure or not case.listing.complete or found.shrunk:
+    excluded = {key for key in dropped if not case.rules.filter.names(key[0])}
+    if "" in unsure or not case.listing.certain:
+        assert dropped <= excluded
+    if found.shrunk:
         assert dropped == set()
-    assert not {package for package, _, _ in dropped} & unsure
+    assert not {package for package, _, _ in dropped - excluded} & unsure
     if case.rules.deletes == "keep":
-        assert dropped <= offered
+        assert dropped <= offered | excluded
     if case.keep:
-        assert not dropped & offered
+        assert not dropped & offered and not excluded
 
 
 @pytest.mark.parametrize("package", ["", "ns/p0"])
@@ -129,7 +133,10 @@ def test_one_more_hole_drops_less_and_only_of_its_package(package: str, case: Ca
     if before.shrunk or after.shrunk:
         return
     touched = PACKAGES if package == "" else [package]
-    assert after.of_kind("drop") == [a for a in before.of_kind("drop") if a.package not in touched]
+    excluded = [p for p in PACKAGES if not case.rules.filter.names(p)]
+    assert after.of_kind("drop") == [
+        a for a in before.of_kind("drop") if a.package not in touched or a.package in excluded
+    ]
     assert [a for a in after.actions if a.package not in touched] == [
         a for a in before.actions if a.package not in touched
     ]
@@ -272,7 +279,7 @@ def test_what_an_earlier_source_gave_is_shadowed_and_not_wanted() -> None:
         (Rules(filter=Filter(exclude=["ns/x"])), listed(OLD), "drop", "left out by the filter"),
         (FOLLOW, listed(holes=[Hole("ns/x", "500", "ns/x")]), "kept",
          "what is upstream could not be read"),
-        (FOLLOW, listed(offer("ns/y"), complete=False), "kept",
+        (FOLLOW, listed(offer("ns/y"), certain=False), "kept",
          "what is upstream could not be read"),
     ],
 )  # fmt: skip

@@ -24,12 +24,12 @@ from cnrmirror.archive.inspect import inspect
 from cnrmirror.archive.scan import Limits
 from cnrmirror.mirror.push import push
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, InputError, TooLarge, TrustError
-from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources.backup import BackupSource
-from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.charts import ChartsSource
+from cnrmirror.sources.filters import Filter, Wanted
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
@@ -58,8 +58,12 @@ def manifest(package: str, release: str, **changes: Any) -> dict[str, Any]:
             "metadata": None, "content": content, **changes}  # fmt: skip
 
 
-def look(source: Source, known: Any = ()) -> Listing:
-    return source.look(NoProgress(), known)
+def look(source: Source, *known: str, **filter: Any) -> Listing:
+    """What a source has of what a filter takes; the mirror has these helm releases of it."""
+    had: dict[str, set[tuple[str, str]]] = {}
+    for package, _, release in (text.partition("@") for text in known):
+        had.setdefault(package, set()).add((release, "helm"))
+    return source.look(Ask(Wanted(Filter(**filter)), had, sure=True))
 
 
 def read(source: Source, offer: Offer) -> bytes:
@@ -430,9 +434,9 @@ def test_an_archive_is_not_read_without_bound(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
-    [("registry", "registry.MAX_LIST_BYTES"), ("helm", "helm._MAX_INDEX"),
+    [("registry", "registrylist.MAX_LIST_BYTES"), ("helm", "helm._MAX_INDEX"),
      ("keyvalue", "keyvalue.MAX_LIST_BYTES"), ("keyvalue", "keyvalue.MAX_DOCUMENT_BYTES"),
-     ("registry", "registry.MAX_DOCUMENT_BYTES"), ("backup", "backup.MAX_DOCUMENT_BYTES")],
+     ("registry", "registrypackage.MAX_DOCUMENT_BYTES"), ("backup", "backup.MAX_DOCUMENT_BYTES")],
 )  # fmt: skip
 def test_a_list_is_not_read_without_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit: str
@@ -633,7 +637,7 @@ def test_packages_can_be_named_where_the_list_is_refused(registry: InRegistry) -
 def test_releases_are_asked_for_one_by_one_only_when_they_are_new(registry: InRegistry) -> None:
     look(registry.source())
     first = asked(registry)
-    look(registry.source(), {("ns/a", "1.0.0"), ("ns/b", "1.0.0"), ("ns/c", "0.1.0-rc.1")})
+    look(registry.source(), "ns/a@1.0.0", "ns/b@1.0.0", "ns/c@0.1.0-rc.1")
     again = asked(registry)
     assert len(first) == 1 + 2 * 3 + 4
     assert set(first) - set(again) == {"/ns/a/1.0.0", "/ns/b/1.0.0", "/ns/c/0.1.0-rc.1"}
@@ -676,12 +680,12 @@ def test_channels_that_cannot_be_read_are_a_hole_of_their_package(registry: InRe
         assert [hole.package for hole in listing.holes] == ["ns/a"]
 
 
-def test_rows_of_wrong_types_are_notes_and_a_list_of_nothing_else_an_error(
+def test_rows_of_wrong_types_are_holes_and_a_list_of_nothing_else_an_error(
     registry: InRegistry,
 ) -> None:
     registry.answers[API] += [3, None, {"name": 3}, {}, [], {"name": "ns/c", "releases": 7}]
     listing = look(registry.source())
-    assert len(listing.offers) == 4 and len(listing.notes) == 5
+    assert len(listing.offers) == 4 and len(listing.holes) == 5
     registry.answers[API] = [3, None, {"name": {}}]
     with pytest.raises(InputError):
         look(registry.source())
@@ -805,10 +809,10 @@ def test_a_backup_with_escaped_slashes_gives_the_same_archives(tmp_path: Path) -
 def test_the_memory_for_a_backup_does_not_grow_with_its_archives(tmp_path: Path) -> None:
     program = (
         "import resource, sys; from pathlib import Path\n"
-        "from cnrmirror.model.progress import NoProgress\n"
+        "from cnrmirror.sources.base import Ask\n"
         "from cnrmirror.sources.backup import BackupSource\n"
         "source = BackupSource('up', Path(sys.argv[1]))\n"
-        "for offer in source.look(NoProgress()).offers:\n"
+        "for offer in source.look(Ask()).offers:\n"
         "    for piece in source.open(offer): pass\n"
         "print(Path('/proc/self/status').read_text().split('RssAnon:')[1].split()[0])\n"
     )

@@ -10,8 +10,7 @@ import random
 import struct
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -28,10 +27,8 @@ from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
 from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.errors import InvalidDocument, NetworkError
-from cnrmirror.model.progress import Progress
 from cnrmirror.objects.http import HttpReader, Patience
-from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter, renamed
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.registry import RegistrySource
@@ -61,12 +58,7 @@ class Memory:
     def put(self, package: str, release: str, text: str = "") -> None:
         self.blobs[package, release] = chart_bytes(package.partition("/")[2], release, text)
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         if self.failure is not None:
             raise self.failure
         offers = [

@@ -10,7 +10,8 @@ import pytest
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Channel, Content, PackageDocument, Release, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
-from cnrmirror.sources.filters import Filter, mapped
+from cnrmirror.sources.filters import Filter, Wanted
+from cnrmirror.sources.listing import mapped
 from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
 from cnrmirror.sync.why import UPSTREAM_GONE, Why
 from tests.conftest import NOW
@@ -84,16 +85,30 @@ def test_more_than_the_limit_is_not_dropped(left: int, dropped: int) -> None:
     assert len(found.of_kind("drop")) == dropped and found.shrunk == (dropped == 0)
 
 
-def test_a_listing_that_may_be_incomplete_drops_nothing() -> None:
-    tight = Rules(deletes="follow", filter=Filter(exclude=["ns/p1"]), max_shrink=1)
-    found = planned(tight, listed(*TEN[1:], complete=False), *TEN, same_filter=False)
-    assert found.of_kind("drop") == [] and not found.shrunk
+TIGHT = Rules(deletes="follow", filter=Filter(exclude=["ns/p1"]), max_shrink=1)
 
 
-def test_a_hole_of_an_unknown_package_drops_nothing() -> None:
-    tight = Rules(deletes="follow", filter=Filter(exclude=["ns/p1"]), max_shrink=1)
-    listing = listed(*TEN[1:], holes=[Hole("entry 7", "unreadable")])
-    assert planned(tight, listing, *TEN, same_filter=False).of_kind("drop") == []
+@pytest.mark.parametrize(
+    "unsure", [{"certain": False}, {"holes": [Hole("entry 7", "unreadable")]}]
+)  # fmt: skip
+def test_where_more_may_be_there_only_what_is_excluded_is_dropped(unsure: dict[str, Any]) -> None:
+    found = planned(TIGHT, listed(*TEN[2:], **unsure), *TEN, same_filter=False)
+    assert [a.package for a in found.of_kind("drop")] == ["ns/p1"] and not found.shrunk
+
+
+def test_what_is_excluded_is_not_gone_though_nobody_asked_for_it() -> None:
+    found = planned(TIGHT, listed(*TEN[2:]), *TEN, same_filter=False)
+    whys = {a.package: a.why for a in found.of_kind("drop")}
+    assert whys == {"ns/p0": Why.GONE_UPSTREAM, "ns/p1": Why.FILTERED}
+
+
+def test_a_release_that_cannot_be_read_saves_itself_and_no_other() -> None:
+    three = [offer("ns/a", f"1.{minor}.0") for minor in range(3)]
+    holes = [Hole.of_release("ns/a", "0.4", "no version"),
+             Hole.of_release("ns/a", "1.1.0", "500")]  # fmt: skip
+    rules = Rules(deletes="follow", max_shrink=1)
+    found = planned(rules, listed(three[2], holes=holes), *three)
+    assert kinds(found) == {"ns/a@1.0.0": "drop", "ns/a@1.1.0": "kept", "ns/a@1.2.0": "same"}
 
 
 def test_a_hole_of_a_package_saves_that_package_only() -> None:
@@ -124,6 +139,9 @@ def test_what_a_filter_leaves_out_is_shrinkage_unless_the_filter_changed() -> No
 def test_what_a_filter_leaves_out_can_be_kept() -> None:
     rules = Rules(filter=Filter(packages=["ns/p0"]), deletes="follow")
     found = planned(rules, listed(*TEN[:9]), *TEN, same_filter=False, keep=True)
+    assert found.of_kind("drop") == []
+    by_newest = Rules(filter=Filter(newest=1), deletes="follow")
+    found = planned(by_newest, listed(*TEN[:9]), *TEN, same_filter=False, keep=True)
     assert [a.package for a in found.of_kind("drop")] == ["ns/p9"]  # gone, and not filtered
 
 
@@ -145,7 +163,9 @@ def test_one_release_offered_with_two_contents_is_a_hole_and_drops_nothing() -> 
 
 
 def test_two_names_mapped_to_one_with_other_contents_are_a_hole() -> None:
-    listing = mapped(listed(offer("a/x"), offer("b/x")), {"a/*": "ns/*", "b/*": "ns/*"})
+    listing = mapped(
+        listed(offer("a/x"), offer("b/x")), Wanted(names={"a/*": "ns/*", "b/*": "ns/*"})
+    )
     found = planned(Rules(), listing)
     assert found.wanted == {} and [hole.package for hole in found.holes] == ["ns/x"]
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from collections.abc import Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 
 from cnrmirror.model.names import manifest_type
-from cnrmirror.model.progress import Progress
-from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Listing, Offer, Source
+from cnrmirror.sources.base import Ask, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules, bad_namespace
 
 
@@ -27,12 +24,7 @@ class ToySource:
         self.name = name
         self._settings = settings
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         offers = [
             Offer(f"{self._settings.namespace}/{name}", release, "helm", "2026-01-02T03:04:05",
                   manifest_type("helm", "appr"), "", 0, "")

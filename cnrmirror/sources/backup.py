@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import PackageName
-from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.model.progress import stage
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules
 from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
 
@@ -43,19 +41,14 @@ class BackupSource:
         self._max_archive = max_archive
         self._entries: list[msgspec.Raw] = []
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         """See ``Source``."""
         dump = self._read()
         self._entries = dump.packages
         found: list[Offer] = []
         holes: list[Hole] = []
         members: dict[tuple[str, str], list[str]] = {}
-        with stage(progress, f"Reading {self.name}", len(dump.packages)) as step:
+        with stage(ask.progress, f"Reading {self.name}", len(dump.packages)) as step:
             for number, raw in enumerate(dump.packages):
                 try:
                     entry = self._entry(raw, number)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import Protocol
 
 import msgspec
 
 from cnrmirror.model.documents import Attachment, Channel, Tombstone, Upstream
-from cnrmirror.model.progress import Progress
+from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.objects.parallel import AT_ONCE
+from cnrmirror.sources.filters import Wanted
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -74,9 +75,10 @@ class Listing(msgspec.Struct, frozen=True):
     """All that a source has, as far as it could be asked.
 
     ``holes`` name packages or releases that are there but could not be read, ``notes`` what a
-    reader should know: a list that looks cut off, a name that cannot be. ``complete`` is False if
-    there may be more than could be asked for. ``tombstones``: what the source says it took away.
-    ``upstream`` is the revision that was listed, where a source has such things.
+    reader should know: a list that looks cut off. ``complete`` is False if there may be more than
+    could be asked for; ``certain``, if what the mirror has and the listing has not may be there
+    nevertheless. ``tombstones``: what the source says it took away. ``upstream`` is the revision
+    that was listed, where a source has such things.
     """
 
     offers: list[Offer]
@@ -84,8 +86,28 @@ class Listing(msgspec.Struct, frozen=True):
     holes: list[Hole]
     notes: list[str]
     complete: bool = True
+    certain: bool = True
     tombstones: dict[str, list[Tombstone]] = {}
     upstream: Upstream | None = None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a source is asked for, and how; all names are the source's own.
+
+    Args:
+        wanted: what is wanted of it at all; nothing else need be asked for.
+        known: the releases and media types of each package that the mirror has from here already:
+            they need not be asked for one by one.
+        sure: what is known and not shown any more is asked for by itself before it is called gone.
+        progress: is told how far it is.
+        executor: does what can be done at the same time.
+    """
+
+    wanted: Wanted = Wanted()
+    known: Mapping[str, Collection[tuple[str, str]]] = {}
+    sure: bool = False
+    progress: Progress = NoProgress()
+    executor: Executor = AT_ONCE
 
 
 class Source(Protocol):
@@ -93,18 +115,8 @@ class Source(Protocol):
 
     name: str
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
-        """What is there.
-
-        Args:
-            known: packages and releases that the mirror has from here already, as the source
-                calls them: they need not be asked for one by one.
-            executor: does what can be done at the same time.
+    def look(self, ask: Ask) -> Listing:
+        """What is there of what is wanted; more does no harm.
 
         Raises:
             NetworkError, IncompleteError, InputError: the list itself cannot be had; never an

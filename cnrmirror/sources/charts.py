@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from cnrmirror.archive.scan import Limits
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import CnrMirrorError
 from cnrmirror.model.names import Vendor, manifest_type
-from cnrmirror.model.progress import Progress, stage
-from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.model.progress import stage
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules, bad_namespace
 
 
@@ -41,17 +39,12 @@ class ChartsSource:
         self._vendor: Vendor = vendor
         self._limits = limits
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         """See ``Source``: every archive is looked into."""
         paths = list(find(self._folder))
         found: list[Offer] = []
         holes: list[Hole] = []
-        with stage(progress, f"Reading {self.name}", len(paths)) as step:
+        with stage(ask.progress, f"Reading {self.name}", len(paths)) as step:
             for path in paths:
                 shown = os.fsencode(path).decode(errors="backslashreplace")
                 try:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated
 
 import msgspec
+import semantic_version
 
-from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.errors import InvalidDocument, InvalidName
-from cnrmirror.model.names import PackageName, matches, newest_first
-from cnrmirror.sources.base import Listing, Offer
+from cnrmirror.model.names import check_release, matches, newest_first
 
 # A day, or a moment in UTC; "" for none.
 _TIME = r"^(\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?)?$"
@@ -50,39 +49,56 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except InvalidName as error:
                 yield "releases", error.message
 
-    def select(self, listing: Listing) -> list[Offer]:
-        """The offers that are wanted, sorted."""
-        chosen = [offer for offer in listing.offers if self._wants(offer)]
-        if self.channels:
-            current = {
-                (package, channel.current)
-                for package, channels in listing.channels.items()
-                for channel in channels
-                if channel.name in self.channels
-            }
-            chosen = [o for o in chosen if (o.package, o.release) in current]
-        if self.newest:
-            releases: dict[str, set[str]] = {}
-            for offer in chosen:
-                releases.setdefault(offer.package, set()).add(offer.release)
-            kept = {p: set(newest_first(found)[: self.newest]) for p, found in releases.items()}
-            chosen = [o for o in chosen if o.release in kept[o.package]]
-        return sorted(chosen, key=lambda offer: offer.key)
-
     def names(self, package: str) -> bool:
         """Whether a package of this name is wanted at all."""
         return (
             not self.packages or any(glob_matches(package, p) for p in self.packages)
         ) and not any(glob_matches(package, p) for p in self.exclude)
 
-    def _wants(self, offer: Offer) -> bool:
-        return (
-            self.names(offer.package)
-            and (not self.media_types or offer.media_type in self.media_types)
-            and (self.prereleases or "-" not in offer.release.partition("+")[0])
-            and (not self.releases or matches(offer.release, self.releases))
-            and (not self.created_after or offer.created_at > self.created_after)
+    def takes_type(self, media_type: str) -> bool:
+        """Whether releases of this media type are wanted at all."""
+        return not self.media_types or media_type in self.media_types
+
+    def takes_release(self, release: str) -> bool:
+        """Whether a release of this name is wanted, as far as its name tells.
+
+        What is no semantic version (``0.4``, ``1.1.000``) is read as the one that it looks like.
+        """
+        if self.prereleases and not self.releases:
+            return True
+        read = _as_release(release)
+        if read is None:
+            return True  # it may be any
+        return (self.prereleases or "-" not in read.partition("+")[0]) and (
+            not self.releases or matches(read, self.releases)
         )
+
+    def takes_time(self, created_at: str) -> bool:
+        """Whether a release that was made then is wanted."""
+        return not self.created_after or created_at > self.created_after
+
+    def kept(self, releases: Iterable[str], current: Collection[str]) -> set[str]:
+        """Of one package's releases, those that are wanted beside the others.
+
+        Args:
+            releases: semantic versions.
+            current: those at which a channel points that is named here.
+        """
+        found = {r for r in releases if self.takes_release(r)}
+        if self.channels:
+            found &= set(current)
+        return set(newest_first(found)[: self.newest or None])
+
+
+def _as_release(text: str) -> str | None:
+    try:
+        return check_release(text)
+    except InvalidName:
+        pass
+    try:
+        return str(semantic_version.Version.coerce(text[:128].removeprefix("v")))
+    except ValueError:
+        return None
 
 
 def glob_matches(name: str, pattern: str) -> bool:
@@ -116,33 +132,25 @@ def upstream_names(name: str, names: Mapping[str, str]) -> str:
     return name
 
 
-def mapped(listing: Listing, names: Mapping[str, str]) -> Listing:
-    """The listing with its packages called as they are called here. Raises InvalidName."""
-    if not names:
-        return listing
+class Wanted(msgspec.Struct, frozen=True):
+    """What is wanted of one source, asked by the names that it uses itself.
 
-    def here(name: str) -> str:
-        return str(PackageName.parse(renamed(name, names)))
+    Args:
+        filter: speaks of the names here.
+        names: upstream name → name here.
+    """
 
-    channels: dict[str, list[Channel]] = {}
-    for name, found in listing.channels.items():
-        channels.setdefault(here(name), []).extend(found)
-    stones: dict[str, list[Tombstone]] = {}
-    for name, gone in listing.tombstones.items():
-        stones.setdefault(here(name), []).extend(gone)
-    offers = [_called(offer, here(offer.package)) for offer in listing.offers]
-    holes = [
-        msgspec.structs.replace(hole, package=renamed(hole.package, names))
-        for hole in listing.holes
-    ]
-    return msgspec.structs.replace(
-        listing, offers=offers, channels=channels, holes=holes, tombstones=stones
-    )
+    filter: Filter = Filter()
+    names: dict[str, str] = {}
+
+    def package(self, upstream: str) -> bool:
+        """Whether anything of this package is wanted; any text may be asked about."""
+        return self.filter.names(renamed(upstream, self.names))
+
+    def exact(self) -> list[str]:
+        """The packages that the filter names without a pattern, as the source calls them."""
+        plain = [p for p in self.filter.packages if not _PATTERN.search(p)]
+        return [upstream_names(package, self.names) for package in plain]
 
 
-def _called(offer: Offer, name: str) -> Offer:
-    return (
-        offer
-        if name == offer.package
-        else msgspec.structs.replace(offer, package=name, renamed_from=offer.package)
-    )
+_PATTERN = re.compile(r"[*?\[]|^/.*/$")

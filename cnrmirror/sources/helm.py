@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -16,10 +15,8 @@ from cnrmirror.model.digest import HEX64
 from cnrmirror.model.errors import IncompleteError, InputError, InvalidDocument, NetworkError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Vendor, check_release, manifest_type
-from cnrmirror.model.progress import Progress
 from cnrmirror.objects.base import WebReader
-from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_namespace, bad_url
 
 _MAX_INDEX = 256 << 20
@@ -54,12 +51,7 @@ class HelmSource:
         self._max_archive = max_archive
         self._urls: dict[tuple[str, str], list[str]] = {}
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         """See ``Source``."""
         url = f"{self._http.name}/index.yaml"
         entries = _entries(self._http.document(url, _MAX_INDEX).body, url)

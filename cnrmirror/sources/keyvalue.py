@@ -11,8 +11,7 @@ Keys, below a prefix (``appr/packages/`` or ``cnr/packages/``)::
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -30,11 +29,10 @@ from cnrmirror.model.errors import (
     TrustError,
 )
 from cnrmirror.model.names import PackageName
-from cnrmirror.model.progress import Progress, stage
+from cnrmirror.model.progress import stage
 from cnrmirror.objects.base import PIECE, WebReader, read
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.parallel import AT_ONCE
-from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_url
 from cnrmirror.sources.manifests import (
     MAX_DOCUMENT_BYTES,
@@ -151,12 +149,7 @@ class KeyValueSource:
             f"{self.name}: there is no packages.json below {', '.join(map(repr, prefixes))}"
         )
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         """See ``Source``."""
         index = self._index()
         try:
@@ -168,7 +161,7 @@ class KeyValueSource:
         found: list[Offer] = []
         channels: dict[str, list[Channel]] = {}
         holes: list[Hole] = []
-        with stage(progress, f"Reading {self.name}", len(names)) as step:
+        with stage(ask.progress, f"Reading {self.name}", len(names)) as step:
             for name in names:
                 try:
                     some, its, bad = self._package(name)

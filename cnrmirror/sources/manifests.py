@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
 
 from cnrmirror.model.canonical import normalise_metadata
-from cnrmirror.model.digest import DiffID
+from cnrmirror.model.digest import parse_digest
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import (
@@ -28,7 +28,7 @@ _Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 class _Content(msgspec.Struct, rename={"media_type": "mediaType"}):
-    digest: DiffID
+    digest: _Text
     size: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] = 0
     media_type: _Text = ""
     urls: list[_Text] = []
@@ -63,7 +63,7 @@ def offer(value: Any, package: str, place: str = "") -> Offer:
         check_media_type(found.manifest_type),
         found.created_at,
         found.manifest_type,
-        found.content.digest,
+        parse_digest(found.content.digest),
         found.content.size,
         place,
         found.content.urls,
@@ -71,8 +71,15 @@ def offer(value: Any, package: str, place: str = "") -> Offer:
     )
 
 
-def offers(values: Any, package: str) -> tuple[list[Offer], list[Hole]]:
+def offers(
+    values: Any, package: str, takes_type: Callable[[str], bool] = lambda media_type: True
+) -> tuple[list[Offer], list[Hole]]:
     """The releases in a list of manifests; what is wrong with one is no harm to the others.
+
+    Args:
+        values: the list, as it came.
+        package: whose manifests they must be.
+        takes_type: which media types are wanted; what has another is passed over, whatever it is.
 
     Raises:
         InvalidDocument: not a list.
@@ -82,6 +89,8 @@ def offers(values: Any, package: str) -> tuple[list[Offer], list[Hole]]:
     good: list[Offer] = []
     bad: list[Hole] = []
     for value in values:
+        if not takes_type(_media_type(value)):
+            continue
         try:
             good.append(offer(value, package))
         except InputError as error:
@@ -89,6 +98,15 @@ def offers(values: Any, package: str) -> tuple[list[Offer], list[Hole]]:
             what = f"{package}@{release or '?'}"
             bad.append(Hole(what, error.message[:1000], package, release))
     return good, bad
+
+
+def _media_type(value: Any) -> str:
+    """The short media type that a manifest has; "" if none can be read."""
+    full = value.get("mediaType") if isinstance(value, dict) else None
+    try:
+        return check_media_type(full) if isinstance(full, str) else ""
+    except InputError:
+        return ""
 
 
 def channel(name: Any, current: Any, releases: Any, known: set[str]) -> Channel:

@@ -6,8 +6,7 @@ differ between the two revisions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
@@ -15,11 +14,11 @@ from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone, Upstream
 from cnrmirror.model.errors import CnrMirrorError, Equivocation, Rollback
-from cnrmirror.model.progress import Progress, stage
+from cnrmirror.model.progress import stage
 from cnrmirror.objects.base import Reader
-from cnrmirror.objects.parallel import AT_ONCE, in_parallel
+from cnrmirror.objects.parallel import in_parallel
 from cnrmirror.objects.store import Store
-from cnrmirror.sources.base import Hole, Listing, Offer, Source
+from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, Web
 
 if TYPE_CHECKING:
@@ -57,17 +56,16 @@ class MirrorSource:
         self._remote: Remote | None = None
         self._blobs: dict[str, Descriptor] = {}
 
-    def look(
-        self,
-        progress: Progress,
-        known: Collection[tuple[str, str]] = (),
-        executor: Executor = AT_ONCE,
-    ) -> Listing:
+    def look(self, ask: Ask) -> Listing:
         """See ``Source``. Raises TrustError and StaleError, too."""
         remote = self._remote = self._connect()
         nodes = LayeredNodes(self._store, RemoteNodes(remote.reader), keep=True)
         catalog = CatalogReader(nodes)
-        refs = sorted(filter(self._wanted, catalog.packages(remote.verified.root.tree)))
+        refs = sorted(
+            ref
+            for ref in catalog.packages(remote.verified.root.tree)
+            if self._wanted(ref) and ask.wanted.package(ref.name)
+        )
         found: list[Offer] = []
         channels: dict[str, list[Channel]] = {}
         tombstones: dict[str, list[Tombstone]] = {}
@@ -79,8 +77,8 @@ class MirrorSource:
             except CnrMirrorError as error:
                 return Hole(ref.name, error.message, ref.name)
 
-        with stage(progress, f"Reading {self.name}", len(refs)) as step:
-            for document in in_parallel(read, refs, executor):
+        with stage(ask.progress, f"Reading {self.name}", len(refs)) as step:
+            for document in in_parallel(read, refs, ask.executor):
                 if isinstance(document, Hole):
                     holes.append(document)
                 else:
@@ -94,7 +92,8 @@ class MirrorSource:
             nodes.forget_others()
         notes = list(remote.verified.notes)
         upstream = upstream_of(remote.verified)
-        return Listing(found, channels, holes, notes, not self._part, tombstones, upstream)
+        all_of_it = not self._part
+        return Listing(found, channels, holes, notes, all_of_it, all_of_it, tombstones, upstream)
 
     def _offers(self, document: PackageDocument) -> Iterator[Offer]:
         for item in filter(lambda release: self._at_hand(release.blob), document.releases):

@@ -161,7 +161,7 @@ def parts(
         had: the channels that the source gave before, by package.
     """
     offered = {key[0] for key in plan.wanted}
-    unread = {hole.package for hole in plan.holes}
+    unread = {hole.package for hole in plan.holes if not hole.release}
     drops: dict[str, dict[ReleaseKey, Why]] = {}
     for action in plan.of_kind("drop"):
         drops.setdefault(action.package, {})[action.key[1:]] = action.why

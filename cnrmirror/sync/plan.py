@@ -11,6 +11,7 @@ import msgspec
 from cnrmirror.model.documents import PackageDocument, Release, Tombstone
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter
+from cnrmirror.sources.listing import select
 from cnrmirror.sync.why import Why, is_gone_upstream
 
 Kind = Literal["fetch", "replace", "same", "frozen", "kept", "drop", "shadowed"]
@@ -101,7 +102,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan(situation: Situation) -> Plan:
     """What to do about each release that is wanted, and each that came from here before."""
-    selected, doubtful = _once_each(situation.rules.filter.select(situation.listing))
+    selected, doubtful = _once_each(select(situation.rules.filter, situation.listing))
     holes = [*situation.listing.holes, *doubtful]
     wanted: dict[Key, Offer] = {}
     actions: list[Action] = []
@@ -114,7 +115,8 @@ def plan(situation: Situation) -> Plan:
     left = _left(situation, wanted, holes)
     fate = _fate(situation, left, actions)
     actions += [_action(key, fate.of(why), why) for key, why in left.items()]
-    return Plan(situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused)
+    found = Plan(situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused)
+    return found.keeping({hole.package for hole in doubtful})
 
 
 def _action(key: Key, kind: Kind, why: Why, *facts: str, size: int = 0) -> Action:
@@ -127,11 +129,16 @@ def _action(key: Key, kind: Kind, why: Why, *facts: str, size: int = 0) -> Actio
 def _left(situation: Situation, wanted: Collection[Key], holes: Iterable[Hole]) -> dict[Key, Why]:
     """What came from here before and is not wanted now, and why it is not."""
     offered = {offer.key for offer in situation.listing.offers}
-    unread = {hole.package for hole in holes}
-    certain = situation.listing.complete and "" not in unread
+    unread = {(hole.package, hole.release) for hole in holes}
+    certain = situation.listing.certain and ("", "") not in unread
+    rules = situation.rules.filter
 
     def why(key: Key) -> Why:
-        if not certain or key[0] in unread:
+        package, release, media_type = key
+        if not (rules.names(package) and rules.takes_type(media_type)
+                and rules.takes_release(release)):  # fmt: skip
+            return Why.FILTERED
+        if not certain or unread & {(package, ""), (package, release)}:
             return Why.UNREAD
         return Why.FILTERED if key in offered else Why.GONE_UPSTREAM
 
@@ -151,7 +158,7 @@ class _Fate(msgspec.Struct, frozen=True):
 
 
 def _fate(situation: Situation, left: Mapping[Key, Why], actions: Iterable[Action]) -> _Fate:
-    rules, nothing = situation.rules, not situation.listing.offers
+    rules = situation.rules
     reasons = set()
     if rules.deletes == "follow":
         reasons.add(Why.GONE_UPSTREAM)
@@ -161,6 +168,7 @@ def _fate(situation: Situation, left: Mapping[Key, Why], actions: Iterable[Actio
     lost = list(left.values()).count(Why.GONE_UPSTREAM)
     if situation.same_filter:
         lost += _unreplaced(filtered, actions)
+    nothing = not situation.listing.offers and any(why is not Why.FILTERED for why in left.values())
     ours = len(situation.ours)
     shrunk = ours > 0 and (nothing or lost > rules.max_shrink * ours)
     would_drop = any(why in reasons for why in left.values())

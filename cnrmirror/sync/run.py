@@ -16,8 +16,9 @@ import msgspec
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, StorageError
 from cnrmirror.objects.parallel import threads
-from cnrmirror.sources.base import Listing, Source
-from cnrmirror.sources.filters import mapped, upstream_names
+from cnrmirror.sources.base import Ask, Listing, Source
+from cnrmirror.sources.filters import Wanted, upstream_names
+from cnrmirror.sources.listing import mapped
 from cnrmirror.sync.fetch import Brought, Journal, bring
 from cnrmirror.sync.ledger import Ledger
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
@@ -117,17 +118,20 @@ def _one(run: _Run, asked: _Asked) -> tuple[SourceReport, dict[str, list[str]]]:
             brought = Brought(notes=[_REFUSED])
         else:
             brought = _bring(run, asked, decided, executor)
-            decided = decided.keeping({h.package for h in (*decided.holes, *brought.holes)})
+            decided = decided.keeping({hole.package for hole in brought.holes})
             channels = _apply(run, asked, listing, decided, brought)
     return SourceReport.build(rules, listing, decided, brought, run.now), channels
 
 
 def _look(run: _Run, asked: _Asked, executor: Executor) -> Listing:
     """What the source has, under the names that its packages have here."""
-    names = asked.rules.names
-    ours = run.ledger.owned[asked.source.name]
-    known = {(upstream_names(package, names), release) for package, release, _ in ours}
-    return mapped(asked.source.look(run.project.progress, known, executor), names)
+    rules = asked.rules
+    known: dict[str, set[tuple[str, str]]] = {}
+    for package, *release in run.ledger.owned[asked.source.name]:
+        known.setdefault(upstream_names(package, rules.names), set()).add((release[0], release[1]))
+    wanted, sure = Wanted(rules.filter, rules.names), rules.deletes == "follow"
+    ask = Ask(wanted, known, sure, run.project.progress, executor)
+    return mapped(asked.source.look(ask), wanted)
 
 
 def _decide(run: _Run, asked: _Asked, listing: Listing) -> Plan:

@@ -23,10 +23,9 @@ from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import PackageDocument
-from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.backup import BackupSource
-from cnrmirror.sources.base import Source
+from cnrmirror.sources.base import Ask, Source
 from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource, RedisKeys
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.open import open_sources
@@ -220,7 +219,7 @@ def mirror_of(first: Project, folder: Path) -> Project:
     sources = open_sources(second, [], {}, reader_for)
     report = sync(second, sources, NOW)
     assert report.exit_code == 0, report
-    assert len(sources[0][0].look(NoProgress()).offers) == report.sources[0].offered
+    assert len(sources[0][0].look(Ask()).offers) == report.sources[0].offered
     return second
 
 
