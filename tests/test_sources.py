@@ -434,7 +434,7 @@ def test_an_archive_is_not_read_without_bound(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "limit"),
-    [("registry", "registrylist.MAX_LIST_BYTES"), ("helm", "helm._MAX_INDEX"),
+    [("registry", "registrylist.MAX_LIST_BYTES"), ("helm", "helm.MAX_INDEX"),
      ("keyvalue", "keyvalue.MAX_LIST_BYTES"), ("keyvalue", "keyvalue.MAX_DOCUMENT_BYTES"),
      ("registry", "registrypackage.MAX_DOCUMENT_BYTES"), ("backup", "backup.MAX_DOCUMENT_BYTES")],
 )  # fmt: skip

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 
 import click
 
-from cnrmirror.cli.context import Context, pass_context
-from cnrmirror.model.errors import NotFoundError
+from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import NotFoundError, StaleError
+from cnrmirror.model.instant import Instant
 from cnrmirror.sync.memory import last_reports
-from cnrmirror.sync.report import SourceReport, SyncReport
+from cnrmirror.sync.report import SourceReport, gravest, report_schema
 from cnrmirror.sync.why import Why
 
 _QUIET = ("same", "shadowed")
@@ -30,6 +33,10 @@ def _rows(sources: Sequence[SourceReport]) -> list[tuple[str, str, str, str]]:
             if a.kind not in _QUIET and not (a.kind == "kept" and a.why is Why.GONE_UPSTREAM)
         ]
         rows += [(name, "hole", hole.what, hole.reason) for hole in source.holes]
+        rows += [
+            (name, "known", k.hole.what, f"{k.reason} ({k.hole.reason})")
+            for k in source.acknowledged
+        ]
         rows += [(name, "note", "", note) for note in source.notes]
     return rows
 
@@ -48,6 +55,7 @@ def _sums(source: SourceReport, dry_run: bool) -> str:
         f"{source.source}: {source.offered} releases offered, {source.wanted} wanted, {what}, "
         f"{counts['same']} there already, {counts['drop']} dropped, {counts['frozen']} frozen, "
         f"{len(source.holes)} holes"
+        + (f" and {len(source.acknowledged)} that are known" if source.acknowledged else "")
         + ("" if source.complete else "; there may be more than it lists")
     )
 
@@ -63,19 +71,52 @@ def show_reports(
     context.result(value, [*(_sums(source, dry_run) for source in sources), last])
 
 
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """``26h``, ``90m``, ``2d`` in seconds."""
+    match = re.fullmatch(r"(\d{1,6})([mhd])", value or "")
+    if value and not match:
+        raise click.BadParameter(f"{value!r} is no age: write 26h, 90m or 2d", context, option)
+    return int(match[1]) * _UNITS[match[2]] if match else None
+
+
+def _too_old(project: Project, found: Sequence[SourceReport], max_age: int) -> list[str]:
+    """The sources that were not asked within so many seconds."""
+    limit = Instant.parse(now()).at.timestamp() - max_age
+    recent = {s.source for s in found if Instant.parse(s.time).at.timestamp() >= limit}
+    return [name for name in project.config.sources if name not in recent]
+
+
 @click.command()
+@click.option("--max-age", callback=_seconds, metavar="AGE",
+              help="End with 10 if a source was not asked within 26h, 90m, 2d.")  # fmt: skip
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @pass_context
-def report(context: Context) -> None:
+def report(context: Context, max_age: int | None, schema: bool) -> None:
     """How complete the mirror is: what the last sync of each source asked for, found, lacked.
 
-    Exit code: the gravest of the sources, as that of 'sync'.
+    Exit code: the gravest of the sources, as that of 'sync'; 10 if one was not asked for too long.
+
+    \b
+    cnrmirror report --max-age 26h
+    cnrmirror --json report
     """
-    found = last_reports(context.project())
+    if schema:
+        click.echo(report_schema())
+        return
+    project = context.project()
+    found = last_reports(project, now())
     if not found:
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
     times = ", ".join(f"{source.source}: {source.time}" for source in found)
     show_reports(context, found, found, False, f"last asked: {times}")
-    sys.exit(SyncReport("", None, found).exit_code)
+    old = [] if max_age is None else _too_old(project, found, max_age)
+    if old:
+        click.echo(f"cnrmirror: not asked for too long: {', '.join(old)}", err=True)
+    codes = [source.exit_code for source in found]
+    sys.exit(gravest([*codes, *([StaleError.exit_code] if old else [])]))
 
 
 COMMAND = report

@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import msgspec
 
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.context import Context, counted, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import UsageError
+from cnrmirror.objects.files import storage_errors
+from cnrmirror.sync.acknowledged import FILE_NAME as ACKNOWLEDGED
+from cnrmirror.sync.acknowledged import acknowledge, acknowledgements, with_acknowledged
+from cnrmirror.sync.memory import last_reports
+from cnrmirror.sync.metrics import metrics
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SyncReport
 from cnrmirror.sync.run import sync as run_sync
@@ -23,33 +30,92 @@ from cnrmirror.sync.run import sync as run_sync
 @click.argument("names", metavar="[SOURCE]...", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--keep", is_flag=True, help="Keep what a tightened filter leaves out.")
+@click.option(
+    "--max-shrink",
+    type=click.FloatRange(0, 1),
+    metavar="PART",
+    help="In the place of mirror.yaml's: 1 lets everything go that is gone upstream.",
+)
+@click.option(
+    "--acknowledge",
+    "acknowledging",
+    is_flag=True,
+    help="Write the holes of this run into acknowledged.yaml: they count no more.",
+)
+@click.option(
+    "--metrics",
+    "metrics_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write OpenMetrics text there, for a textfile collector.",
+)
 @pass_context
-def sync(context: Context, names: tuple[str, ...], dry_run: bool, keep: bool) -> None:
+def sync(
+    context: Context,
+    names: tuple[str, ...],
+    dry_run: bool,
+    keep: bool,
+    max_shrink: float | None,
+    acknowledging: bool,
+    metrics_file: Path | None,
+) -> None:
     """Bring in what the sources of mirror.yaml have, all as one revision.
 
     Exit codes: 0 done, or nothing to do; 14 done, with holes that the next run tries again; 4
     releases changed upstream and were not taken; 15 too much is gone upstream, nothing was dropped;
-    9 to 12 a source is not trusted, stale, incomplete, or cannot be reached.
+    9 to 12 a source is not trusted, stale, incomplete, or cannot be reached; 16 it refuses us.
 
     \b
     cnrmirror sync --dry-run
     cnrmirror sync quay
+    cnrmirror sync --acknowledge
+    cnrmirror sync --metrics /var/lib/node_exporter/cnrmirror.prom
     """
+    if dry_run and (acknowledging or metrics_file):
+        raise UsageError("--dry-run writes nothing: leave --acknowledge and --metrics out")
     project = signing_project(context)
     sources = open_sources(project, names, os.environ, reader_for)
+    if max_shrink is not None:
+        sources = [(s, msgspec.structs.replace(r, max_shrink=max_shrink)) for s, r in sources]
+    hooks = project.config.hooks
+    if hooks.before_sync and not dry_run:
+        last = SyncReport("", None, last_reports(project, now()))
+        if _hook("before_sync", hooks.before_sync, project, last):
+            sys.exit(1)
     report = run_sync(project, sources, now(), dry_run, keep)
-    last = "nothing was done" if dry_run else "nothing changed"
+    last_line = "nothing was done" if dry_run else "nothing changed"
     show_reports(context, report, report.sources, dry_run,
-          f"revision {report.revision}" if report.revision else last)  # fmt: skip
+          f"revision {report.revision}" if report.revision else last_line)  # fmt: skip
+    if acknowledging:
+        report = _acknowledged(project, report)
+    if metrics_file:
+        _write_metrics(project, metrics_file)
     code = report.exit_code
-    hook = project.config.hooks.after_sync
-    if hook and not dry_run:
-        code = _after(hook, project, report) or code
+    if hooks.after_sync and not dry_run:
+        code = _hook("after_sync", hooks.after_sync, project, report) or code
     sys.exit(code)
 
 
-def _after(command: list[str], project: Project, report: SyncReport) -> int:
-    """Run the hook, with the report on its standard input; 1 if it fails."""
+def _acknowledged(project: Project, report: SyncReport) -> SyncReport:
+    """Acknowledge the holes that were shown; the report as it is then."""
+    count = acknowledge(project, report.sources, report.time[:10])
+    where = f"; say why, or take lines out: {project.folder / ACKNOWLEDGED}" if count else ""
+    click.echo(f"{counted(count, 'hole')} acknowledged{where}", err=True)
+    known = acknowledgements(project)
+    sources = [with_acknowledged(source, known, report.time) for source in report.sources]
+    return msgspec.structs.replace(report, sources=sources)
+
+
+def _write_metrics(project: Project, path: Path) -> None:
+    """The last runs of all sources, whole or not at all: a collector may read it at any time."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with storage_errors(str(path)):
+        temporary.write_text(metrics(last_reports(project, now())))
+        temporary.replace(path)
+
+
+def _hook(name: str, command: list[str], project: Project, report: SyncReport) -> int:
+    """Run a hook, with a report on its standard input; 1 if it fails."""
     environment = {
         **os.environ,
         "CNRMIRROR_FOLDER": str(project.folder.resolve()),
@@ -62,10 +128,10 @@ def _after(command: list[str], project: Project, report: SyncReport) -> int:
             stdout=sys.stderr, check=False,
         )  # fmt: skip
     except OSError as error:
-        click.echo(f"cnrmirror: hooks.after_sync: {command[0]}: {error.strerror}", err=True)
+        click.echo(f"cnrmirror: hooks.{name}: {command[0]}: {error.strerror}", err=True)
         return 1
     if done.returncode:
-        click.echo(f"cnrmirror: hooks.after_sync ended with {done.returncode}", err=True)
+        click.echo(f"cnrmirror: hooks.{name} ended with {done.returncode}", err=True)
     return 1 if done.returncode else 0
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InvalidDocument, UsageError
+from cnrmirror.sources.acknowledge import Acknowledgement
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import KINDS, kind_of
 from cnrmirror.views.site import ViewSettings
@@ -54,6 +55,7 @@ else:
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Commands (lists of words, no shell) that are run after something; see docs/sync.md."""
 
+    before_sync: list[str] = []
     after_sync: list[str] = []
 
 
@@ -95,6 +97,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     trust: Trust = Trust()
     sources: dict[str, SourceConfig] = {}
+    acknowledge: list[Acknowledgement] = []
     hooks: Hooks = Hooks()
     publish: dict[str, PublishTo] = {}
     follow: str = ""
@@ -114,7 +117,7 @@ def load(path: Path) -> Config:
     if len(data) > _MAX_BYTES:
         raise InvalidDocument(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
-        value: Any = yaml.load(data, Loader=_Loader)
+        value: Any = yaml.load(data, Loader=StrictLoader)
         config = msgspec.convert(value, Config)
         for name, source in config.sources.items():
             _check_source(name, source)
@@ -137,7 +140,7 @@ def load(path: Path) -> Config:
     return msgspec.structs.replace(config, url=config.url.rstrip("/"))
 
 
-class _Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Safe, and strict: a key that stands twice is an error, a date stays the text that it is."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012

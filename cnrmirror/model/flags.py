@@ -4,11 +4,14 @@ from __future__ import annotations
 
 SYMLINKS = "symlinks"
 REPEATED_KEYS = "repeated-keys"
+OTHER_NAME = "other-name"
 
 _MEANING = {
     SYMLINKS: "it holds symlinks, which a Helm client reads as empty files; to repack it, unpack "
     "it and push the folder",
     REPEATED_KEYS: "its Chart.yaml has a key more than once; the last one counts, as for Helm",
+    OTHER_NAME: "its Chart.yaml has another name than the index that it came from; it is called as "
+    "there",
 }
 
 

@@ -9,7 +9,17 @@ from typing import Any
 import msgspec
 
 from cnrmirror.model.canonical import parse_json
+from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.objects.base import CachedAnswer, WebReader
+
+
+def refuse_page(data: bytes, url: str, expected: str) -> None:
+    """Refuse what hosts show to people in the place of an answer. Raises InvalidDocument."""
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
+        raise InvalidDocument(
+            f"{url}: this is an HTML page, not {expected}: is the address right, and does it want "
+            "a login?"
+        )
 
 
 class Answers:
@@ -31,6 +41,7 @@ class Answers:
         name = hashlib.sha256(url.encode()).hexdigest()
         before = self._read(name, max_bytes)
         answer = self._http.document(url, max_bytes, before)
+        refuse_page(answer.body, url, "JSON")
         value = parse_json(answer.body, url, max_bytes)
         if self._folder is not None and answer.conditions:
             self._used.add(name)

@@ -18,8 +18,8 @@ class Offer(msgspec.Struct, frozen=True):
     """One release that a source has: the upstream manifest's fields, and where its archive is.
 
     ``digest`` is the CNR digest, ``blob_digest`` that of the gzip bytes, or "" where the source
-    does not tell; ``place`` is its own affair. ``named``: the archive must say the same name and
-    release of itself.
+    does not tell; ``other_digests`` would do for the gzip bytes, too. ``place`` is its own affair.
+    ``named``: the archive must say the same release of itself.
     """
 
     package: str
@@ -34,6 +34,7 @@ class Offer(msgspec.Struct, frozen=True):
     metadata: msgspec.Raw = msgspec.Raw(b"null")
     renamed_from: str = ""
     blob_digest: str = ""
+    other_digests: list[str] = []
     named: bool = False
     attachments: list[Attachment] = []
 
@@ -47,6 +48,11 @@ class Offer(msgspec.Struct, frozen=True):
     def upstream(self) -> str:
         """What the source calls the package."""
         return self.renamed_from or self.package
+
+    @property
+    def blob_digests(self) -> list[str]:
+        """What the gzip bytes may have as digest; any, if there are none."""
+        return [self.blob_digest, *self.other_digests] if self.blob_digest else []
 
     @property
     def key(self) -> tuple[str, str, str]:

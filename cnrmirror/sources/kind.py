@@ -15,6 +15,7 @@ import msgspec
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InvalidName
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Vendor
 from cnrmirror.objects.base import Reader, WebReader
 from cnrmirror.sources.base import Source
@@ -140,11 +141,15 @@ class SourceRoom(Protocol):
     def reader(self, location: str) -> Reader:
         """Reads another mirror: an address, a bucket, or a folder. Raises InputError."""
 
-    def verifying(self, root: str) -> Callable[[Reader], Remote]:
+    def verifying(self, root: str, at: Instant | None = None) -> Callable[[Reader], Remote]:
         """Verifies a mirror from a pinned root file, and remembers what it has seen of it.
 
         What it gives raises Rollback or Equivocation for a mirror that is older, or another, than
         what the catalog says that this source was synced from.
+
+        Args:
+            root: the file.
+            at: the moment to verify for; now if it is None.
 
         Raises:
             InputError: the root file is not there, or is none.

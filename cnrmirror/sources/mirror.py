@@ -13,7 +13,8 @@ from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone, Upstream
-from cnrmirror.model.errors import CnrMirrorError, Equivocation, Rollback
+from cnrmirror.model.errors import CnrMirrorError, Equivocation, InputError, Rollback
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel
@@ -165,10 +166,15 @@ def refuse_older(name: str, recorded: Upstream | None, found: Upstream) -> None:
 
 
 class Mirror(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="mirror"):
-    """Another cnrmirror (an address, s3://…, or a folder), verified by the root file ``root``."""
+    """Another cnrmirror (an address, s3://…, or a folder), verified by the root file ``root``.
+
+    ``at``: the moment (UTC) to verify for in the place of now, for a mirror that nobody signs any
+    more; every run says that it did.
+    """
 
     location: str
     root: str
+    at: str = ""
 
 
 class _Kind:
@@ -176,12 +182,17 @@ class _Kind:
 
     def check(self, settings: Mirror) -> Iterator[Problem]:
         """See ``Kind``."""
-        return iter(())
+        if settings.at:
+            try:
+                Instant.parse(settings.at)
+            except InputError as error:
+                yield "at", error.message
 
     def open(self, name: str, settings: Mirror, room: SourceRoom) -> Source:
         """See ``Kind``."""
         location = settings.location
-        verified = room.verifying(settings.root)
+        at = Instant.parse(settings.at) if settings.at else None
+        verified = room.verifying(settings.root, at)
         web: Reader | None = None
         if location.startswith(("http://", "https://")):
             web = room.http(location, settings)

@@ -20,11 +20,13 @@ from cnrmirror.model.documents import ArchiveFacts, Attachment
 from cnrmirror.model.errors import (
     CnrMirrorError,
     InputError,
+    InvalidName,
     NetworkError,
     StorageError,
     Tampered,
     TooLarge,
 )
+from cnrmirror.model.flags import OTHER_NAME
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import storage_errors, write_all
 from cnrmirror.objects.parallel import in_parallel
@@ -188,12 +190,13 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
             os.close(descriptor)
         info = reader.close()
         _check(offer, info)
+        flags = [*flags_of(info), *_named(offer, info)]
         with storage_errors(str(project.folder)):
             project.store.adopt_blob(info.blob, temporary)
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    return Fetched(info.blob, info.diff_id, tuple(flags_of(info)), facts_of(info.telling))
+    return Fetched(info.blob, info.diff_id, tuple(sorted(flags)), facts_of(info.telling))
 
 
 def _attached(project: Project, source: Source, offer: Offer) -> list[Attachment]:
@@ -228,12 +231,25 @@ def _check(offer: Offer, info: ArchiveInfo) -> None:
         raise Tampered(
             f"{what}: its archive has digest {info.diff_id}, its manifest says {offer.digest}"
         )
-    if offer.blob_digest and info.blob.digest != offer.blob_digest:
+    if offer.blob_digest and info.blob.digest not in offer.blob_digests:
+        announced = " or ".join(offer.blob_digests[:5])
         raise Tampered(
-            f"{what}: its archive has sha256 {info.blob.digest}, {offer.blob_digest} was announced"
+            f"{what}: its archive has sha256 {info.blob.digest}, {announced} was announced"
         )
-    if offer.named:
-        namespace = offer.upstream.partition("/")[0]
+
+
+def _named(offer: Offer, info: ArchiveInfo) -> list[str]:
+    """Flags of an archive that is to say what it is. Raises Tampered if it is another release."""
+    if not offer.named:
+        return []
+    namespace = offer.upstream.partition("/")[0]
+    try:
         found = identify(info.telling, Path(f"{offer.release}.tgz"), Override(namespace=namespace))
-        if (found.package, found.release) != (offer.upstream, offer.release):
-            raise Tampered(f"{what}: the archive calls itself {found.package}@{found.release}")
+    except InvalidName:
+        found = identify(info.telling, Path(f"{offer.release}.tgz"), Override(offer.upstream))
+    if found.release != offer.release:
+        raise Tampered(
+            f"{offer.upstream}@{offer.release}: the archive calls itself "
+            f"{found.package}@{found.release}"
+        )
+    return [OTHER_NAME] if found.package != offer.upstream else []

@@ -8,6 +8,7 @@ import msgspec
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable
+from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.report import SourceReport
 
@@ -61,7 +62,12 @@ def remember(project: Project, memory: SourceMemory) -> None:
     temporary.replace(path)
 
 
-def last_reports(project: Project) -> list[SourceReport]:
-    """What the last run that asked each source of mirror.yaml did."""
+def last_reports(project: Project, now: str) -> list[SourceReport]:
+    """What the last run that asked each source of mirror.yaml did, with what is known by now.
+
+    Raises:
+        InvalidDocument: acknowledged.yaml is not what it must be.
+    """
+    known = acknowledgements(project)
     found = [remembered(project, name) for name in project.config.sources]
-    return [memory.report for memory in found if memory]
+    return [with_acknowledged(memory.report, known, now) for memory in found if memory]

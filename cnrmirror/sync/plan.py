@@ -78,13 +78,17 @@ class Situation(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one source comes to; ``shrunk``: so much is gone that nothing was dropped."""
+    """What one source comes to.
+
+    ``shrunk``: so much is gone that nothing was dropped. ``ours``: how many releases are from here.
+    """
 
     source: str
     wanted: dict[Key, Offer]
     actions: list[Action]
     holes: list[Hole]
     shrunk: bool
+    ours: int = 0
 
     def of_kind(self, *kinds: Kind) -> list[Action]:
         return [action for action in self.actions if action.kind in kinds]
@@ -115,7 +119,10 @@ def plan(situation: Situation) -> Plan:
     left = _left(situation, wanted, holes)
     fate = _fate(situation, left, actions)
     actions += [_action(key, fate.of(why), why) for key, why in left.items()]
-    found = Plan(situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused)
+    found = Plan(
+        situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused,
+        len(situation.ours),
+    )  # fmt: skip
     return found.keeping({hole.package for hole in doubtful})
 
 
@@ -223,21 +230,21 @@ def _about(situation: Situation, offer: Offer) -> Action:
 
 def _about_changed(situation: Situation, offer: Offer, old: Release) -> Action:
     other, had = offer.digest or offer.blob_digest, old.content.digest
-    foreign = old.origin != situation.source
+    foreign, policy = old.origin != situation.source, situation.rules.changes
     if old.origin == PUSHED:
         return _action(offer.key, "frozen", Why.PUSHED_HERE, other)
     if situation.rules.changes == "accept":
         why = Why.HAD_FROM_OTHER if foreign else Why.HAD
         return _action(offer.key, "replace", why, had, old.origin, size=offer.size)
     if foreign:
-        return _action(offer.key, "frozen", Why.CHANGED_BY_OTHER, old.origin, had)
-    return _action(offer.key, "frozen", Why.CHANGED, other)
+        return _action(offer.key, "frozen", Why.CHANGED_BY_OTHER, old.origin, had, policy)
+    return _action(offer.key, "frozen", Why.CHANGED, other, policy)
 
 
 def _same(offer: Offer, old: Release) -> bool:
     if offer.digest:
         return offer.digest == old.content.digest
-    return not offer.blob_digest or offer.blob_digest == old.blob.digest
+    return not offer.blob_digest or old.blob.digest in offer.blob_digests
 
 
 def _stone(document: PackageDocument | None, offer: Offer) -> Tombstone | None:
@@ -252,5 +259,5 @@ def _about_new(rules: Rules, offer: Offer, stone: Tombstone | None) -> Action:
     if not is_gone_upstream(stone):
         return _action(offer.key, "kept", Why.REMOVED_HERE, stone.removed_at, stone.reason)
     if offer.digest and stone.digest != offer.digest and rules.changes != "accept":
-        return _action(offer.key, "frozen", Why.BACK_CHANGED, offer.digest)
+        return _action(offer.key, "frozen", Why.BACK_CHANGED, offer.digest, rules.changes)
     return _action(offer.key, "fetch", Why.BACK, size=offer.size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,17 +12,40 @@ from cnrmirror.model.errors import CnrMirrorError
 from cnrmirror.sources.base import Hole, Listing
 from cnrmirror.sync.fetch import Brought
 from cnrmirror.sync.plan import Action, Plan, Rules
+from cnrmirror.sync.why import Why
 
 PARTIAL, SHRUNK, FROZEN = 14, 15, 4
 _GRAVEST_FIRST = (9, 10, 11, 12, 16, 17, 3, 1, SHRUNK, FROZEN, PARTIAL)
-_MUCH_IS_GONE = "much of it is gone upstream: nothing was dropped; look, then say what to do"
+_GONE = (Why.GONE_UPSTREAM, Why.FILTERED)
+
+
+class KnownHole(msgspec.Struct, frozen=True):
+    """A hole that was acknowledged: why, and the last day on which that holds ("": for ever)."""
+
+    hole: Hole
+    reason: str
+    until: str = ""
 
 
 class SourceReport(msgspec.Struct, frozen=True):
     """What a run did with one source, and how complete the mirror is of it.
 
-    ``asked``: the filter and the names that were asked for. ``error`` is why the source could not
-    be had at all, or no further; ``error_code`` its exit code.
+    Args:
+        source: its name in mirror.yaml.
+        time: when it was asked, ISO 8601, UTC without an offset.
+        asked: the rules, with the filter and the names that were asked for.
+        offered: releases that it has, as far as they were asked for, one for each media type.
+        wanted: those of them that the filter takes.
+        actions: what was done, or is to be done, about each release.
+        holes: what could not be had and turns the exit code.
+        notes: what a reader should know.
+        fetched: archives that came.
+        bytes: their size.
+        complete: whether there is nothing that could not be asked for.
+        error: why the source could not be had at all, or no further.
+        error_code: the exit code of the error.
+        shrunk: whether so much is gone that nothing was dropped.
+        acknowledged: the holes that somebody knows of.
     """
 
     source: str
@@ -38,6 +62,7 @@ class SourceReport(msgspec.Struct, frozen=True):
     error: str = ""
     error_code: int = 0
     shrunk: bool = False
+    acknowledged: list[KnownHole] = []
 
     @classmethod
     def build(
@@ -45,7 +70,9 @@ class SourceReport(msgspec.Struct, frozen=True):
     ) -> SourceReport:
         """The report of a source that could be asked."""
         sizes = [fetched.blob.size for fetched in brought.fetched.values()]
-        notes = [*listing.notes, *brought.notes, *([_MUCH_IS_GONE] if plan.shrunk else [])]
+        notes = [*listing.notes, *brought.notes]
+        if plan.shrunk:
+            notes.append(_shrinkage(rules, listing, plan))
         error = brought.error
         return cls(
             plan.source, now, asked(rules), len(listing.offers), len(plan.wanted), plan.actions,
@@ -84,12 +111,49 @@ class SyncReport(msgspec.Struct, frozen=True):
     @property
     def exit_code(self) -> int:
         """That of the gravest source."""
-        found = {report.exit_code for report in self.sources} - {0}
-        return min(found, key=_gravity, default=0)
+        return gravest(report.exit_code for report in self.sources)
+
+
+def _shrinkage(rules: Rules, listing: Listing, plan: Plan) -> str:
+    """How much is gone, which, and what to do about it."""
+    if not listing.offers:
+        return (
+            "it offers nothing at all: nothing is dropped, whatever max_shrink says; what came "
+            "from it and is to go, goes by 'cnrmirror remove'"
+        )
+    gone = [a for a in plan.actions if a.kind == "kept" and a.why in _GONE]
+    some = ", ".join(f"{a.package}@{a.release}" for a in gone[:10]) + (" …" * (len(gone) > 10))
+    return (
+        f"{len(gone)} of {plan.ours} releases are gone upstream, more than max_shrink "
+        f"{rules.max_shrink:g} allows: nothing was dropped ({some}). If that is right: "
+        f"cnrmirror sync {plan.source} --max-shrink 1"
+    )
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """The exit code of several."""
+    return min(set(codes) - {0}, key=_gravity, default=0)
 
 
 def _gravity(code: int) -> int:
     return _GRAVEST_FIRST.index(code) if code in _GRAVEST_FIRST else len(_GRAVEST_FIRST)
+
+
+def report_schema() -> str:
+    """The JSON Schema (draft 2020-12) of what ``--json`` prints of a sync, as text."""
+    (sync, many), parts = msgspec.json.schema_components(
+        (SyncReport, list[SourceReport]), ref_template="#/$defs/{name}"
+    )
+    for part in parts.values():
+        # Docstrings lost their indentation in Python 3.13; the text is the same for every version.
+        part["description"] = inspect.cleandoc(part["description"])
+    found = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "cnrmirror --json: sync (one object), report (the list of its sources)",
+        "anyOf": [sync, many],
+        "$defs": parts,
+    }
+    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
 
 
 def asked(rules: Rules) -> dict[str, Any]:

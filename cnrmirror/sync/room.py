@@ -11,6 +11,7 @@ from cnrmirror.client.remote import Remote
 from cnrmirror.mirror import config
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, NotTrusted
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import Vendor
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.http import HttpReader, Patience
@@ -58,7 +59,7 @@ class Room:
         """See ``SourceRoom``."""
         return self._reader_for(location)
 
-    def verifying(self, root: str) -> Callable[[Reader], Remote]:
+    def verifying(self, root: str, at: Instant | None = None) -> Callable[[Reader], Remote]:
         """See ``SourceRoom``."""
         layout = self._project.layout
         try:
@@ -72,7 +73,7 @@ class Room:
         def verified(reader: Reader) -> Remote:
             recorded = self._project.root().upstreams.get(self._name)
             now = datetime.now(UTC)
-            with trust.look(reader, Policy(), now) as look:
+            with trust.look(reader, Policy(at.at if at else None), now) as look:
                 # What is refused must not take the place of what was remembered.
                 refuse_older(reader.name, recorded, upstream_of(look.verified))
                 look.accept()

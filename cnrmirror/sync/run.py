@@ -19,6 +19,7 @@ from cnrmirror.objects.parallel import threads
 from cnrmirror.sources.base import Ask, Listing, Source
 from cnrmirror.sources.filters import Wanted, upstream_names
 from cnrmirror.sources.listing import mapped
+from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.fetch import Brought, Journal, bring
 from cnrmirror.sync.ledger import Ledger
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
@@ -70,13 +71,15 @@ def sync(
     Raises:
         BusyError, StorageError, NotTrusted: the mirror itself cannot be worked on.
         NewerFormat: a newer program left what is remembered of a source.
+        InvalidDocument: acknowledged.yaml is not what it must be.
     """
     with project.signing():
         all_asked = [_Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
         ledger = Ledger(project, [source.name for source, _ in sources], now)
         run = _Run(project, ledger, now, dry_run, keep)
+        known = acknowledgements(project)
         memories = [_outcome(run, asked) for asked in all_asked]
-        reports = [memory.report for memory in memories]
+        reports = [with_acknowledged(memory.report, known, now) for memory in memories]
         if dry_run:
             return SyncReport(now, None, reports)
         head = ledger.commit(message(reports))
