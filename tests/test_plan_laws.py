@@ -209,14 +209,16 @@ def test_a_changed_release_says_what_it_was_or_what_it_would_be() -> None:
     had = f"it had {OLD.digest}"
     assert decided(accept, NEW, "up") == Action(*OLD.key, "replace", had, 7)
     assert decided(accept, NEW, "b") == Action(*OLD.key, "replace", f"{had} from b", 7)
-    words = f"upstream has {NEW.digest} now"
+    words = f"upstream has {NEW.digest} now; ours stays (changes: freeze)"
     assert decided(Rules(), NEW, "up") == Action(*OLD.key, "frozen", words)
-    assert decided(Rules(), NEW, "b") == Action(*OLD.key, "frozen", f"b gave {OLD.digest}")
+    assert decided(Rules(), NEW, "b") == Action(
+        *OLD.key, "frozen", f"b gave {OLD.digest}; that stays (changes: freeze)"
+    )
 
 
 def test_a_source_that_knows_only_the_archive_is_compared_by_the_archive() -> None:
     new = msgspec.structs.replace(NEW, digest="", blob_digest=digest("archive"))
-    words = f"upstream has {digest('archive')} now"
+    words = f"upstream has {digest('archive')} now; ours stays (changes: freeze)"
     assert decided(Rules(), new, "up") == Action(*OLD.key, "frozen", words)
     # The CNR digest decides where both are known.
     same = msgspec.structs.replace(OLD, blob_digest=digest("archive"))
@@ -247,7 +249,7 @@ def test_what_was_removed_here_stays_away_and_says_when_and_why() -> None:
 def test_what_the_upstream_had_taken_away_comes_back_if_it_is_the_same() -> None:
     again = Action(*OLD.key, "fetch", "it is back", 9)
     assert after_removal(Rules(), OLD, UPSTREAM_GONE) == again
-    words = f"it is back with digest {NEW.digest}"
+    words = f"it is back with digest {NEW.digest}; it stays away (changes: freeze)"
     assert after_removal(Rules(), NEW, UPSTREAM_GONE) == Action(*OLD.key, "frozen", words)
     accepted = after_removal(Rules(changes="accept"), NEW, UPSTREAM_GONE)
     assert accepted == Action(*OLD.key, "fetch", "it is back", 7)

@@ -417,18 +417,6 @@ def test_a_changed_chart_is_seen_by_its_digest(
     assert release.blob.digest == hashlib.sha256(archives[here]).hexdigest()
 
 
-def test_a_chart_that_calls_itself_otherwise_is_a_hole(project: Project, tmp_path: Path) -> None:
-    (tmp_path / "a.tgz").write_bytes(chart_bytes("b", "1.0.0"))
-    row = {"version": "1.0.0", "urls": ["a.tgz"]}
-    (tmp_path / "index.yaml").write_text(json.dumps({"entries": {"a": [row]}}))
-    with hosting(tmp_path) as host:
-        http = HttpReader(host.url)
-        report = run(project, HelmSource("up", http, "charts"))
-        http.close()
-    assert report.exit_code == PARTIAL and "calls itself" in report.sources[0].holes[0].reason
-    assert releases(project) == set()
-
-
 def test_a_fault_in_one_adapter_is_no_harm_to_the_rest(
     project: Project, upstream: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,7 +212,7 @@ def test_what_was_removed_comes_back_only_if_the_upstream_had_taken_it(
 
 
 def test_every_reason_has_a_text_and_a_report_carries_both() -> None:
-    assert all(isinstance(why.text("a", "b"), str) for why in Why)
+    assert all(isinstance(why.text("a", "b", "c"), str) for why in Why)
     (action,) = planned(FOLLOW, listed(*TEN[1:]), *TEN).of_kind("drop")
     assert (action.why, action.reason) == (Why.GONE_UPSTREAM, Why.GONE_UPSTREAM.text())
     read = msgspec.json.decode(msgspec.json.encode(action), type=Action)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from cnrmirror.sync.why import Why
 
 PARTIAL, SHRUNK, FROZEN = 14, 15, 4
 _GRAVEST_FIRST = (9, 10, 11, 12, 16, 17, 3, 1, SHRUNK, FROZEN, PARTIAL)
+_MAX_HOLES, _MAX_NOTES, _MAX_TEXT = 10_000, 1000, 1000
 _GONE = (Why.GONE_UPSTREAM, Why.FILTERED)
 
 
@@ -70,13 +71,13 @@ class SourceReport(msgspec.Struct, frozen=True):
     ) -> SourceReport:
         """The report of a source that could be asked."""
         sizes = [fetched.blob.size for fetched in brought.fetched.values()]
-        notes = [*listing.notes, *brought.notes]
+        notes = [note[:_MAX_TEXT] for note in (*listing.notes, *brought.notes)][:_MAX_NOTES]
         if plan.shrunk:
             notes.append(_shrinkage(rules, listing, plan))
         error = brought.error
         return cls(
             plan.source, now, asked(rules), len(listing.offers), len(plan.wanted), plan.actions,
-            sorted({*plan.holes, *brought.holes}), notes, len(sizes), sum(sizes),
+            _bounded({*plan.holes, *brought.holes}), notes, len(sizes), sum(sizes),
             listing.complete, error.message if error else "", error.exit_code if error else 0,
             plan.shrunk,
         )  # fmt: skip
@@ -112,6 +113,17 @@ class SyncReport(msgspec.Struct, frozen=True):
     def exit_code(self) -> int:
         """That of the gravest source."""
         return gravest(report.exit_code for report in self.sources)
+
+
+def _bounded(holes: Collection[Hole]) -> list[Hole]:
+    """Holes, sorted, with texts that no upstream can make long, and so many of them."""
+    found = [
+        Hole(h.what[:300], h.reason[:_MAX_TEXT], h.package[:300], h.release[:200])
+        for h in sorted(holes)[:_MAX_HOLES]
+    ]
+    if len(holes) > _MAX_HOLES:
+        found.append(Hole("…", f"and {len(holes) - _MAX_HOLES} more", "…"))
+    return found
 
 
 def _shrinkage(rules: Rules, listing: Listing, plan: Plan) -> str:
