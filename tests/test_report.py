@@ -1,0 +1,295 @@
+"""What an operator is told of syncs: holes that are known, shrinkage, ages, metrics, hooks."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.sources.acknowledge import Acknowledgement
+from cnrmirror.sources.base import Hole
+from cnrmirror.sync.report import SourceReport, SyncReport, report_schema
+from tests.conftest import NOW, chart_bytes
+from tests.mirrors import make
+from tests.test_sync import Memory, releases, run
+
+LATER = "2026-06-01T00:00:00"
+
+
+def say(project: Project, *arguments: str, code: int, at: str = NOW) -> str:
+    """What a command at a time prints; its exit code must be this one."""
+    epoch = {NOW: "1767323045", LATER: "1780272000"}[at]
+    done = subprocess.run(
+        [sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *arguments],
+        env={**os.environ, "SOURCE_DATE_EPOCH": epoch}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Project:
+    """A mirror of a folder of charts, one of which is no archive."""
+    charts = tmp_path / "charts"
+    charts.mkdir()
+    for name in ("a", "b"):
+        (charts / f"{name}-1.0.0.tgz").write_bytes(chart_bytes(name, "1.0.0"))
+    (charts / "bad[1]-1.0.0.tgz").write_bytes(b"no archive")
+    project = make(tmp_path / "mirror", "reports")
+    configure(project, "sources: {here: {type: charts, folder: ../charts, namespace: c}}")
+    return project
+
+
+def configure(project: Project, text: str) -> None:
+    path = project.folder / "mirror.yaml"
+    kept = [line for line in path.read_text().splitlines() if line.startswith(("id:", "url:"))]
+    path.write_text("\n".join([*kept, text, ""]))
+
+
+# -- holes that are known -------------------------------------------------------------------------
+
+
+def test_holes_can_be_acknowledged_and_a_new_one_turns_the_exit_code_again(
+    mirror: Project,
+) -> None:
+    say(mirror, "sync", code=14)
+    before = (mirror.folder / "mirror.yaml").read_bytes()
+    done = say(mirror, "sync", "--acknowledge", code=0)
+    assert "hole" in done, "they are shown first"
+    assert "1 hole acknowledged; say why, or take lines out: " in done
+    assert (mirror.folder / "mirror.yaml").read_bytes() == before
+    text = (mirror.folder / "acknowledged.yaml").read_text()
+    assert "source: here" in text and "bad[[]1]" in text and "2026-01-02: " in text
+    known = say(mirror, "sync", code=0)
+    assert "known" in known and "0 holes and 1 that are known" in known
+    say(mirror, "report", code=0)
+    (mirror.folder / "../charts/worse-1.0.0.tgz").write_bytes(b"no archive either")
+    new = say(mirror, "sync", code=14)
+    assert "1 holes and 1 that are known" in new
+    say(mirror, "sync", "--acknowledge", code=0)
+    assert (mirror.folder / "acknowledged.yaml").read_text().startswith(text), "only added to"
+    say(mirror, "sync", "--acknowledge", code=0)
+    assert (mirror.folder / "acknowledged.yaml").read_text().count("package:") == 2
+
+
+def test_mirror_yaml_acknowledges_by_patterns_until_a_day(mirror: Project) -> None:
+    say(mirror, "sync", code=14)
+    text = (mirror.folder / "mirror.yaml").read_text()
+    rule = '{package: "*/charts/bad*", reason: "lost for ever", until: 2026-03-01}'
+    (mirror.folder / "mirror.yaml").write_text(text + f"acknowledge: [{rule}]\n")
+    assert "lost for ever" in say(mirror, "report", code=0)
+    over = say(mirror, "report", code=14, at=LATER)
+    assert "acknowledged until 2026-03-01" in over
+
+
+def test_an_acknowledgement_of_a_whole_package_hides_no_hole_of_its_releases() -> None:
+    def known(text: str, hole: Hole) -> bool:
+        given = msgspec.convert({"reason": "x", **json.loads(text)}, Acknowledgement)
+        return given.speaks_of("up", hole)
+
+    whole, one = Hole("a/b", "404", "a/b"), Hole.of_release("a/b", "0.4", "no release")
+    assert known('{"package": "a/b"}', whole) and not known('{"package": "a/b"}', one)
+    assert known('{"package": "a/*", "release": "0.*"}', one)
+    assert known('{"package": "a/b", "release": "*"}', whole)
+    assert not known('{"package": "a/b", "source": "other"}', whole)
+
+
+def test_what_is_acknowledged_and_no_hole_any_more_is_said(mirror: Project) -> None:
+    say(mirror, "sync", "--acknowledge", code=0)
+    next((mirror.folder / "../charts").glob("bad*")).unlink()
+    assert "acknowledged, and no hole any more" in say(mirror, "sync", code=0)
+
+
+@pytest.mark.parametrize("text", ["- {package: 3}", "x: [", "- {package: a, reason: b, c: d}", "7"])
+def test_a_file_of_acknowledgements_that_is_wrong_is_refused_and_nothing_done(
+    mirror: Project, text: str
+) -> None:
+    (mirror.folder / "acknowledged.yaml").write_text(text)
+    done = say(mirror, "sync", code=3)
+    assert "acknowledged.yaml" in done and releases(mirror) == set()
+
+
+def test_a_dry_run_acknowledges_nothing(mirror: Project) -> None:
+    say(mirror, "sync", "--dry-run", "--acknowledge", code=2)
+    say(mirror, "sync", "--dry-run", "--metrics", "x", code=2)
+    assert not (mirror.folder / "acknowledged.yaml").exists()
+
+
+# -- shrinkage ------------------------------------------------------------------------------------
+
+
+def test_shrinkage_says_how_much_which_and_what_to_type(mirror: Project) -> None:
+    configure(
+        mirror,
+        "sources: {here: {type: charts, folder: ../charts, namespace: c, deletes: follow}}",
+    )
+    next((mirror.folder / "../charts").glob("bad*")).unlink()
+    say(mirror, "sync", code=0)
+    (mirror.folder / "../charts/a-1.0.0.tgz").unlink()
+    output = " ".join(say(mirror, "sync", code=15).split())
+    assert "1 of 2 releases are gone upstream, more than max_shrink 0.3 allows" in output
+    assert "(c/a@1.0.0)" in output and "cnrmirror sync here --max-shrink 1" in output
+    say(mirror, "sync", "here", "--max-shrink", "1", code=0)
+    assert releases(mirror) == {"c/b@1.0.0"}
+
+
+def test_a_source_with_nothing_at_all_says_what_to_do(tmp_path: Path) -> None:
+    project, upstream = make(tmp_path / "mirror", "empty"), Memory()
+    upstream.put("ns/a", "1.0.0")
+    run(project, upstream)
+    upstream.blobs.clear()
+    (report,) = run(project, upstream, deletes="follow", max_shrink=1).sources
+    assert "it offers nothing at all" in report.notes[0] and "cnrmirror remove" in report.notes[0]
+
+
+# -- for monitors ---------------------------------------------------------------------------------
+
+
+def test_a_monitor_sees_that_nobody_asked_for_too_long(mirror: Project) -> None:
+    say(mirror, "sync", "--acknowledge", code=0)
+    say(mirror, "report", "--max-age", "26h", code=0)
+    old = say(mirror, "report", "--max-age", "26h", code=10, at=LATER)
+    assert "not asked for too long: here" in old
+    say(mirror, "report", "--max-age", "365d", code=0, at=LATER)
+    say(mirror, "report", "--max-age", "1 week", code=2)
+
+
+def test_a_source_that_was_never_asked_is_too_old(mirror: Project) -> None:
+    say(mirror, "sync", "--acknowledge", code=0)
+    path = mirror.folder / "mirror.yaml"
+    path.write_text(path.read_text().replace(
+        "sources: {", "sources: {new: {type: charts, folder: ../charts, namespace: d}, "
+    ))  # fmt: skip
+    assert "too long: new" in say(mirror, "report", "--max-age", "1h", code=10)
+
+
+def test_metrics_are_gauges_of_all_sources_written_whole(mirror: Project, tmp_path: Path) -> None:
+    path = tmp_path / "cnrmirror.prom"
+    say(mirror, "sync", "--metrics", str(path), code=14)
+    text = path.read_text()
+    assert text.endswith("# EOF\n") and list(tmp_path.glob(".*")) == []
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444, "a collector may read it"
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    form = r'cnrmirror_sync_[a-z_]+\{source="here"(,[a-z]+="[a-z]+")?\} \d+'
+    assert all(re.fullmatch(form, line) for line in samples)
+    assert 'cnrmirror_sync_exit_code{source="here"} 14' in samples
+    assert 'cnrmirror_sync_timestamp_seconds{source="here"} 1767323045' in samples
+    assert 'cnrmirror_sync_releases{source="here",state="fetch"} 2' in samples
+    assert 'cnrmirror_sync_holes{source="here",acknowledged="false"} 1' in samples
+    families = re.findall(r"# TYPE (\S+) gauge", text)
+    assert len(families) == len(set(families)) and len(families) == text.count("# HELP")
+
+
+def test_json_of_sync_and_report_is_what_the_schema_says(mirror: Project) -> None:
+    done = say(mirror, "--json", "sync", code=14)
+    value = json.loads(done.splitlines()[0])
+    msgspec.convert(value, SyncReport, strict=True)
+    reports = json.loads(say(mirror, "--json", "report", code=14))
+    assert msgspec.convert(reports, list[SourceReport]) and reports == value["sources"]
+    assert (Path(__file__).parent.parent / "docs/report.schema.json").read_text() == (
+        report_schema() + "\n"
+    )
+    assert say(mirror, "report", "--schema", code=0) == report_schema() + "\n"
+    described = json.loads(report_schema())["$defs"]["SourceReport"]["properties"]
+    assert set(described) == set(SourceReport.__struct_fields__)
+
+
+# -- hooks ----------------------------------------------------------------------------------------
+
+
+def hook(project: Project, name: str, code: int = 0) -> Path:
+    """A hook that writes down what it is given, and ends so."""
+    seen = project.folder / f"{name}.seen"
+    script = project.folder / f"{name}.py"
+    script.write_text(
+        "import os, pathlib, sys\n"
+        f"pathlib.Path({str(seen)!r}).write_text(\n"
+        "    os.environ['CNRMIRROR_EXIT_CODE'] + '\\n' + sys.stdin.read())\n"
+        f"sys.exit({code})\n"
+    )
+    return seen
+
+
+def with_hooks(project: Project, *names: str) -> None:
+    lines = [f"  {n}: [{sys.executable}, {n}.py]" for n in names]
+    path = project.folder / "mirror.yaml"
+    path.write_text(path.read_text() + "\n".join(["hooks:", *lines, ""]))
+
+
+def test_hooks_get_the_last_report_before_and_the_new_one_after(mirror: Project) -> None:
+    before, after = hook(mirror, "before_sync"), hook(mirror, "after_sync")
+    with_hooks(mirror, "before_sync", "after_sync")
+    say(mirror, "sync", "--dry-run", code=14)
+    assert not before.exists() and not after.exists()
+    say(mirror, "sync", code=14)
+    assert told(before) == (0, []) and told(after) == (14, ["here"])
+    say(mirror, "sync", code=14)
+    assert told(before) == (14, ["here"])
+
+
+def told(seen: Path) -> tuple[int, list[str]]:
+    code, _, text = seen.read_text().partition("\n")
+    report = msgspec.json.decode(text, type=SyncReport)
+    return int(code), [source.source for source in report.sources]
+
+
+def test_a_hook_before_that_fails_stops_the_sync(mirror: Project) -> None:
+    hook(mirror, "before_sync", code=3)
+    with_hooks(mirror, "before_sync")
+    assert "hooks.before_sync ended with 3" in say(mirror, "sync", code=1)
+    assert releases(mirror) == set()
+
+
+def test_a_hook_after_that_fails_or_is_not_there_is_an_error(mirror: Project) -> None:
+    hook(mirror, "after_sync", code=3)
+    with_hooks(mirror, "after_sync")
+    say(mirror, "sync", code=1)
+    assert releases(mirror) == {"c/a@1.0.0", "c/b@1.0.0"}
+    source = "sources: {here: {type: charts, folder: ../charts, namespace: c}}"
+    configure(mirror, "hooks: {after_sync: [./none]}\n" + source)
+    assert "hooks.after_sync: ./none: No such file" in say(mirror, "sync", code=1)
+
+
+# -- a mirror that nobody signs any more ----------------------------------------------------------
+
+
+def expired(tmp_path: Path, **settings: Any) -> Project:
+    """A mirror of one that was signed years ago."""
+    long_ago = "2021-01-02T03:04:05"
+    first = make(tmp_path / "first", "first", long_ago)
+    chart = tmp_path / "a-1.0.0.tgz"
+    chart.write_bytes(chart_bytes("a", "1.0.0"))
+    push(first, [chart], Override(namespace="ns"), long_ago)
+    second = make(tmp_path / "second", "second")
+    shutil.copy(first.metadata.path / "1.root.json", second.folder / "root.json")
+    source = {"type": "mirror", "location": str(first.site), "root": "root.json", **settings}
+    configure(second, f"sources: {json.dumps({'old': source})}")
+    return second
+
+
+def test_an_expired_mirror_is_taken_with_a_moment_and_every_run_says_so(tmp_path: Path) -> None:
+    project = expired(tmp_path)
+    say(project, "sync", code=10)
+    shutil.rmtree(tmp_path / "first")
+    shutil.rmtree(tmp_path / "second")
+    project = expired(tmp_path, at="2021-01-02T04:00:00")
+    for _ in range(2):
+        assert "valid as of 2021-01-02T04:00:00" in say(project, "sync", code=0)
+    assert releases(project) == {"ns/a@1.0.0"}
+
+
+def test_a_moment_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
+    project = expired(tmp_path, at="yesterday")
+    assert "$.sources.old.at" in say(project, "sync", code=3)
