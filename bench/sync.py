@@ -1,13 +1,16 @@
 """Sync: who waits for whom, memory by the number of archives, and what one new release costs.
 
-``python -m bench.sync [--packages 2000] [--runs 3]``. Needs the reference server (``.ci/run``
-installs it). Its datastore is written as the server would write it, since 2,000 pushes through it
-take longer than all the rest; it is read through the server. Prints a table:
+``python -m bench.sync [--packages 2000] [--runs 3] [--helm PATH] [--megabytes 40]``. Needs the
+reference server (``.ci/run`` installs it). Its datastore is written as the server would write it,
+since 2,000 pushes through it take longer than all the rest; it is read through the server. Prints:
 
-* from the live server: wall time, this process' CPU time, and the share of the time that was spent
-  waiting for the server; the share of the wall time that the server itself was busy;
+* from the live server, all of it, then with nothing new, then one package by a filter: wall time,
+  this process' CPU time, and the share of the time that was spent waiting for the server; the share
+  of the wall time that the server itself was busy;
 * peak memory of a sync of the same number of packages with N and 4 N archives;
-* from another mirror, after one new release: requests and bytes moved.
+* from another mirror, after one new release: requests and bytes moved;
+* from a large ``index.yaml``, one chart by a filter: requests, our CPU time beside that of ``helm
+  repo add`` and ``repo update`` with the same index, and peak memory.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from cnrmirror.archive.inspect import inspect
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror.push import push
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.sources.filters import Filter
+from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.keyvalue import FolderKeys, KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.open import open_sources
@@ -97,15 +102,18 @@ def server_seconds() -> float:
 def from_server(work: Path, packages: int, runs: int) -> None:
     """The first sync and one with nothing new, from the live reference server."""
     datastore(work / "server/db", packages, 1)
-    rows: dict[str, list[tuple[float, float, float, int]]] = {"first": [], "again": []}
+    rules = {"first": Rules(), "again": Rules(), "one": Rules(filter=Filter(packages=["ns/p7"]))}
+    rows: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in rules}
     with reference_server("appr", work / "server", free_port()) as url:
         for run in range(runs):
             project = make(work / f"live{run}", "bench")
-            for row in rows.values():
+            for name, row in rows.items():
+                if name == "one":
+                    project = make(work / f"one{run}", "bench")
                 http = HttpReader(url)
                 source = RegistrySource("live", http, answers=work / f"answers{run}")
                 wall, cpu, server = time.perf_counter(), time.process_time(), server_seconds()
-                report = sync(project, [(source, Rules())], NOW)
+                report = sync(project, [(source, rules[name])], NOW)
                 wall = time.perf_counter() - wall
                 cpu = time.process_time() - cpu
                 row.append((wall, cpu, server_seconds() - server, http.requests))
@@ -182,6 +190,76 @@ def from_mirror(work: Path, packages: int, runs: int) -> None:
         print(f"  {name:16} {requests:6.0f} requests {sent / 1000:9.1f} KB {wall:6.2f} s")
 
 
+def large_index(path: Path, megabytes: int) -> int:
+    """An index as helm writes it, of charts of 100 versions; how many versions."""
+    versions, chart = 0, 0
+    with path.open("w") as stream:
+        stream.write("apiVersion: v1\nentries:\n")
+        while stream.tell() < megabytes << 20:
+            stream.write(f"  c{chart}:\n")
+            for minor in range(100):
+                stream.write(
+                    f"  - apiVersion: v2\n    appVersion: 1.{minor}.0\n"
+                    '    created: "2024-01-02T03:04:05.678901234Z"\n'
+                    f"    description: {'What a chart says that it is for. ' * 3}\n"
+                    f"    digest: {chart * 100 + minor:064x}\n    name: c{chart}\n"
+                    "    maintainers:\n    - email: a@example.com\n      name: a\n"
+                    f"    urls:\n    - c{chart}-1.{minor}.0.tgz\n    version: 1.{minor}.0\n"
+                )
+            versions, chart = versions + 100, chart + 1
+        stream.write('generated: "2024-01-02T03:04:05Z"\n')
+    return versions
+
+
+def one_index(url: str, mirror: str) -> None:
+    """Sync one chart of a large index in this process; requests, CPU seconds, memory (KiB)."""
+    project = make(Path(mirror), "bench")
+    http = HttpReader(url)
+    rules = Rules(filter=Filter(packages=["ns/c0"], releases="1.0.0"))
+    cpu = time.process_time()
+    report = sync(project, [(HelmSource("large", http, "ns"), rules)], NOW)
+    cpu = time.process_time() - cpu
+    assert report.sources[0].wanted == 1
+    print(http.requests, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def from_index(work: Path, helm: str, megabytes: int, runs: int) -> None:
+    """One chart of a large index, beside what helm does with that index."""
+    (work / "site").mkdir()
+    versions = large_index(work / "site/index.yaml", megabytes)
+    ours: list[list[float]] = []
+    theirs = []
+    with hosting(work / "site") as host:
+        for run in range(runs):
+            command = [sys.executable, "-m", "bench.sync", "--index", host.url,
+                       str(work / f"index{run}")]  # fmt: skip
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            ours.append([float(word) for word in out.split()])
+            if helm:
+                theirs.append(helm_update(helm, work / f"helm{run}", host.url))
+    requests, cpu, peak = (statistics.median(c) for c in zip(*ours, strict=True))
+    print(f"one chart of an index of {megabytes} MB, {versions} versions, medians of {runs}:")
+    print(f"  cnrmirror sync     {requests:3.0f} requests {cpu:6.1f} CPU s {peak / 1024:6.0f} MiB")
+    for name, column in zip(("repo add", "repo update"), zip(*theirs, strict=True), strict=False):
+        print(f"  helm {name:13}              {statistics.median(column):6.1f} CPU s")
+
+
+def helm_update(helm: str, folder: Path, url: str) -> tuple[float, ...]:
+    """CPU seconds of adding the repository, and of updating it."""
+    folder.mkdir()
+    environment = {
+        **os.environ,
+        **{f"HELM_{k}_HOME": str(folder) for k in ("CACHE", "CONFIG", "DATA")},
+    }
+    found = []
+    for command in (["repo", "add", "x", url], ["repo", "update"]):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([helm, *command], check=True, capture_output=True, env=environment)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return tuple(found)
+
+
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
@@ -191,14 +269,22 @@ def main() -> None:
     parser.add_argument("--packages", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--peak", nargs=2, metavar=("STORE", "MIRROR"), help=argparse.SUPPRESS)
+    parser.add_argument("--index", nargs=2, metavar=("URL", "MIRROR"), help=argparse.SUPPRESS)
+    parser.add_argument("--helm", default="")
+    parser.add_argument("--megabytes", type=int, default=40)
     options = parser.parse_args()
     if options.peak:
         one_peak(*options.peak)
+        return
+    if options.index:
+        one_index(*options.index)
         return
     os.environ.setdefault("CI", "true")
     for measure in (from_server, memory, from_mirror):
         with tempfile.TemporaryDirectory() as work:
             measure(Path(work), options.packages, options.runs)
+    with tempfile.TemporaryDirectory() as work:
+        from_index(Path(work), options.helm, options.megabytes, options.runs)
 
 
 if __name__ == "__main__":

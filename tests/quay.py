@@ -83,9 +83,8 @@ class Quay:
         self, name: str, releases: dict[str, dict[str, bytes]], rest: list[str]
     ) -> tuple[int, Any]:
         if not rest:
-            return 200, [
-                _manifest(name, r, t, b) for r, f in releases.items() for t, b in f.items()
-            ]
+            shown = [_best(release, list(releases)) for release in releases]
+            return 200, [_manifest(name, r, t, b) for r in shown for t, b in releases[r].items()]
         if rest == ["channels"]:
             return 200, self.channels.get(name, [])
         if rest[:2] == ["blobs", "sha256"]:
@@ -93,9 +92,12 @@ class Quay:
             found = [b for b in blobs if _digest(b) == rest[2]]
             return (200, found[0]) if found else (404, _error("blob-not-found", "no blob"))
         formats = releases.get(_best(rest[0], list(releases)), {})
-        if len(rest) == 1 and formats:
+        if len(rest) == 1 and rest[0] in releases:
             release = _best(rest[0], list(releases))
             return 200, [_manifest(name, release, t, blob) for t, blob in formats.items()]
+        if len(rest) == 2 and rest[1] in formats:
+            release = _best(rest[0], list(releases))
+            return 200, _manifest(name, release, rest[1], formats[rest[1]])
         if len(rest) == 3 and rest[2] == "pull" and rest[1] in formats:
             return 200, formats[rest[1]]
         return 404, _error("package-not-found", f"no release {rest[0]}")
@@ -103,6 +105,8 @@ class Quay:
 
 def _best(query: str, releases: list[str]) -> str:
     """A release is a range to it: of two that differ in their build, it gives the later one."""
+    if query.endswith("+") and query[:-1] in releases:
+        return query[:-1]
     if not all(map(semantic_version.validate, [query, *releases])):
         return query
     spec = semantic_version.SimpleSpec(query)

@@ -148,18 +148,33 @@ class Asking:
         self._told.offers += [o for o in more if (o.release, o.media_type) not in seen]
         self._told.holes += bad
         if more and release not in {o.release for o in more}:
-            self._another(release, sorted({o.release for o in more}), known)
+            self._another(release, more, known)
 
-    def _another(self, release: str, others: Sequence[str], known: bool) -> None:
-        """A registry that takes the name of a release for a range, and answers with another."""
-        if release in {o.release for o in self._told.offers}:
-            self._told.offers = [
-                msgspec.structs.replace(o, place=BY_DIGEST) if o.release == release else o
-                for o in self._told.offers
-            ]
-        elif not known:
-            answered = ", ".join(others[:5])
-            self._hole(release, f"listed, but asked for it, the registry answers with {answered}")
+    def _another(self, release: str, others: Sequence[Offer], known: bool) -> None:
+        """Ask a registry once more that took a release for a range, and answered with others.
+
+        What is found has its archive asked for by digest.
+        """
+        found = [o for o in self._told.offers if o.release == release]
+        if not found:
+            types = sorted({o.media_type for o in others})
+            found = [o for t in types for o in self._without_build(release, t)]
+        rest = [o for o in self._told.offers if o.release != release]
+        by_digest = [msgspec.structs.replace(o, place=BY_DIGEST) for o in found]
+        self._told.offers = [*rest, *by_digest]
+        if not found and not known:
+            names = ", ".join(sorted({o.release for o in others})[:5])
+            self._hole(release, f"listed, but asked for it, the registry answers with {names}")
+
+    def _without_build(self, release: str, media_type: str) -> list[Offer]:
+        """The manifest of a release whose name has no build: ``3.0.0+`` is a range of it alone."""
+        url = f"{self._url}/{quote(release, safe='+')}+/{media_type}"
+        try:
+            answer = self._answers.json(url, MAX_DOCUMENT_BYTES)
+            found, _ = offers([answer], self._name, self._filter.takes_type)
+        except CnrMirrorError:
+            return []  # this registry knows no such ranges
+        return [o for o in found if o.release == release]
 
     def _hole(self, release: str, reason: str) -> None:
         self._told.holes.append(Hole.of_release(self._name, release, reason))
