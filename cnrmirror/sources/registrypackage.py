@@ -71,7 +71,7 @@ class Asking:
         if not self._manifests(listed, named):
             return told
         rows = self._channel_rows()
-        current = {row.get("current") for row in rows if row.get("name") in self._filter.channels}
+        current = {str(r.get("current")) for r in rows if r.get("name") in self._filter.channels}
         unread = {hole.release for hole in told.holes} - {""}
         asked = set()
         for release in self._to_ask(listed, current):
@@ -98,7 +98,7 @@ class Asking:
             return bool(listed) and isinstance(error, IncompleteError | InvalidDocument)
         return True
 
-    def _to_ask(self, listed: Sequence[str], current: Collection[Any]) -> list[str]:
+    def _to_ask(self, listed: Sequence[str], current: Collection[str]) -> list[str]:
         """The wanted releases that are to be asked for by themselves."""
         there = {o.release for o in self._told.offers}
         late = {o.release for o in self._told.offers if self._filter.takes_time(o.created_at)}
