@@ -36,7 +36,8 @@ from cnrmirror.mirror.push import push
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.filters import Filter
 from cnrmirror.sources.helm import HelmSource
-from cnrmirror.sources.keyvalue import FolderKeys, KeyValueSource
+from cnrmirror.sources.keys import FolderKeys
+from cnrmirror.sources.keyvalue import KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.plan import Rules

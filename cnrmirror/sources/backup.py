@@ -17,8 +17,16 @@ from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import stage
 from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
+from cnrmirror.sources.dump import readable
+from cnrmirror.sources.filters import Wanted
 from cnrmirror.sources.kind import Problem, SourceRoom, SourceRules
-from cnrmirror.sources.manifests import MAX_DOCUMENT_BYTES, channel, decode_blob, offer
+from cnrmirror.sources.manifests import (
+    MAX_DOCUMENT_BYTES,
+    channel,
+    decode_blob,
+    media_type_of,
+    offer,
+)
 
 
 class _Dump(msgspec.Struct):
@@ -43,25 +51,31 @@ class BackupSource:
 
     def look(self, ask: Ask) -> Listing:
         """See ``Source``."""
-        dump = self._read()
+        dump, holes = self._read()
         self._entries = dump.packages
         found: list[Offer] = []
-        holes: list[Hole] = []
         members: dict[tuple[str, str], list[str]] = {}
         with stage(ask.progress, f"Reading {self.name}", len(dump.packages)) as step:
             for number, raw in enumerate(dump.packages):
+                step.advance()
                 try:
                     entry = self._entry(raw, number)
-                    name = entry.get("package")
-                    one = offer(entry, name if isinstance(name, str) else "?", str(number))
-                    found.append(one)
-                    names = entry.get("channels")
-                    for name in names if isinstance(names, list) else []:
-                        members.setdefault((one.package, str(name)), []).append(one.release)
                 except InputError as error:
-                    holes.append(Hole(f"entry {number}", error.message[:1000]))
-                step.advance()
-        channels = self._channels(dump, found, members, holes)
+                    holes.append(Hole(f"entry {number}", error.message))
+                    continue
+                if not self._wants(ask.wanted, entry):
+                    continue
+                name = entry.get("package")
+                try:
+                    one = offer(entry, name if isinstance(name, str) else "?", str(number))
+                except InputError as error:
+                    holes.append(_hole(entry, number, error.message))
+                    continue
+                found.append(one)
+                names = entry.get("channels")
+                for name in names if isinstance(names, list) else []:
+                    members.setdefault((one.package, str(name)), []).append(one.release)
+        channels = self._channels(dump, found, members, ask.wanted, holes)
         return Listing(found, channels, holes, [])
 
     def _entry(self, raw: msgspec.Raw, number: int) -> dict[str, Any]:
@@ -81,10 +95,18 @@ class BackupSource:
         return value
 
     @staticmethod
+    def _wants(wanted: Wanted, entry: dict[str, Any]) -> bool:
+        """Whether an entry is wanted at all; one that does not tell what it is, is."""
+        name = entry.get("package")
+        named = not isinstance(name, str) or wanted.package(name)
+        return named and wanted.filter.takes_type(media_type_of(entry))
+
+    @staticmethod
     def _channels(
         dump: _Dump,
         found: list[Offer],
         members: dict[tuple[str, str], list[str]],
+        wanted: Wanted,
         holes: list[Hole],
     ) -> dict[str, list[Channel]]:
         releases: dict[str, set[str]] = {}
@@ -98,6 +120,8 @@ class BackupSource:
                 value = parse_json(bytes(raw), where)
                 if not isinstance(value, dict) or not isinstance(value.get("package"), str):
                     raise InvalidDocument(f"{where}: package, name and current were expected")
+                if not wanted.package(value["package"]):
+                    continue
                 package = str(PackageName.parse(value["package"]))
                 name = value.get("name")
                 listed = value.get("releases") or members.get((package, str(name)), [])
@@ -107,17 +131,26 @@ class BackupSource:
                 holes.append(Hole(where, error.message[:1000], package))
         return channels
 
-    def _read(self) -> _Dump:
+    def _read(self) -> tuple[_Dump, list[Hole]]:
+        """The dump, or what stands in it before it breaks off, and the hole that says so."""
         try:
             with self._path.open("rb") as stream:
                 if not os.fstat(stream.fileno()).st_size:
                     raise InvalidDocument(f"{self._path}: it is empty")
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            return msgspec.json.decode(data, type=_Dump)
         except OSError as error:
             raise InputError(f"{self._path}: {error.strerror}") from error
+        try:
+            return msgspec.json.decode(data, type=_Dump), []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidDocument(f"{self._path}: not a registry's backup: {error}") from error
+            found, end, cut = readable(data)
+            dump = _Dump([msgspec.Raw(e) for e in found["packages"]],
+                         [msgspec.Raw(e) for e in found["channels"]])  # fmt: skip
+            if not dump.packages:
+                raise InvalidDocument(f"{self._path}: not a registry's backup: {error}") from error
+            what = "it is cut off" if cut else f"it is damaged ({error})"
+            reason = f"{what}: {len(dump.packages)} packages can be read, and nothing behind them"
+            return dump, [Hole(f"{self._path}, byte {end}"[-300:], reason)]
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``Source``."""
@@ -130,6 +163,14 @@ class BackupSource:
             # JSON may write a line end or a slash with a backslash.
             chunks = [memoryview(msgspec.json.decode(text, type=str).encode())]
         yield from decode_blob(map(bytes, chunks), where)
+
+
+def _hole(entry: dict[str, Any], number: int, reason: str) -> Hole:
+    """The hole of an entry, of its release if it tells one."""
+    package, release = entry.get("package"), entry.get("release")
+    if isinstance(package, str) and isinstance(release, str) and "/" in package and release:
+        return Hole.of_release(package[:300], release[:200], f"entry {number}: {reason}")
+    return Hole(f"entry {number}", reason)
 
 
 # -- its kind -------------------------------------------------------------------------------------

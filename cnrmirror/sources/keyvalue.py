@@ -6,33 +6,33 @@ Keys, below a prefix (``appr/packages/`` or ``cnr/packages/``)::
     NS/NAME/releases.json                {"releases": {R: {"manifests": {TYPE: …}, "channels": []}},
                                           "channels": {C: {"name": …, "current": …}}}
     NS/NAME/digests/sha256/DIGEST        the archive in base64
+
+Such a store is often damaged: it is walked, and what its index says is believed only as far as it
+adds to that. What is damaged spoils itself alone.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import quote
+from typing import Any
 
 import msgspec
 
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import (
+    CnrMirrorError,
     IncompleteError,
     InputError,
     InvalidDocument,
-    NetworkError,
-    Tampered,
     TrustError,
 )
 from cnrmirror.model.names import PackageName
 from cnrmirror.model.progress import stage
-from cnrmirror.objects.base import PIECE, WebReader, read
-from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.base import read
 from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
+from cnrmirror.sources.keys import RELEASES, EtcdKeys, FolderKeys, Keys, RedisKeys, few
 from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_url
 from cnrmirror.sources.manifests import (
     MAX_DOCUMENT_BYTES,
@@ -42,79 +42,22 @@ from cnrmirror.sources.manifests import (
     offers,
 )
 
-PREFIXES = ("appr/packages/", "cnr/packages/", "packages/", "")
+# The two servers may have shared one store; the others are those of a part of a store, copied.
+PREFIXES = (("appr/packages/", "cnr/packages/"), ("packages/",), ("",))
+_INDEX = "packages.json"
 
 
-class Keys(Protocol):
-    """Where the keys are."""
+class _Found(msgspec.Struct):
+    """What lies below one prefix: the packages, and what is to be said of the index.
 
-    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
-        """The value of a key, piece by piece.
+    ``damage`` is why the index cannot be believed; None if it can, or if there is none.
+    """
 
-        Raises:
-            IncompleteError: there is no such key.
-            Tampered: it is longer than ``max_bytes``.
-            NetworkError: the store cannot be reached.
-        """
-
-
-class FolderKeys:
-    """The server's "filesystem" datastore."""
-
-    def __init__(self, folder: Path) -> None:
-        self._reader = FolderReader(folder)
-
-    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``Keys``."""
-        return self._reader.fetch(key, max_bytes)
-
-
-class RedisKeys:
-    """Redis; ``client`` is one of redis-py."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``Keys``."""
-        size = self._ask("strlen", key)
-        if not size and not self._ask("exists", key):
-            raise IncompleteError(f"Redis has no key {key}")
-        if size > max_bytes:
-            raise Tampered(f"{key}: longer than the {max_bytes} bytes that it may have")
-        for start in range(0, size, PIECE):
-            yield self._ask("getrange", key, start, start + PIECE - 1)
-
-    def _ask(self, command: str, *arguments: Any) -> Any:
-        try:
-            return getattr(self._client, command)(*arguments)
-        except Exception as error:  # an optional dependency: its errors have no names here
-            raise NetworkError(f"Redis: {type(error).__name__}: {error}") from error
-
-
-class EtcdKeys:
-    """etcd by its v2 HTTP API (``--enable-v2``)."""
-
-    def __init__(self, http: WebReader) -> None:
-        self._http = http
-
-    def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``Keys``. The value stands in a JSON string, so it is held whole."""
-        url = f"{self._http.name}/v2/keys/{quote(key)}"
-        data = self._http.document(url, 2 * max_bytes + 65536).body  # escapes may double it
-        try:
-            value = msgspec.json.decode(data, type=_EtcdAnswer).node.value
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidDocument(f"{url}: not an etcd answer: {error}") from error
-        yield value.encode(errors="surrogatepass")
-
-
-class _EtcdNode(msgspec.Struct):
-    value: str
-
-
-class _EtcdAnswer(msgspec.Struct):
-    node: _EtcdNode
+    prefix: str
+    names: list[str]
+    notes: list[str]
+    whole: bool
+    damage: CnrMirrorError | None = None
 
 
 class KeyValueSource:
@@ -123,7 +66,7 @@ class KeyValueSource:
     Args:
         name: what mirror.yaml calls it.
         keys: where the keys are.
-        prefix: what they begin with; found out if it is None.
+        prefix: what they begin with; all that is known, if it is None.
         max_archive: bytes that an archive may have.
     """
 
@@ -132,76 +75,141 @@ class KeyValueSource:
     ) -> None:
         self.name = name
         self._keys = keys
-        self._prefix = prefix
+        self._prefixes = PREFIXES if prefix is None else ((prefix,),)
         self._max_archive = max_archive
 
-    def _index(self) -> Any:
-        """``packages.json``; finds the prefix out."""
-        prefixes = PREFIXES if self._prefix is None else (self._prefix,)
-        for prefix in prefixes:
-            try:
-                data = read(self._keys.open(f"{prefix}packages.json", MAX_LIST_BYTES))
-            except IncompleteError:
-                continue
-            self._prefix = prefix
-            return parse_json(data, "packages.json", MAX_LIST_BYTES)
-        raise IncompleteError(
-            f"{self.name}: there is no packages.json below {', '.join(map(repr, prefixes))}"
-        )
-
     def look(self, ask: Ask) -> Listing:
-        """See ``Source``."""
-        index = self._index()
-        try:
-            names = sorted(
-                f"{ns}/{name}" for ns, names in index["packages"].items() for name in names
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidDocument(f"{self.name}: packages.json is not an index: {error}") from error
-        found: list[Offer] = []
-        channels: dict[str, list[Channel]] = {}
-        holes: list[Hole] = []
-        with stage(ask.progress, f"Reading {self.name}", len(names)) as step:
-            for name in names:
-                try:
-                    some, its, bad = self._package(name)
-                    found += some
-                    holes += bad
-                    if its:
-                        channels[name] = its
-                except (InputError, IncompleteError, TrustError) as error:
-                    holes.append(Hole(name, error.message, name))
+        """See ``Source``: two servers that shared one store are both seen."""
+        places = self._places()
+        listing = Listing(
+            [], {}, [], [note for place in places for note in place.notes],
+            certain=all(place.whole for place in places),
+        )  # fmt: skip
+        asked = [(p.prefix, n) for p in places for n in p.names if ask.wanted.package(n)]
+        with stage(ask.progress, f"Reading {self.name}", len(asked)) as step:
+            for prefix, name in asked:
+                self._take(listing, prefix, name, ask)
                 step.advance()
-        return Listing(found, channels, holes, [])
+        return listing
 
-    def _package(self, name: str) -> tuple[list[Offer], list[Channel], list[Hole]]:
-        PackageName.parse(name)
-        key = f"{self._prefix}{name}/releases.json"
-        data = parse_json(read(self._keys.open(key, MAX_DOCUMENT_BYTES)), key, MAX_DOCUMENT_BYTES)
+    # -- which packages there are ---------------------------------------------------------------
+
+    def _places(self) -> list[_Found]:
+        """The prefixes that have anything below them.
+
+        Raises:
+            IncompleteError: none has.
+            InputError, TrustError: all that there is is an index that cannot be read.
+        """
+        for prefixes in self._prefixes:
+            places = [found for prefix in prefixes if (found := self._walked(prefix))]
+            for place in places:
+                if place.damage and not any(other.names for other in places):
+                    raise place.damage
+            if places:
+                return places
+        tried = ", ".join(repr(prefix) for prefixes in self._prefixes for prefix in prefixes)
+        raise IncompleteError(f"{self.name}: neither a {_INDEX} nor a {RELEASES} below {tried}")
+
+    def _walked(self, prefix: str) -> _Found | None:
+        """What lies below a prefix; None if nothing does."""
+        walked = set(few(self._keys.packages(prefix)))
         try:
-            releases = data["releases"]
-            manifests = [m for r in releases.values() for m in r["manifests"].values()]
-            members = {
-                c: [r for r, value in releases.items() if c in value["channels"]]
-                for c in data["channels"]
-            }
-            currents = {c: value["current"] for c, value in data["channels"].items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidDocument(f"{key}: not a list of releases: {error}") from error
-        found, holes = offers(manifests, name)
-        known = {o.release for o in found}
-        its = []
-        for channel_name, current in currents.items():
-            try:
-                its.append(channel(channel_name, current, members[channel_name], known))
-            except InputError as error:
-                holes.append(Hole(f"{name}:{channel_name}"[:300], error.message, name))
-        return found, its, holes
+            index = read(self._keys.open(f"{prefix}{_INDEX}", MAX_LIST_BYTES))
+        except IncompleteError:
+            note = f"{prefix}{_INDEX} is missing: the packages were found by their own documents"
+            return _Found(prefix, sorted(walked), [note], False) if walked else None
+        except TrustError as error:
+            return _Found(prefix, sorted(walked), [_unread(prefix, error)], False, error)
+        try:
+            named, notes = _named(parse_json(index, f"{prefix}{_INDEX}", MAX_LIST_BYTES))
+        except InputError as error:
+            return _Found(prefix, sorted(walked), [_unread(prefix, error)], False, error)
+        if more := sorted(walked - named):
+            some = ", ".join(more[:5]) + (" …" if len(more) > 5 else "")
+            notes.append(f"{prefix}{_INDEX} does not name what is there: {some}")
+        return _Found(prefix, sorted(walked | named), notes, not notes)
+
+    # -- one package ----------------------------------------------------------------------------
+
+    def _take(self, listing: Listing, prefix: str, name: str, ask: Ask) -> None:
+        """Read one package into the listing."""
+        try:
+            PackageName.parse(name)
+            key = f"{prefix}{name}/{RELEASES}"
+            data = read(self._keys.open(key, MAX_DOCUMENT_BYTES))
+            document = parse_json(data, key, MAX_DOCUMENT_BYTES)
+            if not isinstance(document, dict) or not isinstance(document.get("releases"), dict):
+                raise InvalidDocument(f"{key}: not a list of releases")
+        except (InputError, IncompleteError, TrustError) as error:
+            listing.holes.append(Hole(name[:300], error.message, name[:300]))
+            return
+        releases = document["releases"]
+        manifests: list[Any] = []
+        for release, row in releases.items():
+            found = row.get("manifests") if isinstance(row, dict) else None
+            if isinstance(found, dict):
+                manifests += found.values()
+            else:
+                reason = "its row in releases.json is damaged"
+                listing.holes.append(Hole.of_release(name, release[:200], reason))
+        good, bad = offers(manifests, name, ask.wanted.filter.takes_type)
+        listing.offers.extend(msgspec.structs.replace(o, place=prefix) for o in good)
+        listing.holes.extend(bad)
+        known = {o.release for o in good}
+        its, bad = _channels(name, document.get("channels"), releases, known)
+        before = listing.channels.setdefault(name, []) if its else []
+        before.extend(c for c in its if c.name not in {b.name for b in before})
+        listing.holes.extend(bad)
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``Source``."""
-        key = f"{self._prefix}{offer.upstream}/digests/sha256/{offer.digest}"
+        """See ``Source``; the place of an offer is its prefix."""
+        key = f"{offer.place}{offer.upstream}/digests/sha256/{offer.digest}"
         yield from decode_blob(self._keys.open(key, self._max_archive * 3 // 2), key)
+
+
+def _unread(prefix: str, error: CnrMirrorError) -> str:
+    what = f"{prefix}{_INDEX} is damaged: the packages were found by their own documents"
+    return f"{what} ({error.message[:200]})"
+
+
+def _named(index: Any) -> tuple[set[str], list[str]]:
+    """The packages that an index names, and what is wrong with it. Raises InvalidDocument."""
+    packages = index.get("packages") if isinstance(index, dict) else None
+    if not isinstance(packages, dict):
+        raise InvalidDocument(f"{_INDEX}: not an index")
+    found: set[str] = set()
+    notes = []
+    for namespace, names in packages.items():
+        if isinstance(names, dict | list):
+            found.update(f"{namespace}/{name}" for name in names if isinstance(name, str))
+        else:
+            notes.append(f"{_INDEX}: its namespace {namespace[:200]!r} is damaged")
+    return found, notes
+
+
+def _channels(
+    name: str, channels: Any, releases: dict[str, Any], known: set[str]
+) -> tuple[list[Channel], list[Hole]]:
+    """The channels of a package; a row that is damaged is a hole, and no harm to the others."""
+    if channels is None:
+        return [], []
+    if not isinstance(channels, dict):
+        return [], [Hole(f"{name} (channels)", "not a mapping of channels", name)]
+    found, holes = [], []
+    for channel_name, row in channels.items():
+        members = [r for r, value in releases.items() if _in_channel(channel_name, value)]
+        try:
+            current = row.get("current") if isinstance(row, dict) else None
+            found.append(channel(channel_name, current, members, known))
+        except InputError as error:
+            holes.append(Hole(f"{name}:{channel_name}"[:300], error.message, name))
+    return found, holes
+
+
+def _in_channel(channel_name: str, row: Any) -> bool:
+    names = row.get("channels") if isinstance(row, dict) else None
+    return isinstance(names, list) and channel_name in names
 
 
 # -- its kind -------------------------------------------------------------------------------------

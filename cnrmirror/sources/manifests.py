@@ -89,7 +89,7 @@ def offers(
     good: list[Offer] = []
     bad: list[Hole] = []
     for value in values:
-        if not takes_type(_media_type(value)):
+        if not takes_type(media_type_of(value)):
             continue
         try:
             good.append(offer(value, package))
@@ -100,7 +100,7 @@ def offers(
     return good, bad
 
 
-def _media_type(value: Any) -> str:
+def media_type_of(value: Any) -> str:
     """The short media type that a manifest has; "" if none can be read."""
     full = value.get("mediaType") if isinstance(value, dict) else None
     try:

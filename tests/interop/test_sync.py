@@ -25,7 +25,8 @@ from cnrmirror.model.documents import PackageDocument
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.backup import BackupSource
 from cnrmirror.sources.base import Ask, Source
-from cnrmirror.sources.keyvalue import EtcdKeys, FolderKeys, KeyValueSource, RedisKeys
+from cnrmirror.sources.keys import EtcdKeys, FolderKeys, RedisKeys
+from cnrmirror.sources.keyvalue import KeyValueSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.plan import Rules
