@@ -121,9 +121,10 @@ def test_a_file_of_acknowledgements_that_is_wrong_is_refused_and_nothing_done(
     assert "acknowledged.yaml" in done and releases(mirror) == set()
 
 
-def test_a_dry_run_acknowledges_nothing(mirror: Project) -> None:
+def test_a_dry_run_acknowledges_nothing_and_bad_options_do_nothing(mirror: Project) -> None:
     say(mirror, "sync", "--dry-run", "--acknowledge", code=2)
     say(mirror, "sync", "--dry-run", "--metrics", "x", code=2)
+    say(mirror, "sync", "--metrics", "none/x", code=2)
     assert not (mirror.folder / "acknowledged.yaml").exists()
 
 

@@ -44,6 +44,8 @@ def _rows(sources: Sequence[SourceReport]) -> list[tuple[str, str, str, str]]:
 def _sums(source: SourceReport, dry_run: bool) -> str:
     """One line for one source."""
     counts = Counter(action.kind for action in source.actions)
+    kept = [a for a in source.actions if a.kind == "kept" and a.why is Why.GONE_UPSTREAM]
+    gone = len(kept) if source.asked.get("deletes") == "keep" else 0
     todo = counts["fetch"] + counts["replace"]
     size = sum(a.size for a in source.actions if a.kind in ("fetch", "replace"))
     what = (
@@ -56,6 +58,7 @@ def _sums(source: SourceReport, dry_run: bool) -> str:
         f"{counts['same']} there already, {counts['drop']} dropped, {counts['frozen']} frozen, "
         f"{len(source.holes)} holes"
         + (f" and {len(source.acknowledged)} that are known" if source.acknowledged else "")
+        + (f"; {gone} are gone upstream and kept (deletes: keep)" if gone else "")
         + ("" if source.complete else "; there may be more than it lists")
     )
 

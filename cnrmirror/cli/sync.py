@@ -73,6 +73,8 @@ def sync(
     """
     if dry_run and (acknowledging or metrics_file):
         raise UsageError("--dry-run writes nothing: leave --acknowledge and --metrics out")
+    if metrics_file and not metrics_file.parent.is_dir():
+        raise UsageError(f"--metrics {metrics_file}: there is no such folder")
     project = signing_project(context)
     sources = open_sources(project, names, os.environ, reader_for)
     if max_shrink is not None:

@@ -78,15 +78,15 @@ class SourceReport(msgspec.Struct, frozen=True):
         return cls(
             plan.source, now, asked(rules), len(listing.offers), len(plan.wanted), plan.actions,
             _bounded({*plan.holes, *brought.holes}), notes, len(sizes), sum(sizes),
-            listing.complete, error.message if error else "", error.exit_code if error else 0,
-            plan.shrunk,
+            listing.complete, error.message[:_MAX_TEXT] if error else "",
+            error.exit_code if error else 0, plan.shrunk,
         )  # fmt: skip
 
     @classmethod
     def failed(cls, source: str, rules: Rules, error: CnrMirrorError, now: str) -> SourceReport:
         """The report of a source that could not be had."""
         return cls(
-            source, now, asked(rules), 0, 0, [], [], [], 0, 0, False, error.message,
+            source, now, asked(rules), 0, 0, [], [], [], 0, 0, False, error.message[:_MAX_TEXT],
             error.exit_code,
         )  # fmt: skip
 
