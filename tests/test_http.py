@@ -149,6 +149,15 @@ def test_a_host_that_asks_for_patience_gets_it_within_bounds(
     assert waited(host, text) == (expected or pytest.approx(0.6, abs=0.4))
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 522, 524, 529])
+def test_a_host_in_trouble_is_asked_again(host: Host, status: int) -> None:
+    trouble = answer(status)
+    host.fault = lambda handler, path: len(host.requests) == 1 and trouble(handler, path)
+    with pytest.raises(IncompleteError):
+        fetched(HttpReader(host.url, sleep=lambda seconds: None), "odd")
+    assert host.requests == ["/odd", "/odd"]
+
+
 def test_patience_may_be_asked_for_until_a_date(host: Host) -> None:
     now = datetime.now(UTC)
     assert waited(host, format_datetime(now + timedelta(days=1), usegmt=True)) == 120

@@ -29,7 +29,7 @@ T = TypeVar("T")
 Outcome = tuple[object, BaseException | None]
 Wait = Callable[["queue.SimpleQueue[Outcome]", float], Outcome]
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
-_RETRIED = {429, 500, 502, 503, 504}
+_RETRIED = {408, 429, 500, 502, 503, 504, *range(520, 530)}
 _MAX_REDIRECTS = 5
 _MAX_WAIT = 120.0
 
