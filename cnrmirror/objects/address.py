@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import requests
 
 from cnrmirror.model.errors import InputError
+from cnrmirror.objects.base import misplaced
 
 
 def without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -22,20 +23,36 @@ def without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[st
         if parts.port == 0:  # reading a port that is no number raises, too
             raise ValueError("port 0")
     except ValueError:
-        shown = re.sub(r"//[^/@]*@", "//…@", url)
-        raise InputError(f"{shown}: not an http or https address") from None
+        raise InputError(f"{_shown(url)}: not an http or https address") from None
+    if reason := misplaced(url):
+        raise InputError(f"{_shown(url)}: {reason}")
     host = parts.netloc.rpartition("@")[2]
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers.setdefault("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, "")), headers
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), headers
+
+
+def _shown(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//…@", url)
 
 
 def origin(url: str) -> tuple[str, str]:
     """Scheme, and host with its port where that is not the usual one (RFC 3986, 6.2)."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2].lower()
+    host = _ascii(parts.netloc.rpartition("@")[2].lower())
     return parts.scheme, host.removesuffix(_USUAL.get(parts.scheme, ":")).removesuffix(":")
+
+
+def _ascii(host: str) -> str:
+    """A host as it is asked for (IDNA), if it can be."""
+    if host.isascii():
+        return host
+    name, colon, port = host.partition(":")
+    try:
+        return f"{name.encode('idna').decode()}{colon}{port}"
+    except UnicodeError:
+        return host
 
 
 _USUAL = {"http": ":80", "https": ":443"}

@@ -41,6 +41,7 @@ class Reader(Protocol):
             Tampered: it is longer than ``max_bytes``, or something else than a file; at most
                 one piece more was read.
             NetworkError: it cannot be had now.
+            AccessDenied: the host refuses.
         """
 
     def ask(self, address: str, max_bytes: int) -> Iterator[bytes]:
@@ -189,3 +190,10 @@ def check_path(path: str) -> str:
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
         raise Tampered(f"{path!r} is not a path of a mirror")
     return path
+
+
+def misplaced(url: str) -> str:
+    """What is wrong with an address that paths are to be put after; "" if nothing is."""
+    if "?" in url or "#" in url:
+        return "an address without a query (?…) and a fragment (#…): paths are put after it"
+    return ""

@@ -17,7 +17,7 @@ from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InvalidName
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Vendor
-from cnrmirror.objects.base import Reader, WebReader
+from cnrmirror.objects.base import Reader, WebReader, misplaced
 from cnrmirror.sources.base import Source
 from cnrmirror.sources.filters import Filter
 
@@ -99,6 +99,14 @@ def bad_url(key: str, url: str) -> Iterator[Problem]:
         yield key, "no user and password here: use authorization_env or _file"
     elif not good:
         yield key, "an address with https:// or http:// is needed"
+    else:
+        yield from bad_base(key, url)
+
+
+def bad_base(key: str, url: str) -> Iterator[Problem]:
+    """A problem if paths cannot be put after an address."""
+    if reason := misplaced(url):
+        yield key, reason
 
 
 class SourceRoom(Protocol):

@@ -20,7 +20,7 @@ from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
-from cnrmirror.sources.kind import Problem, SourceRoom, Web
+from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_base
 
 if TYPE_CHECKING:
     from cnrmirror.client.remote import Remote
@@ -187,6 +187,8 @@ class _Kind:
                 Instant.parse(settings.at)
             except InputError as error:
                 yield "at", error.message
+        if settings.location.startswith(("http://", "https://")):
+            yield from bad_base("location", settings.location)
 
     def open(self, name: str, settings: Mirror, room: SourceRoom) -> Source:
         """See ``Kind``."""
