@@ -191,7 +191,7 @@ class _Kind:
 
     def open(self, name: str, settings: Backup, room: SourceRoom) -> Source:
         """See ``Kind``."""
-        return BackupSource(name, room.folder / settings.file, room.limits.packed)
+        return BackupSource(name, room.path(settings.file), room.limits.packed)
 
 
 KIND = _Kind()

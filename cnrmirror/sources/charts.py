@@ -105,7 +105,7 @@ class _Kind:
 
     def open(self, name: str, settings: Charts, room: SourceRoom) -> Source:
         """See ``Kind``."""
-        folder = room.folder / settings.folder
+        folder = room.path(settings.folder)
         return ChartsSource(name, folder, settings.namespace, room.vendor, room.limits)
 
 

@@ -248,7 +248,7 @@ class _Kind:
 
 def _keys(name: str, settings: KeyValue, room: SourceRoom) -> Keys:
     if settings.folder:
-        return FolderKeys(room.folder / settings.folder)
+        return FolderKeys(room.path(settings.folder))
     if settings.etcd:
         return EtcdKeys(room.http(settings.etcd, settings))
     try:

@@ -114,7 +114,10 @@ class SourceRoom(Protocol):
 
     @property
     def folder(self) -> Path:
-        """The mirror's: paths in mirror.yaml are relative to it."""
+        """The mirror's."""
+
+    def path(self, text: str) -> Path:
+        """What a path in mirror.yaml means: relative to the mirror's folder, ``~`` is the home."""
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,10 +51,14 @@ class Room:
         self.cache = project.layout.upstream_cache(name)
         self.making = project.layout.making
 
+    def path(self, text: str) -> Path:
+        """See ``SourceRoom``."""
+        return self.folder / os.path.expanduser(text)
+
     def located(self, location: str) -> str:
         """See ``SourceRoom``."""
         is_folder = scheme_of(location, ("https://…",)) is FOLDER
-        return str(self.folder / location) if is_folder else location
+        return str(self.path(location)) if is_folder else location
 
     def reader(self, location: str) -> Reader:
         """See ``SourceRoom``."""
@@ -63,7 +68,7 @@ class Room:
         """See ``SourceRoom``."""
         layout = self._project.layout
         try:
-            pinned = (self.folder / root).read_bytes()
+            pinned = self.path(root).read_bytes()
             trust = Trust(pinned, layout.trust_cache, layout.trust_memory)
         except OSError as error:
             raise InputError(f"source {self._name}: {root}: {error.strerror}") from error
@@ -88,7 +93,7 @@ class Room:
         if authorization := self._authorization(settings):
             headers["Authorization"] = authorization
         if settings.ca_file:
-            verify = str(self.folder / settings.ca_file)
+            verify = str(self.path(settings.ca_file))
             if not Path(verify).is_file():
                 reason = f"{verify}: there is no such file of certificates"
                 raise self._lacks("ca_file", reason)
@@ -106,7 +111,7 @@ class Room:
             return _header(value, settings.authorization_env)
         if not settings.authorization_file:
             return ""
-        path = self.folder / settings.authorization_file
+        path = self.path(settings.authorization_file)
         try:
             value = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
