@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,8 +70,11 @@ class Host:
 
 
 @contextmanager
-def hosting(folder: Path) -> Iterator[Host]:
-    """The folder over HTTP as long as the block lasts; ``fault`` may answer in its place."""
+def hosting(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[Host]:
+    """The folder over HTTP as long as the block lasts; ``fault`` may answer in its place.
+
+    With ``tls`` over HTTPS.
+    """
     host = Host(folder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -107,8 +111,10 @@ def hosting(folder: Path) -> Iterator[Host]:
             pass  # a client that hangs up is no news here
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    host.url = f"http://127.0.0.1:{server.server_address[1]}"
+    host.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
     try:
         yield host
     finally:

@@ -61,6 +61,7 @@ def loaded(tmp_path: Path, text: str) -> config.Config:
         ("  up:\n    type: registry\n    url: 'https://r.example/?token=a'\n", 6, "query"),
         (KEYS + "    etcd: 'http://e.example/#a'\n", 6, "fragment"),
         ("  up:\n    type: mirror\n    location: https://r.example?a\n    root: r\n", 6, "query"),
+        (REGISTRY + "    client_key: a.pem\n", 7, "client_key"),
         ("  up:\n    type: helm\n    url: https://r.example\n    namespace: a/b\n", 7, "namespace"),
         ("  up:\n    type: charts\n    folder: x\n    namespace: '-'\n", 7, "namespace"),
         (KEYS, 4, "folder, redis and etcd"),
@@ -99,6 +100,7 @@ def test_a_date_and_a_version_stay_the_text_that_they_are(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [(REGISTRY + "    ca_file: none.pem\n", r"yaml:7: .*`\$\.sources\.up\.ca_file`"),
+     (REGISTRY + "    client_certificate: none.pem\n", r"yaml:7: .*\.client_certificate`"),
      (REGISTRY + "    authorization_file: none\n", r"yaml:7: .*\.authorization_file`"),
      (REGISTRY + "    authorization_env: NONE_SUCH\n", r"yaml:7: .*NONE_SUCH.*_env`"),
      ("  up: {type: mirror, location: x, root: none.json}\n", "none.json"),

@@ -15,6 +15,7 @@ from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import PackageDocument, PackageRef, blob_path
 from cnrmirror.model.errors import (
+    AccessDenied,
     CnrMirrorError,
     IncompleteError,
     InputError,
@@ -108,7 +109,8 @@ def first_good(
     """What ``use`` gives for the first mirror that passes; a bad one is said and passed over.
 
     Raises:
-        TrustError, StaleError, IncompleteError, NetworkError: the gravest, if none is good.
+        TrustError, StaleError, IncompleteError, NetworkError, AccessDenied: the gravest, if none
+            is good.
     """
     failures: list[CnrMirrorError] = []
     for connect in sources:
@@ -118,7 +120,9 @@ def first_good(
             for note in remote.verified.notes:
                 warn(f"{reader.name}: {note}")
             return use(remote)
-        except (TrustError, StaleError, IncompleteError, NetworkError, InputError) as error:
+        except (
+            TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, InputError,
+        ) as error:  # fmt: skip
             if isinstance(error, InputError) and len(sources) == 1:
                 raise
             failures.append(error)

@@ -6,7 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from cnrmirror.model.errors import CnrMirrorError, IncompleteError, NetworkError, StaleError
+from cnrmirror.model.errors import (
+    AccessDenied,
+    CnrMirrorError,
+    IncompleteError,
+    NetworkError,
+    StaleError,
+)
 
 # missing: it must be there, and is not. wrong: it is not what it must be; the reason says how.
 # extra: nothing refers to it. stale: signed well, but expired. network: it cannot be had now.
@@ -44,7 +50,7 @@ def problem_of(error: CnrMirrorError) -> Problem:
     match error:
         case IncompleteError():
             return "missing"
-        case NetworkError():
+        case NetworkError() | AccessDenied():
             return "network"
         case StaleError():
             return "stale"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import os
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -37,6 +36,11 @@ def _shown(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//…@", url)
 
 
+def host_of(url: str) -> str:
+    """The host's name or address, without its port."""
+    return urlsplit(url).hostname or ""
+
+
 def origin(url: str) -> tuple[str, str]:
     """Scheme, and host with its port where that is not the usual one (RFC 3986, 6.2)."""
     parts = urlsplit(url)
@@ -63,8 +67,3 @@ def proxies(scheme: str, host: str) -> dict[str, str]:
     """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for a host; found out once."""
     found: dict[str, str] = requests.utils.get_environ_proxies(f"{scheme}://{host}/")
     return found
-
-
-def authorities() -> str | bool:
-    """The certificates that the environment names; True for the usual ones."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True

@@ -9,15 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.client
+import botocore.session
 import msgspec
 from botocore import handlers
 from botocore.exceptions import BotoCoreError
 
 from cnrmirror.model.errors import InputError, NetworkError
+from cnrmirror.objects.access import Access
 from cnrmirror.objects.base import Reader, check_path
+from cnrmirror.objects.certificates import Tls
 from cnrmirror.objects.http import HttpReader
 
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
@@ -62,10 +66,15 @@ class S3Connection:
 
     Raises:
         BotoCoreError, ValueError: no such profile, or an endpoint that is none.
+        InputError: certificates that are named are not there.
     """
 
     def __init__(self, settings: S3Settings = S3Settings(), attempts: int = 5) -> None:
-        self.session = boto3.Session(profile_name=settings.profile or None)
+        core = botocore.session.Session(profile=settings.profile or None)
+        self.session = boto3.Session(botocore_session=core)
+        # AWS_CA_BUNDLE, or the profile's ca_bundle.
+        self.tls = Tls(core.get_config_variable("ca_bundle") or "", "AWS_CA_BUNDLE")
+        self._verify = self.tls.authorities.as_file(self)
         self.signed = self.session.get_credentials() is not None
         self.region = settings.region or self.session.region_name or "us-east-1"
         self.client = self._client(settings, attempts, None)
@@ -85,8 +94,9 @@ class S3Connection:
             connect_timeout=10, read_timeout=30, max_pool_connections=32, s3=style,
         )  # fmt: skip
         return self.session.client(
-            "s3", region_name=self.region, config=config, endpoint_url=settings.endpoint or None
-        )
+            "s3", region_name=self.region, config=config, endpoint_url=settings.endpoint or None,
+            verify=self._verify,
+        )  # fmt: skip
 
 
 class BucketReader(Reader):
@@ -99,26 +109,31 @@ class BucketReader(Reader):
         self.name = address.rstrip("/")
         self._bucket, self._prefix = parse_address(address)
         try:
-            connection = S3Connection(settings)
-            self._client = connection.client
-            self._http = HttpReader(str(self._client.meta.endpoint_url))
+            self._connection = S3Connection(settings)
+            tls = self._connection.tls
+            access = Access(advice="check the bucket's credentials and rights", tls=tls)
+            host = urlsplit(self._signed("catalog"))
+            self._http = HttpReader(f"{host.scheme}://{host.netloc}", access=access)
         except (BotoCoreError, ValueError) as error:
             raise InputError(f"{address}: {error}") from error
 
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()
-        self._client.close()
+        self._connection.client.close()
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``."""
         where = f"{self.name}/{path}"
         try:
-            url = self._client.generate_presigned_url(
-                "get_object",
-                Params={"Bucket": self._bucket, "Key": f"{self._prefix}{check_path(path)}"},
-                ExpiresIn=3600,
-            )
+            url = self._signed(path)
         except BotoCoreError as error:
             raise NetworkError(f"{where}: {error}") from error
         yield from self._http.get(url, max_bytes, where)
+
+    def _signed(self, path: str) -> str:
+        key = f"{self._prefix}{check_path(path)}"
+        url: str = self._connection.client.generate_presigned_url(
+            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=3600
+        )
+        return url

@@ -1,7 +1,8 @@
 """Read the files of a mirror, or of any registry, over HTTP or HTTPS: bounded, patient, quiet.
 
 Nothing is sent that was not asked for: no cookies, no .netrc, no secret to another host. A host
-that drips, stalls or sends without end is given up.
+that drips, stalls or sends without end is given up. What a public host answers leads nowhere but to
+public addresses (see ``guard``).
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ import msgspec
 import requests
 import urllib3
 
-from cnrmirror.model.errors import IncompleteError, NetworkError, Tampered
-from cnrmirror.objects.address import authorities, origin, proxies, without_credentials
+from cnrmirror.model.errors import AccessDenied, IncompleteError, NetworkError, Tampered
+from cnrmirror.objects.access import Access
+from cnrmirror.objects.adapter import Adapter
+from cnrmirror.objects.address import host_of, origin, proxies, without_credentials
 from cnrmirror.objects.base import PIECE, CachedAnswer, Reader, ViewForm, bounded, check_path, read
+from cnrmirror.objects.guard import Guard, Net, PrivateAddress
 
 T = TypeVar("T")
 Outcome = tuple[object, BaseException | None]
@@ -63,7 +67,8 @@ class HttpReader(Reader):
         url: the address of the site, where ``catalog/`` lies.
         patience: how long the host is waited for.
         headers: sent to this host (scheme, name and port), and never to another.
-        verify: a file of CA certificates, or True for the usual ones.
+        access: in whose name it is asked, with which certificates, and where it may lead.
+        net: how names are resolved and connections made; tests have a network of their own.
         wait: what another thread puts into a queue, or queue.Empty when the seconds are over.
         sleep, clock: how time is spent and read; tests hold a clock of their own.
     """
@@ -75,8 +80,9 @@ class HttpReader(Reader):
         url: str,
         patience: Patience = Patience(),
         headers: Mapping[str, str] | None = None,
-        verify: str | bool = True,
+        access: Access = Access(),
         *,
+        net: Net = Net(),
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = _wait,
@@ -87,9 +93,10 @@ class HttpReader(Reader):
         self._sleep = sleep
         self._clock = clock
         self._wait = wait
+        self._access = access
+        guard = Guard(host_of(self.name), access.allow_private, net)
         # The adapter alone: a session adds .netrc and cookies, and reads the bodies of redirects.
-        self._adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
-        self._verify = verify
+        self._adapter = Adapter(self.name, guard, access.tls, 32)
         self._headers = headers
         self._origin = origin(self.name)
         self._pause = 1 / patience.rate if patience.rate else 0.0
@@ -167,6 +174,8 @@ class HttpReader(Reader):
             last = attempt == self._patience.attempts
             try:
                 response = self._follow(url, where, conditions)
+            except PrivateAddress as error:
+                raise self._access.private(where, error) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
                     ValueError) as error:  # fmt: skip
                 if last:
@@ -178,12 +187,20 @@ class HttpReader(Reader):
                 return response
             response.close()
             if status in (401, 403, 404, 410):
-                what = "missing" if status in (404, 410) else "missing, or not for this user"
-                raise IncompleteError(f"{where}: {what} ({status})", status=status)
+                raise self._lacking(response, where)
             if status not in _RETRIED or last:
                 raise NetworkError(f"{where}: the host answers {status}")
             self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+    def _lacking(self, response: requests.Response, where: str) -> IncompleteError | AccessDenied:
+        status = response.status_code
+        if status == 401 or (status == 403 and not self._access.static):
+            stranger = "" if origin(response.url) == self._origin else host_of(response.url)
+            given = "Authorization" in self._headers
+            return self._access.refused(where, status, given, stranger)
+        what = "missing, or not for this user" if status == 403 else "missing"
+        return IncompleteError(f"{where}: {what} ({status})", status=status)
 
     def _follow(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
         for _ in range(_MAX_REDIRECTS):
@@ -195,7 +212,6 @@ class HttpReader(Reader):
                 functools.partial(
                     self._adapter.send, request, stream=True, timeout=self._timeout,
                     proxies=proxies(*origin(url)),
-                    verify=authorities() if self._verify is True else self._verify,
                 ),
                 where, self._wait,
             )  # fmt: skip

@@ -75,6 +75,7 @@ class BucketObjects(Objects):
             connection = S3Connection(settings, attempts=1)  # the limiter tries again
         except (BotoCoreError, ValueError) as error:
             raise AccessDenied(f"{self.name}: {error}") from error
+        self._connection = connection  # with it goes a file of certificates
         self._client = connection.client
         self.endpoint = str(self._client.meta.endpoint_url)
         self._bulk = bulk_store(connection, settings, self._bucket) if connection.signed else None

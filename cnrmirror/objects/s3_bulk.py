@@ -37,6 +37,9 @@ def bulk_store(connection: S3Connection, settings: S3Settings, bucket: str) -> S
         options["sse_kms_key_id"] = settings.kms_key
     client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
     client["connect_timeout"] = timedelta(seconds=10)
+    authorities = connection.tls.authorities
+    if authorities.named:  # the system's are known to it
+        client["root_certificate"] = authorities.text()
     options |= {"client_options": client, "retry_config": {"max_retries": 0}}
     return S3Store(
         bucket,

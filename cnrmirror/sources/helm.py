@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnrmirror.model.errors import IncompleteError, InvalidName, NetworkError
+from cnrmirror.model.errors import (
+    AccessDenied,
+    IncompleteError,
+    InvalidName,
+    NetworkError,
+    Tampered,
+)
 from cnrmirror.model.names import PackageName, Vendor, manifest_type
 from cnrmirror.objects.base import WebReader
 from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
@@ -81,7 +87,7 @@ class HelmSource:
                     begun = True
                     yield piece
                 return
-            except (IncompleteError, NetworkError):
+            except (AccessDenied, IncompleteError, NetworkError, Tampered):
                 if begun or url == urls[-1]:
                     raise
 

@@ -262,8 +262,9 @@ def _keys(name: str, settings: KeyValue, room: SourceRoom) -> Keys:
             raise InputError(f"source {name}: the variable {settings.password_env} is not set")
     try:
         client = redis.Redis.from_url(
-            settings.redis, socket_timeout=settings.timeout_seconds, password=password
-        )
+            settings.redis, socket_timeout=settings.timeout_seconds, password=password,
+            **room.tls(settings).of_redis(settings.redis),
+        )  # fmt: skip
     except ValueError as error:
         raise InputError(f"source {name}: not an address of Redis: {error}") from error
     return RedisKeys(client)

@@ -23,6 +23,7 @@ from cnrmirror.sources.filters import Filter
 
 if TYPE_CHECKING:
     from cnrmirror.client.remote import Remote
+    from cnrmirror.objects.certificates import Tls
 
 Problem = tuple[str, str]
 """The key of a source's settings ("" for all of them), and what is wrong with it."""
@@ -60,11 +61,17 @@ class Web(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     ``authorization_env`` or ``authorization_file`` name where the whole value of the header is:
     ``Bearer …``, ``Basic …``, ``token …``. ``rate``: requests a second at most; 0 for no limit.
+    ``ca_file``: certificates of authorities; ``client_certificate`` (and ``client_key``, if it is
+    not in the same file): what the source's own host is shown. ``allow_private``: go where a public
+    host leads, also into this network.
     """
 
     authorization_env: str = ""
     authorization_file: str = ""
     ca_file: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+    allow_private: bool = False
     timeout_seconds: Positive = 20
     rate: Annotated[float, msgspec.Meta(ge=0)] = 0
 
@@ -72,6 +79,8 @@ class Web(SourceRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
         yield from super().problems()
         if self.authorization_env and self.authorization_file:
             yield "authorization_file", "one of authorization_env and authorization_file"
+        if self.client_key and not self.client_certificate:
+            yield "client_key", "the key of no client_certificate"
 
 
 def bad_name(key: str, name: str) -> Iterator[Problem]:
@@ -139,12 +148,18 @@ class SourceRoom(Protocol):
     def making(self) -> Path:
         """Where files in the making are, on the same file system."""
 
-    def http(self, url: str, settings: Web) -> WebReader:
+    def http(self, url: str, settings: Web, static: bool = False) -> WebReader:
         """Reads below an address, with the credentials and limits of the settings.
+
+        Args:
+            static: it is a static host, which may answer 403 for what is missing.
 
         Raises:
             InputError: a file or variable that they name is not there.
         """
+
+    def tls(self, settings: Web) -> Tls:
+        """The certificates of the settings. Raises InputError if a file is not there."""
 
     def located(self, location: str) -> str:
         """A bucket's address as it is, a folder below the mirror's own; InputError for others."""

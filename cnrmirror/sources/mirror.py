@@ -197,7 +197,7 @@ class _Kind:
         verified = room.verifying(settings.root, at)
         web: Reader | None = None
         if location.startswith(("http://", "https://")):
-            web = room.http(location, settings)
+            web = room.http(location, settings, static=True)
         else:
             location = room.located(location)
 

@@ -104,7 +104,7 @@ class Lists:
         try:
             answer = self._answers.json(f"{below}{query}", MAX_LIST_BYTES)
             self._found = below
-        except (IncompleteError, InvalidDocument) as error:
+        except (AccessDenied, IncompleteError, InvalidDocument) as error:
             beside = f"{self._url}/{_PACKAGES}"
             try:
                 answer = self._answers.json(f"{beside}{query}", MAX_LIST_BYTES)

@@ -14,13 +14,16 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, NotTrusted
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import Vendor
+from cnrmirror.objects.access import Access
 from cnrmirror.objects.base import Reader
+from cnrmirror.objects.certificates import Tls
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.sources.kind import Web
 from cnrmirror.sources.mirror import refuse_older, upstream_of
 from cnrmirror.trust.verify import Policy, Trust
 
+_ADVICE = "give credentials with authorization_env or authorization_file"
 _GIVE_UP_AFTER = 8  # requests that failed one after the other, each tried three times
 
 
@@ -86,21 +89,35 @@ class Room:
 
         return verified
 
-    def http(self, url: str, settings: Web) -> HttpReader:
+    def http(self, url: str, settings: Web, static: bool = False) -> HttpReader:
         """See ``SourceRoom``."""
-        verify: str | bool = True
         headers = {}
+        setting = "authorization_env" if settings.authorization_env else "authorization_file"
         if authorization := self._authorization(settings):
             headers["Authorization"] = authorization
-        if settings.ca_file:
-            verify = str(self.path(settings.ca_file))
-            if not Path(verify).is_file():
-                reason = f"{verify}: there is no such file of certificates"
-                raise self._lacks("ca_file", reason)
+        access = Access(
+            self._name, setting if authorization else "the address", _ADVICE, static,
+            settings.allow_private, self.tls(settings),
+        )  # fmt: skip
         patience = Patience(
             settings.timeout_seconds, rate=settings.rate, give_up_after=_GIVE_UP_AFTER
         )
-        return HttpReader(url, patience, headers, verify)
+        return HttpReader(url, patience, headers, access)
+
+    def tls(self, settings: Web) -> Tls:
+        """See ``SourceRoom``."""
+        return Tls(
+            self._certificates("ca_file", settings.ca_file),
+            certificate=self._certificates("client_certificate", settings.client_certificate),
+            key=self._certificates("client_key", settings.client_key),
+        )
+
+    def _certificates(self, key: str, text: str) -> str:
+        """A file that a key names; "" if it names none."""
+        path = self.path(text)
+        if text and not path.is_file():
+            raise self._lacks(key, f"{path}: there is no such file of certificates")
+        return str(path) if text else ""
 
     def _authorization(self, settings: Web) -> str:
         if settings.authorization_env:
