@@ -22,6 +22,7 @@ import msgspec
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import (
+    AccessDenied,
     CnrMirrorError,
     IncompleteError,
     InputError,
@@ -141,7 +142,7 @@ class KeyValueSource:
             document = parse_json(data, key, MAX_DOCUMENT_BYTES)
             if not isinstance(document, dict) or not isinstance(document.get("releases"), dict):
                 raise InvalidDocument(f"{key}: not a list of releases")
-        except (InputError, IncompleteError, TrustError) as error:
+        except (AccessDenied, InputError, IncompleteError, TrustError) as error:
             listing.holes.append(Hole(name[:300], error.message, name[:300]))
             return
         releases = document["releases"]
