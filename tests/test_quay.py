@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import AccessDenied
+from cnrmirror.objects.access import Access
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources.filters import Filter
 from cnrmirror.sources.registry import RegistrySource
@@ -123,6 +125,23 @@ def test_a_release_that_is_answered_with_another_is_fetched_by_its_digest(
     report = upstream.sync()
     assert (report.exit_code, report.holes) == (0, [])
     assert releases(upstream.project) == {"acme/app@3.0.0", "acme/app@3.0.0+build.7"}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_registry_that_wants_a_login_is_a_refusal_and_nothing_is_dropped(
+    upstream: Upstream, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(upstream, 3)
+    upstream.user = USER
+    upstream.sync(FOLLOW)
+    refused = {"error": {"code": "unauthorized-access", "message": "no", "details": {}}}
+    monkeypatch.setattr(upstream, "answer", lambda path: (status, refused))
+    access = Access("quay", "authorization_env", "give credentials", static=False)
+    strict = HttpReader(upstream.host.url, Patience(attempts=1), {"Authorization": USER}, access)
+    (report,) = sync(upstream.project, [(RegistrySource("quay", strict), FOLLOW)], NOW).sources
+    strict.close()
+    assert report.exit_code == AccessDenied.exit_code and len(releases(upstream.project)) == 3
+    assert "source quay" in report.error and "authorization_env" in report.error
 
 
 def packages_of(upstream: Upstream) -> None:

@@ -121,10 +121,6 @@ def bad_base(key: str, url: str) -> Iterator[Problem]:
 class SourceRoom(Protocol):
     """What a source finds around it when it is opened."""
 
-    @property
-    def folder(self) -> Path:
-        """The mirror's."""
-
     def path(self, text: str) -> Path:
         """What a path in mirror.yaml means: relative to the mirror's folder, ``~`` is the home."""
 
