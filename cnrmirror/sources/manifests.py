@@ -94,7 +94,8 @@ def offers(
         try:
             good.append(offer(value, package))
         except InputError as error:
-            release = str(value.get("release", ""))[:200] if isinstance(value, dict) else ""
+            told = value.get("release") if isinstance(value, dict) else None
+            release = told[:200] if isinstance(told, str) else ""
             what = f"{package}@{release or '?'}"
             bad.append(Hole(what, error.message[:1000], package, release))
     return good, bad
