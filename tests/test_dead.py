@@ -32,6 +32,7 @@ from tests.hostile import hosting
 from tests.mirrors import make
 from tests.test_sources import PACKAGES, InBackup, reply
 from tests.test_sync import releases
+from tests.users import ordinary_user
 
 
 class Redis:
@@ -165,9 +166,43 @@ def test_what_a_filter_leaves_out_is_neither_read_nor_a_hole(
 
 def test_etcd_is_walked_and_no_archive_is_sent_by_it(tmp_path: Path, stack: ExitStack) -> None:
     keys = placed("etcd", datastore(), tmp_path, stack)
-    assert sorted(keys.packages(P)) == ["acme/app", "acme/web", "other/db"]
+    assert sorted(keys.packages(P, [])) == ["acme/app", "acme/web", "other/db"]
     assert isinstance(keys, EtcdKeys)
     assert keys._http.requests == 1 + 2 + 3  # type: ignore[attr-defined]
+
+
+def test_a_namespace_or_a_file_that_cannot_be_looked_into_is_a_hole(tmp_path: Path) -> None:
+    in_folder(datastore(), tmp_path / "store")
+    (tmp_path / "store" / P / "acme").chmod(0)
+    (tmp_path / "store" / P / "other/db/releases.json").chmod(0)
+    with ordinary_user(tmp_path / "store") as copy:
+        listing = KeyValueSource("dead", FolderKeys(copy)).look(Ask())
+        (copy / P / "acme").chmod(0o700)
+    (tmp_path / "store" / P / "acme").chmod(0o700)
+    reasons = {hole.reason.split(": ")[-1] for hole in listing.holes}
+    assert len(listing.holes) >= 2 and reasons == {"Permission denied"}
+
+
+def test_a_key_of_redis_that_is_no_text_is_a_hole() -> None:
+    class Typed(Redis):
+        def strlen(self, key: str) -> int:
+            if key.endswith("app/releases.json"):
+                raise ValueError("WRONGTYPE Operation against a key")
+            return super().strlen(key)
+
+    listing = KeyValueSource("dead", RedisKeys(Typed(datastore()))).look(Ask())
+    assert [hole.package for hole in listing.holes] == ["acme/app"] and len(listing.offers) == 3
+
+
+def test_a_redis_whose_keys_have_no_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "_MAX_PAGES", 5)
+
+    class Endless(Redis):
+        def scan(self, cursor: int, match: str, count: int) -> tuple[int, list[bytes]]:
+            return cursor + 1, []
+
+    with pytest.raises(InputError, match="no end"):
+        KeyValueSource("dead", RedisKeys(Endless({}))).look(Ask())
 
 
 def test_a_store_has_so_many_packages_and_no_more(

@@ -11,14 +11,21 @@ from urllib.parse import quote
 
 import msgspec
 
-from cnrmirror.model.errors import IncompleteError, InvalidDocument, NetworkError, Tampered
+from cnrmirror.model.errors import (
+    AccessDenied,
+    IncompleteError,
+    InvalidDocument,
+    NetworkError,
+    Tampered,
+)
 from cnrmirror.objects.base import PIECE, WebReader
 from cnrmirror.objects.folder import FolderReader
+from cnrmirror.sources.base import Hole
 
 RELEASES = "releases.json"
 _MARKS = (RELEASES, "digests")
 _MAX_LISTED_BYTES = 64 << 20
-_MAX_PACKAGES = 1_000_000
+_MAX_PACKAGES, _MAX_PAGES = 1_000_000, 1_000_000
 
 
 class Keys(Protocol):
@@ -29,16 +36,20 @@ class Keys(Protocol):
 
         Raises:
             IncompleteError: there is no such key.
+            InvalidDocument: it is there, and has no value that can be read.
             Tampered: it is longer than ``max_bytes``.
             NetworkError: the store cannot be reached.
         """
 
-    def packages(self, prefix: str) -> Iterator[str]:
+    def packages(self, prefix: str, unread: list[Hole]) -> Iterator[str]:
         """``NS/NAME`` of everything below a prefix that looks like a package, unsorted.
+
+        Args:
+            unread: gets what could not be looked into.
 
         Raises:
             NetworkError: the store cannot be reached.
-            InvalidDocument: it has more packages than any registry.
+            InvalidDocument: it has no end.
         """
 
 
@@ -59,20 +70,25 @@ class FolderKeys:
 
     def open(self, key: str, max_bytes: int) -> Iterator[bytes]:
         """See ``Keys``."""
-        return self._reader.fetch(key, max_bytes)
+        try:
+            yield from self._reader.fetch(key, max_bytes)
+        except NetworkError as error:
+            if not self._folder.is_dir():
+                raise
+            raise InvalidDocument(error.message) from error  # the disk is there: one file is bad
 
-    def packages(self, prefix: str) -> Iterator[str]:
+    def packages(self, prefix: str, unread: list[Hole]) -> Iterator[str]:
         """See ``Keys``; no symlink is followed."""
         if not self._folder.is_dir():
             raise NetworkError(f"{self._folder}: there is no such folder: is the medium there?")
         top = self._folder / prefix
-        for namespace in _folders(top):
-            for name in _folders(top / namespace):
+        for namespace in _folders(top, unread):
+            for name in _folders(top / namespace, unread):
                 if any(os.path.lexists(top / namespace / name / mark) for mark in _MARKS):
                     yield f"{namespace}/{name}"
 
 
-def _folders(path: Path) -> Iterator[str]:
+def _folders(path: Path, unread: list[Hole]) -> Iterator[str]:
     """The names of the folders in a folder; none if it is none."""
     try:
         with os.scandir(path) as entries:
@@ -82,7 +98,7 @@ def _folders(path: Path) -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise NetworkError(f"{path}: {error.strerror}") from error
+        unread.append(Hole(str(path), f"it cannot be looked into: {error.strerror}"))
 
 
 class RedisKeys:
@@ -101,24 +117,29 @@ class RedisKeys:
         for start in range(0, size, PIECE):
             yield self._ask("getrange", key, start, start + PIECE - 1)
 
-    def packages(self, prefix: str) -> Iterator[str]:
+    def packages(self, prefix: str, unread: list[Hole]) -> Iterator[str]:
         """See ``Keys``: by SCAN, which keeps nobody else waiting."""
         escaped = re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
-        cursor, more = 0, True
-        while more:
+        cursor = 0
+        for _ in range(_MAX_PAGES):
             cursor, found = self._ask("scan", cursor, f"{escaped}*/*/{RELEASES}", 1000)
             for key in found:
                 text = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
                 name = text[len(prefix) :].removesuffix(f"/{RELEASES}")
                 if name.count("/") == 1:
                     yield name
-            more = cursor != 0
+            if cursor == 0:
+                return
+        raise InvalidDocument(f"Redis: its keys have no end after {_MAX_PAGES} pages")
 
     def _ask(self, command: str, *arguments: Any) -> Any:
         try:
             return getattr(self._client, command)(*arguments)
         except Exception as error:  # an optional dependency: its errors have no names here
-            raise NetworkError(f"Redis: {type(error).__name__}: {error}") from error
+            text = f"{type(error).__name__}: {error}"[:1000]
+            if "WRONGTYPE" in text:
+                raise InvalidDocument(f"Redis: {arguments[0]!r:.200}: no text") from error
+            raise NetworkError(f"Redis: {text}") from error
 
 
 class EtcdKeys:
@@ -134,19 +155,22 @@ class EtcdKeys:
             raise InvalidDocument(f"{self._http.name}: {key}: not a key with a value")
         yield node.value.encode(errors="surrogatepass")
 
-    def packages(self, prefix: str) -> Iterator[str]:
+    def packages(self, prefix: str, unread: list[Hole]) -> Iterator[str]:
         """See ``Keys``; one request a folder: a walk in one request would send all archives."""
-        for namespace in self._below(prefix.rstrip("/")):
-            for package in self._below(namespace.key) if namespace.dir else ():
-                marks = self._below(package.key) if package.dir else ()
+        for namespace in self._below(prefix.rstrip("/"), unread):
+            for package in self._below(namespace.key, unread) if namespace.dir else ():
+                marks = self._below(package.key, unread) if package.dir else ()
                 if any(node.key.rpartition("/")[2] in _MARKS for node in marks):
                     yield "/".join(package.key.split("/")[-2:])
 
-    def _below(self, path: str) -> list[_EtcdNode]:
+    def _below(self, path: str, unread: list[Hole]) -> list[_EtcdNode]:
         try:
             return self._node(path.lstrip("/"), _MAX_LISTED_BYTES).nodes
         except IncompleteError:
-            return []
+            pass
+        except (AccessDenied, InvalidDocument, Tampered) as error:
+            unread.append(Hole(path[:300], f"it cannot be looked into: {error.message}"))
+        return []
 
     def _node(self, key: str, max_bytes: int) -> _EtcdNode:
         url = f"{self._http.name}/v2/keys/{quote(key)}"

@@ -81,9 +81,10 @@ class KeyValueSource:
 
     def look(self, ask: Ask) -> Listing:
         """See ``Source``: two servers that shared one store are both seen."""
-        places = self._places()
+        unread: list[Hole] = []
+        places = self._places(unread)
         listing = Listing(
-            [], {}, [], [note for place in places for note in place.notes],
+            [], {}, unread, [note for place in places for note in place.notes],
             certain=all(place.whole for place in places),
         )  # fmt: skip
         asked = [(p.prefix, n) for p in places for n in p.names if ask.wanted.package(n)]
@@ -95,15 +96,18 @@ class KeyValueSource:
 
     # -- which packages there are ---------------------------------------------------------------
 
-    def _places(self) -> list[_Found]:
+    def _places(self, unread: list[Hole]) -> list[_Found]:
         """The prefixes that have anything below them.
+
+        Args:
+            unread: gets what could not be looked into.
 
         Raises:
             IncompleteError: none has.
             InputError, TrustError: all that there is is an index that cannot be read.
         """
         for prefixes in self._prefixes:
-            places = [found for prefix in prefixes if (found := self._walked(prefix))]
+            places = [found for prefix in prefixes if (found := self._walked(prefix, unread))]
             for place in places:
                 if place.damage and not any(other.names for other in places):
                     raise place.damage
@@ -112,15 +116,15 @@ class KeyValueSource:
         tried = ", ".join(repr(prefix) for prefixes in self._prefixes for prefix in prefixes)
         raise IncompleteError(f"{self.name}: neither a {_INDEX} nor a {RELEASES} below {tried}")
 
-    def _walked(self, prefix: str) -> _Found | None:
+    def _walked(self, prefix: str, unread: list[Hole]) -> _Found | None:
         """What lies below a prefix; None if nothing does."""
-        walked = set(few(self._keys.packages(prefix)))
+        walked = set(few(self._keys.packages(prefix, unread)))
         try:
             index = read(self._keys.open(f"{prefix}{_INDEX}", MAX_LIST_BYTES))
         except IncompleteError:
             note = f"{prefix}{_INDEX} is missing: the packages were found by their own documents"
             return _Found(prefix, sorted(walked), [note], False) if walked else None
-        except TrustError as error:
+        except (InvalidDocument, TrustError) as error:
             return _Found(prefix, sorted(walked), [_unread(prefix, error)], False, error)
         try:
             named, notes = _named(parse_json(index, f"{prefix}{_INDEX}", MAX_LIST_BYTES))
