@@ -121,6 +121,11 @@ def _both(store: Store) -> None:
     store.update(datastore([("acme/app", "1.0.0"), ("late/one", "1.0.0")], "cnr/packages/"))
 
 
+def _no_lists(store: Store) -> None:
+    store.pop(P + APP)
+    _index(store, None)
+
+
 DAMAGES = [
     Damage("nothing", lambda store: None, 6),
     Damage("no index", lambda store: _index(store, None), 6, note="is missing"),
@@ -145,6 +150,8 @@ DAMAGES = [
     Damage("a release that is a list", _row("1.1.0", []), 5, {("acme/app", "1.1.0")}),
     Damage("manifests that are null", _row("1.1.0", {"manifests": None}), 5,
            {("acme/app", "1.1.0")}),
+    Damage("manifests that are none", _row("1.1.0", {"manifests": {}}), 5,
+           {("acme/app", "1.1.0")}),
     Damage("a manifest without a digest", _edit(APP, _digest), 5, {("acme/app", "1.1.0")}),
     Damage("the release of a channel", _row("1.2.0", None), 5,
            {("acme/app", "1.2.0"), ("acme/app", "")}),
@@ -156,6 +163,8 @@ DAMAGES = [
            {("acme/app", "")}),
     Damage("a list of releases that is missing", lambda store: store.pop(P + APP), 3,
            {("acme/app", "")}),
+    Damage("a list of releases and the index", _no_lists, 3,
+           {("acme/app", "")}, "is missing"),
     Damage("an archive that is missing", _blob(lambda value: None), 5, {("acme/web", "1.0.0")}),
     Damage("an archive that is cut", _blob(lambda value: value[:101]), 5,
            {("acme/web", "1.0.0")}),

@@ -120,14 +120,17 @@ class RedisKeys:
     def packages(self, prefix: str, unread: list[Hole]) -> Iterator[str]:
         """See ``Keys``: by SCAN, which keeps nobody else waiting."""
         escaped = re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
-        cursor = 0
+        cursor, seen = 0, set()
         for _ in range(_MAX_PAGES):
-            cursor, found = self._ask("scan", cursor, f"{escaped}*/*/{RELEASES}", 1000)
+            cursor, found = self._ask("scan", cursor, f"{escaped}*/*/*", 1000)
             for key in found:
                 text = key.decode(errors="backslashreplace") if isinstance(key, bytes) else key
-                name = text[len(prefix) :].removesuffix(f"/{RELEASES}")
-                if name.count("/") == 1:
-                    yield name
+                namespace, _, rest = text[len(prefix) :].partition("/")
+                name, _, rest = rest.partition("/")
+                package = f"{namespace}/{name}"
+                if rest.partition("/")[0] in _MARKS and package not in seen:
+                    seen.add(package)
+                    yield package
             if cursor == 0:
                 return
         raise InvalidDocument(f"Redis: its keys have no end after {_MAX_PAGES} pages")

@@ -153,7 +153,7 @@ class KeyValueSource:
         manifests: list[Any] = []
         for release, row in releases.items():
             found = row.get("manifests") if isinstance(row, dict) else None
-            if isinstance(found, dict):
+            if isinstance(found, dict) and found:
                 manifests += found.values()
             else:
                 reason = "its row in releases.json is damaged"
