@@ -15,7 +15,8 @@ from cnrmirror.audit.compare import compare as compare_mirrors
 from cnrmirror.audit.report import Audit, Order, failed
 from cnrmirror.audit.run import audit
 from cnrmirror.cli.context import Bar, Context, pass_context
-from cnrmirror.cli.origin import Origin, each_source, folder, origin_options, reader_for, trust_for
+from cnrmirror.cli.home import own_folder
+from cnrmirror.cli.origin import Origin, each_source, origin_options, reader_for, trust_for
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.check import CheckReport
 from cnrmirror.mirror.check import check as check_project
@@ -109,7 +110,7 @@ def _check_elsewhere(context: Context, origin: Origin, order: Order, other: str 
 def _audit(source: str, reader: Reader, trust: Trust, order: Order) -> Audit:
     name = hashlib.sha256(source.encode()).hexdigest()
     try:
-        return audit(reader, trust, order, Bar(), folder("CACHE") / "audits" / name)
+        return audit(reader, trust, order, Bar(), own_folder("CACHE") / "audits" / name)
     except _FAILURES as error:
         return failed(reader.name, error)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
 from cnrmirror.cli.context import Context
+from cnrmirror.cli.home import own_folder
 from cnrmirror.mirror import rotate
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError
@@ -27,8 +27,7 @@ def online_folder(registry: str) -> Path:
 
 def online_folders() -> Path:
     """The folder in which each registry has a folder of online keys."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(base) / "cnrmirror" / "keys"
+    return own_folder("CONFIG") / "keys"
 
 
 def repository(project: Project) -> Repository:

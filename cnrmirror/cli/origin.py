@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from cnrmirror.bundle.format import TOC
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.cli.context import plain
+from cnrmirror.cli.home import own_folder
 from cnrmirror.client.remote import Remote, first_good
 from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
 from cnrmirror.model.receipt import expected_catalog
@@ -111,15 +111,6 @@ def _duration(text: str | None) -> timedelta:
     return timedelta(**{units[unit]: int(number)})
 
 
-_FOLDERS = {"STATE": "~/.local/state", "CACHE": "~/.cache"}
-
-
-def folder(kind: Literal["STATE", "CACHE"]) -> Path:
-    """This person's folder for what must (STATE) or need not (CACHE) be remembered."""
-    base = os.environ.get(f"XDG_{kind}_HOME") or os.path.expanduser(_FOLDERS[kind])
-    return Path(base) / "cnrmirror"
-
-
 def reader_for(source: str) -> Reader:
     """The reader for what a person gave as ``--from``: an address, a bucket, a folder, a bundle.
 
@@ -149,7 +140,7 @@ def trust_for(origin: Origin, source: str, reader: Reader) -> Trust:
     Raises:
         NotTrusted: nothing is known of it.
     """
-    state = folder("STATE")
+    state = own_folder("STATE")
     # One place has one name, however it is written.
     place = source.rstrip("/") if "://" in source else str(Path(source).resolve())
     pin = state / "roots" / f"{hashlib.sha256(place.encode()).hexdigest()}.json"
@@ -173,7 +164,7 @@ def trust_for(origin: Origin, source: str, reader: Reader) -> Trust:
             "publisher and say --root root.json (or, unsafe, --trust-on-first-use)"
         )
     parse_pinned(data, str(origin.root or pin))
-    trust = Trust(data, folder("CACHE") / "tuf", state / "marks")
+    trust = Trust(data, own_folder("CACHE") / "tuf", state / "marks")
     trust.remember_as(pin)
     return trust
 
