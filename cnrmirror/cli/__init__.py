@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from keyword import iskeyword
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -41,6 +41,16 @@ class Commands(click.Group):
         found: click.Command = module.COMMAND
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a reader that is gone ends it with 141, which click would make 1."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            _to_nowhere(sys.stdout.fileno())
+            raise SystemExit(141) from None
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cnrmirror")
@@ -63,6 +73,8 @@ def cli(context: click.Context, folder: str, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit with the code of docs/exit-codes.md."""
+    _open_streams()
+    _speak_utf8()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     arguments = sys.argv[1:]
@@ -94,9 +106,6 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo(_INTERRUPTED, err=True)
         _leave(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"cnrmirror: {where}{error.strerror or error}", err=True)
@@ -104,6 +113,35 @@ def main() -> None:
     except MemoryError:
         click.echo("cnrmirror: there is not enough memory for this", err=True)
         sys.exit(1)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    """Let what is written to a descriptor vanish."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+def _open_streams() -> None:
+    """Give a process that was started without streams (``>&-``) some that lead nowhere.
+
+    Else the first file that it opens would take the place of one.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            _to_nowhere(number)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
+
+
+def _speak_utf8() -> None:
+    """Begin again in Python's UTF-8 mode where the locale says nothing of UTF-8.
+
+    Else a name in an address or a path could be neither written down nor found again.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        command = [sys.executable, "-X", "utf8", "-m", "cnrmirror", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})
 
 
 class _Asked(SystemExit):

@@ -88,7 +88,7 @@ def cut_options(command: F) -> F:
 
 
 @click.command("export")
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("out", metavar="OUT", type=click.Path(file_okay=False))
 @cut_options
 @click.option("--again", metavar="BUNDLE.JSON",
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -97,7 +97,7 @@ def cut_options(command: F) -> F:
 @click.option("--dry-run", is_flag=True, help="Only say how large it would be.")
 @pass_context
 def export_bundle(
-    context: Context, out: Path, cut: CutOptions, again: Path | None, only: int | None,
+    context: Context, out: str, cut: CutOptions, again: Path | None, only: int | None,
     dry_run: bool,
 ) -> None:  # fmt: skip
     """Write a bundle into the folder OUT: all of the mirror, or what a receiver lacks.
@@ -109,7 +109,7 @@ def export_bundle(
     cnrmirror export /media/usb/bundle --since their-have.json
     cnrmirror export again --again bundle.json --volume 2
     """
-    folder_of(str(out))
+    folder = folder_of(out)
     project = signing_project(context)
     if only is not None and again is None:
         raise UsageError("--volume goes with --again: it makes a volume of a bundle again")
@@ -125,7 +125,7 @@ def export_bundle(
         lines.append(f"{len(job.volumes)} volumes, {job.bytes} bytes")
         context.result({"bytes": job.bytes, "contents": job.contents}, lines)
         return
-    contents = write(project, out, job, only)
+    contents = write(project, folder, job, only)
     lines = [f"{v.name}\t{v.size}\t{v.digest}" for v in contents.volumes]
     context.result(contents, [*lines, contents.receipt])
     if not context.as_json and sys.stdout.isatty():

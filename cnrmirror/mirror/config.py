@@ -17,6 +17,7 @@ from cnrmirror.model.errors import InvalidDocument, UsageError
 from cnrmirror.sources.acknowledge import Acknowledgement
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import KINDS, kind_of
+from cnrmirror.views.hosts import listening
 from cnrmirror.views.site import ViewSettings
 
 FILE_NAME = "mirror.yaml"
@@ -25,11 +26,14 @@ _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the generated server configurations need; ``root`` is where ``site/`` will lie."""
+    """What the generated server configurations need; ``root`` is where ``site/`` will lie.
+
+    ``address``: a name or an address to listen on, IPv6 with brackets or without.
+    """
 
     root: str = ""
     address: str = "127.0.0.1"
-    port: int = 8080
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
 
 
 class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,6 +128,10 @@ def load(path: Path) -> Config:
         for name in config.publish:
             if not _SOURCE_NAME.fullmatch(name):
                 raise InvalidDocument(f"use letters, digits, '-' and '_' - at `$.publish.{name}`")
+        try:
+            listening(config.hosts.address)
+        except InvalidDocument as error:
+            raise InvalidDocument(f"{error.message} - at `$.hosts.address`") from error
         if not 0 <= config.retention.grace_hours < 1e6:
             raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
     except (msgspec.ValidationError, InvalidDocument) as error:

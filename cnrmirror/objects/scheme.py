@@ -19,7 +19,8 @@ from cnrmirror.objects.folder import FolderObjects, FolderReader
 from cnrmirror.objects.s3 import BucketObjects
 from cnrmirror.objects.store import Store
 
-_LOOKS_LIKE_ONE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+# Also HOST:/PATH as scp and rsync write it, with a user or without.
+_LOOKS_LIKE_ONE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+|[^/@]+@[^/:]+):")
 
 
 class FolderSettings(msgspec.Struct, frozen=True):

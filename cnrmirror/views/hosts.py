@@ -5,6 +5,7 @@ They say in four languages what ``routes`` says in Python; the tests hold each a
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from cnrmirror.model.errors import InvalidDocument
@@ -19,7 +20,8 @@ _TEMPLATES = (
 HOST_FILES = ("_headers", "_redirects", "404.html")
 """What a host may want to find in the site itself, whichever host it is."""
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
-_ADDRESS = re.compile(r"[0-9A-Fa-f.:\[\]]+|[A-Za-z0-9.-]+")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?=[^.]*[A-Za-z]){_LABEL}")
 
 
 def host_files(host: str, json_pull: bool) -> list[Resource]:
@@ -48,6 +50,20 @@ def host_files(host: str, json_pull: bool) -> list[Resource]:
     return found
 
 
+def listening(address: str) -> str:
+    """An address to listen on as all servers take it: IPv6 in brackets. Raises InvalidDocument."""
+    bare = address[1:-1] if address[:1] == "[" and address[-1:] == "]" else address
+    try:
+        found = ipaddress.ip_address(bare)
+    except ValueError:
+        if _HOST.fullmatch(address):
+            return address
+        raise InvalidDocument(
+            f"{address!r} is not an address to listen on: 127.0.0.1, ::1, localhost …"
+        ) from None
+    return f"[{found}]" if found.version == 6 else str(found)
+
+
 def configurations(root: str, folder: str, address: str, port: int) -> dict[str, str]:
     """The configurations by file name.
 
@@ -65,8 +81,7 @@ def configurations(root: str, folder: str, address: str, port: int) -> dict[str,
                 f"{path}: server configurations need a plain path (letters, digits, . _ - + @); "
                 "set hosts.root in mirror.yaml"
             )
-    if not _ADDRESS.fullmatch(address):
-        raise InvalidDocument(f"{address!r} is not an address to listen on")
+    address = listening(address)
     templates = environment()
     return {
         name: templates.get_template(f"hosts/{name}").render(
