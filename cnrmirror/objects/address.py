@@ -36,6 +36,12 @@ def _shown(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//…@", url)
 
 
+def for_every_host(url: str) -> str:
+    """An address whose path has no ``+``, which S3 and its like read as a space."""
+    path, mark, query = url.partition("?")
+    return path.replace("+", "%2B") + mark + query
+
+
 def host_of(url: str) -> str:
     """The host's name or address, without its port."""
     return urlsplit(url).hostname or ""

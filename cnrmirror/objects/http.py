@@ -25,7 +25,7 @@ import urllib3
 from cnrmirror.model.errors import AccessDenied, IncompleteError, NetworkError, Tampered
 from cnrmirror.objects.access import Access
 from cnrmirror.objects.adapter import Adapter
-from cnrmirror.objects.address import host_of, origin, proxies, without_credentials
+from cnrmirror.objects.address import for_every_host, host_of, origin, proxies, without_credentials
 from cnrmirror.objects.base import PIECE, CachedAnswer, Reader, ViewForm, bounded, check_path, read
 from cnrmirror.objects.guard import Guard, Net, PrivateAddress
 
@@ -161,7 +161,7 @@ class HttpReader(Reader):
                 f"{where}: not asked, {self._failures} requests failed in a row", gave_up=True
             )
         try:
-            response = self._answer(url, where, conditions or {})
+            response = self._answer(for_every_host(url), where, conditions or {})
         except NetworkError:
             with self._lock:
                 self._failures += 1
