@@ -13,6 +13,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, InvalidDocument, NotFoundError, UsageError
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.sync.open import open_sources
+from cnrmirror.views.hosts import configurations
 
 ROOT = Path(__file__).parents[1]
 HEAD = "id: x\n# a line more\nsources:\n"
@@ -133,3 +134,25 @@ def test_the_published_schema_is_the_one_that_the_program_prints() -> None:
     result = CliRunner().invoke(cli, ["config", "schema"])
     assert result.exit_code == 0
     assert (ROOT / "docs/mirror.schema.json").read_text() == result.output
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [("::1", "[::1]"), ("[2001:DB8::1]", "[2001:db8::1]"), ("127.0.0.1", "127.0.0.1"),
+     ("localhost", "localhost"), ("mirror.example.com", "mirror.example.com"), ("::", "[::]")],
+)  # fmt: skip
+def test_an_address_to_listen_on_stands_as_all_servers_take_it(address: str, written: str) -> None:
+    texts = configurations("/srv/site", "/srv/hosts", address, 8080)
+    assert f"{written}:8080" in texts["nginx.conf"] and f"{written}:8080" in texts["Caddyfile"]
+    assert f'server.bind = "{written}"' in texts["lighttpd.conf"]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    ["port: 0", "port: 65536", 'address: "[]"', 'address: ":::::"', 'address: ""',
+     'address: "1.2.3"', 'address: "a b"', 'address: "::1]"', 'address: "-x"'],
+)  # fmt: skip
+def test_what_no_server_can_listen_on_is_refused_by_its_key(tmp_path: Path, hosts: str) -> None:
+    (tmp_path / "mirror.yaml").write_text(f"id: x\nhosts: {{{hosts}}}\n")
+    with pytest.raises(InvalidDocument, match=r"\$\.hosts\."):
+        config.load(tmp_path / "mirror.yaml")

@@ -106,7 +106,8 @@ def test_an_address_is_of_a_kind_that_is_known(tmp_path: Path) -> None:
     assert scheme_of("s3://bucket/x") is S3
     for folder in ("out", "a/b", "/a/b:c", "./gs:bucket", str(tmp_path)):
         assert scheme_of(folder) is FOLDER
-    for address in ("gs://bucket", "az://c/x", "S4://b", "http://host", "ftp:x", "s3:/bucket"):
+    for address in ("gs://bucket", "az://c/x", "S4://b", "http://host", "ftp:x", "s3:/bucket",
+                    "user@host:/x", "host:/x"):  # fmt: skip
         with pytest.raises(InputError, match="s3://"):
             scheme_of(address)
 
