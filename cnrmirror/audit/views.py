@@ -169,8 +169,9 @@ def addresses(reader: Reader, site: Site, path: str) -> list[str]:
             return [path]
         case "addresses":
             url = site.address(path) or path
-            # A bucket behind HTTP ignores queries; what they mean is there under its own key.
-            return [url, key_of(path)] if "?" in url else [url]
+            # Many hosts ignore queries. What they mean is under its own key in a bucket, and under
+            # its own path in a site.
+            return list(dict.fromkeys((url, key_of(path), path))) if "?" in url else [url]
         case _:
             return list(dict.fromkeys((key_of(path), path)))
 
