@@ -110,7 +110,7 @@ def _best(query: str, releases: list[str]) -> str:
     if not all(map(semantic_version.validate, [query, *releases])):
         return query
     spec = semantic_version.SimpleSpec(query)
-    best = spec.select(map(semantic_version.Version, releases))
+    best = spec.select(map(semantic_version.Version, sorted(releases, reverse=True)))
     return str(best) if best else query
 
 

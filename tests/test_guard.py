@@ -126,13 +126,22 @@ def test_it_may_where_a_source_says_so(host: Host, internet: Internet) -> None:
     assert fetched(internet.reader(at(host, "up.example"), access)) == b"the file"
 
 
-@pytest.mark.parametrize("own", ["inside.example", HERE, "both.example"])
+@pytest.mark.parametrize("own", ["inside.example", HERE])
 def test_a_host_of_this_network_leads_wherever_it_likes(
     host: Host, internet: Internet, own: str
 ) -> None:
-    internet.names["both.example"] = ["10.0.0.1", PUBLIC]
     host.fault = answer(302, Location=host.url + "/file")
     assert fetched(internet.reader(at(host, own))) == b"the file"
+
+
+def test_a_host_with_a_private_address_beside_a_public_one_is_public(
+    host: Host, internet: Internet
+) -> None:
+    internet.names["both.example"] = ["10.0.0.1", PUBLIC]
+    host.fault = answer(302, Location=host.url + "/file")
+    with pytest.raises(Tampered, match="not a public address"):
+        fetched(internet.reader(at(host, "both.example")))
+    assert "10.0.0.1" not in internet.connected
 
 
 def test_a_name_that_changes_to_an_address_of_this_network_is_refused(

@@ -18,9 +18,10 @@ import pytest
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
-from cnrmirror.sources.acknowledge import Acknowledgement
+from cnrmirror.sources.acknowledge import Acknowledgement, names_of
 from cnrmirror.sources.base import Hole
-from cnrmirror.sync.report import SourceReport, SyncReport, report_schema
+from cnrmirror.sync.acknowledged import acknowledge
+from cnrmirror.sync.report import PARTIAL, SourceReport, SyncReport, report_schema
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make
 from tests.test_sync import Memory, releases, run
@@ -128,6 +129,34 @@ def test_a_dry_run_acknowledges_nothing_and_bad_options_do_nothing(mirror: Proje
     assert not (mirror.folder / "acknowledged.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "  - {package: a, reason: b}", "[{package: a, reason: b}]"]
+)
+def test_a_file_that_cannot_be_added_to_is_left_as_it_is(mirror: Project, text: str) -> None:
+    path = mirror.folder / "acknowledged.yaml"
+    path.write_text(text)
+    done = say(mirror, "sync", "--acknowledge", code=3)
+    assert "make it a list, an entry a line" in done and path.read_text() == text
+
+
+def test_an_acknowledged_channel_hides_no_hole_of_its_package() -> None:
+    channel, whole = Hole("ns/x:old", "gone", "ns/x"), Hole("ns/x", "500", "ns/x")
+    written = Acknowledgement(package=names_of(channel)[-1], reason="x")
+    assert written.speaks_of("up", channel) and not written.speaks_of("up", whole)
+
+
+def test_what_is_more_than_a_report_holds_is_never_acknowledged(tmp_path: Path) -> None:
+    project, upstream = make(tmp_path / "mirror", "many"), Memory()
+    upstream.put("ns/a", "1.0.0")
+    upstream.holes = [Hole.of_release("ns/a", f"9.{n}.0", "500") for n in range(10_005)]
+    report = run(project, upstream)
+    assert acknowledge(project, report.sources, NOW[:10]) == 10_000
+    again = run(project, upstream)
+    assert again.exit_code == PARTIAL and len(again.sources[0].acknowledged) == 10_000
+    assert [hole.reason for hole in again.sources[0].holes] == ["and 5 more"]
+    assert len(again.sources[0].notes) <= 1000
+
+
 # -- shrinkage ------------------------------------------------------------------------------------
 
 
@@ -165,6 +194,11 @@ def test_a_monitor_sees_that_nobody_asked_for_too_long(mirror: Project) -> None:
     assert "not asked for too long: here" in old
     say(mirror, "report", "--max-age", "365d", code=0, at=LATER)
     say(mirror, "report", "--max-age", "1 week", code=2)
+
+
+def test_where_there_was_no_sync_yet_a_monitor_sees_it(mirror: Project) -> None:
+    say(mirror, "report", code=5)
+    assert "too long: here" in say(mirror, "report", "--max-age", "26h", code=10)
 
 
 def test_a_source_that_was_never_asked_is_too_old(mirror: Project) -> None:

@@ -111,7 +111,7 @@ def report(context: Context, max_age: int | None, schema: bool) -> None:
         return
     project = context.project()
     found = last_reports(project, now())
-    if not found:
+    if not found and max_age is None:
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
     times = ", ".join(f"{source.source}: {source.time}" for source in found)
     show_reports(context, found, found, False, f"last asked: {times}")

@@ -134,6 +134,15 @@ def check_release(text: str) -> str:
     return text
 
 
+def is_release(text: str) -> bool:
+    """Whether a text is one exact semver release."""
+    try:
+        check_release(text)
+    except InvalidName:
+        return False
+    return True
+
+
 ReleaseKey = tuple[tuple[object, ...], bool, tuple[str, ...]]
 
 

@@ -63,8 +63,8 @@ class Net(msgspec.Struct, frozen=True):
 class Guard:
     """Connects to public addresses only, unless the reader's own host is not public itself.
 
-    What the own host is, is decided once, by what its name resolves to first: a name that changes
-    into a private address later is refused, too.
+    The own host is public from the first public address on that its name resolves to, and stays
+    so: a name that changes into a private address, or has one beside, leads nowhere by it.
 
     Args:
         own: the host that the reader was given.
@@ -100,7 +100,7 @@ class Guard:
         found = self._net.resolve(host, port)
         public = [place for place in found if is_public(place[4][0])]
         if _plain(host) == self._own:
-            self._learn(len(public) == len(found))
+            self._learn(bool(public))
         if self._allowed or len(public) == len(found) or self._is_inside():
             return found
         if not public:
@@ -117,8 +117,10 @@ class Guard:
 
     def _learn(self, public: bool) -> None:
         with self._lock:
-            if self._inside is None:
-                self._inside = not public
+            if public:
+                self._inside = False
+            elif self._inside is None:
+                self._inside = True
 
     def _is_inside(self) -> bool:
         if self._inside is None:
@@ -126,7 +128,7 @@ class Guard:
                 found = self._net.resolve(self._own, 0)
             except (OSError, ValueError):
                 return False  # nothing is known of it, for now
-            self._learn(all(is_public(place[4][0]) for place in found))
+            self._learn(any(is_public(place[4][0]) for place in found))
         return bool(self._inside)
 
 

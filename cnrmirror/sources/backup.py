@@ -55,6 +55,7 @@ class BackupSource:
         self._entries = dump.packages
         found: list[Offer] = []
         members: dict[tuple[str, str], list[str]] = {}
+        unwanted: set[tuple[str, str]] = set()
         with stage(ask.progress, f"Reading {self.name}", len(dump.packages)) as step:
             for number, raw in enumerate(dump.packages):
                 step.advance()
@@ -64,6 +65,7 @@ class BackupSource:
                     holes.append(Hole(f"entry {number}", error.message))
                     continue
                 if not self._wants(ask.wanted, entry):
+                    unwanted.add((str(entry.get("package")), str(entry.get("release"))))
                     continue
                 name = entry.get("package")
                 try:
@@ -75,7 +77,7 @@ class BackupSource:
                 names = entry.get("channels")
                 for name in names if isinstance(names, list) else []:
                     members.setdefault((one.package, str(name)), []).append(one.release)
-        channels = self._channels(dump, found, members, ask.wanted, holes)
+        channels = self._channels(dump, found, members, unwanted, holes)
         return Listing(found, channels, holes, [])
 
     def _entry(self, raw: msgspec.Raw, number: int) -> dict[str, Any]:
@@ -98,15 +100,16 @@ class BackupSource:
     def _wants(wanted: Wanted, entry: dict[str, Any]) -> bool:
         """Whether an entry is wanted at all; one that does not tell what it is, is."""
         name = entry.get("package")
+        media_type = media_type_of(entry)
         named = not isinstance(name, str) or wanted.package(name)
-        return named and wanted.filter.takes_type(media_type_of(entry))
+        return named and (not media_type or wanted.filter.takes_type(media_type))
 
     @staticmethod
     def _channels(
         dump: _Dump,
         found: list[Offer],
         members: dict[tuple[str, str], list[str]],
-        wanted: Wanted,
+        unwanted: set[tuple[str, str]],
         holes: list[Hole],
     ) -> dict[str, list[Channel]]:
         releases: dict[str, set[str]] = {}
@@ -120,7 +123,7 @@ class BackupSource:
                 value = parse_json(bytes(raw), where)
                 if not isinstance(value, dict) or not isinstance(value.get("package"), str):
                     raise InvalidDocument(f"{where}: package, name and current were expected")
-                if not wanted.package(value["package"]):
+                if (value["package"], value.get("current")) in unwanted:
                     continue
                 package = str(PackageName.parse(value["package"]))
                 name = value.get("name")

@@ -66,7 +66,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if self.prereleases and not self.releases:
             return True
-        read = _as_release(release)
+        read = as_release(release)
         if read is None:
             return True  # it may be any
         return (self.prereleases or "-" not in read.partition("+")[0]) and (
@@ -77,20 +77,23 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether a release that was made then is wanted."""
         return not self.created_after or created_at > self.created_after
 
-    def kept(self, releases: Iterable[str], current: Collection[str]) -> set[str]:
-        """Of one package's releases, those that are wanted beside the others.
+    def possible(self, releases: Iterable[str], current: Collection[str]) -> set[str]:
+        """Of one package's releases, those that are wanted, but for ``newest``.
 
         Args:
             releases: semantic versions.
             current: those at which a channel points that is named here.
         """
         found = {r for r in releases if self.takes_release(r)}
-        if self.channels:
-            found &= set(current)
-        return set(newest_first(found)[: self.newest or None])
+        return found & set(current) if self.channels else found
+
+    def kept(self, releases: Iterable[str], current: Collection[str]) -> set[str]:
+        """Of one package's releases, those that are wanted; see ``possible``."""
+        return set(newest_first(self.possible(releases, current))[: self.newest or None])
 
 
-def _as_release(text: str) -> str | None:
+def as_release(text: str) -> str | None:
+    """The release that a text is, or looks like (``0.4`` like 0.4.0); None if like none."""
     try:
         return check_release(text)
     except InvalidName:
@@ -121,15 +124,20 @@ def renamed(name: str, names: Mapping[str, str]) -> str:
     return name
 
 
-def upstream_names(name: str, names: Mapping[str, str]) -> str:
-    """What the upstream calls a package of this name here: the other direction of ``renamed``."""
-    for upstream, target in names.items():
-        if target == name and not upstream.endswith("/*"):
-            return upstream
+def upstream_names(name: str, names: Mapping[str, str]) -> list[str]:
+    """All that the upstream may call a package of this name here, the likeliest first.
+
+    Nothing, where only a pattern leads to one name: that may be any.
+    """
+    may = []
     for upstream, target in names.items():
         if upstream.endswith("/*") and target.endswith("/*") and name.startswith(target[:-1]):
-            return upstream[:-1] + name[len(target) - 1 :]
-    return name
+            may.append(upstream[:-1] + name[len(target) - 1 :])
+        elif target == name and upstream.endswith("/*"):
+            return []
+        elif target == name:
+            may.append(upstream)
+    return [found for found in dict.fromkeys((*may, name)) if renamed(found, names) == name]
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -150,7 +158,7 @@ class Wanted(msgspec.Struct, frozen=True):
     def exact(self) -> list[str]:
         """The packages that the filter names without a pattern, as the source calls them."""
         plain = [p for p in self.filter.packages if not _PATTERN.search(p)]
-        return [upstream_names(package, self.names) for package in plain]
+        return [name for package in plain for name in upstream_names(package, self.names)[:1]]
 
 
 _PATTERN = re.compile(r"[*?\[]|^/.*/$")

@@ -112,6 +112,7 @@ class Reading:
             return [], [Hole(package, "a list of versions was expected", package)]
         found: dict[str, list[Version]] = {}
         holes: list[Hole] = []
+        untold = 0
         for value in versions:
             if _is_nothing(value):
                 continue
@@ -119,7 +120,14 @@ class Reading:
                 version = self._version(value)
                 found.setdefault(version.release, []).append(version)
             except InputError as error:
-                holes.append(_hole(package, value, error.message))
+                if release := _release_of(value):
+                    holes.append(Hole.of_release(package, release[:200], error.message))
+                else:
+                    untold += 1
+        if untold:
+            # They may be any of its releases.
+            reason = f"{untold} of its entries do not tell their version"
+            holes.append(Hole(f"{package}@?", reason, package))
         taken: list[Version] = []
         for release, several in found.items():
             try:
@@ -134,7 +142,7 @@ class Reading:
         written = value.get("version")
         if not isinstance(written, str):
             raise InvalidDocument("it has no version")
-        release = check_release(written[1:] if written[:1] == "v" else written)
+        release = check_release(_release_of(value))
         urls = value.get("urls")
         if not isinstance(urls, list) or not urls:
             raise InvalidDocument("it has no address")
@@ -204,12 +212,12 @@ def _digest(value: Any) -> Iterator[str]:
     yield digest
 
 
-def _hole(package: str, value: Any, reason: str) -> Hole:
-    release = value.get("version") if isinstance(value, dict) else None
-    if not isinstance(release, str):
-        # It is none that a mirror can have: it leaves the chart's others alone.
-        return Hole(f"{package}@?", reason, package, "?")
-    return Hole.of_release(package, release[:200], reason)
+def _release_of(value: Any) -> str:
+    """The release that an entry tells, whether it can be or not; "" if it tells none."""
+    written = value.get("version") if isinstance(value, dict) else None
+    if not isinstance(written, str) or _is_nothing(written):
+        return ""
+    return written[1:] if written[:1] == "v" else written
 
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -139,6 +140,7 @@ class KeyValueSource:
 
     def _take(self, listing: Listing, prefix: str, name: str, ask: Ask) -> None:
         """Read one package into the listing."""
+        before = len(listing.holes)
         try:
             PackageName.parse(name)
             key = f"{prefix}{name}/{RELEASES}"
@@ -158,19 +160,33 @@ class KeyValueSource:
             else:
                 reason = "its row in releases.json is damaged"
                 listing.holes.append(Hole.of_release(name, release[:200], reason))
-        good, bad = offers(manifests, name, ask.wanted.filter.takes_type)
-        listing.offers.extend(msgspec.structs.replace(o, place=prefix) for o in good)
-        listing.holes.extend(bad)
-        known = {o.release for o in good}
-        its, bad = _channels(name, document.get("channels"), releases, known)
-        before = listing.channels.setdefault(name, []) if its else []
-        before.extend(c for c in its if c.name not in {b.name for b in before})
+        found = offers(manifests, name, ask.wanted.filter.takes_type)
+        listing.offers.extend(msgspec.structs.replace(o, place=prefix) for o in found.offers)
+        listing.holes.extend(found.holes)
+        lost = {hole.release for hole in listing.holes[before:]}
+        known = {o.release for o in found.offers}
+        rows = document.get("channels")
+        its, bad = _channels(name, rows, releases, known, releases.keys() - known - lost)
+        theirs = listing.channels.setdefault(name, []) if its else []
+        theirs.extend(c for c in its if c.name not in {b.name for b in theirs})
         listing.holes.extend(bad)
 
     def open(self, offer: Offer) -> Iterator[bytes]:
-        """See ``Source``; the place of an offer is its prefix."""
-        key = f"{offer.place}{offer.upstream}/digests/sha256/{offer.digest}"
-        yield from decode_blob(self._keys.open(key, self._max_archive * 3 // 2), key)
+        """See ``Source``; its place is a prefix, and another one may have the archive."""
+        prefixes = [offer.place, *(p for group in self._prefixes for p in group)]
+        lacking = None
+        for prefix in dict.fromkeys(prefixes):
+            key = f"{prefix}{offer.upstream}/digests/sha256/{offer.digest}"
+            pieces = self._keys.open(key, self._max_archive * 3 // 2)
+            try:
+                first = next(pieces, b"")
+            except IncompleteError as error:
+                lacking = lacking or error
+                continue
+            yield from decode_blob(chain([first], pieces), key)
+            return
+        assert lacking is not None
+        raise lacking
 
 
 def _unread(prefix: str, error: CnrMirrorError) -> str:
@@ -194,27 +210,35 @@ def _named(index: Any) -> tuple[set[str], list[str]]:
 
 
 def _channels(
-    name: str, channels: Any, releases: dict[str, Any], known: set[str]
+    name: str, rows: Any, releases: dict[str, Any], known: set[str], unwanted: set[str]
 ) -> tuple[list[Channel], list[Hole]]:
-    """The channels of a package; a row that is damaged is a hole, and no harm to the others."""
-    if channels is None:
+    """The channels of a package; a row that is damaged is a hole, and no harm to the others.
+
+    Args:
+        rows: what stands there of them.
+        releases: the package's rows, which name the channels that they are in.
+        known: the releases that can be had.
+        unwanted: those that nobody wants: a channel that points at one is none.
+    """
+    if rows is None:
         return [], []
-    if not isinstance(channels, dict):
+    if not isinstance(rows, dict):
         return [], [Hole(f"{name} (channels)", "not a mapping of channels", name)]
+    members: dict[str, list[str]] = {}
+    for release, value in releases.items():
+        names = value.get("channels") if isinstance(value, dict) else None
+        for member in names if isinstance(names, list) else []:
+            members.setdefault(str(member), []).append(release)
     found, holes = [], []
-    for channel_name, row in channels.items():
-        members = [r for r, value in releases.items() if _in_channel(channel_name, value)]
+    for channel_name, row in rows.items():
+        current = row.get("current") if isinstance(row, dict) else None
+        if isinstance(current, str) and current in unwanted:
+            continue
         try:
-            current = row.get("current") if isinstance(row, dict) else None
-            found.append(channel(channel_name, current, members, known))
+            found.append(channel(channel_name, current, members.get(channel_name, []), known))
         except InputError as error:
             holes.append(Hole(f"{name}:{channel_name}"[:300], error.message, name))
     return found, holes
-
-
-def _in_channel(channel_name: str, row: Any) -> bool:
-    names = row.get("channels") if isinstance(row, dict) else None
-    return isinstance(names, list) and channel_name in names
 
 
 # -- its kind -------------------------------------------------------------------------------------

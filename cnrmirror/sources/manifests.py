@@ -71,34 +71,57 @@ def offer(value: Any, package: str, place: str = "") -> Offer:
     )
 
 
+class Manifests(msgspec.Struct):
+    """A list of manifests.
+
+    ``offers``: the releases that are wanted; ``holes``: what is damaged. ``releases`` and ``types``
+    are all that are named, wanted or not.
+    """
+
+    offers: list[Offer] = []
+    holes: list[Hole] = []
+    releases: set[str] = set()
+    types: set[str] = set()
+
+
 def offers(
     values: Any, package: str, takes_type: Callable[[str], bool] = lambda media_type: True
-) -> tuple[list[Offer], list[Hole]]:
+) -> Manifests:
     """The releases in a list of manifests; what is wrong with one is no harm to the others.
 
     Args:
         values: the list, as it came.
         package: whose manifests they must be.
-        takes_type: which media types are wanted; what has another is passed over, whatever it is.
+        takes_type: which media types are wanted; what has another one that can be read is passed
+            over, whatever it is.
 
     Raises:
         InvalidDocument: not a list.
     """
     if not isinstance(values, list):
         raise InvalidDocument(f"{package}: a list of manifests was expected")
-    good: list[Offer] = []
-    bad: list[Hole] = []
+    found = Manifests([], [], set(), set())
+    nameless = 0
     for value in values:
-        if not takes_type(media_type_of(value)):
+        media_type, told = (
+            media_type_of(value),
+            value.get("release") if isinstance(value, dict) else "",
+        )
+        release = told if isinstance(told, str) else ""
+        found.types |= {media_type} - {""}
+        found.releases |= {release} - {""}
+        if media_type and not takes_type(media_type):
             continue
         try:
-            good.append(offer(value, package))
+            found.offers.append(offer(value, package))
         except InputError as error:
-            told = value.get("release") if isinstance(value, dict) else None
-            release = told[:200] if isinstance(told, str) else ""
-            what = f"{package}@{release or '?'}"
-            bad.append(Hole(what, error.message[:1000], package, release))
-    return good, bad
+            if release:
+                found.holes.append(Hole.of_release(package, release[:200], error.message[:1000]))
+            elif nameless := nameless + 1:
+                reason = f"{error.message[:1000]} ({nameless} that do not tell their release)"
+    if nameless:
+        found.holes.append(Hole(f"{package}@?", reason, package))
+    return found
 
 
 def media_type_of(value: Any) -> str:

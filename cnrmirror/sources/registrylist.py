@@ -91,9 +91,9 @@ class Lists:
                     f"{self.base}{query} lists exactly {len(answer)} packages: it may be cut off; "
                     "name what is missing under 'packages'"
                 )
-            self._take(answer, wanted, listed)
-            if answer and not any(isinstance(_name(row), str) for row in answer):
+            if answer and not any(map(_name, answer)):
                 raise InvalidDocument(f"{self.base}{query}: nothing in it is a package")
+            self._take(answer, wanted, listed)
         return listed
 
     def _list(self, query: str) -> Any:
@@ -115,30 +115,29 @@ class Lists:
 
     def _take(self, answer: list[Any], wanted: Wanted, listed: Listed) -> None:
         """Take the rows of one list, as far as they are wanted."""
-        for number, row in enumerate(answer, start=1):
+        nameless = len(answer) - sum(1 for row in answer if _name(row))
+        if nameless:
+            # What they are is none that a mirror can have: they leave all others alone.
+            listed.holes.append(Hole(f"{nameless} rows of the list", "they have no name", "?"))
+        for row in answer:
             name = _name(row)
-            if not isinstance(name, str):
-                # Its package is none that a mirror can have: it leaves all others alone.
-                hole = Hole(f"row {number} of the list", "it has no name", "?")
-            elif not wanted.package(name):
+            if not name or not wanted.package(name):
                 continue
-            else:
-                try:
-                    package = PackageName.parse(name)
-                except InputError as error:
-                    hole = Hole(name[:300], error.message, name[:300])
-                else:
-                    if self._namespaces and package.namespace not in self._namespaces:
-                        continue  # a registry that does not know the query
-                    releases = row.get("releases")
-                    releases = releases if isinstance(releases, list) else []
-                    listed.rows[name] = [r for r in releases if isinstance(r, str)]
-                    continue
-            listed.holes.append(hole)
+            try:
+                package = PackageName.parse(name)
+            except InputError as error:
+                listed.holes.append(Hole(name[:300], error.message, name[:300]))
+                continue
+            if self._namespaces and package.namespace not in self._namespaces:
+                continue  # a registry that does not know the query
+            releases = row.get("releases")
+            releases = releases if isinstance(releases, list) else []
+            listed.rows[name] = [r for r in releases if isinstance(r, str)]
 
 
-def _name(row: Any) -> Any:
-    return row.get("name") if isinstance(row, dict) else None
+def _name(row: Any) -> str:
+    name = row.get("name") if isinstance(row, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _error_in(answer: Any) -> str:

@@ -125,7 +125,8 @@ def _channels(
     if part.follow:
         for name in set(part.had) - {c.name for c in part.channels} - set(taken):
             channels.pop(name, None)
-        owned = set(given)
+        # Of one that could not follow tonight, the source is the owner all the same.
+        owned = set(given) | (channels.keys() & set(part.had) & {c.name for c in part.channels})
     else:
         owned = set(given) | (channels.keys() & set(part.had))
     return list(channels.values()), sorted(given), sorted(owned)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
 
 from cnrmirror.model.documents import PackageDocument, Release, Tombstone
+from cnrmirror.model.names import is_release
 from cnrmirror.sources.base import Hole, Listing, Offer
-from cnrmirror.sources.filters import Filter
+from cnrmirror.sources.filters import Filter, as_release
 from cnrmirror.sources.listing import select
 from cnrmirror.sync.why import Why, is_gone_upstream
 
@@ -123,7 +124,26 @@ def plan(situation: Situation) -> Plan:
         situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused,
         len(situation.ours),
     )  # fmt: skip
-    return found.keeping({hole.package for hole in doubtful})
+    return found.keeping({hole.package for hole in (*doubtful, *_pending(situation, wanted))})
+
+
+def _pending(situation: Situation, wanted: Mapping[Key, Offer]) -> Iterator[Hole]:
+    """Holes that may be what a filter chooses of a package: what they push out stays for now."""
+    rules = situation.rules.filter
+    if not (rules.newest or rules.channels):
+        return
+    chosen: dict[str, set[str]] = {}
+    for package, release, _ in wanted:
+        chosen.setdefault(package, set()).add(release)
+    for hole in situation.listing.holes:
+        if not rules.names(hole.package):
+            continue
+        if not hole.release:
+            yield hole
+        elif is_release(hole.release):
+            others = chosen.get(hole.package, set())
+            if rules.channels or hole.release in rules.kept({*others, hole.release}, ()):
+                yield hole
 
 
 def _action(key: Key, kind: Kind, why: Why, *facts: str, size: int = 0) -> Action:
@@ -137,6 +157,8 @@ def _left(situation: Situation, wanted: Collection[Key], holes: Iterable[Hole]) 
     """What came from here before and is not wanted now, and why it is not."""
     offered = {offer.key for offer in situation.listing.offers}
     unread = {(hole.package, hole.release) for hole in holes}
+    # What went bad may have been the release that it looks like.
+    unread |= {(hole.package, as_release(hole.release) or hole.release) for hole in holes}
     certain = situation.listing.certain and ("", "") not in unread
     rules = situation.rules.filter
 

@@ -16,7 +16,9 @@ from cnrmirror.sync.why import Why
 
 PARTIAL, SHRUNK, FROZEN = 14, 15, 4
 _GRAVEST_FIRST = (9, 10, 11, 12, 16, 17, 3, 1, SHRUNK, FROZEN, PARTIAL)
-_MAX_HOLES, _MAX_NOTES, _MAX_TEXT = 10_000, 1000, 1000
+_MAX_HOLES, MAX_NOTES, _MAX_TEXT = 10_000, 1000, 1000
+MORE = "…"
+"""What the hole is called that stands for all that are too many."""
 _GONE = (Why.GONE_UPSTREAM, Why.FILTERED)
 
 
@@ -71,7 +73,7 @@ class SourceReport(msgspec.Struct, frozen=True):
     ) -> SourceReport:
         """The report of a source that could be asked."""
         sizes = [fetched.blob.size for fetched in brought.fetched.values()]
-        notes = [note[:_MAX_TEXT] for note in (*listing.notes, *brought.notes)][:_MAX_NOTES]
+        notes = [note[:_MAX_TEXT] for note in (*listing.notes, *brought.notes)][:MAX_NOTES]
         if plan.shrunk:
             notes.append(_shrinkage(rules, listing, plan))
         error = brought.error
@@ -122,7 +124,7 @@ def _bounded(holes: Collection[Hole]) -> list[Hole]:
         for h in sorted(holes)[:_MAX_HOLES]
     ]
     if len(holes) > _MAX_HOLES:
-        found.append(Hole("…", f"and {len(holes) - _MAX_HOLES} more", "…"))
+        found.append(Hole(MORE, f"and {len(holes) - _MAX_HOLES} more", MORE))
     return found
 
 

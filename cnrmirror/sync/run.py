@@ -130,11 +130,21 @@ def _look(run: _Run, asked: _Asked, executor: Executor) -> Listing:
     """What the source has, under the names that its packages have here."""
     rules = asked.rules
     known: dict[str, set[tuple[str, str]]] = {}
-    for package, *release in run.ledger.owned[asked.source.name]:
-        known.setdefault(upstream_names(package, rules.names), set()).add((release[0], release[1]))
-    wanted, sure = Wanted(rules.filter, rules.names), rules.deletes == "follow"
+    sure, unknown = rules.deletes == "follow", set()
+    for package, release, media_type in run.ledger.owned[asked.source.name]:
+        names = upstream_names(package, rules.names)
+        # Before it is called gone, it is asked for by all names that it may have there.
+        for name in names if sure else names[:1]:
+            known.setdefault(name, set()).add((release, media_type))
+        if not names:
+            unknown.add(package)
+    wanted = Wanted(rules.filter, rules.names)
     ask = Ask(wanted, known, sure, run.project.progress, executor)
-    return mapped(asked.source.look(ask), wanted)
+    listing = mapped(asked.source.look(ask), wanted)
+    if unknown - {offer.package for offer in listing.offers}:
+        # Nobody can say what the source calls them, so they could not be asked for.
+        listing = msgspec.structs.replace(listing, certain=False)
+    return listing
 
 
 def _decide(run: _Run, asked: _Asked, listing: Listing) -> Plan:
