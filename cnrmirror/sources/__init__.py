@@ -1,7 +1,6 @@
 """Where packages come from: one module a kind of source.
 
 May import what lies below. Entry points: ``base`` (``Source``, ``Ask``, ``Offer``, ``Listing``,
-``Hole``),
-``kind`` (``Kind``, ``SourceRules``, ``SourceRoom``), ``kinds.KINDS``, ``filters.Filter``. Kinds:
-``registry``, ``helm``, ``mirror``, ``charts``, ``keyvalue``, ``backup``.
+``Hole``), ``kind`` (``Kind``, ``SourceRules``, ``SourceRoom``), ``kinds.KINDS``,
+``filters.Filter``. Kinds: ``registry``, ``helm``, ``mirror``, ``charts``, ``keyvalue``, ``backup``.
 """
