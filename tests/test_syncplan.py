@@ -225,3 +225,32 @@ def test_a_reason_that_somebody_gave_is_told_as_it_is(text: str) -> None:
     documents = {"ns/x": PackageDocument("ns/x", [], [], [stone])}
     (action,) = planned(Rules(), listed(offer("ns/x")), documents=documents).actions
     assert (action.why, action.reason) == (Why.REMOVED_HERE, f"removed here on {NOW}: {text}")
+
+
+@pytest.mark.parametrize(
+    ("rules", "lost", "kept"),
+    [(Filter(newest=1), "3.0.0", True), (Filter(newest=1), "0.1.0", False),
+     (Filter(newest=1), "0.4", False), (Filter(newest=1), "", True),
+     (Filter(channels=["stable"]), "0.1.0", True), (Filter(releases=">=2.0.0"), "3.0.0", False)],
+)  # fmt: skip
+def test_what_a_choice_pushes_out_stays_while_what_it_may_choose_cannot_be_read(
+    rules: Filter, lost: str, kept: bool
+) -> None:
+    old, new = offer("ns/a", "1.0.0"), offer("ns/a", "2.0.0")
+    hole = Hole.of_release("ns/a", lost, "500") if lost else Hole("ns/a:x", "500", "ns/a")
+    stable = {"ns/a": [Channel("stable", "2.0.0", ["2.0.0"])]}
+    listing = listed(old, new, channels=stable, holes=[hole])
+    found = planned(Rules(filter=rules, max_shrink=1), listing, old, new)
+    assert (kinds(found)["ns/a@1.0.0"] == "kept") is kept and found.ours == 2
+    elsewhere = listed(old, new, channels=stable, holes=[Hole.of_release("ns/b", "3.0.0", "500")])
+    found = planned(Rules(filter=rules, max_shrink=1), elsewhere, old, new)
+    assert kinds(found)["ns/a@1.0.0"] == "drop"
+
+
+def test_a_hole_keeps_the_release_that_it_looks_like() -> None:
+    held_here = [offer("ns/a", "0.4.0"), offer("ns/a", "0.5.0")]
+    listing = listed(offer("ns/b"), holes=[Hole.of_release("ns/a", "0.4", "no version")])
+    found = planned(Rules(deletes="follow", max_shrink=1), listing, *held_here)
+    assert {k: v for k, v in kinds(found).items() if "ns/a" in k} == {
+        "ns/a@0.4.0": "kept", "ns/a@0.5.0": "drop",
+    }  # fmt: skip
