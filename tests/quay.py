@@ -23,6 +23,7 @@ import semantic_version
 from cnrmirror.archive.inspect import inspect
 from tests.conftest import NOW, chart_bytes
 from tests.hostile import Host, hosting
+from tests.test_sources import reply
 
 API = "/cnr/api/v1/packages"
 USER = "Basic " + base64.b64encode(b"robot:token").decode()
@@ -146,10 +147,7 @@ def quay(folder: Path) -> Iterator[Quay]:
         else:
             status, value = registry.answer(handler.path)
         body = value if isinstance(value, bytes) else json.dumps(value).encode()
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        reply(handler, body, status)
         return True
 
     with hosting(folder) as host:

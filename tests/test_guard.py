@@ -20,10 +20,12 @@ from cnrmirror.objects.guard import Net, Options, Place, connect, is_public
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources.base import Ask
 from cnrmirror.sources.helm import HelmSource
+from tests import test_http
 from tests.authority import Authority
 from tests.hostile import Host, hosting
 from tests.test_http import answer
 
+host = test_http.host
 HERE, PUBLIC, OTHER = "127.0.0.1", "93.184.215.14", "93.184.215.15"
 
 
@@ -54,14 +56,6 @@ class Internet:
 @pytest.fixture
 def internet() -> Internet:
     return Internet(up_example=[PUBLIC], other_example=[OTHER], inside_example=["10.1.2.3"])
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "file").write_bytes(b"the file")
-    with hosting(tmp_path / "site") as found:
-        yield found
 
 
 def fetched(reader: HttpReader, path: str = "odd") -> bytes:

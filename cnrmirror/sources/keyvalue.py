@@ -152,14 +152,8 @@ class KeyValueSource:
             listing.holes.append(Hole(name[:300], error.message, name[:300]))
             return
         releases = document["releases"]
-        manifests: list[Any] = []
-        for release, row in releases.items():
-            found = row.get("manifests") if isinstance(row, dict) else None
-            if isinstance(found, dict) and found:
-                manifests += found.values()
-            else:
-                reason = "its row in releases.json is damaged"
-                listing.holes.append(Hole.of_release(name, release[:200], reason))
+        manifests, damaged = _manifests(name, releases)
+        listing.holes.extend(damaged)
         found = offers(manifests, name, ask.wanted.filter.takes_type)
         listing.offers.extend(msgspec.structs.replace(o, place=prefix) for o in found.offers)
         listing.holes.extend(found.holes)
@@ -207,6 +201,20 @@ def _named(index: Any) -> tuple[set[str], list[str]]:
         else:
             notes.append(f"{_INDEX}: its namespace {namespace[:200]!r} is damaged")
     return found, notes
+
+
+def _manifests(name: str, releases: dict[str, Any]) -> tuple[list[Any], list[Hole]]:
+    """The manifests in a package's rows, unread, and the rows that are damaged."""
+    found: list[Any] = []
+    holes = []
+    for release, row in releases.items():
+        manifests = row.get("manifests") if isinstance(row, dict) else None
+        if isinstance(manifests, dict) and manifests:
+            found += manifests.values()
+        else:
+            reason = "its row in releases.json is damaged"
+            holes.append(Hole.of_release(name, release[:200], reason))
+    return found, holes
 
 
 def _channels(

@@ -103,10 +103,8 @@ def offers(
     found = Manifests([], [], set(), set())
     nameless = 0
     for value in values:
-        media_type, told = (
-            media_type_of(value),
-            value.get("release") if isinstance(value, dict) else "",
-        )
+        media_type = media_type_of(value)
+        told = value.get("release") if isinstance(value, dict) else None
         release = told if isinstance(told, str) else ""
         found.types |= {media_type} - {""}
         found.releases |= {release} - {""}
@@ -117,9 +115,10 @@ def offers(
         except InputError as error:
             if release:
                 found.holes.append(Hole.of_release(package, release[:200], error.message[:1000]))
-            elif nameless := nameless + 1:
-                reason = f"{error.message[:1000]} ({nameless} that do not tell their release)"
+            else:
+                nameless, last = nameless + 1, error.message[:1000]
     if nameless:
+        reason = f"{last} ({nameless} that do not tell their release)"
         found.holes.append(Hole(f"{package}@?", reason, package))
     return found
 

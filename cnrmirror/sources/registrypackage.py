@@ -58,6 +58,7 @@ class Asking:
         self._sure = ask.sure
         self._enumerate = enumerate_releases
         self._known = set(ask.known.get(name, ()))
+        self._had = {release for release, _ in self._known}
         self._listed: frozenset[str] = frozenset()
         self._shown: set[str] = set()
         self._told = Told([], [], [])
@@ -109,21 +110,22 @@ class Asking:
         """
         timely = {o.release for o in self._told.offers if self._filter.takes_time(o.created_at)}
         possible = self._filter.possible({*timely, *self._readable()}, current)
-        asked, had = set(), 0
+        asked, found = set(), 0
         for release in newest_first(possible):
-            if self._filter.newest and had >= self._filter.newest:
+            if self._filter.newest and found == self._filter.newest:
                 break
             if self._needs_asking(release):
                 asked.add(release)
                 self._release(release)
-            had += any(o.release == release for o in self._told.offers)
+            if self._filter.newest:
+                found += any(o.release == release for o in self._told.offers)
         return asked
 
     def _needs_asking(self, release: str) -> bool:
         if release in self._unread():
             return False
         if self._enumerate == "new":
-            return release not in self._shown or release not in {r for r, _ in self._known}
+            return release not in self._shown or release not in self._had
         return self._enumerate == "all" or release not in self._shown
 
     def _readable(self) -> Iterator[str]:

@@ -156,9 +156,8 @@ def _action(key: Key, kind: Kind, why: Why, *facts: str, size: int = 0) -> Actio
 def _left(situation: Situation, wanted: Collection[Key], holes: Iterable[Hole]) -> dict[Key, Why]:
     """What came from here before and is not wanted now, and why it is not."""
     offered = {offer.key for offer in situation.listing.offers}
-    unread = {(hole.package, hole.release) for hole in holes}
     # What went bad may have been the release that it looks like.
-    unread |= {(hole.package, as_release(hole.release) or hole.release) for hole in holes}
+    unread = {(hole.package, as_release(hole.release) or hole.release) for hole in holes}
     certain = situation.listing.certain and ("", "") not in unread
     rules = situation.rules.filter
 
