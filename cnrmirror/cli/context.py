@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,15 @@ def counted(number: int, noun: str) -> str:
     """``1 release``, ``2 releases``."""
     first, space, rest = noun.partition(" ")
     return f"{number} {first}{'' if number == 1 else 's'}{space}{rest}"
+
+
+def duration(option: str, text: str) -> timedelta:
+    """What ``90d``, ``26h`` or ``30m`` says. Raises UsageError, naming the option."""
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    number, unit = text[:-1], text[-1:]
+    if not (number.isascii() and number.isdecimal()) or unit not in units or len(number) > 5:
+        raise UsageError(f"{option} {text}: write a number and d, h or m: 90d")
+    return timedelta(**{units[unit]: int(number)})
 
 
 def plain(cell: object) -> str:

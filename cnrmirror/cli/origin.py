@@ -14,7 +14,7 @@ import msgspec
 
 from cnrmirror.bundle.format import TOC
 from cnrmirror.bundle.read import BundleReader
-from cnrmirror.cli.context import plain
+from cnrmirror.cli.context import duration, plain
 from cnrmirror.cli.home import own_folder
 from cnrmirror.client.remote import Remote, first_good
 from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
@@ -77,8 +77,9 @@ def origin_options(command: F) -> F:
         expect: str | None,
         **others: Any,
     ) -> Any:
+        late = duration("--allow-expired", allow_expired) if allow_expired else timedelta(0)
         origin = Origin(
-            sources, root, first_use, _time(at), _duration(allow_expired),
+            sources, root, first_use, _time(at), late,
             expected_catalog(expect) if expect else None,
         )  # fmt: skip
         return command(*arguments, origin=origin, **others)
@@ -99,16 +100,6 @@ def _time(text: str | None) -> datetime | None:
     except ValueError:
         raise UsageError(f"--at {text}: not a time such as 2026-01-31T12:00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _duration(text: str | None) -> timedelta:
-    if not text:
-        return timedelta(0)
-    units = {"d": "days", "h": "hours", "m": "minutes"}
-    number, unit = text[:-1], text[-1]
-    if not (number.isascii() and number.isdecimal()) or unit not in units or len(number) > 5:
-        raise UsageError(f"--allow-expired {text}: write a number and d, h or m: 90d")
-    return timedelta(**{units[unit]: int(number)})
 
 
 def reader_for(source: str) -> Reader:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 
 import click
 
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.context import Context, duration, now, pass_context
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import NotFoundError, StaleError
 from cnrmirror.model.instant import Instant
@@ -74,30 +74,19 @@ def show_reports(
     context.result(value, [*(_sums(source, dry_run) for source in sources), last])
 
 
-_UNITS = {"m": 60, "h": 3600, "d": 86400}
-
-
-def _seconds(context: click.Context, option: click.Parameter, value: str | None) -> int | None:
-    """``26h``, ``90m``, ``2d`` in seconds."""
-    match = re.fullmatch(r"(\d{1,6})([mhd])", value or "")
-    if value and not match:
-        raise click.BadParameter(f"{value!r} is no age: write 26h, 90m or 2d", context, option)
-    return int(match[1]) * _UNITS[match[2]] if match else None
-
-
-def _too_old(project: Project, found: Sequence[SourceReport], max_age: int) -> list[str]:
-    """The sources that were not asked within so many seconds."""
-    limit = Instant.parse(now()).at.timestamp() - max_age
-    recent = {s.source for s in found if Instant.parse(s.time).at.timestamp() >= limit}
+def _too_old(project: Project, found: Sequence[SourceReport], max_age: timedelta) -> list[str]:
+    """The sources that were not asked for so long."""
+    present = Instant.parse(now())
+    recent = {s.source for s in found if Instant.parse(s.time).age(present) <= max_age}
     return [name for name in project.config.sources if name not in recent]
 
 
 @click.command()
-@click.option("--max-age", callback=_seconds, metavar="AGE",
+@click.option("--max-age", metavar="AGE",
               help="End with 10 if a source was not asked within 26h, 90m, 2d.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @pass_context
-def report(context: Context, max_age: int | None, schema: bool) -> None:
+def report(context: Context, max_age: str | None, schema: bool) -> None:
     """How complete the mirror is: what the last sync of each source asked for, found, lacked.
 
     Exit code: the gravest of the sources, as that of 'sync'; 10 if one was not asked for too long.
@@ -109,13 +98,14 @@ def report(context: Context, max_age: int | None, schema: bool) -> None:
     if schema:
         click.echo(report_schema())
         return
+    limit = duration("--max-age", max_age) if max_age is not None else None
     project = context.project()
     found = last_reports(project, now())
-    if not found and max_age is None:
+    if not found and limit is None:
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
     times = ", ".join(f"{source.source}: {source.time}" for source in found)
     show_reports(context, found, found, False, f"last asked: {times}")
-    old = [] if max_age is None else _too_old(project, found, max_age)
+    old = [] if limit is None else _too_old(project, found, limit)
     if old:
         click.echo(f"cnrmirror: not asked for too long: {', '.join(old)}", err=True)
     codes = [source.exit_code for source in found]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import operator
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InvalidDocument, UsageError
+from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.acknowledge import Acknowledgement
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import KINDS, kind_of
@@ -222,16 +222,8 @@ def where_in_yaml(folder: Path, key: str) -> str:
 
 def schema() -> str:
     """The JSON Schema of mirror.yaml (draft 2020-12), as text."""
-    found: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "mirror.yaml of cnrmirror",
-        **msgspec.json.schema(Config),
-    }
-    # Docstrings lost their indentation in Python 3.13; the text is the same for every version.
-    for part in found["$defs"].values():
-        if "description" in part:
-            part["description"] = inspect.cleandoc(part["description"])
-    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
+    found = msgspec.json.schema(Config)
+    return schema_text("mirror.yaml of cnrmirror", found, found.pop("$defs"))
 
 
 def find_project(start: Path) -> Path:

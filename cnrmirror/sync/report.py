@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from cnrmirror.model.errors import CnrMirrorError
+from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.base import Hole, Listing
 from cnrmirror.sync.fetch import Brought
 from cnrmirror.sync.plan import Action, Plan, Rules
@@ -158,16 +158,8 @@ def report_schema() -> str:
     (sync, many), parts = msgspec.json.schema_components(
         (SyncReport, list[SourceReport]), ref_template="#/$defs/{name}"
     )
-    for part in parts.values():
-        # Docstrings lost their indentation in Python 3.13; the text is the same for every version.
-        part["description"] = inspect.cleandoc(part["description"])
-    found = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "cnrmirror --json: sync (one object), report (the list of its sources)",
-        "anyOf": [sync, many],
-        "$defs": parts,
-    }
-    return msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
+    title = "cnrmirror --json: sync (one object), report (the list of its sources)"
+    return schema_text(title, {"anyOf": [sync, many]}, parts)
 
 
 def asked(rules: Rules) -> dict[str, Any]:
