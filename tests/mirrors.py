@@ -16,8 +16,8 @@ from securesystemslib.signer import CryptoSigner
 
 from cnrmirror.cli.keyring import online_folder, repository
 from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key
-from cnrmirror.trust.signing import Ceremony
 
 NOW = "2026-01-02T03:04:05"
 # Keys and client state of the tests, and of the commands that they start, are nobody's own.

@@ -10,7 +10,7 @@ import pytest
 
 from cnrmirror.model.documents import MAX_ATTACHMENTS
 from tests.conftest import chart_bytes
-from tests.test_keys import Machine
+from tests.machine import Machine
 
 PROVENANCE = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
 ATTACH = "application/pgp-signature=a.prov"

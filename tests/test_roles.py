@@ -11,9 +11,10 @@ from tuf.api.metadata import Timestamp
 
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import RetentionFloor
+from cnrmirror.model.freshness import Expiry
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import FileInfo, SignedHead
-from cnrmirror.trust.roles import Versions, expires_soon, half_over, higher, next_versions
+from cnrmirror.trust.roles import Versions, half_over, higher, next_versions
 
 NOW = "2026-01-02T03:04:05.678"
 NUMBERS = st.integers(0, 1 << 31)
@@ -51,7 +52,6 @@ def test_what_both_retain_begins_at_the_higher_floor(
 )
 def test_a_timestamp_expires_soon_within_a_day(days: float, soon: bool, half: bool) -> None:
     signed = Timestamp(1, expires=Instant.parse(NOW).to_tuf() + timedelta(days=days))
-    found = expires_soon("timestamp", signed, NOW)
-    assert (found is not None) == soon
+    expiry = Expiry(Instant.of(signed.expires), "timestamp")
+    assert expiry.is_soon(Instant.parse(NOW)) == soon
     assert half_over("timestamp", signed, NOW) == half
-    assert found is None or found.days == days

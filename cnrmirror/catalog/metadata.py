@@ -17,7 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnrmirror.model.documents import Head, RetentionFloor
-from cnrmirror.model.errors import DamageError
+from cnrmirror.model.errors import DamageError, InputError
+from cnrmirror.model.freshness import Expiry, Freshness
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import (
     MAX_BYTES,
     FileInfo,
@@ -67,6 +69,25 @@ class MetadataFolder:
         """The current head. Raises as ``signed_head`` does."""
         signed = self.signed_head()
         return Head(signed.at, signed.revision)
+
+    def freshness(self) -> Freshness:
+        """When the roles in force expire. Raises DamageError."""
+        head = self.signed_head()
+        files = {
+            "root": f"{head.kept.root}.root.json",
+            "targets": f"{head.targets.version}.targets.json",
+            "catalog": f"{head.catalog.version}.catalog.json",
+            "snapshot": f"{head.snapshot.version}.snapshot.json",
+            "timestamp": "timestamp.json",
+        }
+        return Freshness([self._expiry(role, name) for role, name in files.items()])
+
+    def _expiry(self, role: str, file_name: str) -> Expiry:
+        text = self.role(file_name).expires
+        try:
+            return Expiry(Instant.parse(text.removesuffix("Z")), role)
+        except InputError as error:
+            raise DamageError(f"{self.path / file_name}: {error.message}") from error
 
     def superseded(self, before: float) -> tuple[int, int, list[Path]]:
         """Catalog and snapshot files that only readers before a time (seconds) may still want.

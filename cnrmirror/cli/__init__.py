@@ -59,8 +59,12 @@ class Commands(click.Group):
     type=click.Path(path_type=str), help="The mirror project: this folder or the nearest above.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
+@click.option(
+    "--allow-past", is_flag=True, envvar="CNRMIRROR_ALLOW_PAST",
+    help="Sign for a time that is over, or before the last one (also: CNRMIRROR_ALLOW_PAST=1).",
+)  # fmt: skip
 @click.pass_context
-def cli(context: click.Context, folder: str, as_json: bool) -> None:
+def cli(context: click.Context, folder: str, as_json: bool, allow_past: bool) -> None:
     """Make and keep a CNR (app registry) mirror that is only files.
 
     \b
@@ -68,7 +72,7 @@ def cli(context: click.Context, folder: str, as_json: bool) -> None:
     cnrmirror -C my-mirror push --namespace charts ./elasticsearch
     cnrmirror -C my-mirror serve
     """
-    context.obj = Context(folder, as_json)
+    context.obj = Context(folder, as_json, allow_past)
 
 
 def main() -> None:

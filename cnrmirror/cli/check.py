@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -14,7 +14,9 @@ import msgspec
 from cnrmirror.audit.compare import compare as compare_mirrors
 from cnrmirror.audit.report import Audit, Order, failed
 from cnrmirror.audit.run import audit
-from cnrmirror.cli.context import Bar, Context, pass_context
+from cnrmirror.cli import freshness
+from cnrmirror.cli.context import Bar, Context, clock, pass_context
+from cnrmirror.cli.freshness import fresh_for_option
 from cnrmirror.cli.home import own_folder
 from cnrmirror.cli.origin import Origin, each_source, origin_options, reader_for, trust_for
 from cnrmirror.client.remote import Remote
@@ -42,6 +44,7 @@ _FAILURES = (TrustError, StaleError, IncompleteError, NetworkError)
 @click.option("--compare", metavar="URL|DIR",
               help="A second mirror of the same registry: do both tell one story?")  # fmt: skip
 @click.option("--no-views", is_flag=True, help="Only the catalog, not the registry's API.")
+@fresh_for_option
 @pass_context
 def check(
     context: Context,
@@ -50,31 +53,38 @@ def check(
     strict: bool,
     compare: str | None,
     no_views: bool,
+    fresh_for: str | None,
 ) -> None:
     """Compare every digest, and every view with the catalog: here, or (--from) anywhere.
 
-    Here: exit code 6 if something is missing, damaged or too much. With --from, no credentials and
-    no trust are needed: 9 tampered with, 10 stale, 11 incomplete, 12 network trouble.
+    Here: exit code 6 if something is missing, damaged or too much, 18 if readers refuse the mirror
+    because it is expired. With --from, no credentials and no trust are needed: 9 tampered with, 10
+    stale, 11 incomplete, 12 network trouble.
 
     \b
-    cnrmirror check
+    cnrmirror check --fresh-for 3d
     cnrmirror check --from https://mirror.example.com --root root.json --strict
     """
+    least = freshness.fresh_for(fresh_for)
     if not origin.sources:
-        _check_here(context)
+        _check_here(context, least)
     else:
         order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views)
-        _check_elsewhere(context, origin, order, compare)
+        _check_elsewhere(context, origin, order, compare, least)
 
 
-def _check_here(context: Context) -> None:
-    report = check_project(context.project())
+def _check_here(context: Context, fresh_for: timedelta) -> None:
+    project = context.project()
+    report = check_project(project)
+    found = project.metadata.freshness()
     lines = [
         *_lines(report),
         f"revision {report.revision}: {report.packages} packages, {report.releases} releases, "
         f"{report.blobs} blobs, {report.files} files: {_verdict(report)}",
     ]
-    context.result(report, lines)
+    lines.append(freshness.sentence(found, freshness.follower_remedy(project)))
+    context.result({**msgspec.to_builtins(report), "freshness": freshness.told(found)}, lines)
+    freshness.warn(project)
     if report.findings:
         click.echo(
             "cnrmirror: views are mended by 'cnrmirror build'; "
@@ -82,9 +92,13 @@ def _check_here(context: Context) -> None:
             err=True,
         )
         sys.exit(DamageError.exit_code)
+    if found.is_refused(clock(), fresh_for):
+        sys.exit(freshness.REFUSED)
 
 
-def _check_elsewhere(context: Context, origin: Origin, order: Order, other: str | None) -> None:
+def _check_elsewhere(
+    context: Context, origin: Origin, order: Order, other: str | None, fresh_for: timedelta
+) -> None:
     """Audit every source; the exit code is the gravest of all."""
     reports, lines, codes = [], [], []
     for source, reader, trust in each_source(origin):
@@ -99,12 +113,20 @@ def _check_elsewhere(context: Context, origin: Origin, order: Order, other: str 
             + ("" if report.complete else " (not everything was looked at)"),
         ]
         codes.append(report.exit_code or (0 if report.fresh else STALE_ACCEPTED))
+        if report.expires and _expires_within(report, now, fresh_for):
+            lines.append(f"{source}: readers take it until {report.expires} only")
+            codes.append(freshness.REFUSED)
         if other and not report.findings:
             told, code = _compare(origin, source, other)
             lines += told
             codes.append(code)
     context.result(reports if len(reports) > 1 else reports[0], lines)
     sys.exit(min(filter(None, codes), default=0))
+
+
+def _expires_within(report: Audit, now: datetime, fresh_for: timedelta) -> bool:
+    """Whether readers refuse a mirror sooner than ``fresh_for``; an expired one has its finding."""
+    return bool(fresh_for) and datetime.fromisoformat(report.expires) - now <= fresh_for
 
 
 def _audit(source: str, reader: Reader, trust: Trust, order: Order) -> Audit:

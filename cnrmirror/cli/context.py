@@ -30,9 +30,10 @@ _WORTH_A_BAR = 20  # steps
 class Context:
     """The options that stand before the command."""
 
-    def __init__(self, folder: str, as_json: bool) -> None:
+    def __init__(self, folder: str, as_json: bool, allow_past: bool = False) -> None:
         self._folder = Path(folder)
         self.as_json = as_json
+        self.allow_past = allow_past
 
     @property
     def terminal(self) -> bool:
@@ -162,6 +163,11 @@ def now() -> str:
         return str(Instant(datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)))
     except (ValueError, OverflowError, OSError):
         raise UsageError(f"SOURCE_DATE_EPOCH={fixed}: not seconds since 1970") from None
+
+
+def clock() -> Instant:
+    """What this machine's clock says, whatever SOURCE_DATE_EPOCH does."""
+    return Instant(datetime.now(UTC))
 
 
 pass_context = click.pass_obj

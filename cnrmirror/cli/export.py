@@ -15,6 +15,7 @@ import segno
 from cnrmirror.airgap.export import plan, plan_again, since_digest, write
 from cnrmirror.bundle.format import Selection
 from cnrmirror.bundle.read import read_contents
+from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror.project import Project
@@ -128,6 +129,7 @@ def export_bundle(
     contents = write(project, folder, job, only)
     lines = [f"{v.name}\t{v.size}\t{v.digest}" for v in contents.volumes]
     context.result(contents, [*lines, contents.receipt])
+    freshness.tell(project, context.as_json)
     if not context.as_json and sys.stdout.isatty():
         segno.make(contents.receipt, micro=False).terminal(compact=True)
 

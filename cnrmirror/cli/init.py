@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.context import Context, clock, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folders, passphrase
 from cnrmirror.mirror.create import (
     KeyElsewhere,
@@ -70,7 +70,11 @@ def init(
         if key
     }
     plan = KeyPlan(online_folders(), offline, passphrase(passphrase_file), solo, elsewhere)
-    _tell(context, create(folder, str(uuid.uuid4()), plan, now()), plan)
+    _tell(
+        context,
+        create(folder, str(uuid.uuid4()), plan, now(), None if context.allow_past else clock),
+        plan,
+    )
 
 
 def _tell(context: Context, made: Made, plan: KeyPlan) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.cli.context import Context
+from cnrmirror.cli.context import Context, clock
 from cnrmirror.cli.home import own_folder
 from cnrmirror.mirror import rotate
 from cnrmirror.mirror.project import Project
@@ -30,15 +30,20 @@ def online_folders() -> Path:
     return own_folder("CONFIG") / "keys"
 
 
-def repository(project: Project) -> Repository:
-    """The project's signed metadata, with this person's online keys."""
-    return rotate.repository(project, online_folder(project.config.id))
+def repository(project: Project, allow_past: bool = True) -> Repository:
+    """The project's signed metadata, with this person's online keys.
+
+    Args:
+        allow_past: sign for whatever time is said; else for none that the clock belies.
+    """
+    folder = online_folder(project.config.id)
+    return rotate.repository(project, folder, None if allow_past else clock)
 
 
 def signing_project(context: Context) -> Project:
     """The mirror that -C names, able to make revisions if the keys are here."""
     project = context.project()
-    project.signer = repository(project)
+    project.signer = repository(project, context.allow_past)
     return project
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
-from cnrmirror.cli.refresh import warn_of_expiry
 from cnrmirror.mirror.rotate import Rotation, renew, rotate_key
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, public_key
 
@@ -28,7 +28,8 @@ def keys() -> None:
 @pass_context
 def keys_list(context: Context) -> None:
     """Every role: its keys, how many must sign, and where the private halves are, if here."""
-    signed = repository(context.project())
+    project = context.project()
+    signed = repository(project, context.allow_past)
     root = signed.root()
     rows = []
     for role in ("root", "targets", "catalog", "snapshot", "timestamp"):
@@ -41,7 +42,7 @@ def keys_list(context: Context) -> None:
         [dict(zip(names, row, strict=True)) for row in rows],
         ("ROLE", "THRESHOLD", "KEY", "PRIVATE KEY"), rows,
     )  # fmt: skip
-    warn_of_expiry(signed)
+    freshness.tell(project, context.as_json)
 
 
 @keys.command("rotate")
@@ -60,7 +61,7 @@ def keys_rotate(
     use 'root propose', 'sign' and 'publish').
     """
     project = context.project()
-    signed = repository(project)
+    signed = repository(project, context.allow_past)
     folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
     rotation = Rotation(purpose, folder, public_key(public) if public else None)
     new = rotate_key(project, signed, rotation, now())
@@ -77,7 +78,7 @@ def keys_rotate(
 def keys_renew(context: Context, offline: Path, passphrase_file: Path | None) -> None:
     """Sign the targets role for another year; and the root, if enough of its keys are there."""
     project = context.project()
-    signed = repository(project)
+    signed = repository(project, context.allow_past)
     folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
     lines = ["targets: good for another year"]
     if renew(project, signed, folder, now()):

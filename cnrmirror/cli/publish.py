@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror.config import PublishTo
@@ -81,6 +82,7 @@ def publish(
     done = [outcome for outcome in outcomes if outcome.value is not None]
     value = done[0].value if len(targets) == 1 else [outcome.value for outcome in done]
     context.result(value, [line for outcome in done for line in outcome.lines])
+    freshness.tell(project, context.as_json)
     sys.exit(next((outcome.code for outcome in outcomes if outcome.code), 0))
 
 

@@ -4,26 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli import freshness
+from cnrmirror.cli.context import Context, clock, now, pass_context
 from cnrmirror.cli.keyring import repository
-from cnrmirror.model.errors import StaleError
-from cnrmirror.trust.signing import Repository
-
-
-def warn_of_expiry(signed: Repository) -> list[dict[str, object]]:
-    found = signed.expiring(now())
-    remedy = {
-        "root": "root propose … publish",
-        "targets": "keys renew --offline-keys FOLDER",
-        "catalog": "refresh, where the publish key is",
-    }
-    for item in found:
-        click.echo(
-            f"cnrmirror: {item.role} expires on {item.expires}, in {item.days:g} days: "
-            f"'cnrmirror {remedy.get(item.role, 'refresh')}'",
-            err=True,
-        )
-    return [{"role": w.role, "expires": w.expires, "days": w.days} for w in found]
 
 
 @click.command()
@@ -35,17 +18,23 @@ def refresh(context: Context) -> None:
     expires soon. A timer for systemd and a crontab line: docs/trust.md.
     """
     project = context.project()
-    signed = repository(project)
+    signed = repository(project, context.allow_past)
     with project.writing():
         signed.refresh(now())
     timestamp = project.metadata.timestamp()
-    warnings = warn_of_expiry(signed)
+    found = project.metadata.freshness()
+    freshness.warn(project)
     context.result(
-        {"timestamp": timestamp.version, "expires": timestamp.expires, "warnings": warnings},
-        [f"timestamp {timestamp.version}, good until {timestamp.expires}"],
+        {
+            "timestamp": timestamp.version,
+            "expires": timestamp.expires,
+            "warnings": [freshness.of_role(role) for role in found.soon(clock())],
+            "freshness": freshness.told(found),
+        },
+        [f"timestamp {timestamp.version}: {freshness.sentence(found)}"],
     )
-    if any(warning["days"] <= 0 for warning in warnings):  # type: ignore[operator]
-        raise click.exceptions.Exit(StaleError.exit_code)  # readers refuse the mirror already
+    if found.is_refused(clock()):
+        raise click.exceptions.Exit(freshness.REFUSED)
 
 
 COMMAND = refresh

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import click
 
+from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, duration, now, pass_context
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import NotFoundError, StaleError
@@ -105,6 +106,7 @@ def report(context: Context, max_age: str | None, schema: bool) -> None:
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
     times = ", ".join(f"{source.source}: {source.time}" for source in found)
     show_reports(context, found, found, False, f"last asked: {times}")
+    freshness.tell(project, context.as_json)
     old = [] if limit is None else _too_old(project, found, limit)
     if old:
         click.echo(f"cnrmirror: not asked for too long: {', '.join(old)}", err=True)

@@ -46,7 +46,7 @@ def root_propose(
     \b
     cnrmirror root propose --out next.json --replace 3fa9c1d2 --new-keys /media/usb
     """
-    signed = repository(context.project())
+    signed = repository(context.project(), context.allow_past)
     if out.exists() or not out.resolve().parent.is_dir():
         raise InputError(f"{out}: there is a file already, or no folder for it")
     change = RootChange(replace, new_keys, passphrase(passphrase_file), threshold)
@@ -85,7 +85,9 @@ def root_status(context: Context, file: Path) -> None:
 def root_publish(context: Context, file: Path) -> None:
     """Make a proposal that is signed enough the mirror's root."""
     project = context.project()
-    result = install_root(project, repository(project), rotation.from_file(file), now())
+    result = install_root(
+        project, repository(project, context.allow_past), rotation.from_file(file), now()
+    )
     context.result(result, [f"root {result.version}, good until {result.expires}"])
 
 

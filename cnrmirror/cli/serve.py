@@ -63,7 +63,7 @@ def serve(
         application = Application(BundleMirror(BundleReader([bundle])))
     elif accept_push:
         project = signing_project(context)
-        with project.signing():
+        with project.signing(now()):
             pass  # what a killed command left is finished before somebody waits for an answer
         application = Application(project, Writing(project, now, token))
     else:

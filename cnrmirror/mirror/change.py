@@ -18,7 +18,7 @@ def set_channel(
 ) -> Head | None:
     """Point a channel at a release; it is made if it is new. Raises NotFoundError, InvalidName."""
     check_channel(channel)
-    with project.signing():
+    with project.signing(now):
         document = project.document(package)
         if not document.of_release(release):
             raise NotFoundError(
@@ -38,7 +38,7 @@ def remove_channel(
     Raises:
         NotFoundError: no such channel, or the release was never in it.
     """
-    with project.signing():
+    with project.signing(now):
         document = project.document(package)
         found = next((c for c in document.channels if c.name == channel), None)
         if found is None or (release is not None and release not in found.releases):
@@ -82,7 +82,7 @@ def remove(
     """
     if len(reason) > _MAX_REASON or not reason.isprintable():
         raise InputError(f"--reason: one line of at most {_MAX_REASON} characters, please")
-    with project.signing():
+    with project.signing(now):
         document = project.document(package)
         gone = [r for r in document.of_release(release) if media_type in (None, r.media_type)]
         if not gone:
@@ -108,7 +108,7 @@ def remove(
 
 def rollback(project: Project, revision: str, now: str) -> Head | None:
     """A new revision with the content of an old one. Raises NotFoundError."""
-    with project.signing():
+    with project.signing(now):
         _, root = project.revision(revision)
         _require_whole(project, root)
         return project.commit_tree(root.tree, f"rollback to revision {root.revision}", now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,10 +14,12 @@ from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.mirror.rotate import repository
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, REGISTRY
 from cnrmirror.objects.files import storage_errors
+from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
-from cnrmirror.trust.signing import Ceremony
+from cnrmirror.trust.roles import refuse_past
 from cnrmirror.trust.verify import parse_pinned
 
 
@@ -68,7 +70,10 @@ class MadeFollower(msgspec.Struct, frozen=True):
     sha256: str
 
 
-def create(folder: Path, identity: str, plan: KeyPlan, now: str) -> Made:
+def create(
+    folder: Path, identity: str, plan: KeyPlan, now: str,
+    clock: Callable[[], Instant] | None = None,
+) -> Made:  # fmt: skip
     """Make a new, empty mirror, and the keys that sign it.
 
     Args:
@@ -76,12 +81,15 @@ def create(folder: Path, identity: str, plan: KeyPlan, now: str) -> Made:
         identity: the registry's; what a killed init has left keeps its own.
         plan: which keys, and where they go.
         now: ISO 8601, UTC.
+        clock: see ``Repository``.
 
     Raises:
+        StaleError: what is signed for ``now`` is expired already.
         InvalidDocument: the folder holds a mirror already.
         InputError: a public key cannot be read.
         StorageError: a folder cannot be written to.
     """
+    refuse_past(now, clock() if clock else None)
     if plan.offline is not None:
         with storage_errors(str(plan.offline)):  # before anything else is made
             plan.offline.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -92,7 +100,7 @@ def create(folder: Path, identity: str, plan: KeyPlan, now: str) -> Made:
     project = Project(folder)
     identity = project.config.id
     online = plan.online / identity
-    signed = repository(project, online)
+    signed = repository(project, online, clock)
     project.signer = signed
     offline = plan.offline or online / "offline"
     roots, targets = _offline_keys(offline, plan)

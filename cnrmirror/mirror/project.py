@@ -97,11 +97,15 @@ class Project:
                 yield
 
     @contextlib.contextmanager
-    def signing(self) -> Iterator[None]:
+    def signing(self, now: str) -> Iterator[None]:
         """As ``writing``, to make a revision: the keys are looked for before anything is written.
+
+        Args:
+            now: the time of the revision, ISO 8601, UTC.
 
         Raises:
             NotTrusted: a key is missing.
+            StaleError: nothing good can be signed for that time.
         """
         if self.config.follow:
             raise UsageError(
@@ -111,7 +115,7 @@ class Project:
         if self.signer is None:
             raise NotTrusted("no keys are at hand to sign a revision with")
         self.require_writable()
-        self.signer.check_keys()
+        self.signer.check_keys(now)
         with self.writing():
             yield
 
@@ -257,7 +261,7 @@ class Project:
 
     def upgrade(self, now: str) -> tuple[Format, Format]:
         """Raise the mirror's format to what this program knows; the formats before and after."""
-        with self.signing():
+        with self.signing(now):
             head, before = self.head(), self.root()
             known = formats.KNOWN
             if before.format != known:

@@ -56,7 +56,7 @@ def push(
     if len(found) > 1 and what.attached:
         raise UsageError(f"attachments belong to one release, and these are {len(found)} packages")
     how = How(wish, project.config.limits, what.outside, what.strict)
-    with project.signing():
+    with project.signing(now):
         incoming, refusals = [], []
         for item in take_all(project, found, how):
             if isinstance(item, Refusal):
@@ -77,7 +77,7 @@ def push_blob(
     Raises:
         ReleaseConflict: the release is there, whatever its digest, and ``force`` is not set.
     """
-    with project.signing():
+    with project.signing(now):
         document = project.catalog.get(project.tree(), identity.package)
         if document and document.find(identity.release, identity.media_type) and not force:
             raise ReleaseConflict(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Signer(Protocol):
     """Makes a revision the current one, by signing it."""
 
-    def check_keys(self) -> None:
-        """Make sure that it can, before anything is written. Raises NotTrusted."""
+    def check_keys(self, now: str) -> None:
+        """Make sure that it can, before anything is written. Raises NotTrusted, StaleError."""
 
     def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
         """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.

@@ -9,6 +9,8 @@ import msgspec
 
 from cnrmirror.model.errors import InputError
 
+CLOCK_SKEW = timedelta(minutes=10)
+"""By how much two clocks may differ before anything is said of it."""
 _TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?", re.ASCII)
 
 

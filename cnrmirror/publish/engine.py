@@ -33,7 +33,10 @@ _MOST_VERSIONS = 10_000
 
 
 class Published(msgspec.Struct, frozen=True):
-    """What a publish did; ``revision_from`` is None for a destination that was empty."""
+    """What a publish did; ``revision_from`` is None for a destination that was empty.
+
+    ``good_until``: when readers will refuse what is there; "" where it is not the mirror's own.
+    """
 
     place: str
     revision_from: int | None
@@ -44,6 +47,7 @@ class Published(msgspec.Struct, frozen=True):
     requests: int
     seconds: float
     notes: list[str]
+    good_until: str = ""
 
 
 def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) -> Published:
@@ -88,6 +92,7 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
         destination.requests,
         round(time.monotonic() - began, 3),
         list(destination.notes),
+        str(work.project.metadata.freshness().first.at),
     )
 
 
@@ -204,7 +209,7 @@ def sign_above(
         LeaseLost: the mirror went on meanwhile.
         NotTrusted: an online key is missing.
     """
-    with project.signing():
+    with project.signing(now):
         ours = project.metadata.signed_head()
         if ours.at != head.at:
             raise LeaseLost("the mirror got another revision meanwhile")

@@ -49,7 +49,7 @@ def merge(
     Raises:
         ConflictError: a release, channel or removal that both changed, or no common revision.
     """
-    with project.signing():
+    with project.signing(now):
         ours = project.root()
         known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
         require_writable(remote.verified.root.format, remote.reader.name)

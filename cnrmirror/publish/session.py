@@ -15,6 +15,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import TypeVar
 
+import msgspec
+
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.config import PublishTo
@@ -175,7 +177,8 @@ class Session:
             check_plan(saved, work.outline(now))
         if work.nothing_to_do(now):
             self.memory.published = work.head.at.digest
-            return self._nothing(seen)
+            good_until = str(self._project.metadata.freshness().first.at)
+            return msgspec.structs.replace(self._nothing(seen), good_until=good_until)
         joined = self._join(seen, now, saved)
         if joined == "ahead":
             assert seen.head is not None
@@ -244,7 +247,7 @@ class Session:
         if seen.head is None or seen.head.timestamp != ours.timestamp:
             return
         # Who has no keys brings the views to an end, and has nothing that a sleeper could undo.
-        with contextlib.suppress(NotTrusted, UsageError), self._project.signing():
+        with contextlib.suppress(NotTrusted, UsageError), self._project.signing(now):
             assert self._project.signer is not None
             self._project.signer.keep_from(ours.kept, now)
 

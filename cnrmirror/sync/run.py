@@ -73,7 +73,7 @@ def sync(
         NewerFormat: a newer program left what is remembered of a source.
         InvalidDocument: acknowledged.yaml is not what it must be.
     """
-    with project.signing():
+    with project.signing(now):
         all_asked = [_Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
         ledger = Ledger(project, [source.name for source, _ in sources], now)
         run = _Run(project, ledger, now, dry_run, keep)

@@ -15,11 +15,11 @@ from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
 from cnrmirror.model.documents import RetentionFloor
-from cnrmirror.model.errors import InvalidDocument, TooLarge
+from cnrmirror.model.errors import InvalidDocument, StaleError, TooLarge
+from cnrmirror.model.freshness import LIFETIME_DAYS
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, RETENTION, SignedHead
 
-LIFETIME = {"root": 365, "targets": 365, "catalog": 90, "snapshot": 90, "timestamp": 7}
 _SERIALIZER = JSONSerializer(compact=True)
 
 
@@ -50,30 +50,23 @@ def meta_file(version: int, data: bytes) -> MetaFile:
 # -- lifetimes -------------------------------------------------------------------------------------
 
 
-class Expiring(msgspec.Struct, frozen=True):
-    """A role that expires soon."""
-
-    role: str
-    expires: str
-    days: float
-
-
 def expiry(role: str, now: str) -> datetime:
     """When a role that is signed now expires."""
-    return Instant.parse(now).to_tuf() + timedelta(days=LIFETIME[role])
+    return Instant.parse(now).to_tuf() + timedelta(days=LIFETIME_DAYS[role])
+
+
+def refuse_past(now: str, clock: Instant | None) -> None:
+    """Raises StaleError if what is signed for a time is expired already by this clock."""
+    if clock is not None and expiry("timestamp", now) <= clock.at:
+        raise StaleError(
+            f"what is signed for {now} is expired already (the clock says {clock}): unset "
+            "SOURCE_DATE_EPOCH, or say --allow-past"
+        )
 
 
 def half_over(role: str, signed: Signed, now: str) -> bool:
     """Whether more than half of a role's lifetime is over."""
-    return signed.expires - Instant.parse(now).to_tuf() < timedelta(days=LIFETIME[role]) / 2
-
-
-def expires_soon(role: str, signed: Signed, now: str) -> Expiring | None:
-    """The role, if it expires within max(3 days, 10 % of its lifetime); timestamp: 1 day."""
-    left = (signed.expires - Instant.parse(now).to_tuf()) / timedelta(days=1)
-    if left >= max(1.0 if role == "timestamp" else 3.0, LIFETIME[role] / 10):
-        return None
-    return Expiring(role, signed.expires.isoformat(), round(left, 2))
+    return signed.expires - Instant.parse(now).to_tuf() < timedelta(days=LIFETIME_DAYS[role]) / 2
 
 
 # -- versions --------------------------------------------------------------------------------------

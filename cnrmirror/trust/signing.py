@@ -16,15 +16,14 @@ parsed. Files are compact JSON with sorted keys: one document has one form.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import (
-    DelegatedRole,
-    Delegations,
     Metadata,
     MetaFile,
     Root,
@@ -35,39 +34,27 @@ from tuf.api.metadata import (
 )
 
 from cnrmirror.model.documents import Head, RetentionFloor
-from cnrmirror.model.errors import InvalidDocument, NotTrusted
-from cnrmirror.model.signed import REGISTRY, RETENTION, TARGET, SignedHead
+from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError
+from cnrmirror.model.instant import Instant
+from cnrmirror.model.signed import RETENTION, TARGET, SignedHead
 from cnrmirror.objects.files import replace_durably, sync_filesystem, write_new
+from cnrmirror.trust.ceremony import Ceremony, first_root, targets_file
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder
 from cnrmirror.trust.roles import (
-    Expiring,
     InForce,
     Versions,
-    expires_soon,
     expiry,
     half_over,
     higher,
     meta_file,
     next_versions,
     parse,
+    refuse_past,
     to_bytes,
 )
 
+_LONG_COMMAND = timedelta(hours=6)
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
-
-
-class Ceremony(msgspec.Struct, frozen=True):
-    """Who signs the first root and targets, and whom they name.
-
-    ``threshold``: how many of the root keys must sign from then on.
-    """
-
-    registry: str
-    root_keys: Sequence[Signer]
-    threshold: int
-    targets_key: Signer
-    publish_key: Key
-    refresh_key: Key
 
 
 class Repository:
@@ -77,12 +64,17 @@ class Repository:
         path: ``catalog/metadata``.
         scratch: for files in the making, on the same file system.
         keys: where the online keys are.
+        clock: the machine's, against which the times are held for which something is to be signed;
+            None: sign for whatever time is said.
     """
 
-    def __init__(self, path: Path, scratch: Path, keys: KeyFolder) -> None:
+    def __init__(
+        self, path: Path, scratch: Path, keys: KeyFolder, clock: Callable[[], Instant] | None = None
+    ) -> None:
         self.path = path
         self._scratch = scratch
         self.keys = keys
+        self._clock = clock
 
     # -- reading --
 
@@ -166,55 +158,26 @@ class Repository:
             )  # fmt: skip
         return signer
 
-    def expiring(self, now: str) -> list[Expiring]:
-        """Roles that expire within max(3 days, 10 % of their lifetime); timestamp: 1 day."""
-        roles = {
-            "root": self.current(Root, "root"),
-            "targets": self.current(Targets, "targets"),
-            "catalog": self.current(Targets, "catalog"),
-            "snapshot": self.current(Snapshot, "snapshot"),
-            "timestamp": self.current(Timestamp, "timestamp"),
-        }
-        found = [expires_soon(name, m.signed, now) for name, m in roles.items() if m is not None]
-        return [role for role in found if role is not None]
-
     # -- writing --
 
     def create(self, ceremony: Ceremony, now: str) -> bytes:
         """The first root and targets; gives the root's bytes, to be pinned by clients."""
-        root = Root(expires=expiry("root", now), consistent_snapshot=True)
-        root.unrecognized_fields[REGISTRY] = ceremony.registry
-        for signer in ceremony.root_keys:
-            root.add_key(signer.public_key, "root")
-        root.roles["root"].threshold = ceremony.threshold
-        root.add_key(ceremony.targets_key.public_key, "targets")
-        for role in ("snapshot", "timestamp"):
-            root.add_key(ceremony.refresh_key, role)
-        signed_root = Metadata(root)
-        for signer in ceremony.root_keys:
-            signed_root.sign(signer, append=True)
+        self.require_time(now)
         self.path.mkdir(parents=True, exist_ok=True)
-        data = to_bytes(signed_root)
+        data = first_root(ceremony, now)
         self._write("1.root.json", data)
-        targets = self._targets(1, ceremony.publish_key, ceremony.targets_key, now)
+        targets = targets_file(1, ceremony.publish_key, ceremony.targets_key, now)
         self._write("1.targets.json", targets)
         return data
-
-    @staticmethod
-    def _targets(version: int, publish_key: Key, targets_key: Signer, now: str) -> bytes:
-        role = DelegatedRole("catalog", [publish_key.keyid], 1, True, paths=[TARGET])
-        delegations = Delegations({publish_key.keyid: publish_key}, {"catalog": role})
-        targets = Targets(version, expires=expiry("targets", now), delegations=delegations)
-        metadata = Metadata(targets)
-        metadata.sign(targets_key)
-        return to_bytes(metadata)
 
     def renew_targets(self, publish_key: Key | None, offline: KeyFolder, now: str) -> None:
         """A new targets file, with another publish key if one is given; ``publish`` comes next.
 
         Raises:
             NotTrusted: the targets key is not in the folder.
+            StaleError: see ``require_time``.
         """
+        self.require_time(now)
         signer = offline.signer("targets", self.keys_of("targets"))
         if signer is None:
             raise NotTrusted(
@@ -223,12 +186,48 @@ class Repository:
         old = self.current(Targets, "targets")
         version = old.signed.version + 1 if old else 1
         key = publish_key or self.keys_of("catalog")[0]
-        self._write(f"{version}.targets.json", self._targets(version, key, signer, now))
+        self._write(f"{version}.targets.json", targets_file(version, key, signer, now))
 
-    def check_keys(self) -> None:
-        """Make sure that a revision can be signed here. Raises NotTrusted."""
+    def check_keys(self, now: str) -> None:
+        """Make sure that a revision can be signed here, for that time.
+
+        Raises:
+            NotTrusted: a key is missing.
+            StaleError: see ``require_time``.
+        """
+        self.require_time(now)
         self._signer("catalog")
         self._signer("snapshot")
+
+    def require_time(self, now: str) -> None:
+        """Refuse a time for which nothing good can be signed.
+
+        Raises:
+            StaleError: what is signed for it would be expired already, or sooner than what is
+                there.
+        """
+        if self._clock is not None:
+            self._timestamp_expiry(now, self._clock())
+
+    def _timestamp_expiry(self, now: str, clock: Instant | None) -> datetime:
+        """When a timestamp that is signed for a time expires: never sooner than the one before.
+
+        A long command signs for the time at which it began, though another one signed meanwhile.
+        """
+        until = expiry("timestamp", now)
+        if clock is None:
+            return until
+        refuse_past(now, clock)
+        before = self.current(Timestamp, "timestamp")
+        if before is None or before.signed.expires <= until:
+            return until
+        if before.signed.expires - until > _LONG_COMMAND:
+            raise StaleError(
+                f"what is there was signed for a later time than {now}, and is good until "
+                f"{before.signed.expires.isoformat()}: set the clock; if an earlier clock ran "
+                "ahead, say --allow-past"
+            )
+        return before.signed.expires
 
     def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
         """Sign a new catalog, snapshot and timestamp; the timestamp is replaced last, durably.
@@ -240,7 +239,9 @@ class Repository:
 
         Raises:
             NotTrusted: an online key is missing.
+            StaleError: see ``require_time``.
         """
+        self.require_time(now)
         old = self._in_force()
         floor = higher(old.floor, above.kept) if above else old.floor
         target = TargetFile(
@@ -251,7 +252,13 @@ class Repository:
                        now)  # fmt: skip
 
     def refresh(self, now: str) -> None:
-        """Sign the timestamp again, and what it needs where more than half its time is over."""
+        """Sign the timestamp again, and what it needs where more than half its time is over.
+
+        Raises:
+            NotTrusted: there is no revision, or no key.
+            StaleError: see ``require_time``.
+        """
+        self.require_time(now)
         old = self._in_force()
         if old.catalog is None or old.snapshot is None or old.timestamp is None:
             raise NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
@@ -333,7 +340,8 @@ class Repository:
     def _sign_timestamp(
         self, snapshot: MetaFile, version: int, floor: RetentionFloor, now: str
     ) -> None:
-        timestamp = Timestamp(version, expires=expiry("timestamp", now), snapshot_meta=snapshot)
+        expires = self._timestamp_expiry(now, self._clock() if self._clock else None)
+        timestamp = Timestamp(version, expires=expires, snapshot_meta=snapshot)
         floor = msgspec.structs.replace(floor, root=self.root_version())
         timestamp.unrecognized_fields[RETENTION] = msgspec.to_builtins(floor)
         metadata = Metadata(timestamp)

@@ -27,7 +27,7 @@ from cnrmirror.model.canonical import decode
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import CatalogRoot, node_path
 from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError, Tampered
-from cnrmirror.model.instant import Instant
+from cnrmirror.model.instant import CLOCK_SKEW, Instant
 from cnrmirror.model.signed import MAX_BYTES, REGISTRY, SignedHead
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import locked, replace_durably, storage_errors
@@ -39,7 +39,7 @@ from cnrmirror.trust.memory import (
     root_identity,
 )
 from cnrmirror.trust.updater import MAX_ROOTS, TrustedFiles, trusted_view
-from cnrmirror.trust.view import CLOCK_SKEW, TrustedView, check_catalog, check_receipt
+from cnrmirror.trust.view import TrustedView, check_catalog, check_receipt
 
 MAX_ROOT_BYTES = 8 << 20
 

@@ -11,7 +11,7 @@ Pure: nothing is fetched and nothing is remembered here. The rules:
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
@@ -19,11 +19,9 @@ from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Time
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.errors import IncompleteError, InputError, StaleError, Tampered, TrustError
-from cnrmirror.model.instant import Instant
+from cnrmirror.model.instant import CLOCK_SKEW, Instant
 from cnrmirror.model.signed import REGISTRY, RETENTION, FileInfo, SignedHead
 from cnrmirror.trust.memory import HighWater, catalog_keys
-
-CLOCK_SKEW = timedelta(minutes=10)
 
 
 class TrustedView(msgspec.Struct, frozen=True):

@@ -1,0 +1,111 @@
+"""What commands say of how long readers take the mirror."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+import msgspec
+
+from cnrmirror.cli.context import clock, duration
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.freshness import Expiry, Freshness
+from cnrmirror.model.instant import Instant
+
+REFUSED = 18
+"""The exit code for "readers refuse it, or soon will"."""
+_REMEDIES = {
+    "root": "cnrmirror root propose, sign, publish",
+    "targets": "cnrmirror keys renew --offline-keys FOLDER",
+    "catalog": "cnrmirror refresh, where the publish key is",
+}
+
+fresh_for_option = click.option(
+    "--fresh-for", metavar="3d",
+    help=f"End with {REFUSED} if readers would refuse it sooner than that: for monitors.",
+)  # fmt: skip
+
+
+class Told(msgspec.Struct, frozen=True):
+    """How long readers take a mirror, for ``--json``: ``days`` are negative once it is over."""
+
+    good_until: str
+    role: str
+    days: float
+    refused: bool
+
+
+def fresh_for(text: str | None) -> timedelta:
+    """What ``--fresh-for`` says; nothing, if it is not there."""
+    return duration("--fresh-for", text) if text is not None else timedelta(0)
+
+
+def told(freshness: Freshness) -> Told:
+    """How long readers take what is signed."""
+    present, first = clock(), freshness.first
+    days = round(first.left(present) / timedelta(days=1), 2)
+    return Told(str(first.at), first.role, days, freshness.is_refused(present))
+
+
+def of_role(role: Expiry) -> dict[str, object]:
+    """One role that expires soon, for ``--json``."""
+    days = round(role.left(clock()) / timedelta(days=1), 2)
+    return {"role": role.role, "expires": str(role.at), "days": days}
+
+
+def sentence(freshness: Freshness, remedy: str = "") -> str:
+    """Until when readers take what is signed, in local time, and what is to be done if not."""
+    present, first = clock(), freshness.first
+    if not freshness.is_refused(present):
+        return (
+            f"readers take it until {local(first.at)} (in {_days(first, present)}, when its "
+            f"{first.role} expires)"
+        )
+    return (
+        f"readers refuse it: its {first.role} expired on {local(first.at)}, "
+        f"{_days(first, present)} ago: {remedy or _remedy(first)}"
+    )
+
+
+def warn(project: Project) -> None:
+    """Say on standard error which roles expire soon, or are expired, and what helps."""
+    present = clock()
+    for role in project.metadata.freshness().soon(present):
+        verb = "expired" if role.left(present) <= timedelta(0) else "expires"
+        when = f"{_days(role, present)} ago" if verb == "expired" else f"in {_days(role, present)}"
+        remedy = follower_remedy(project) or _remedy(role)
+        click.echo(f"cnrmirror: {role.role} {verb} on {local(role.at)}, {when}: {remedy}", err=True)
+
+
+def tell(project: Project, as_json: bool) -> None:
+    """Say on standard error until when readers take the mirror, and what expires soon.
+
+    Nothing with ``--json``: the results of ``check`` and ``publish`` say it.
+    """
+    found = project.metadata.freshness()
+    if not as_json:
+        warn(project)
+        if not found.is_refused(clock()):
+            click.echo(f"cnrmirror: {sentence(found)}", err=True)
+
+
+def follower_remedy(project: Project) -> str:
+    """What helps a mirror that follows another, and signs nothing; "" for any other one."""
+    return "import a newer state from its sender" if project.config.follow else ""
+
+
+def local(moment: Instant) -> str:
+    """A moment in the time of this machine, as people read it."""
+    return moment.at.astimezone().strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _remedy(role: Expiry) -> str:
+    return _REMEDIES.get(role.role, "cnrmirror refresh")
+
+
+def _days(role: Expiry, present: Instant) -> str:
+    days = abs(role.left(present) / timedelta(days=1))
+    if days < 2:
+        hours = round(days * 24)
+        return f"{hours} hour{'' if hours == 1 else 's'}"
+    return f"{days:.0f} days"
