@@ -19,9 +19,10 @@ from cnrmirror.mirror.gc import collect
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.model.destination import Holder
 from cnrmirror.model.errors import BusyError, ConflictError, InputError, UsageError
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE
-from cnrmirror.publish.lease import STATE, Holder
+from cnrmirror.objects.base import STATE
 from cnrmirror.publish.open import DestinationMemory, find_destinations
 from cnrmirror.publish.plan import Operation, Plan, invalidations
 from cnrmirror.publish.session import Session

@@ -18,22 +18,14 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.rotate import install_root
+from cnrmirror.model.destination import DestinationState, Holder, Lease
 from cnrmirror.model.errors import NotTrusted
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
+from cnrmirror.objects.base import STATE
 from cnrmirror.objects.memory import MemoryObjects
-from cnrmirror.publish.lease import (
-    STATE,
-    DestinationState,
-    HeldLease,
-    Holder,
-    Lease,
-    LeaseLost,
-    is_dead,
-    is_over,
-    this_process,
-)  # fmt: skip
+from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, is_over, this_process
 from cnrmirror.trust import rotation
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, write_key
 from cnrmirror.trust.signing import Repository

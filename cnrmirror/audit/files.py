@@ -8,13 +8,14 @@ import os
 import posixpath
 import re
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.finding import NOT_REFERRED_TO, Finding
-from cnrmirror.model.signed import MAX_BYTES, parse_role
+from cnrmirror.model.resource import Alias, Resource
+from cnrmirror.model.signed import MAX_BYTES, METADATA, parse_role
 from cnrmirror.objects.base import STATE_FOLDER
 from cnrmirror.views.hosts import HOST_FILES
 from cnrmirror.views.site import NO_JEKYLL, without_markup
@@ -71,12 +72,24 @@ def wrong_name(file: Path, path: str) -> str:
     return ""
 
 
+def target_of(path: str, alias: Alias) -> str:
+    """The path, from the site on, for which an alias stands."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), alias.target))
+
+
 class Known:
     """The views that a site must have: ``paths`` of files, ``aliases`` and what they stand for."""
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
         self.aliases: dict[str, str] = {"api": "cnr/api", "version": "cnr/version"}
+
+    def add(self, resource: Resource) -> None:
+        """A view that must be there."""
+        if isinstance(resource.body, Alias):
+            self.aliases[resource.path] = target_of(resource.path, resource.body)
+        else:
+            self.paths.add(resource.path)
 
     def first_form(self, path: str) -> str | None:
         """The view of which a file that is none itself has the bytes; None if there is none."""
@@ -93,13 +106,20 @@ class Known:
 
 
 def wrong_names(
-    folder: Path, named: Container[str], expected: Container[str] | None
+    folder: Path,
+    named: Container[str],
+    expected: Container[str] | None,
+    vouched: Callable[[str], bool] | None = None,
 ) -> Iterator[Finding]:
     """Every file of a folder's catalog that is not what its name says, or does not belong there.
+
+    What a killed command left, or an old revision needed, is what its name says: nobody is harmed
+    by a file that is named by its digest, or signed by the mirror's keys.
 
     Args:
         named: paths that are findings already.
         expected: what must be there; None if that is not known: then only the names tell.
+        vouched: whether a metadata file is signed by who may sign it.
     """
     for path in files_below(folder, "catalog"):
         if path in named:
@@ -107,7 +127,9 @@ def wrong_names(
         if reason := wrong_name(folder / path, path):
             yield Finding(path, "wrong" if NAMED.fullmatch(path) else "extra", reason)
         elif expected is not None and path not in expected:
-            yield Finding(path, "extra", NOT_REFERRED_TO)
+            by_digest = not path.startswith(f"{METADATA}/")
+            good = by_digest or (vouched is not None and vouched(path))
+            yield Finding(path, "unused" if good else "extra", NOT_REFERRED_TO)
 
 
 def wrong_forms(folder: Path, known: Known) -> Iterator[Finding]:
@@ -118,11 +140,11 @@ def wrong_forms(folder: Path, known: Known) -> Iterator[Finding]:
         first = known.first_form(path)
         if first is None:
             yield Finding(path, "extra", "no view has this file")
-        elif reason := _second_form(folder, path, first):
+        elif reason := second_form(folder, path, first):
             yield Finding(path, "wrong", reason)
 
 
-def _second_form(folder: Path, path: str, first: str) -> str:
+def second_form(folder: Path, path: str, first: str) -> str:
     """Why a file is no second form of a view (compressed, copied, for index.html); "" if it is."""
     file = folder / path
     try:

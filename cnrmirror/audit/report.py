@@ -11,7 +11,10 @@ from cnrmirror.model.finding import Finding
 from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.trust.verify import Policy
 
-_EXIT = {"wrong": 9, "extra": 9, "stale": 10, "missing": 11, "network": 12}
+_EXIT = {
+    "wrong": 9, "extra": 9, "stale": 10, "missing": 11, "network": 12, "unused": 19,
+    "unfinished": 19,
+}  # fmt: skip
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -11,18 +11,17 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from cnrmirror.audit.explain import explain
 from cnrmirror.audit.files import wrong_forms, wrong_names
-from cnrmirror.audit.journal import Journal
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.report import Audit, Order
+from cnrmirror.audit.state import AuditState
 from cnrmirror.audit.views import ADDRESS, site_at
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.client.remote import PARALLEL
-from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     CatalogRoot,
     PackageRef,
-    RetentionFloor,
     blob_path,
     node_path,
 )
@@ -38,51 +37,12 @@ from cnrmirror.model.finding import Finding
 from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.objects.base import Reader
+from cnrmirror.objects.modes import closed_note
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.trust.lint import StrictMetadata
-from cnrmirror.trust.verify import Trust, Verified
+from cnrmirror.trust.verify import Trust
 from cnrmirror.views.base import Package
-from cnrmirror.views.site import Site, ViewEntries, ViewSettings, add_entries
-
-
-class AuditState:
-    """What an audit knows so far.
-
-    ``verified`` is the signed chain as a client follows it, ``target`` what it names, ``root`` that
-    catalog root; ``chosen`` are the packages to be read. None and empty until a pass fills them.
-    """
-
-    def __init__(
-        self,
-        reader: Reader,
-        trust: Trust,
-        order: Order,
-        progress: Progress,
-        journal: Path | None,
-    ) -> None:
-        self.reader = reader
-        self.progress = progress
-        self.trust = trust
-        self.order = order
-        self.journal = Journal(None if order.sample is not None else journal)
-        self.with_views = order.views and reader.views != "none"
-        self.site = Site(ViewSettings(precompress=False), "")
-        self.seen = Part(reader, self.site)
-        self.notes: list[str] = []
-        self.verified: Verified | None = None
-        self.target: Descriptor | None = None
-        self.floor = RetentionFloor()
-        self.root: CatalogRoot | None = None
-        self.chosen: list[PackageRef] = []
-        self.entries: ViewEntries = {}
-        self.fixed_known = False
-        self.documents = self.releases = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether every package document was read, once that pass is over."""
-        root = self.root
-        return root is not None and self.documents == root.packages == len(self.chosen)
+from cnrmirror.views.site import add_entries
 
 
 def audit(
@@ -128,7 +88,7 @@ def check_metadata(state: AuditState) -> None:
 
 
 def _check_strictly(state: AuditState, failure: CnrMirrorError | None) -> None:
-    metadata = StrictMetadata(state.reader, state.trust.pinned)
+    metadata = state.metadata = StrictMetadata(state.reader, state.trust.pinned)
     metadata.check(state.order.policy.at or state.order.now)
     state.floor = metadata.kept
     state.seen.findings += metadata.findings
@@ -263,6 +223,12 @@ def _old_package(seen: Part, ref: PackageRef) -> None:
             seen.blob(blob)
 
 
+def check_modes(state: AuditState) -> None:
+    """In a folder: whether a web server of another user can read it."""
+    if state.reader.folder is not None:
+        state.notes += closed_note(state.reader.folder)
+
+
 def check_files(state: AuditState) -> None:
     """Strict, in a folder: every file is what its name says, and something refers to it."""
     folder, seen = state.reader.folder, state.seen
@@ -271,7 +237,8 @@ def check_files(state: AuditState) -> None:
         return
     named = {finding.path for finding in seen.all_findings}
     expected = None if state.root is None else seen.expected
-    seen.findings += list(wrong_names(folder, named, expected))
+    vouched = state.metadata.vouches_for if state.metadata else None
+    seen.findings += list(wrong_names(folder, named, expected, vouched))
     if state.with_views and state.complete:
         seen.findings += list(wrong_forms(folder, seen.views.known))
 
@@ -282,7 +249,9 @@ PASSES: tuple[Callable[[AuditState], None], ...] = (
     check_packages,
     check_lists,
     check_history,
+    check_modes,
     check_files,
+    explain,
 )
 
 

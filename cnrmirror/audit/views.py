@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cnrmirror.audit.files import Known
+from cnrmirror.audit.files import Known, target_of
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
@@ -89,10 +88,7 @@ class ViewAudit:
 
     def _know(self, resource: Resource) -> None:
         self.count += 1
-        if isinstance(resource.body, Alias):
-            self.known.aliases[resource.path] = _target(resource.path, resource.body)
-        else:
-            self.known.paths.add(resource.path)
+        self.known.add(resource)
 
     def _view(
         self, resource: Resource, copies: dict[str, Path], other: Resource | None = None
@@ -143,6 +139,20 @@ class ViewAudit:
         assert first is not None
         raise first
 
+    def matches(self, resource: Resource, copies: dict[str, Path]) -> bool:
+        """Whether the mirror answers as this view does, which it need not have."""
+        body = resource.body
+        try:
+            if isinstance(body, Alias):
+                self._alias(resource.path, body)
+            elif isinstance(body, bytes) or _blob_of(body).digest in copies:
+                self._same(resource.path, body, copies)
+            else:
+                return False
+        except CnrMirrorError:
+            return False
+        return True
+
     def _addresses(self, path: str) -> list[str]:
         return addresses(self._reader, self._site, path)
 
@@ -156,7 +166,7 @@ class ViewAudit:
             if link.is_symlink() and os.readlink(link) == alias.target:
                 return
         document = "" if path.endswith(".json") else "/index.json"
-        target = _target(path, alias)
+        target = target_of(path, alias)
         expected = read(self._ask(target + document, _MAX_ALIAS))
         if read(self._ask(path + document, _MAX_ALIAS)) != expected:
             raise Tampered(f"{path}: does not answer as {target} does")
@@ -197,10 +207,6 @@ def site_at(reader: Reader) -> tuple[Site, str]:
         if b"cnr-api" in ask("cnr/version/index.json"):
             vendor = "cnr"
     return Site(ViewSettings(vendor, precompress=False), url), url
-
-
-def _target(path: str, alias: Alias) -> str:
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), alias.target))
 
 
 def _blob_of(body: Descriptor | Base64Json) -> Descriptor:

@@ -16,6 +16,7 @@ from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding, Problem
 from cnrmirror.model.flags import meaning_of
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
+from cnrmirror.objects.modes import closed_note
 from cnrmirror.views.base import Package
 from cnrmirror.views.site import ViewEntries, add_entries
 
@@ -76,7 +77,7 @@ def check(project: Project) -> CheckReport:
         len(seen.blobs),
         len(seen.views),
         sorted(set(findings)),
-        seen.notes,
+        [*seen.notes, *closed_note(project.site)],
     )
 
 

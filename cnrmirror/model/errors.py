@@ -31,7 +31,8 @@
 
 The number is the exit code of the command line (``docs/exit-codes.md``); 13 is success with
 expired metadata that ``--allow-expired`` or ``--at`` let pass, 14 is "done but for
-some" (``sync``, ``import``, ``push --keep-going``), 15 that of ``sync``.
+some" (``sync``, ``import``, ``push --keep-going``), 15 that of ``sync``, 18 "readers refuse it",
+19 "only what is harmless is too much" (``check``).
 Each message says what is wrong, where, and what to do next.
 """
 

@@ -96,6 +96,8 @@ class WebReader(Reader, Protocol):
 
 STATE_FOLDER = ".cnrmirror"
 """Where a destination has what is its publishers' and no reader's."""
+STATE = f"{STATE_FOLDER}/state.json"
+"""The destination's state (``model.destination``)."""
 
 
 class Listed(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ from cnrmirror.objects.base import (
     check_path,
 )
 from cnrmirror.objects.files import locked, storage_errors, sync_filesystem, write_new
+from cnrmirror.objects.modes import closed_words, is_closed
 from cnrmirror.objects.store import Store
 
 
@@ -163,7 +164,14 @@ class FolderObjects(Objects):
                 sync_filesystem(self._folder)
                 self._place(Resource(key, data))
                 sync_filesystem(self._folder)
+                if is_closed(os.stat(self._folder / key)):
+                    self.note(closed_words(self._folder))
         return _tag(data)
+
+    def note(self, note: str) -> None:
+        """Say something once that a publisher should know."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
         """See ``base.Objects``. Raises InputError for a name that cannot be there."""

@@ -21,57 +21,17 @@ from types import TracebackType
 
 import msgspec
 
+from cnrmirror.model.destination import DestinationState, Holder, Lease
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, Outdated
 from cnrmirror.model.format import FIRST, Format, require_writable
-from cnrmirror.objects.base import STATE_FOLDER, Objects
+from cnrmirror.objects.base import STATE, Objects
 
-STATE = f"{STATE_FOLDER}/state.json"
 STATE_BYTES = 64 << 20
 STALE = timedelta(minutes=15)
 RENEW_SECONDS = 60
 # The runs of this process that hold a lease, or may.
 _ACTIVE: set[str] = set()
-
-
-class Holder(msgspec.Struct, frozen=True):
-    """A process: enough to tell, on its own machine, whether it still runs.
-
-    ``boot``: the machine's boot id; ``namespace``: the pid namespace; ``started``: when the process
-    began, in ticks since the boot. All are "" where the system does not tell them.
-    """
-
-    boot: str = ""
-    namespace: str = ""
-    pid: int = 0
-    started: str = ""
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """A run that writes, or did not come to its end; ``run`` is "" when it gave the lease back.
-
-    ``states``: the revisions between which the views stand (None: no views); ``to``: the revision
-    that they are brought to. ``time``: when the run last said that it is still there.
-    """
-
-    run: str
-    holder: Holder
-    time: str
-    states: list[Descriptor | None]
-    to: Descriptor
-
-
-class DestinationState(msgspec.Struct, frozen=True):
-    """What a destination remembers besides the catalog.
-
-    ``form``: the form of its views; ``pending``: removals, and when they are due.
-    """
-
-    format: Format = FIRST
-    serial: int = 0
-    form: str = ""
-    lease: Lease | None = None
-    pending: dict[str, str] = {}
 
 
 def read_state(destination: Objects) -> tuple[DestinationState, str | None]:

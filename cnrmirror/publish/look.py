@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.destination import DestinationState
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import BusyError, DamageError
@@ -22,7 +23,7 @@ from cnrmirror.model.signed import (
     signed_head_of,
 )
 from cnrmirror.objects.base import Objects
-from cnrmirror.publish.lease import STALE, DestinationState, is_over, moment, read_state
+from cnrmirror.publish.lease import STALE, is_over, moment, read_state
 
 _POLL_SECONDS = 0.5
 Relation = Literal["equal", "behind", "ahead", "diverged"]

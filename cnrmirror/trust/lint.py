@@ -41,6 +41,8 @@ class StrictMetadata:
         self.kept = RetentionFloor()
         self.target: Descriptor | None = None
         self.expired: list[tuple[str, str]] = []
+        self._judges: list[Root] = []
+        self._delegations: list[Targets] = []
         self._now = datetime.min.replace(tzinfo=UTC)
 
     def check(self, now: datetime) -> None:
@@ -65,7 +67,7 @@ class StrictMetadata:
         if self.kept.root > newest.version:
             reason = f"the timestamp says that roots up to {self.kept.root} exist"
             self._find(f"{newest.version + 1}.root.json", "missing", reason)
-        signed_roots = [item.signed for item in roots]
+        signed_roots = self._judges = [item.signed for item in roots]
         info = timestamp.signed.snapshot_meta
         snapshot = self._role(
             f"{info.version}.snapshot.json", Snapshot, signed_roots[-1:], "snapshot", info
@@ -79,6 +81,22 @@ class StrictMetadata:
         if snapshot is not None:
             self._age(f"{info.version}.snapshot.json", snapshot.signed)
             self._targets(signed_roots, snapshot.signed, retained)
+
+    def vouches_for(self, path: str) -> bool:
+        """Whether a file of which nothing speaks is signed by a key that was the mirror's once.
+
+        Args:
+            path: ``catalog/metadata/N.ROLE.json``: a targets, catalog or snapshot role.
+        """
+        role = path.rpartition("/")[2].split(".")[-2]
+        judges: dict[str, list[Any]] = {
+            "targets": self._judges, "snapshot": self._judges, "catalog": self._delegations,
+        }  # fmt: skip
+        try:
+            found = parse(read(self._reader.fetch(path, MAX_BYTES)), path)
+        except CnrMirrorError:
+            return False
+        return any(_accepts(judge, role, found) for judge in judges.get(role, []))
 
     def _roots(self) -> list[Metadata[Root]]:
         pinned: Metadata[Root] = parse(self._pinned, "the pinned root")
@@ -119,7 +137,7 @@ class StrictMetadata:
             found.append(following)
 
     def _targets(self, roots: list[Root], snapshot: Snapshot, retained: dict[str, range]) -> None:
-        judges: list[Targets] = []
+        judges = self._delegations
         info = snapshot.meta.get("targets.json")
         for version in self._span("targets", retained["targets"]):
             current = info is not None and version == info.version
@@ -240,3 +258,11 @@ class StrictMetadata:
 
     def _find(self, name: str, problem: Problem, reason: str) -> None:
         self.findings.append(Finding(f"{METADATA}/{name}", problem, reason))
+
+
+def _accepts(judge: Root | Targets, role: str, found: Metadata[Any]) -> bool:
+    try:
+        judge.verify_delegate(role, found.signed_bytes, found.signatures)
+    except (RepositoryError, ValueError):
+        return False
+    return True
