@@ -383,8 +383,9 @@ def _far(project: Project) -> str:
     return "2026-01-02T04:00:00"
 
 
-def test_a_follower_collects_what_its_sender_has_collected(
-    tmp_path: Path, sender: Project, receiver: Project
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_follower_drops_what_its_sender_has_dropped_with_the_next_command_or_gc(
+    tmp_path: Path, sender: Project, receiver: Project, remembers: bool
 ) -> None:
     export(sender, tmp_path / "1")
     bring(receiver, tmp_path / "1")
@@ -392,8 +393,13 @@ def test_a_follower_collects_what_its_sender_has_collected(
     gc.collect(sender, 1, 0, _far(sender), False)
     export(sender, tmp_path / "2")
     bring(receiver, tmp_path / "2")
-    assert tree(receiver.site) != tree(sender.site)
-    assert gc.collect(receiver, 1, 0, _far(receiver), False).files
+    assert tree(receiver.site) != tree(sender.site)  # somebody may still be reading
+    if remembers:
+        with receiver.alone():
+            pass
+    else:
+        receiver.layout.retiring.unlink()
+        assert gc.collect(receiver, 1, 0, _far(receiver), False).files
     assert tree(receiver.site) == tree(sender.site)
 
 

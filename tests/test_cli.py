@@ -210,7 +210,9 @@ def test_what_others_wrote_is_shown_as_it_is_and_commands_no_terminal(
     change.remove(project, "ns/a", "1.0.0", None, "[/x][bold]markup[/bold]", NOW)
     with project.writing():
         project.commit({"ns/b": PackageDocument("ns/b", [])}, "nothing", NOW)
-        project.commit_after(project.tree(), project.head().catalog, 3, "\x1b[2J\ta\nb", NOW)
+        here = project.head().catalog, project.root()
+        above = project.metadata.signed_head()
+        project.commit_after(project.tree(), here, 3, "\x1b[2J\ta\nb", NOW, above)
     first, *rest = run("-C", "m", "log").stdout.splitlines()
     assert first.endswith("\t" + r"\x1b[2J\ta\nb") and len(rest) == 3
     said = run("-C", "m", "push", "--namespace", "ns", "\x1b[2J.tgz", code=3).stderr

@@ -105,8 +105,9 @@ def test_after_a_publish_that_was_killed_every_view_is_of_the_one_or_the_other_r
     def audited() -> Audit:
         root = (project.site / "catalog/metadata/1.root.json").read_bytes()
         trust = Trust(root, tmp_path / "cache", tmp_path / "marks")
-        at = Policy(at=Instant.parse(later_by(1)).at)
-        return audit(FolderReader(tmp_path / "pub"), trust, Order(at, at.at, strict=True))
+        at = Instant.parse(later_by(1)).at
+        order = Order(Policy(at=at), at, strict=True)
+        return audit(FolderReader(tmp_path / "pub"), trust, order)
 
     push(project, "a")
     publish()

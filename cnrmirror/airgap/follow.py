@@ -7,15 +7,17 @@ where its memory is lost: an older state is never taken in.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 
 from cnrmirror.airgap.arrive import Imported, continues, looking, overlay
 from cnrmirror.bundle.read import BundleReader
-from cnrmirror.catalog.delta import Brought, Span, bring
+from cnrmirror.catalog.delta import Brought, Span, bring, revisions_from
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.client.remote import Remote
+from cnrmirror.mirror import retire
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
@@ -74,10 +76,21 @@ def follow(project: Project, reader: Reader, policy: Policy, now: datetime) -> I
                 pointer = project.layout.timestamp
                 replace_durably(pointer, verified.head.timestamp, project.layout.making)
         project.builder.bring_up(project.head())
+        _retire(project, before, verified.head)
     return Imported(
         both.name, verified.head.revision, verified.at.digest, verified.root.packages,
         brought.blobs, brought.bytes, verified.fresh, verified.notes,
     )  # fmt: skip
+
+
+def _retire(project: Project, before: SignedHead | None, head: SignedHead) -> None:
+    """Note what the sender retains no more: the next command removes it, when readers are done."""
+    if before is None or head.kept.revision <= before.kept.revision:
+        return
+    with contextlib.suppress(DamageError):  # of an old revision: for 'check' to say
+        chain = revisions_from(project.catalog, head.at, before.kept.revision)[::-1]
+        going = retire.between(project.store, chain, before.kept, head.kept)
+        retire.note(going, project.layout)
 
 
 def _trust(project: Project, before: SignedHead | None) -> Trust:

@@ -28,10 +28,17 @@ _BATCH = 2000
 
 def revisions(catalog: CatalogReader, head: SignedHead) -> list[tuple[Descriptor, CatalogRoot]]:
     """The revisions that are retained at a signed head, newest first."""
+    return revisions_from(catalog, head.at, head.kept.revision)
+
+
+def revisions_from(
+    catalog: CatalogReader, at: Descriptor, floor: int
+) -> list[tuple[Descriptor, CatalogRoot]]:
+    """The revisions from ``at`` down to the one of the number ``floor``, newest first."""
     found = []
-    for at, root in catalog.history(head.at):
-        found.append((at, root))
-        if root.revision <= head.kept.revision:
+    for here, root in catalog.history(at):
+        found.append((here, root))
+        if root.revision <= floor:
             break
     return found
 
@@ -122,10 +129,14 @@ def _bytes(path: str) -> bytes:
 
 
 class Span(msgspec.Struct, frozen=True):
-    """Revisions that follow one another: the tree before them, and their roots, oldest first."""
+    """Revisions that follow one another: the tree before them, and their roots, oldest first.
+
+    ``tree``: one more tree, of which the root is not wanted.
+    """
 
     before: Node
     roots: list[tuple[Descriptor, CatalogRoot]]
+    tree: Node | None = None
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -158,13 +169,13 @@ def bring(
     catalog = CatalogReader(nodes)
     brought: list[Descriptor] = []
     before = span.before
-    for _, root in span.roots:
-        for wanted in _needed(catalog, nodes, before, root.tree):
+    for tree in (*(root.tree for _, root in span.roots), *([span.tree] if span.tree else [])):
+        for wanted in _needed(catalog, nodes, before, tree):
             if not store.has_blob(wanted):
                 store.add_blob(wanted, blob(wanted))
                 brought.append(wanted)
                 progress.advance(1, wanted.size)
-        before = root.tree
+        before = tree
     store.root.mkdir(parents=True, exist_ok=True)
     sync_filesystem(store.root)
     for at, _ in span.roots:

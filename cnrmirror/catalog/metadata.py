@@ -14,11 +14,12 @@ superseded files are kept, so that a missing one can be told from one that was c
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from cnrmirror.model.documents import Head, RetentionFloor
 from cnrmirror.model.errors import DamageError, InputError
-from cnrmirror.model.freshness import Expiry, Freshness
+from cnrmirror.model.freshness import LIFETIME_DAYS, Expiry, Freshness
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import (
     MAX_BYTES,
@@ -88,6 +89,25 @@ class MetadataFolder:
             return Expiry(Instant.parse(text.removesuffix("Z")), role)
         except InputError as error:
             raise DamageError(f"{self.path / file_name}: {error.message}") from error
+
+    def superseded_before(self, limit: Instant) -> dict[str, int]:
+        """The lowest versions of catalog and snapshot that readers since ``limit`` may want.
+
+        A version is superseded when the next one is signed.
+        """
+        retained = self.signed_head().retained()
+        found = {}
+        for role in ("catalog", "snapshot"):
+            lowest, newest = retained[role].start, retained[role].stop - 1
+            lifetime = timedelta(days=LIFETIME_DAYS[role])
+            while lowest < newest:
+                following = f"{lowest + 1}.{role}.json"
+                exists = (self.path / following).exists()
+                if exists and self._expiry(role, following).at.plus(-lifetime) >= limit:
+                    break
+                lowest += 1
+            found[role] = lowest
+        return found
 
     def superseded(self, before: float) -> tuple[int, int, list[Path]]:
         """Catalog and snapshot files that only readers before a time (seconds) may still want.

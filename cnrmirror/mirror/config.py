@@ -37,9 +37,13 @@ class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``gc`` keeps: the last ``revisions``, and all that is younger than ``grace_hours``."""
+    """What of the history stays: the last ``revisions``, and what is younger than ``grace_hours``.
 
-    revisions: int = 10
+    What is older goes by itself when revisions are made; ``gc`` also removes what commands that
+    were killed have left.
+    """
+
+    revisions: int = 100
     grace_hours: float = 168
 
 

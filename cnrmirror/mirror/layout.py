@@ -72,6 +72,16 @@ class Layout(msgspec.Struct, frozen=True):
         """High-water marks of the destinations."""
         return self.memory / "destinations" / "trust"
 
+    @property
+    def retiring(self) -> Path:
+        """What is about to be removed, because no retained revision needs it."""
+        return self.memory / "retiring.json"
+
+    @property
+    def lineage(self) -> Path:
+        """Which revisions were ever current here."""
+        return self.memory / "revisions"
+
     def source_memory(self, source: str) -> Path:
         """What the last sync of a source left: its report, its filter, its channels."""
         return self.memory / "sources" / f"{_file_name(source)}.json"

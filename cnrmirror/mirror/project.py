@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -19,9 +20,10 @@ import msgspec
 from cnrmirror.catalog.facts import with_facts
 from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.tree import EMPTY, Catalog, counts
-from cnrmirror.mirror import config
+from cnrmirror.mirror import config, retire
 from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.mirror.lineage import Lineage
 from cnrmirror.mirror.signer import Signer
 from cnrmirror.model import format as formats
 from cnrmirror.model.digest import Descriptor
@@ -32,10 +34,18 @@ from cnrmirror.model.documents import (
     Node,
     PackageDocument,
     PackageRef,
+    RetentionFloor,
     Upstream,
 )
-from cnrmirror.model.errors import InvalidDocument, NotFoundError, NotTrusted, UsageError
+from cnrmirror.model.errors import (
+    DamageError,
+    InvalidDocument,
+    NotFoundError,
+    NotTrusted,
+    UsageError,
+)
 from cnrmirror.model.format import Format, require_writable
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
@@ -65,6 +75,7 @@ class Project:
         self.store = Store(self.layout.catalog, self.layout.making)
         self.catalog = Catalog(self.store)
         self.metadata = MetadataFolder(self.layout.metadata)
+        self.lineage = Lineage(self.layout.lineage)
         self.signer = signer
         views = Site(self.config.views, self.config.url)
         self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
@@ -94,6 +105,7 @@ class Project:
             self.layout.making.mkdir(parents=True, exist_ok=True)
             with locked(self.layout.lock, self.config.lock_wait_seconds):
                 self.builder.sweep()
+                retire.carry_out(self.layout, self.metadata)
                 yield
 
     @contextlib.contextmanager
@@ -238,26 +250,31 @@ class Project:
     def commit_after(
         self,
         tree: Node,
-        parent: Descriptor,
+        parent: tuple[Descriptor, CatalogRoot],
         revision: int,
         message: str,
         now: str,
-        above: SignedHead | None = None,
+        above: SignedHead,
     ) -> Head:
-        """A revision after ``parent``, which may be one of another mirror that is merged.
+        """A revision after ``parent``, which is one of another mirror that is merged.
 
         Args:
+            parent: its catalog root, which need not be in the store: then history begins here.
             above: what is published elsewhere: the signed files get higher versions than there.
         """
-        before, ours = self.catalog.root(parent), self.root()
-        new = self._after((parent, before), tree, message, now)
+        at, before = parent
+        ours = self.root()
+        new = self._after(parent, tree, message, now)
         new = msgspec.structs.replace(
             new,
             revision=revision,
             format=newest_format(before.format, ours.format),
             upstreams=newest_upstreams(ours.upstreams, before.upstreams),
         )
-        return self._make(new, now, above)
+        kept = None
+        if not self.store.has_root(at):
+            kept = msgspec.structs.replace(above.kept, revision=revision)
+        return self._make(new, now, above, kept)
 
     def upgrade(self, now: str) -> tuple[Format, Format]:
         """Raise the mirror's format to what this program knows; the formats before and after."""
@@ -295,13 +312,37 @@ class Project:
             upstreams=root.upstreams if root else {},
         )
 
-    def _make(self, root: CatalogRoot, now: str, above: SignedHead | None = None) -> Head:
+    def _make(
+        self, root: CatalogRoot, now: str, above: SignedHead | None = None,
+        kept: RetentionFloor | None = None,
+    ) -> Head:  # fmt: skip
         """Store, sign and show a revision."""
         assert self.signer is not None
         head = Head(self.store.put(root), root.revision)
-        self.signer.sign_revision(head, now, above)
+        going = None if above or kept else self._retirement(head, root, now)
+        self.signer.sign_revision(head, now, above, kept or (going.floor if going else None))
+        self.lineage.add(head.catalog)
         self.builder.bring_up(head)
+        retire.carry_out(self.layout, self.metadata)
         return head
+
+    def _retirement(self, head: Head, root: CatalogRoot, now: str) -> retire.Retirement | None:
+        """What goes with a new revision; it is noted, so that it goes though we are killed."""
+        keep = self.config.retention
+        if root.parent is None:
+            return None
+        if not retire.is_due(root, self.metadata.timestamp().kept, keep.revisions):
+            return None
+        limit = Instant.parse(now).plus(-timedelta(hours=keep.grace_hours))
+        try:
+            found = retire.retirement(
+                self.catalog, self.metadata, head.catalog, keep.revisions, limit
+            )
+        except DamageError:  # in an old revision: no reason not to make a new one
+            return None
+        if found is not None:
+            retire.note(found, self.layout)
+        return found
 
     def sign_first(self, now: str) -> None:
         """Revision 0: an empty catalog, so that there is something signed from the beginning."""

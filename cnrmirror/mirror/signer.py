@@ -17,10 +17,14 @@ class Signer(Protocol):
     def check_keys(self, now: str) -> None:
         """Make sure that it can, before anything is written. Raises NotTrusted, StaleError."""
 
-    def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
+    def sign_revision(
+        self, head: Head, now: str, above: SignedHead | None = None,
+        kept: RetentionFloor | None = None,
+    ) -> None:  # fmt: skip
         """Sign and make ``head`` current, atomically and durably; ``now`` is ISO 8601, UTC.
 
         With ``above``, a signed head that is published elsewhere, no version is as low as there.
+        With ``kept``, files are retained from those versions on.
 
         Raises:
             NotTrusted: a key is missing.

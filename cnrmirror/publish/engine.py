@@ -78,6 +78,7 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
         head = _sign_off(work, sender, now)
     pending = work.pending(deletes, now)
     due = [key for key, when in pending.items() if when <= now]
+    due += work.retired()
     if due:
         lease.renew(0)
         destination.delete(due)

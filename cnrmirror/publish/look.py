@@ -97,7 +97,7 @@ def look_when_free(project: Project, destination: Objects, now: str, wait: float
 
 def relation(
     ours: SignedHead, theirs: SignedHead | None, our_history: History, their_history: History,
-    published: str = "",
+    was_ours: Callable[[Descriptor], bool] = lambda at: False,
 ) -> Relation:  # fmt: skip
     """How a destination is related to the mirror.
 
@@ -106,8 +106,8 @@ def relation(
         theirs: what the destination stands at.
         our_history: the mirror's revisions, newest first.
         their_history: the destination's, verified; asked for only if ours does not tell.
-        published: the digest of the root that the mirror published there last: it is ours, even
-            where ``gc`` has cut our history above it.
+        was_ours: whether the mirror once stood at a revision: it is ours, even where retention has
+            cut our history above it.
 
     Returns:
         ``equal``; ``behind``: the mirror has all that is there, and its files may follow those;
@@ -120,7 +120,7 @@ def relation(
     if theirs.at == ours.at:
         return "behind" if ours.follows(theirs) else "ahead"
     there = _has(our_history(), theirs)
-    if there or (there is None and theirs.at.digest == published):
+    if there or (there is None and was_ours(theirs.at)):
         return "behind" if ours.follows(theirs) else "diverged"
     return "ahead" if _has(their_history(), ours) else "diverged"
 

@@ -14,7 +14,7 @@ import msgspec
 
 from cnrmirror.catalog.delta import Span, bring
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
-from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.catalog.tree import EMPTY, CatalogReader
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
@@ -60,17 +60,14 @@ def merge(
                 base = root
                 break
             theirs_on.append((at, root))
-        if base is None:
-            raise ConflictError(
-                f"{remote.reader.name} and this mirror have no revision in common: "
-                "publish from the mirror that published there last"
-            )
         theirs = remote.verified.root
         keeping = LayeredNodes(project.store, nodes, keep=True)
-        bring(Span(base.tree, theirs_on[::-1]), keeping, remote.blob, project.progress)
-        if base.tree == ours.tree and base.revision == ours.revision:
+        span = Span(base.tree, theirs_on[::-1]) if base else Span(EMPTY, [], theirs.tree)
+        bring(span, keeping, remote.blob, project.progress)
+        if base and base.tree == ours.tree and base.revision == ours.revision:
             head = Head(remote.verified.at, theirs.revision)
             _take_up(project, head, above, now)
+            project.lineage.add(head.catalog)
         else:
             head = _joined(project, remote, CatalogReader(keeping), base, above, now)
         _take_metadata(project, remote, above)
@@ -85,20 +82,26 @@ def _take_up(project: Project, head: Head, above: SignedHead, now: str) -> None:
 
 
 def _joined(
-    project: Project, remote: Remote, reader: CatalogReader, base: CatalogRoot, above: SignedHead,
-    now: str,
+    project: Project, remote: Remote, reader: CatalogReader, base: CatalogRoot | None,
+    above: SignedHead, now: str,
 ) -> Head:  # fmt: skip
-    """Our changes since ``base``, made again on top of their revision, as a revision of its own."""
+    """Our changes since ``base``, made again on top of their revision, as a revision of its own.
+
+    Where nobody knows a common revision any more, everything is compared.
+    """
     ours, theirs = project.root(), remote.verified.root
     changes = {}
-    for difference in project.catalog.diff(base.tree, ours.tree):
+    for difference in project.catalog.diff(base.tree if base else EMPTY, ours.tree):
         name = difference.name
-        first, mine, other = (reader.get(t, name) for t in (base.tree, ours.tree, theirs.tree))
-        changes[name] = merged(name, first, mine, other)
+        mine, other = reader.get(ours.tree, name), reader.get(theirs.tree, name)
+        if base is None:
+            changes[name] = joined(name, mine, other)
+        else:
+            changes[name] = merged(name, reader.get(base.tree, name), mine, other)
     refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
     return project.commit_after(
         project.catalog.change(theirs.tree, refs),
-        remote.verified.at,
+        (remote.verified.at, theirs),
         max(ours.revision, theirs.revision) + 1,
         f"merge with revision {theirs.revision} of {remote.reader.name}",
         now,
@@ -164,6 +167,51 @@ def merged(
         [t for key, t in parts(tombstones).items() if key not in kept],
     )
     return result.sorted()
+
+
+def joined(
+    name: str, ours: PackageDocument | None, theirs: PackageDocument | None
+) -> PackageDocument:
+    """One package of two of which nobody knows what they were before.
+
+    A removal counts: its tombstone says that the other one has not heard of it. Of a channel that
+    points at two releases, the one whose history has the other counts, or else ours.
+
+    Raises:
+        ConflictError: one release with two contents.
+    """
+    documents = [document for document in (theirs, ours) if document]
+    removed = {
+        (stone.release, stone.media_type, stone.digest): stone.removed_at
+        for document in documents
+        for stone in document.tombstones
+    }
+
+    def alive(document: PackageDocument | None) -> PackageDocument | None:
+        """What was not removed since, without what is joined by itself."""
+        if document is None:
+            return None
+        left = [r for r in document.releases
+                if r.created_at > removed.get((*r.key, r.content.digest), "")]  # fmt: skip
+        return PackageDocument(name, left)
+
+    channels = {c.name: c for c in theirs.channels} if theirs else {}
+    for channel in ours.channels if ours else []:
+        other = channels.get(channel.name)
+        ahead = other is not None and channel.current in other.releases
+        behind = other is not None and other.current in channel.releases
+        if behind or not ahead:
+            channels[channel.name] = channel
+    releases = merged(name, None, alive(ours), alive(theirs)).releases
+    known = {release.release for release in releases}
+    there = {release.key for release in releases}
+    stones = {(t.release, t.media_type): t for d in documents for t in d.tombstones}
+    return PackageDocument(
+        name,
+        releases,
+        [channel for channel in channels.values() if channel.current in known],
+        [stone for key, stone in stones.items() if key not in there],
+    ).sorted()
 
 
 def _three_way(

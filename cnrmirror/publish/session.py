@@ -315,7 +315,10 @@ class Session:
             remote = self._remote(seen)
             return remote.catalog.history(remote.verified.at)
 
-        return relation(ours, seen.head, our_history, their_history, self.memory.published)
+        def was_ours(at: Descriptor) -> bool:
+            return at.digest == self.memory.published or self._project.lineage.has(at)
+
+        return relation(ours, seen.head, our_history, their_history, was_ours)
 
     def _remote(self, seen: Seen) -> Remote:
         """The destination, verified as any client does, from the newest root that both have."""

@@ -9,9 +9,10 @@ from typing import Literal
 
 import msgspec
 
-from cnrmirror.catalog.delta import immutable_files, metadata_files
+from cnrmirror.catalog.delta import immutable_files, metadata_files, revisions_from
 from cnrmirror.catalog.tree import EMPTY, CatalogReader, Nodes
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.retire import between
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Head, Node
 from cnrmirror.model.errors import DamageError, IncompleteError
@@ -25,6 +26,7 @@ from cnrmirror.publish.plan import Operation, Plan, size_of
 from cnrmirror.views.site import ViewEntries
 
 State = Descriptor | None
+_MOST_RETIRED = 300
 
 
 class Work:
@@ -50,6 +52,7 @@ class Work:
         self.seen = seen
         self.head = project.metadata.signed_head()
         self.root = project.catalog.root(self.head.at)
+        self._layered = nodes
         self._nodes = CatalogReader(nodes)
         self._grace = grace
         self._disturbed = list(disturbed)
@@ -129,6 +132,23 @@ class Work:
         wanted.update(r.path for r in self.form.all_lists(self.entries))
         return {key: when for key, when in pending.items() if key not in wanted}
 
+    def retired(self) -> list[str]:
+        """What only revisions needed that are retained no more, as far as that is cheap to tell.
+
+        Their documents are read there: of more than some hundred revisions, ``--audit --repair``
+        finds the files sooner.
+        """
+        there = self.seen.head
+        if there is None or not 0 < self.head.kept.revision - there.kept.revision <= _MOST_RETIRED:
+            return []
+        try:
+            chain = revisions_from(self._nodes, self.head.at, there.kept.revision)[::-1]
+            if all(at != there.at for at, _ in chain):
+                return []  # somebody else's history
+            return between(self._layered, chain, there.kept, self.head.kept).paths
+        except (DamageError, IncompleteError):
+            return []
+
     def _diff(self, trees: Sequence[Node | None]) -> ViewDiff:
         return ViewDiff(self._nodes, self.form, trees, self.root.tree, self.entries)
 
@@ -166,7 +186,7 @@ class Work:
             operations.append(Operation("put", TIMESTAMP, len(self.head.timestamp)))
         later: Literal["delete", "delete later"] = "delete later" if self._grace else "delete"
         operations += [Operation(later, key) for key in dict.fromkeys(deletes)]
-        operations += [Operation("delete", key) for key in self.due(now)]
+        operations += [Operation("delete", key) for key in (*self.due(now), *self.retired())]
         return msgspec.structs.replace(self.outline(now), operations=operations)
 
     def outline(self, now: str) -> Plan:

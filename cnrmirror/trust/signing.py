@@ -102,20 +102,22 @@ class Repository:
         return metadata
 
     def _version(self, name: str) -> int:
-        if name == "targets":
-            return self._highest(name)
         # A catalog that no snapshot names was left behind by a killed command.
         snapshot = self.current(Snapshot, "snapshot")
         info = snapshot.signed.meta.get(f"{name}.json") if snapshot else None
-        return info.version if info else 0
+        version = info.version if info else 0
+        return self._last(name, version) if name == "targets" else version
 
-    def _highest(self, name: str) -> int:
-        versions = (p.name.split(".")[0] for p in self.path.glob(f"*.{name}.json"))
-        return max((int(v) for v in versions if v.isdigit()), default=0)
+    def _last(self, name: str, known: int) -> int:
+        """The version of the newest file of an offline role: one that is to come counts."""
+        while (self.path / f"{known + 1}.{name}.json").exists():
+            known += 1
+        return known
 
     def root_version(self) -> int:
-        """The version of the newest root."""
-        return self._highest("root")
+        """The version of the newest root; 0 if there is none."""
+        timestamp = self.current(Timestamp, "timestamp")
+        return self._last("root", InForce(None, None, timestamp).floor.root if timestamp else 0)
 
     def root(self) -> Root:
         """The newest root. Raises NotTrusted if the mirror has none."""
@@ -229,13 +231,17 @@ class Repository:
             )
         return before.signed.expires
 
-    def sign_revision(self, head: Head, now: str, above: SignedHead | None = None) -> None:
+    def sign_revision(
+        self, head: Head, now: str, above: SignedHead | None = None,
+        kept: RetentionFloor | None = None,
+    ) -> None:  # fmt: skip
         """Sign a new catalog, snapshot and timestamp; the timestamp is replaced last, durably.
 
         Args:
             head: the catalog root that becomes current.
             now: ISO 8601, UTC.
             above: a signed head that is published elsewhere: all versions are higher than there.
+            kept: from where on files are retained, if not from the same versions as before.
 
         Raises:
             NotTrusted: an online key is missing.
@@ -244,6 +250,7 @@ class Repository:
         self.require_time(now)
         old = self._in_force()
         floor = higher(old.floor, above.kept) if above else old.floor
+        floor = higher(floor, kept) if kept else floor
         target = TargetFile(
             head.catalog.size, {"sha256": head.catalog.digest}, TARGET,
             {"custom": {"revision": head.revision}},
@@ -329,7 +336,7 @@ class Repository:
         self._sign_timestamp(info, versions.timestamp, floor, now)
 
     def _newest_targets(self) -> MetaFile:
-        version = self._highest("targets")
+        version = self._version("targets")
         return meta_file(version, (self.path / f"{version}.targets.json").read_bytes())
 
     def _sign_snapshot(self, meta: dict[str, MetaFile], version: int, now: str) -> MetaFile:
