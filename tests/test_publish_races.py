@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from securesystemslib.signer import Key
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.destination import DestinationState, Holder, Lease
-from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.errors import NotTrusted, StorageError
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
@@ -265,23 +267,26 @@ def with_keys(
 
 def rotate(project: Project, purpose: str, folder: Path) -> None:
     """A new key for a purpose; the folder is the only one that has it."""
-    new = key(f"{purpose}-new")
     with_keys(project, folder, **{purpose: f"{purpose}-new"})
+    sign_with(project, purpose, key(f"{purpose}-new").public_key, folder.parent / "offline", NOW)
+
+
+def sign_with(project: Project, purpose: str, new: Key, offline: Path, now: str) -> None:
+    """Make a key, whose private half is here, the one of a purpose."""
     signer = project.signer
     assert isinstance(signer, Repository)
-    offline = folder.parent / f"offline-{folder.name}"
-    write_key(offline, "targets", key("targets"), None)
-    for word in ("root-1", "root-2"):
-        write_key(offline, "root", key(word), None)
+    for purpose_of, word in (("targets", "targets"), ("root", "root-1"), ("root", "root-2")):
+        with contextlib.suppress(StorageError):
+            write_key(offline, purpose_of, key(word), None)
     if purpose == PUBLISH:
         with project.writing():
-            signer.renew_targets(new.public_key, KeyFolder(offline), NOW)
-            signer.sign_revision(project.head(), NOW)
+            signer.renew_targets(new, KeyFolder(offline), now)
+            signer.sign_revision(project.head(), now)
     else:
         old = signer.root().roles["timestamp"].keyids[0]
-        proposal = rotation.propose(signer, {old: new.public_key}, None, NOW)
+        proposal = rotation.propose(signer, {old: new}, None, now)
         rotation.sign(proposal, KeyFolder(offline))
-        install_root(project, signer, proposal, NOW)
+        install_root(project, signer, proposal, now)
 
 
 @pytest.mark.parametrize("purpose", [REFRESH, PUBLISH])

@@ -12,7 +12,7 @@ from cnrmirror.catalog.nodes import LayeredNodes
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Facts, Node, blob_path, node_path
-from cnrmirror.model.errors import DamageError
+from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, SignedHead
@@ -56,11 +56,7 @@ def immutable_files(
         head: what the destination is to stand at.
         known: the revision that it has; None for an empty one.
     """
-    chosen = []
-    for at, root in revisions(catalog, head):
-        if known is not None and root.revision <= known.revision:
-            break
-        chosen.append((at, root))
+    chosen = _since(catalog, revisions(catalog, head), known)
     sent: set[str] = set()
     before: Node = known.tree if known else EMPTY
     for at, root in reversed(chosen):
@@ -68,6 +64,35 @@ def immutable_files(
         path = node_path(at.digest, CatalogRoot)
         yield [Resource(path, _bytes(store.root_path(at.digest)), cache="immutable")]
         before = root.tree
+
+
+def _since(
+    catalog: CatalogReader,
+    retained: list[tuple[Descriptor, CatalogRoot]],
+    known: CatalogRoot | None,
+) -> list[tuple[Descriptor, CatalogRoot]]:
+    """The revisions, newest first, down to the newest that ``known`` is, or comes from.
+
+    It is not always among them: of two revisions that were merged, one is no parent.
+    """
+    chosen = []
+    theirs = known
+    for at, root in retained:
+        while theirs is not None and theirs.revision > root.revision:
+            theirs = _parent(catalog, theirs)
+        cut_off = known is not None and theirs is None and root.revision <= known.revision
+        if root == theirs or cut_off:
+            break
+        chosen.append((at, root))
+    return chosen
+
+
+def _parent(catalog: CatalogReader, root: CatalogRoot) -> CatalogRoot | None:
+    """The revision before, if it is retained."""
+    try:
+        return catalog.root(root.parent) if root.parent else None
+    except (DamageError, IncompleteError):
+        return None
 
 
 def _batches(resources: Iterator[Resource]) -> Iterator[list[Resource]]:

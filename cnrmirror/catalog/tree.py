@@ -25,7 +25,7 @@ from cnrmirror.model.documents import (
     PackageRef,
     name_digest,
 )
-from cnrmirror.model.errors import DamageError, InvalidDocument
+from cnrmirror.model.errors import DamageError, IncompleteError, InvalidDocument
 from cnrmirror.objects.store import Store
 
 EMPTY = Leaf("", [])
@@ -71,7 +71,7 @@ class CatalogReader:
     def _has(self, at: Descriptor) -> bool:
         try:
             self.root(at)
-        except DamageError:
+        except (DamageError, IncompleteError):
             return False
         return True
 

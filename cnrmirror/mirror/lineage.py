@@ -1,14 +1,19 @@
-"""Which revisions were ever current here, though retention has taken them away since.
+"""The revisions from which the current one came, in this mirror, whatever retention took away.
 
-One file in ``.state/memory``: a digest of a catalog root on each line, oldest first; 65 bytes a
-revision. It tells an old publish of one's own from somebody else's. Without it, the two are merged.
+History alone does not tell: of two revisions that were merged, one is no parent, and old ones are
+not retained. One file in ``.state/memory``, a digest of a catalog root on each line, oldest first:
+65 bytes a revision. With it, an old publish of one's own is known from somebody else's; without it,
+the two are merged.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.digest import HEX64
+
+_LINE = 65
 
 
 class Lineage:
@@ -21,16 +26,38 @@ class Lineage:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def add(self, at: Descriptor) -> None:
-        """Note that a revision is current now."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            file.write(f"{at.digest}\n".encode())
+    def add(self, new: str, before: str) -> None:
+        """Note that a revision is current now.
 
-    def has(self, at: Descriptor) -> bool:
-        """Whether a revision was ever current here; False if nobody remembers."""
+        A mirror that was put back to an older state forgets what came after that.
+
+        Args:
+            new: the digest of its catalog root.
+            before: that of the one that was current; "" for the first.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if before and self._last() != before:
+            known = self._read()
+            known = known[: known.index(before)] if before in known else []
+            self._path.write_text("".join(f"{digest}\n" for digest in (*known, before)))
+        with self._path.open("a") as file:
+            file.write(f"{new}\n")
+
+    def has(self, digest: str, head: str) -> bool:
+        """Whether ``head``, the current revision, came from this one; False if nobody remembers."""
+        return self._last() == head and digest in self._read()
+
+    def _last(self) -> str:
         try:
             with self._path.open("rb") as file:
-                return any(line.strip() == at.digest.encode() for line in file)
+                file.seek(-min(_LINE, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                return file.read().decode("ascii", "replace").strip()
         except FileNotFoundError:
-            return False
+            return ""
+
+    def _read(self) -> list[str]:
+        try:
+            lines = self._path.read_text("ascii", "replace").splitlines()
+        except FileNotFoundError:
+            return []
+        return [line for line in lines if HEX64.fullmatch(line)]

@@ -320,8 +320,9 @@ class Project:
         assert self.signer is not None
         head = Head(self.store.put(root), root.revision)
         going = None if above or kept else self._retirement(head, root, now)
+        before = self.head().catalog.digest if root.parent else ""
         self.signer.sign_revision(head, now, above, kept or (going.floor if going else None))
-        self.lineage.add(head.catalog)
+        self.lineage.add(head.catalog.digest, before)
         self.builder.bring_up(head)
         retire.carry_out(self.layout, self.metadata)
         return head

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from cnrmirror.model.errors import DamageError
 from cnrmirror.model.finding import NOT_REFERRED_TO, OTHER_BYTES, OTHER_SIZE, Finding
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
-from cnrmirror.model.signed import METADATA, TIMESTAMP
+from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, parse_role
 from cnrmirror.publish.engine import portions
 from cnrmirror.publish.lease import HeldLease
 from cnrmirror.publish.plan import size_of
@@ -16,6 +17,7 @@ from cnrmirror.publish.work import Work
 
 _BATCH = 1000
 # A newer one of these revokes keys: it is never taken away, nor overwritten.
+_OF_A_REVISION = re.compile(rf"{METADATA}/(?P<version>[0-9]+)\.(?P<role>catalog|snapshot)\.json")
 _KEYS_OF_ROLES = re.compile(rf"{METADATA}/[0-9]+\.(?:root|targets)\.json")
 
 
@@ -27,7 +29,7 @@ def audit(work: Work) -> list[Finding]:
         item = listed.pop(resource.path, None)
         if item is None:
             found.append(Finding(resource.path, "missing", "not there"))
-        elif not work.destination.holds(item, resource):
+        elif not work.destination.holds(item, resource) and not _is_superseded(work, resource):
             same = item.size == size_of(resource)
             found.append(Finding(resource.path, "wrong", OTHER_BYTES if same else OTHER_SIZE))
     pending = work.seen.state.pending
@@ -37,6 +39,24 @@ def audit(work: Work) -> list[Finding]:
         if key not in pending and work.form.is_ours(key) and not _KEYS_OF_ROLES.fullmatch(key)
     ]
     return sorted(found)
+
+
+def _is_superseded(work: Work, resource: Resource) -> bool:
+    """Whether a signed file is there that somebody else had published under this version.
+
+    Of two mirrors that were joined, each has its own. Readers of today's revision need none.
+    """
+    match = _OF_A_REVISION.fullmatch(resource.path)
+    current = {"catalog": work.head.catalog.version, "snapshot": work.head.snapshot.version}
+    if match is None or int(match["version"]) == current[match["role"]]:
+        return False
+    found = work.destination.read(resource.path, MAX_BYTES)
+    try:
+        role = parse_role(found[0] if found else b"", resource.path)
+    except DamageError:
+        return False
+    kind = "targets" if match["role"] == "catalog" else "snapshot"
+    return (role.type, role.version) == (kind, int(match["version"]))
 
 
 def repair(work: Work, lease: HeldLease, problems: Sequence[Finding]) -> None:

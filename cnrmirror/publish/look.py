@@ -106,8 +106,8 @@ def relation(
         theirs: what the destination stands at.
         our_history: the mirror's revisions, newest first.
         their_history: the destination's, verified; asked for only if ours does not tell.
-        was_ours: whether the mirror once stood at a revision: it is ours, even where retention has
-            cut our history above it.
+        was_ours: whether our current revision came from another one, though our history does not
+            tell: it was merged, or retention has cut the history above it.
 
     Returns:
         ``equal``; ``behind``: the mirror has all that is there, and its files may follow those;
@@ -119,8 +119,7 @@ def relation(
         return "equal"
     if theirs.at == ours.at:
         return "behind" if ours.follows(theirs) else "ahead"
-    there = _has(our_history(), theirs)
-    if there or (there is None and was_ours(theirs.at)):
+    if _has(our_history(), theirs) or was_ours(theirs.at):
         return "behind" if ours.follows(theirs) else "diverged"
     return "ahead" if _has(their_history(), ours) else "diverged"
 

@@ -67,7 +67,6 @@ def merge(
         if base and base.tree == ours.tree and base.revision == ours.revision:
             head = Head(remote.verified.at, theirs.revision)
             _take_up(project, head, above, now)
-            project.lineage.add(head.catalog)
         else:
             head = _joined(project, remote, CatalogReader(keeping), base, above, now)
         _take_metadata(project, remote, above)
@@ -77,7 +76,9 @@ def merge(
 def _take_up(project: Project, head: Head, above: SignedHead, now: str) -> None:
     """Sign their revision as ours: we have nothing that they have not."""
     assert project.signer is not None
+    before = project.head().catalog.digest
     project.signer.sign_revision(head, now, above)
+    project.lineage.add(head.catalog.digest, before)
     project.builder.bring_up(head)
 
 

@@ -24,15 +24,12 @@ from cnrmirror.views.site import Site
 
 class _Record(msgspec.Struct, frozen=True):
     learned: dict[str, str] = {}
-    published: str = ""
 
 
 class DestinationMemory:
     """What a mirror remembers of one destination, private to its folder.
 
-    ``name``: the destination in file names; ``learned``: what ``Objects.learned`` gave last;
-    ``published``: the digest of the catalog root that this mirror published last, or joined: ``gc``
-    may since have taken it out of the mirror's own history.
+    ``name``: the destination in file names; ``learned``: what ``Objects.learned`` gave last.
     """
 
     def __init__(self, project: Project, target: PublishTo) -> None:
@@ -47,11 +44,10 @@ class DestinationMemory:
         except (FileNotFoundError, msgspec.DecodeError):
             self._kept = _Record()
         self.learned = self._kept.learned
-        self.published = self._kept.published
 
     def save(self, learned: dict[str, str]) -> None:
         """Keep what was learned for the next publish; nothing is written if it is nothing new."""
-        now = _Record(learned, self.published)
+        now = _Record(learned)
         if now != self._kept:
             replace_durably(self._path, msgspec.json.encode(now), self._path.parent)
             self._kept = now

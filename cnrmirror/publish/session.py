@@ -176,7 +176,6 @@ class Session:
         if saved is not None:
             check_plan(saved, work.outline(now))
         if work.nothing_to_do(now):
-            self.memory.published = work.head.at.digest
             good_until = str(self._project.metadata.freshness().first.at)
             return msgspec.structs.replace(self._nothing(seen), good_until=good_until)
         joined = self._join(seen, now, saved)
@@ -190,7 +189,6 @@ class Session:
         total = sum(o.action == "put" for o in saved.operations) if saved else None
         with self._lease(work, now) as lease:
             done = carry_out(work, lease, now, total)
-        self.memory.published = work.head.at.digest
         self._disturbed.clear()
         if work.new_form:
             # Of views in another form nothing is known: what is left of them is looked for.
@@ -316,7 +314,7 @@ class Session:
             return remote.catalog.history(remote.verified.at)
 
         def was_ours(at: Descriptor) -> bool:
-            return at.digest == self.memory.published or self._project.lineage.has(at)
+            return self._project.lineage.has(at.digest, ours.at.digest)
 
         return relation(ours, seen.head, our_history, their_history, was_ours)
 
@@ -328,10 +326,11 @@ class Session:
             version = min(version, seen.head.kept.root)
         layout = self._project.layout
         trust = Trust(
-            repository.read(f"{version}.root.json"), layout.trust_cache / "destinations",
+            repository.read(f"{version}.root.json"),
+            layout.trust_cache / "destinations" / self.memory.name,
             layout.destination_trust_memory / self.memory.name,
         )  # fmt: skip
-        verified = trust.verify(self.destination, Policy(), datetime.now(UTC))
+        verified = trust.verify(self.destination, Policy(any_age=True), datetime.now(UTC))
         return Remote(self.destination, verified)
 
     @cached_property

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -44,17 +44,22 @@ from cnrmirror.trust.view import TrustedView, check_catalog, check_receipt
 MAX_ROOT_BYTES = 8 << 20
 
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 class Policy(msgspec.Struct, frozen=True):
     """How fresh the metadata must be.
 
     ``at``: the moment to verify for, in the place of the clock. ``allow_expired``: how long after
     its expiry it is still accepted, nothing else being skipped. ``expect``: the digest that the
-    catalog root must have, from a receipt that came another way.
+    catalog root must have, from a receipt that came another way. ``any_age``: for the owner of the
+    keys, who is about to sign what is expired again.
     """
 
     at: datetime | None = None
     allow_expired: timedelta = timedelta(0)
     expect: str | None = None
+    any_age: bool = False
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -227,6 +232,8 @@ def _metadata(
 
 def _reference(policy: Policy, now: datetime, old: HighWater | None) -> datetime:
     """The time to verify for. Raises StaleError if it is in the future, or before what was seen."""
+    if policy.any_age:
+        return _LONG_AGO
     seen = Instant.parse(old.time).at if old else None
     if policy.at is not None:
         if policy.at > now:
