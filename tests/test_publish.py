@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
@@ -12,15 +13,16 @@ import msgspec
 import pytest
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.mirror import change
+from cnrmirror.mirror import change, hosts
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.gc import collect
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
-from cnrmirror.model.errors import BusyError, ConflictError, InputError, UsageError
+from cnrmirror.model.errors import BusyError, ConflictError, InputError, StorageError, UsageError
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE
+from cnrmirror.objects.files import storage_errors
 from cnrmirror.publish.lease import STATE, Holder
 from cnrmirror.publish.open import DestinationMemory, find_destinations
 from cnrmirror.publish.plan import Operation, Plan, invalidations
@@ -533,3 +535,30 @@ def test_a_target_is_a_name_a_bucket_or_a_folder(project: Project, tmp_path: Pat
     for own in (project.folder, project.site, project.site / "cnr", tmp_path):
         with pytest.raises(UsageError, match="the mirror itself"):
             find_destinations(project, [str(own)])
+
+
+def test_a_site_that_is_a_symlink_is_the_mirror_s_own_under_both_names(
+    project: Project, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    shutil.move(project.site, away)
+    project.site.symlink_to(away)
+    project = reopen(project.folder)
+    add(project, "p1", "1.0.0", "stable")
+    assert check(project).findings == [] and not (away / "site").exists()
+    for own in (project.site, away, away / "below", away / ".." / "away"):
+        with pytest.raises(UsageError, match="the mirror itself"):
+            find_destinations(project, [str(own)])
+    out = PublishTo(to=str(tmp_path / "out"))
+    with Session.open(project, out) as published_to:
+        published_to.publish(NOW)
+        assert published_to.audit(NOW, repair=False) == []
+    assert hosts.write(project)
+    assert f"root {away};" in (project.layout.hosts / "nginx.conf").read_text()
+    assert project.site.is_symlink()
+
+
+def test_a_site_on_another_file_system_is_said_in_words() -> None:
+    with pytest.raises(StorageError, match="on the file system of"):
+        with storage_errors("site"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
