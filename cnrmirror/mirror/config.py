@@ -89,6 +89,8 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     storage_class: str = ""
     encryption: Literal["", "AES256", "aws:kms"] = ""
     kms_key: str = ""
+    checksums: bool = True
+    request_payer: Literal["", "requester"] = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -115,7 +115,7 @@ def _settings(target: PublishTo) -> Settings:
         return FolderSettings(target.portable)
     return S3Settings(
         target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
-        target.encryption, target.kms_key,
+        target.encryption, target.kms_key, target.checksums, target.request_payer,
     )  # fmt: skip
 
 
