@@ -6,6 +6,7 @@ import errno
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from cnrmirror.mirror.releases import What
 from cnrmirror.model.errors import BusyError, ConflictError, InputError, StorageError, UsageError
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE
 from cnrmirror.objects.files import storage_errors
+from cnrmirror.publish.engine import Published
 from cnrmirror.publish.lease import STATE, Holder
 from cnrmirror.publish.open import DestinationMemory, find_destinations
 from cnrmirror.publish.plan import Operation, Plan, invalidations
@@ -562,3 +564,40 @@ def test_a_site_on_another_file_system_is_said_in_words() -> None:
     with pytest.raises(StorageError, match="on the file system of"):
         with storage_errors("site"):
             raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
+class LockedObjects(WatchedObjects):
+    """A bucket that removes nothing as long as it is locked."""
+
+    locked = True
+
+    def delete(self, keys: Sequence[str]) -> list[str]:
+        if self.locked:
+            self.requests += 1
+            self.notes.append("locked")
+            return list(keys)
+        return super().delete(keys)
+
+
+def test_what_a_lock_keeps_is_said_and_removed_a_day_later(project: Project) -> None:
+    add(project, "p1", "1.0.0", "stable")
+    add(project, "p1", "2.0.0", "stable")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    change.remove(project, "ns/p1", "1.0.0", None, "bad", NOW)
+    gone = f"{API}/ns/p1/1.0.0"
+
+    def publish(minutes: float, locked: bool) -> Published:
+        place = LockedObjects(project.store, objects)
+        place.locked = locked
+        return Session(project, BUCKET, DestinationMemory(project, BUCKET), place).publish(
+            later(minutes)
+        )
+
+    done = publish(0, locked=True)
+    assert done.deletes == 0 and done.notes == ["locked"] and gone in objects
+    reader_sees_no_gap(objects)
+    verified_reader_sees_no_gap(objects)
+    assert publish(60, locked=True).requests == 2  # it is not tried every time
+    assert publish(25 * 60, locked=False).deletes > 5 and gone not in objects
+    reader_sees_no_gap(objects)
