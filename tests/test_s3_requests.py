@@ -13,7 +13,7 @@ from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.address import proxies
 from cnrmirror.objects.base import Listed, read
-from cnrmirror.objects.bucket import BucketReader, S3Settings
+from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings
 from cnrmirror.objects.limiter import Limiter
 from cnrmirror.objects.s3 import BucketObjects
 from tests.authority import Authority
@@ -347,3 +347,21 @@ def test_all_libraries_have_the_profile_s_credentials_and_region(
         monkeypatch.setenv("AWS_PROFILE", "ours")
     by_each_library(service.url, project, "ours" if by == "setting" else "")
     assert {asked.signed_for for asked in service.asked} == {("ours", "eu-west-3")}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "region", "base"),
+    [
+        ("plain", "", "https://plain.s3.amazonaws.com/"),
+        ("plain", "eu-central-1", "https://plain.s3.eu-central-1.amazonaws.com/"),
+        ("with.dots", "eu-central-1", "https://s3.eu-central-1.amazonaws.com/with.dots/"),
+        ("plain", "cn-north-1", "https://plain.s3.cn-north-1.amazonaws.com.cn/"),
+    ],
+)
+def test_a_bucket_of_amazon_s_is_asked_for_in_its_region(
+    keys: None, bucket: str, region: str, base: str
+) -> None:
+    connection = S3Connection(S3Settings(region=region))
+    assert connection.base(bucket) == base
+    assert f"/{region or 'us-east-1'}/s3/" in connection.sign(f"{base}x")["Authorization"]
+    connection.client.close()

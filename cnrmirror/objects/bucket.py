@@ -134,10 +134,15 @@ class S3Connection:
 
     def base(self, bucket: str) -> str:
         """The address of a bucket's objects, to which a key is added."""
-        url: str = self.client.generate_presigned_url(
-            "get_object", Params={"Bucket": bucket, "Key": "x"}
-        )
-        return url.partition("?")[0].removesuffix("x")
+        endpoint, virtual = self.endpoint(bucket)
+        return f"{endpoint}/" if virtual else f"{endpoint}/{bucket}/"
+
+    def endpoint(self, bucket: str) -> tuple[str, bool]:
+        """Where a bucket is asked for, and whether its name is in the host's."""
+        endpoint = str(self.client.meta.endpoint_url).rstrip("/")
+        # No certificate fits a host name that begins with a bucket's name with dots.
+        virtual = not self.path_style and "." not in bucket
+        return endpoint.replace("://", f"://{bucket}.", 1) if virtual else endpoint, virtual
 
     def sign(self, url: str) -> dict[str, str]:
         """The headers of a GET, signed (SigV4) as boto3's own requests are."""

@@ -23,11 +23,7 @@ MULTIPART_FROM = 16 << 20
 def bulk_store(connection: S3Connection, bucket: str) -> S3Store:
     """An obstore for a bucket; it tries nothing again, which is the limiter's work."""
     settings = connection.settings
-    endpoint = str(connection.client.meta.endpoint_url)
-    # No certificate fits a host name that begins with a bucket's name with dots.
-    virtual = not connection.path_style and "." not in bucket
-    if virtual:
-        endpoint = endpoint.replace("://", f"://{bucket}.", 1)
+    endpoint, virtual = connection.endpoint(bucket)
     options: dict[str, Any] = {
         "region": connection.region,
         "endpoint": endpoint,
