@@ -71,9 +71,9 @@ class Stepped(Objects):
         self._gate(f"swap {key}")
         return self._inner.swap(key, data, expected)
 
-    def delete(self, keys: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> list[str]:
         self._gate("delete")
-        self._inner.delete(keys)
+        return self._inner.delete(keys)
 
     def listing(self) -> Iterator[Listed]:
         self._gate("listing")

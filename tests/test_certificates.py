@@ -232,7 +232,7 @@ def test_all_clients_of_a_bucket_follow_the_rule(
     found = connection.client.get_object(Bucket="bucket", Key="file")
     assert found["Body"].read() == b"the file"
     connection.client.close()
-    bulk = bulk_store(connection, S3Settings(), "bucket")
+    bulk = bulk_store(connection, "bucket")
     assert bytes(obstore.get(bulk, "file").bytes()) == b"the file"
     reader = BucketReader("s3://bucket")
     assert read(reader.fetch("file", 1000)) == b"the file"

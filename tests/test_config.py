@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,34 @@ def test_what_no_server_can_listen_on_is_refused_by_its_key(tmp_path: Path, host
     (tmp_path / "mirror.yaml").write_text(f"id: x\nhosts: {{{hosts}}}\n")
     with pytest.raises(InvalidDocument, match=r"\$\.hosts\."):
         config.load(tmp_path / "mirror.yaml")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://user:pass@packages.example.com", "https://user@packages.example.com",
+     "javascript:alert(1)", "ftp://packages.example.com", "https://", "https://:80",
+     "https://h:0", "https://h:65536", "https://h/?a=b", "https://h/#a", "https://h/a b",
+     'https://h/"><script>alert(1)</script>', "https://h/'", "https://h/$(id)", "https://h/`id`",
+     "https://h/;id", "https://h\\@e", "https://[::1", "https://[::1]x", "https://h/\\u2028"],
+)  # fmt: skip
+def test_a_public_address_that_paths_cannot_be_put_after_is_refused(
+    project: Project, url: str
+) -> None:
+    text = (project.folder / "mirror.yaml").read_text().replace("url: ''", "").replace(
+        'url: ""', ""
+    )  # fmt: skip
+    (project.folder / "mirror.yaml").write_text(f"{text}\nurl: {json.dumps(url)}\n")
+    result = CliRunner().invoke(cli, ["-C", str(project.folder), "config", "check"])
+    assert isinstance(result.exception, InvalidDocument) and result.exception.exit_code == 3
+    assert "`$.url`" in result.exception.message
+    assert "pass" not in result.exception.message.replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://packages.example.com", "http://127.0.0.1:8080/a/b", "https://[::1]:8443",
+     "https://b\u00fccher.example/~me/r%20x", "https://packages.example.com/"],
+)  # fmt: skip
+def test_a_public_address_is_kept_without_the_slash_at_its_end(tmp_path: Path, url: str) -> None:
+    (tmp_path / "mirror.yaml").write_text(f"id: x\nurl: {json.dumps(url)}\n")
+    assert config.load(tmp_path / "mirror.yaml").url == url.rstrip("/")

@@ -24,6 +24,8 @@ from cnrmirror.mirror.releases import What
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
+from cnrmirror.views.base import Settings
+from cnrmirror.views.front import FrontPage
 from cnrmirror.views.site import without_markup
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make, reopen
@@ -103,3 +105,11 @@ def test_an_auditor_finds_a_page_that_is_the_json_itself(project: Project, tmp_p
     page.unlink()
     page.write_bytes(page.with_name("index.json").read_bytes())
     assert findings() == [f"wrong {page.relative_to(project.site)}"]
+
+
+def test_an_address_that_a_catalog_brings_is_no_markup_on_the_front_page() -> None:
+    url = 'https://h/"><script>alert(1)</script>'
+    pages = {r.path: r.body for r in FrontPage(Settings(url=url)).fixed()}
+    page = pages["index.html"]
+    assert isinstance(page, bytes) and b"<script" not in page
+    assert b"https://h/&#34;&gt;&lt;script&gt;" in page

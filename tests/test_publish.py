@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import msgspec
 import pytest
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.mirror import change
+from cnrmirror.mirror import change, hosts
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.gc import collect
@@ -20,9 +22,11 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
 from cnrmirror.model.destination import Holder
-from cnrmirror.model.errors import BusyError, ConflictError, InputError, UsageError
+from cnrmirror.model.errors import BusyError, ConflictError, InputError, StorageError, UsageError
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE
 from cnrmirror.objects.base import STATE
+from cnrmirror.objects.files import storage_errors
+from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import DestinationMemory, find_destinations
 from cnrmirror.publish.plan import Operation, Plan, invalidations
 from cnrmirror.publish.session import Session
@@ -534,3 +538,67 @@ def test_a_target_is_a_name_a_bucket_or_a_folder(project: Project, tmp_path: Pat
     for own in (project.folder, project.site, project.site / "cnr", tmp_path):
         with pytest.raises(UsageError, match="the mirror itself"):
             find_destinations(project, [str(own)])
+
+
+def test_a_site_that_is_a_symlink_is_the_mirror_s_own_under_both_names(
+    project: Project, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    shutil.move(project.site, away)
+    project.site.symlink_to(away)
+    project = reopen(project.folder)
+    add(project, "p1", "1.0.0", "stable")
+    assert check(project).findings == [] and not (away / "site").exists()
+    for own in (project.site, away, away / "below", away / ".." / "away"):
+        with pytest.raises(UsageError, match="the mirror itself"):
+            find_destinations(project, [str(own)])
+    out = PublishTo(to=str(tmp_path / "out"))
+    with Session.open(project, out) as published_to:
+        published_to.publish(NOW)
+        assert published_to.audit(NOW, repair=False) == []
+    assert hosts.write(project)
+    assert f"root {away};" in (project.layout.hosts / "nginx.conf").read_text()
+    assert project.site.is_symlink()
+
+
+def test_a_site_on_another_file_system_is_said_in_words() -> None:
+    with pytest.raises(StorageError, match="on the file system of"):
+        with storage_errors("site"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
+class LockedObjects(WatchedObjects):
+    """A bucket that removes nothing as long as it is locked."""
+
+    locked = True
+
+    def delete(self, keys: Sequence[str]) -> list[str]:
+        if self.locked:
+            self.requests += 1
+            self.notes.append("locked")
+            return list(keys)
+        return super().delete(keys)
+
+
+def test_what_a_lock_keeps_is_said_and_removed_a_day_later(project: Project) -> None:
+    add(project, "p1", "1.0.0", "stable")
+    add(project, "p1", "2.0.0", "stable")
+    objects: dict[str, bytes] = {}
+    session(project, objects).publish(NOW)
+    change.remove(project, "ns/p1", "1.0.0", None, "bad", NOW)
+    gone = f"{API}/ns/p1/1.0.0"
+
+    def publish(minutes: float, locked: bool) -> Published:
+        place = LockedObjects(project.store, objects)
+        place.locked = locked
+        return Session(project, BUCKET, DestinationMemory(project, BUCKET), place).publish(
+            later(minutes)
+        )
+
+    done = publish(0, locked=True)
+    assert done.deletes == 0 and done.notes == ["locked"] and gone in objects
+    reader_sees_no_gap(objects)
+    verified_reader_sees_no_gap(objects)
+    assert publish(60, locked=True).requests == 2  # it is not tried every time
+    assert publish(25 * 60, locked=False).deletes > 5 and gone not in objects
+    reader_sees_no_gap(objects)

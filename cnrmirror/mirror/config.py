@@ -7,6 +7,7 @@ import operator
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -22,6 +23,9 @@ from cnrmirror.views.site import ViewSettings
 
 FILE_NAME = "mirror.yaml"
 _MAX_BYTES = 1 << 20
+_PUBLIC_URL = re.compile(
+    r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~%+,=:@/-]*)?"
+)
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -89,6 +93,8 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     storage_class: str = ""
     encryption: Literal["", "AES256", "aws:kms"] = ""
     kms_key: str = ""
+    checksums: bool = True
+    request_payer: Literal["", "requester"] = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +142,8 @@ def load(path: Path) -> Config:
             listening(config.hosts.address)
         except InvalidDocument as error:
             raise InvalidDocument(f"{error.message} - at `$.hosts.address`") from error
+        if config.url and (reason := _wrong_url(config.url)):
+            raise InvalidDocument(f"{reason} - at `$.url`")
         if not 0 <= config.retention.grace_hours < 1e6:
             raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
     except (msgspec.ValidationError, InvalidDocument) as error:
@@ -147,9 +155,25 @@ def load(path: Path) -> Config:
         raise InvalidDocument(f"{path}:{line}: {error.problem}; not YAML as it must be") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: {error}; see docs/configuration.md") from error
-    if config.url and not config.url.startswith(("http://", "https://")):
-        raise InvalidDocument(f"{path}: url must begin with https:// or http://")
     return msgspec.structs.replace(config, url=config.url.rstrip("/"))
+
+
+def _wrong_url(url: str) -> str:
+    """What is wrong with a public address; "" if nothing is."""
+    if not url.startswith(("http://", "https://")):
+        return "url must begin with https:// or http://"
+    host = url.partition("://")[2].partition("/")[0]
+    if "@" in host:
+        return "an address without user and password: it stands in public files, for everybody"
+    if not _PUBLIC_URL.fullmatch(url):
+        return (
+            "not an address to put paths after: https://HOST or https://HOST:PORT/PATH, no ?, no #"
+        )
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    return "no such port" if port == 0 else ""
 
 
 class StrictLoader(yaml.SafeLoader):

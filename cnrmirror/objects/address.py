@@ -8,6 +8,7 @@ import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
+from requests.utils import select_proxy
 
 from cnrmirror.model.errors import InputError
 from cnrmirror.objects.base import misplaced
@@ -73,3 +74,10 @@ def proxies(scheme: str, host: str) -> dict[str, str]:
     """The proxies of the environment (HTTPS_PROXY, NO_PROXY …) for a host; found out once."""
     found: dict[str, str] = requests.utils.get_environ_proxies(f"{scheme}://{host}/")
     return found
+
+
+def proxies_of(url: str) -> dict[str, str]:
+    """The proxy for an address, by its scheme, as all libraries are told it; {} for none."""
+    scheme, host = origin(url)
+    proxy = select_proxy(url, proxies(scheme, host))
+    return {scheme: proxy} if proxy else {}

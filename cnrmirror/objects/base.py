@@ -146,8 +146,12 @@ class Objects(Reader, Protocol):
             Outdated: somebody else wrote it meanwhile; nothing was written.
         """
 
-    def delete(self, keys: Sequence[str]) -> None:
-        """Remove these; no harm if one is not there."""
+    def delete(self, keys: Sequence[str]) -> list[str]:
+        """Remove these; no harm if one is not there.
+
+        Returns:
+            Those that the place keeps, locked or not ours to remove; a note says why.
+        """
 
     def listing(self) -> Iterator[Listed]:
         """Everything that is there, but for what is below ``STATE_FOLDER``."""

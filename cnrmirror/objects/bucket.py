@@ -6,23 +6,30 @@ without any, reads are anonymous. ``AWS_ENDPOINT_URL`` names another endpoint th
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
 
 import boto3
 import botocore.client
 import botocore.session
 import msgspec
 from botocore import handlers
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
+from botocore.utils import get_environ_proxies
 
-from cnrmirror.model.errors import InputError, NetworkError
+from cnrmirror.model.errors import AccessDenied, IncompleteError, InputError, NetworkError
 from cnrmirror.objects.access import Access
+from cnrmirror.objects.address import proxies_of
 from cnrmirror.objects.base import Reader, check_path
 from cnrmirror.objects.certificates import Tls
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.objects.s3_errors import REFUSED
 
 _ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?")
 
@@ -46,6 +53,8 @@ class S3Settings(msgspec.Struct, frozen=True):
     """What of a bucket is not in its address; "" for what boto3 finds by itself.
 
     ``path_style`` matters where an endpoint is named: the bucket in the path, not in the host.
+    ``checksums``: send x-amz-checksum-…, which some services refuse. ``request_payer``: say that
+    who asks pays.
     """
 
     endpoint: str = ""
@@ -55,6 +64,18 @@ class S3Settings(msgspec.Struct, frozen=True):
     storage_class: str = ""
     encryption: str = ""
     kms_key: str = ""
+    checksums: bool = True
+    request_payer: Literal["", "requester"] = ""
+
+    @property
+    def payer(self) -> bool:
+        """Whether whoever asks says that he pays."""
+        return "requester" in (self.request_payer, os.environ.get("AWS_REQUEST_PAYER"))
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """What every request of boto3's says besides."""
+        return {"RequestPayer": "requester"} if self.payer else {}
 
 
 class S3Connection:
@@ -76,20 +97,33 @@ class S3Connection:
         self.tls = Tls(core.get_config_variable("ca_bundle") or "", "AWS_CA_BUNDLE")
         self._verify = self.tls.authorities.as_file(self)
         self.signed = self.session.get_credentials() is not None
+        self.settings = settings
         self.region = settings.region or self.session.region_name or "us-east-1"
-        self.client = self._client(settings, attempts, None)
+        self.client = self._client(settings, attempts, None, None)
+        endpoint = str(self.client.meta.endpoint_url)
+        self.proxies = proxies_of(endpoint)
         # Only an endpoint that somebody named has the bucket in its path.
         self.named = "amazonaws.com" not in self.client.meta.endpoint_url
         self.path_style = self.named and settings.path_style
-        if self.named:
+        if self.named or self.proxies != get_environ_proxies(endpoint):
             style = "path" if self.path_style else "virtual"
-            self.client = self._client(settings, attempts, {"addressing_style": style})
+            self.client.close()
+            addressing = {"addressing_style": style} if self.named else None
+            self.client = self._client(settings, attempts, addressing, self.proxies)
         # It costs a round trip for each object, and what is sent by this client is small.
         self.client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
+        self.client.meta.events.register("before-call.s3", _no_redirect)
 
-    def _client(self, settings: S3Settings, attempts: int, style: dict[str, str] | None) -> Any:
+    def _client(
+        self, settings: S3Settings, attempts: int, style: dict[str, str] | None,
+        proxies: dict[str, str] | None,
+    ) -> Any:  # fmt: skip
+        checksums = "when_supported" if settings.checksums else "when_required"
+        # Left to itself, boto3 signs addresses of the oldest regions as SigV4's predecessor did.
         config = botocore.client.Config(
-            signature_version=None if self.signed else botocore.UNSIGNED,
+            signature_version="s3v4" if self.signed else botocore.UNSIGNED,
+            proxies=proxies,
+            request_checksum_calculation=checksums, response_checksum_validation=checksums,
             retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=10, read_timeout=30, max_pool_connections=32, s3=style,
         )  # fmt: skip
@@ -98,24 +132,57 @@ class S3Connection:
             verify=self._verify,
         )  # fmt: skip
 
+    def base(self, bucket: str) -> str:
+        """The address of a bucket's objects, to which a key is added."""
+        endpoint, virtual = self.endpoint(bucket)
+        return f"{endpoint}/" if virtual else f"{endpoint}/{bucket}/"
+
+    def endpoint(self, bucket: str) -> tuple[str, bool]:
+        """Where a bucket is asked for, and whether its name is in the host's."""
+        endpoint = str(self.client.meta.endpoint_url).rstrip("/")
+        # No certificate fits a host name that begins with a bucket's name with dots.
+        virtual = not self.path_style and "." not in bucket
+        return endpoint.replace("://", f"://{bucket}.", 1) if virtual else endpoint, virtual
+
+    def sign(self, url: str) -> dict[str, str]:
+        """The headers of a GET, signed (SigV4) as boto3's own requests are."""
+        payer = {"x-amz-request-payer": "requester"} if self.settings.payer else {}
+        request = AWSRequest("GET", url, payer)
+        credentials = self.session.get_credentials()
+        if self.signed and credentials is not None:
+            S3SigV4Auth(credentials.get_frozen_credentials(), "s3", self.region).add_auth(request)
+        return dict(request.headers.items())
+
+
+def _no_redirect(params: dict[str, Any], **others: Any) -> None:
+    """Who asks goes to another region for all that follows; boto3 asks for it without an end."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
+
 
 class BucketReader(Reader):
     """A site in a bucket, ``s3://bucket/prefix``.
 
-    boto3 signs an address for each object; it is read as any other, with the same bounds.
+    Its objects are read as those of any other host, with the same bounds, and signed requests.
     """
 
     def __init__(self, address: str, settings: S3Settings = S3Settings()) -> None:
         self.name = address.rstrip("/")
         self._bucket, self._prefix = parse_address(address)
+        self._lock = threading.Lock()
         try:
-            self._connection = S3Connection(settings)
-            tls = self._connection.tls
-            access = Access(advice="check the bucket's credentials and rights", tls=tls)
-            host = urlsplit(self._signed("catalog"))
-            self._http = HttpReader(f"{host.scheme}://{host.netloc}", access=access)
+            self._connect(settings)
         except (BotoCoreError, ValueError) as error:
             raise InputError(f"{address}: {error}") from error
+
+    def _connect(self, settings: S3Settings) -> None:
+        connection = S3Connection(settings)
+        access = Access(advice="check the bucket's credentials and rights", tls=connection.tls)
+        self._base = connection.base(self._bucket)
+        host = urlsplit(self._base)
+        self._http = HttpReader(
+            f"{host.scheme}://{host.netloc}", access=access, sign=connection.sign
+        )
+        self._connection = connection  # with it goes a file of certificates
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -123,17 +190,33 @@ class BucketReader(Reader):
         self._connection.client.close()
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        """See ``base.Reader``."""
+        """See ``base.Reader``. Follows a bucket to its region."""
         where = f"{self.name}/{path}"
+        key = quote(f"{self._prefix}{check_path(path)}", safe="/~")
+        asked = self._connection.region
         try:
-            url = self._signed(path)
-        except BotoCoreError as error:
-            raise NetworkError(f"{where}: {error}") from error
-        yield from self._http.get(url, max_bytes, where)
+            yield from self._got(key, max_bytes, where)
+        except (IncompleteError, NetworkError) as error:
+            if not self._move(asked, error.details.get("region", "")):
+                raise
+            yield from self._got(key, max_bytes, where)
 
-    def _signed(self, path: str) -> str:
-        key = f"{self._prefix}{check_path(path)}"
-        url: str = self._connection.client.generate_presigned_url(
-            "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=3600
-        )
-        return url
+    def _got(self, key: str, max_bytes: int, where: str) -> Iterator[bytes]:
+        try:
+            yield from self._http.get(self._base + key, max_bytes, where)
+        except BotoCoreError as error:  # credentials that cannot be had
+            raise AccessDenied(f"{where}: {error}") from error
+        except (IncompleteError, NetworkError) as error:
+            if error.details.get("code") in REFUSED:
+                reason = "check the credentials, and this machine's clock"
+                raise AccessDenied(f"{error.message}; {reason}") from error
+            raise
+
+    def _move(self, asked: str, region: str) -> bool:
+        """Whether the bucket is in another region than that which was asked; it is gone to."""
+        with self._lock:
+            if region in ("", asked):
+                return False
+            if region != self._connection.region:
+                self._connect(msgspec.structs.replace(self._connection.settings, region=region))
+        return True

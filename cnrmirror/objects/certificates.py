@@ -24,6 +24,10 @@ from urllib3.util.ssl_ import create_urllib3_context
 from cnrmirror.model.errors import InputError
 
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+CERTIFICATE_ADVICE = (
+    " (certificate verify failed); if it is a private authority's, name its certificate: a "
+    "source's ca_file, AWS_CA_BUNDLE for buckets, REQUESTS_CA_BUNDLE for all"
+)
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
@@ -98,6 +102,25 @@ def _hashed(folders: str) -> Iterator[str]:
     for folder in filter(os.path.isdir, folders.split(os.pathsep)):
         for name in sorted(filter(_HASHED.fullmatch, os.listdir(folder))):
             yield os.path.join(folder, name)
+
+
+def not_vouched_for(error: BaseException) -> str:
+    """Why a host's certificate is not believed, with what to do; "" for an error of another kind.
+
+    The libraries wrap OpenSSL's error in their own, as a cause, an argument or ``error``.
+    """
+    left, seen = [error], set[int]()
+    while left:
+        found = left.pop()
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"{found.verify_message or found}{CERTIFICATE_ADVICE}"
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        near = [found.__cause__, found.__context__, *found.args, getattr(found, "reason", None)]
+        near.append(getattr(found, "kwargs", {}).get("error"))
+        left += [other for other in near if isinstance(other, BaseException)]
+    return ""
 
 
 class Tls(msgspec.Struct, frozen=True):

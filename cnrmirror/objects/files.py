@@ -32,6 +32,11 @@ def storage_errors(what: str) -> Iterator[None]:
             hint = "the disk is full: make room and run the command again; nothing is lost"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "no permission to write there: check owner and mode, or the mount"
+        elif error.errno == errno.EXDEV:
+            hint = (
+                "it cannot be moved to another file system: a mirror's site, if it is a symlink, "
+                "must lead to a folder on the file system of .state"
+            )
         else:
             hint = error.strerror or str(error)
         where = str(error.filename or what)

@@ -308,7 +308,7 @@ class FolderObjects(Objects):
         os.makedirs(path, exist_ok=True)
         self._real.add(folder)
 
-    def delete(self, keys: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> list[str]:
         """See ``base.Objects``; folders that are empty then go, too."""
         with storage_errors(self.name):
             for key in keys:
@@ -322,6 +322,7 @@ class FolderObjects(Objects):
                         break
                     parent = parent.parent
             self._real.clear()
+        return []
 
     def listing(self) -> Iterator[Listed]:
         """See ``base.Objects``."""

@@ -7,6 +7,7 @@ public addresses (see ``guard``).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import random
@@ -27,7 +28,9 @@ from cnrmirror.objects.access import Access
 from cnrmirror.objects.adapter import Adapter
 from cnrmirror.objects.address import for_every_host, host_of, origin, proxies, without_credentials
 from cnrmirror.objects.base import PIECE, CachedAnswer, Reader, ViewForm, bounded, check_path, read
+from cnrmirror.objects.certificates import not_vouched_for
 from cnrmirror.objects.guard import Guard, Net, PrivateAddress
+from cnrmirror.objects.s3_words import MAX_BYTES, Said
 
 T = TypeVar("T")
 Outcome = tuple[object, BaseException | None]
@@ -68,6 +71,7 @@ class HttpReader(Reader):
         patience: how long the host is waited for.
         headers: sent to this host (scheme, name and port), and never to another.
         access: in whose name it is asked, with which certificates, and where it may lead.
+        sign: headers for one address of this host, made anew for each request.
         net: how names are resolved and connections made; tests have a network of their own.
         wait: what another thread puts into a queue, or queue.Empty when the seconds are over.
         sleep, clock: how time is spent and read; tests hold a clock of their own.
@@ -82,6 +86,7 @@ class HttpReader(Reader):
         headers: Mapping[str, str] | None = None,
         access: Access = Access(),
         *,
+        sign: Callable[[str], Mapping[str, str]] = lambda url: {},
         net: Net = Net(),
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -94,6 +99,7 @@ class HttpReader(Reader):
         self._clock = clock
         self._wait = wait
         self._access = access
+        self._sign = sign
         guard = Guard(host_of(self.name), access.allow_private, net)
         # The adapter alone: a session adds .netrc and cookies, and reads the bodies of redirects.
         self._adapter = Adapter(self.name, guard, access.tls, 32)
@@ -178,35 +184,57 @@ class HttpReader(Reader):
                 raise self._access.private(where, error) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
                     ValueError) as error:  # fmt: skip
-                if last:
-                    raise NetworkError(f"{where}: {_reason(error)}") from error
+                untrusted = not_vouched_for(error)
+                if last or untrusted:
+                    reason = untrusted or _reason(error)
+                    raise NetworkError(f"{where}: {reason}") from error
                 self._sleep(random.uniform(0.1, 0.5) * 2**attempt)
                 continue
             status = response.status_code
             if status == 200 or (status == 304 and conditions):
                 return response
+            gone = status in (401, 403, 404, 410)
+            final = gone or last or status not in _RETRIED
+            said = self._said(response, where) if final else Said()
             response.close()
-            if status in (401, 403, 404, 410):
-                raise self._lacking(response, where)
-            if status not in _RETRIED or last:
-                raise NetworkError(f"{where}: the host answers {status}")
+            if gone:
+                raise self._lacking(response, where, said)
+            if final:
+                details = {"code": said.code, "region": said.region}
+                raise NetworkError(f"{where}: the host answers {_shown(status, said)}", **details)
             self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _lacking(self, response: requests.Response, where: str) -> IncompleteError | AccessDenied:
+    def _said(self, response: requests.Response, where: str) -> Said:
+        """What an error of S3's kind says; bounded, in time, too."""
+        region = response.headers.get("x-amz-bucket-region", "")
+        text = b""
+        if "xml" in response.headers.get("Content-Type", ""):
+            take = functools.partial(response.raw.read, MAX_BYTES, decode_content=False)
+            with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, NetworkError):
+                text = _within(2 * self._timeout, take, where, self._wait)
+        said = Said.parse(text.decode(errors="replace"))
+        return msgspec.structs.replace(said, region=region or said.region)
+
+    def _lacking(
+        self, response: requests.Response, where: str, said: Said
+    ) -> IncompleteError | AccessDenied:
         status = response.status_code
         if status == 401 or (status == 403 and not self._access.static):
             stranger = "" if origin(response.url) == self._origin else host_of(response.url)
             given = "Authorization" in self._headers
             return self._access.refused(where, status, given, stranger)
         what = "missing, or not for this user" if status == 403 else "missing"
-        return IncompleteError(f"{where}: {what} ({status})", status=status)
+        details = {"status": status, "code": said.code, "region": said.region}
+        return IncompleteError(f"{where}: {what} ({_shown(status, said)})", **details)
 
     def _follow(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
         for _ in range(_MAX_REDIRECTS):
             self._take_turn()
             ours = self._headers if origin(url) == self._origin else {}
             request = requests.Request("GET", url, {**_AGENT, **ours, **conditions}).prepare()
+            if origin(url) == self._origin:
+                request.headers.update(self._sign(str(request.url)))
             response = _within(
                 2 * self._timeout,
                 functools.partial(
@@ -257,6 +285,10 @@ class HttpReader(Reader):
                     )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise NetworkError(f"{where}: {_reason(error)}", midway=True) from error
+
+
+def _shown(status: int, said: Said) -> str:
+    return f"{status}: {said.words}" if said.words else str(status)
 
 
 def _encoding(response: requests.Response) -> str:

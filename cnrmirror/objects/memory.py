@@ -73,11 +73,12 @@ class MemoryObjects(Objects):
         self._swap(key, data, expected)
         return _tag(data)
 
-    def delete(self, keys: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> list[str]:
         """See ``base.Objects``."""
         self.requests += bool(keys)
         for key in keys:
             self._remove(key)
+        return []
 
     def listing(self) -> Iterator[Listed]:
         """See ``base.Objects``."""

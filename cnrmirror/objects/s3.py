@@ -16,11 +16,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import obstore
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from obstore import exceptions as obs
 
-from cnrmirror.model.digest import CHUNK, Descriptor
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import (
     AccessDenied,
@@ -33,8 +34,17 @@ from cnrmirror.model.resource import CACHE_CONTROL, Resource
 from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, named_by_digest
 from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings, parse_address
 from cnrmirror.objects.limiter import Limiter, Trouble, together
-from cnrmirror.objects.s3_bulk import MULTIPART_FROM, body_size, bulk_store, open_body
-from cnrmirror.objects.s3_errors import S3Errors, Unsupported
+from cnrmirror.objects.s3_bulk import (
+    MULTIPART_FROM,
+    attributes_of,
+    body_size,
+    bulk_store,
+    open_body,
+)
+from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
+from cnrmirror.objects.s3_digest import digest_there, digests
+from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
+from cnrmirror.objects.s3_words import Said
 from cnrmirror.objects.store import Store
 
 PARALLEL, _NEAR = 64, 8
@@ -62,8 +72,8 @@ class BucketObjects(Objects):
         self.requests = 0
         self.notes: list[str] = []
         self.conditions = conditions
-        self._settings = settings
         self._store = store
+        self._moving = threading.Lock()
         self._bucket, self._prefix = parse_address(address)
         self._errors = S3Errors(self.name, self._bucket)
         self._reader: BucketReader | None = None
@@ -71,14 +81,36 @@ class BucketObjects(Objects):
         self._threads: int | None = None
         self._bulky = threading.Semaphore(_BULKY_AT_ONCE)
         self.limiter = Limiter(PARALLEL)
+        self._deleter = Deleter(
+            lambda: self._client, self._bucket, self._once, settings.checksums, settings.extra
+        )
+        self._connect(settings)
+        self.endpoint = str(self._client.meta.endpoint_url)
+
+    def _connect(self, settings: S3Settings) -> None:
         try:
             connection = S3Connection(settings, attempts=1)  # the limiter tries again
         except (BotoCoreError, ValueError) as error:
             raise AccessDenied(f"{self.name}: {error}") from error
-        self._connection = connection  # with it goes a file of certificates
+        self._settings = settings
         self._client = connection.client
-        self.endpoint = str(self._client.meta.endpoint_url)
-        self._bulk = bulk_store(connection, settings, self._bucket) if connection.signed else None
+        self._client.meta.events.register("before-call.s3.DeleteObjects", self._deleter.with_md5)
+        self._bulk = bulk_store(connection, self._bucket) if connection.signed else None
+        self._connection = connection  # with it goes a file of certificates
+
+    def _moved(self, asked: str, found: Exception) -> bool:
+        """Whether the bucket is in another region than that which was asked; it is gone to."""
+        if not isinstance(found, OtherRegion):
+            return False
+        with self._moving:
+            if self._connection.region != asked:
+                return True
+            region = found.details["region"] or bucket_region(self._client, self._bucket)
+            if region in ("", asked):
+                return False
+            self._connect(msgspec.structs.replace(self._settings, region=region))
+            self.notes.append(f"{self.name}: the bucket is in the region {region}: set region")
+            return True
 
     def close(self) -> None:
         """See ``base.Objects``."""
@@ -108,7 +140,9 @@ class BucketObjects(Objects):
         where = f"{self.name}/{key}"
 
         def get() -> tuple[bytes, str]:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + key, **self._settings.extra
+            )
             with contextlib.closing(answer["Body"]) as body:
                 return body.read(max_bytes + 1), answer["ETag"]
 
@@ -142,13 +176,14 @@ class BucketObjects(Objects):
 
     def _write(self, key: str, data: bytes, condition: dict[str, str]) -> str:
         where = f"{self.name}/{key}"
+        digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        sha256 = {"ChecksumSHA256": digest} if self._settings.checksums else {}
 
         def put() -> str:
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=self._prefix + key, Body=data,
-                ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
                 ContentType="application/json", CacheControl=CACHE_CONTROL["no-cache"],
-                **condition, **self._extra(),
+                **condition, **self._extra(), **sha256,
             )  # fmt: skip
             return str(answer["ETag"])
 
@@ -192,14 +227,14 @@ class BucketObjects(Objects):
         def attempt() -> Any:
             with self._lock:
                 self.requests += 1
+            asked = self._connection.region
             try:
                 return request()
-            except ClientError as error:
-                raise self._errors.of_boto(error, where) from error
-            except NoCredentialsError as error:
-                raise AccessDenied(f"{where}: no credentials were found") from error
-            except (BotoCoreError, HTTPClientError, OSError) as error:
-                raise Trouble(str(error)) from error
+            except (ClientError, BotoCoreError, HTTPClientError, OSError) as error:
+                found = self._errors.of_boto(error, where)
+                if self._moved(asked, found):
+                    raise Trouble(str(found)) from error
+                raise found from error
 
         return self.limiter.run(attempt, where)
 
@@ -210,7 +245,8 @@ class BucketObjects(Objects):
             "ServerSideEncryption": settings.encryption,
             "SSEKMSKeyId": settings.kms_key,
         }
-        return {name: value for name, value in extra.items() if value}
+        found = {name: value for name, value in extra.items() if value}
+        return found | self._settings.extra
 
     # -- many at a time --
 
@@ -276,15 +312,9 @@ class BucketObjects(Objects):
             self.limiter.run(lambda: self._send(resource, where, only_new), where)
 
     def _send(self, resource: Resource, where: str, only_new: bool) -> None:
-        attributes: dict[str, str] = {
-            "Content-Type": resource.media_type,
-            "Cache-Control": CACHE_CONTROL[resource.cache],
-        }
-        if resource.filename:
-            attributes["Content-Disposition"] = resource.filename
-        if self._settings.storage_class:
-            attributes["Storage-Class"] = self._settings.storage_class
-        assert self._bulk is not None
+        attributes = attributes_of(resource, self._settings.storage_class)
+        asked, bulk = self._connection.region, self._bulk
+        assert bulk is not None
         large = body_size(resource) >= MULTIPART_FROM
         # Parts cannot be written conditionally; only blobs are so large.
         create = only_new and not large
@@ -293,14 +323,17 @@ class BucketObjects(Objects):
         try:
             with open_body(resource, self._store) as body:
                 obstore.put(
-                    self._bulk, self._prefix + resource.path, body,
+                    bulk, self._prefix + resource.path, body,
                     attributes=attributes, use_multipart=large, chunk_size=8 << 20,
                     max_concurrency=4, mode="create" if create else "overwrite",
                 )  # fmt: skip
         except obs.BaseError as error:
             if isinstance(error, obs.AlreadyExistsError) and " 409 " not in str(error):
                 raise Outdated(f"{where}: there already") from error
-            raise self._errors.of_obstore(error, where) from error
+            found = self._errors.of_obstore(error, where)
+            if self._moved(asked, found):
+                raise Trouble(str(found)) from error
+            raise found from error
 
     def _copy(self, resource: Resource, blob: Descriptor) -> None:
         source = self._prefix + blob_path(blob.digest)
@@ -316,22 +349,18 @@ class BucketObjects(Objects):
 
         self._once(copy, f"{self.name}/{resource.path}")
 
-    def delete(self, keys: Sequence[str]) -> None:
+    def delete(self, keys: Sequence[str]) -> list[str]:
         """See ``base.Objects``."""
-        for start in range(0, len(keys), 1000):
-            objects = [{"Key": self._prefix + key} for key in keys[start : start + 1000]]
-
-            def remove(objects: list[dict[str, str]] = objects) -> Any:
-                return self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
-                )
-
-            answer = self._once(remove, self.name)
-            for failed in answer.get("Errors", []):
-                raise AccessDenied(
-                    f"{self.name}/{failed.get('Key')}: not deleted: {failed.get('Message')}; check "
-                    "the credentials and their rights"
-                )
+        refused: dict[str, Said] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            batch = [self._prefix + key for key in keys[start : start + AT_ONCE]]
+            refused |= self._deleter.delete(batch, self.name)
+        for key, said in list(refused.items())[:1]:
+            self.notes.append(
+                f"{self.name}: {len(refused)} objects are not removed, the service refuses: {key}: "
+                f"{said.words}; a lock ends by itself, else give the right to delete"
+            )
+        return [key.removeprefix(self._prefix) for key in refused]
 
     def listing(self) -> Iterator[Listed]:
         """See ``base.Objects``."""
@@ -340,7 +369,7 @@ class BucketObjects(Objects):
 
             def page(token: dict[str, str] = token) -> Any:
                 return self._client.list_objects_v2(
-                    Bucket=self._bucket, Prefix=self._prefix, **token
+                    Bucket=self._bucket, Prefix=self._prefix, **token, **self._settings.extra
                 )
 
             answer = self._once(page, self.name)
@@ -360,32 +389,11 @@ class BucketObjects(Objects):
         """
         if listed.size != body_size(resource):
             return False
-        with open_body(resource, self._store) as body:
-            pieces = [body] if isinstance(body, bytes) else body
-            md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-            for piece in pieces:
-                md5.update(piece)
-                sha256.update(piece)
-        if listed.tag.strip('"') == md5.hexdigest():
+        md5, sha256 = digests(resource, self._store)
+        if listed.tag.strip('"') == md5:
             return True
-        key = self._prefix + listed.key
         where = f"{self.name}/{listed.key}"
-
-        def head() -> Any:
-            return self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
-
-        found = self._once(head, where).get("ChecksumSHA256", "")
-        if found and "-" not in found:
-            same: bool = base64.b64decode(found) == sha256.digest()
-            return same
-
-        def read() -> bytes:
-            hasher = hashlib.sha256()
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-            with contextlib.closing(answer["Body"]) as stream:
-                for piece in stream.iter_chunks(CHUNK):
-                    hasher.update(piece)
-            return hasher.digest()
-
-        same = self._once(read, where) == sha256.digest()
-        return same
+        named = {"Bucket": self._bucket, "Key": self._prefix + listed.key, **self._settings.extra}
+        checksums = self._settings.checksums
+        there = digest_there(self._client, named, checksums, lambda r: self._once(r, where))
+        return there == sha256

@@ -6,31 +6,32 @@ import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, BinaryIO
+from urllib.request import getproxies
 
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
 from cnrmirror.model.digest import CHUNK
-from cnrmirror.model.resource import Alias, Base64Json, Resource
-from cnrmirror.objects.bucket import S3Connection, S3Settings
+from cnrmirror.model.resource import CACHE_CONTROL, Alias, Base64Json, Resource
+from cnrmirror.objects.address import host_of
+from cnrmirror.objects.bucket import S3Connection
 from cnrmirror.objects.store import Store
 
 MULTIPART_FROM = 16 << 20
 
 
-def bulk_store(connection: S3Connection, settings: S3Settings, bucket: str) -> S3Store:
+def bulk_store(connection: S3Connection, bucket: str) -> S3Store:
     """An obstore for a bucket; it tries nothing again, which is the limiter's work."""
-    endpoint = str(connection.client.meta.endpoint_url)
-    # No certificate fits a host name that begins with a bucket's name with dots.
-    virtual = not connection.path_style and "." not in bucket
-    if virtual:
-        endpoint = endpoint.replace("://", f"://{bucket}.", 1)
+    settings = connection.settings
+    endpoint, virtual = connection.endpoint(bucket)
     options: dict[str, Any] = {
         "region": connection.region,
         "endpoint": endpoint,
         "virtual_hosted_style_request": virtual,
-        "checksum_algorithm": "SHA256",
+        "request_payer": settings.payer,
     }
+    if settings.checksums:
+        options["checksum_algorithm"] = "SHA256"
     if settings.encryption:
         options["server_side_encryption"] = settings.encryption
     if settings.kms_key:
@@ -40,12 +41,32 @@ def bulk_store(connection: S3Connection, settings: S3Settings, bucket: str) -> S
     authorities = connection.tls.authorities
     if authorities.named:  # the system's are known to it
         client["root_certificate"] = authorities.text()
+    client |= _proxy(connection)
     options |= {"client_options": client, "retry_config": {"max_retries": 0}}
     return S3Store(
         bucket,
         credential_provider=Boto3CredentialProvider(connection.session),
         **options,
     )
+
+
+def _proxy(connection: S3Connection) -> dict[str, str]:
+    """The proxy that the others use; none where they use none, whatever the environment names."""
+    for proxy in connection.proxies.values():
+        return {"proxy_url": proxy}
+    host = host_of(str(connection.client.meta.endpoint_url))
+    return {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": host} if getproxies() else {}
+
+
+def attributes_of(resource: Resource, storage_class: str) -> dict[str, str]:
+    """The headers that an object is stored with."""
+    found = {
+        "Content-Type": resource.media_type,
+        "Cache-Control": CACHE_CONTROL[resource.cache],
+        "Content-Disposition": resource.filename,
+        "Storage-Class": storage_class,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def body_size(resource: Resource) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import msgspec
 
@@ -22,13 +23,14 @@ from cnrmirror.model.progress import Progress, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, SignedHead
 from cnrmirror.objects.base import Listed, Objects, named_by_digest
-from cnrmirror.publish.lease import HeldLease, LeaseLost
+from cnrmirror.publish.lease import HeldLease, LeaseLost, moment
 from cnrmirror.publish.plan import size_of
 from cnrmirror.publish.roles import another
 from cnrmirror.publish.work import Work
 
 # Between two of these, a run looks whether it still has the lease.
 _BYTES_AT_ONCE = 256 << 20
+_AGAIN_AFTER = timedelta(days=1)
 _MOST_VERSIONS = 10_000
 
 
@@ -78,17 +80,23 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
         head = _sign_off(work, sender, now)
     pending = work.pending(deletes, now)
     due = [key for key, when in pending.items() if when <= now]
-    due += work.retired()
-    if due:
+    retired = work.retired()
+    kept: list[str] = []
+    if due or retired:
         lease.renew(0)
-        destination.delete(due)
-    lease.leave(work.form.fingerprint, {k: when for k, when in pending.items() if when > now})
+        kept = destination.delete([*due, *retired])
+    left = {k: when for k, when in pending.items() if when > now}
+    # What a place keeps is in no list any more: that its own address still answers is no failure.
+    again = (moment(now) + _AGAIN_AFTER).replace(tzinfo=None).isoformat()
+    # A node may be wanted again: those are left to an audit.
+    left |= {key: again for key in kept if key in due}
+    lease.leave(work.form.fingerprint, left)
     return Published(
         destination.name,
         work.seen.head.revision if work.seen.head else None,
         head.revision,
         sender.puts,
-        len(due),
+        len(due) - len(kept),
         sender.bytes,
         destination.requests,
         round(time.monotonic() - began, 3),

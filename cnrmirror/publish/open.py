@@ -17,7 +17,7 @@ from cnrmirror.objects.bucket import S3Settings
 from cnrmirror.objects.files import replace_durably, storage_errors
 from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
 from cnrmirror.publish.diff import Form
-from cnrmirror.views import layout
+from cnrmirror.views import layout as forms
 from cnrmirror.views.hosts import host_files
 from cnrmirror.views.site import Site
 
@@ -88,7 +88,9 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
 
 def _check_folder(project: Project, folder: Path) -> None:
     ours, there = project.folder.resolve(), folder.resolve()
-    private = [ours / name for name in ("site", ".state", "hosts")]
+    layout = project.layout
+    # Each may be a symlink to a folder elsewhere.
+    private = [path.resolve() for path in (layout.site, layout.state, layout.hosts)]
     if there in (ours, *ours.parents) or any(there.is_relative_to(p) for p in private):
         raise UsageError(f"{folder}: the mirror itself is there; publish to another folder")
 
@@ -109,7 +111,7 @@ def _settings(target: PublishTo) -> Settings:
         return FolderSettings(target.portable)
     return S3Settings(
         target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
-        target.encryption, target.kms_key,
+        target.encryption, target.kms_key, target.checksums, target.request_payer,
     )  # fmt: skip
 
 
@@ -128,8 +130,8 @@ def form_of(project: Project, target: PublishTo) -> Form:
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
-            return list(layout.as_objects(resources, target.bare_prefix, target.pull == "json"))
-        return list(layout.as_files(resources, links))
+            return list(forms.as_objects(resources, target.bare_prefix, target.pull == "json"))
+        return list(forms.as_files(resources, links))
 
     fingerprint = f"{site.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
     if extra:

@@ -15,7 +15,8 @@ local function is_file(path)
   return s and s.is_file
 end
 local function argument(name)
-  return ("&" .. query):match("&" .. name .. "=([^&]+)")
+  local found = ("&" .. query):match("&" .. name .. "=([^&]+)")
+  return found and found:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
 end
 local function plain(text)
   return text:match("^[%w][%w._-]*$") or "!"

@@ -26,6 +26,12 @@ document is one for all: it does not repeat what was asked for. `Content-Disposi
 `default/…/pull` is left out, since the URL does not tell the release. `cnrmirror serve` does all of
 this as the registry did.
 
+Escapes in filters (`namespace=dots%2Ein.name`) are read as the character that they stand for. What
+no namespace and no media type can be called (`a%2Fb`, `a+b`, half an escape) is an empty list, as
+at the registry, or 400. nginx sends a `Location` with a list that was asked for with escapes;
+clients ignore it beside status 200. The names of arguments, and `format=json`, stand as they are. A
+slash at the end changes nothing and is no redirect (`tests/interop/test_addresses.py`).
+
 Hosts that only know `index.html` (GitHub Pages, `python -m http.server`) take `views.profile:
 plain` in [mirror.yaml](configuration.md): documents are found after a redirect to the folder, types
 are what the host guesses, filters are ignored, 404s are the host's own. With `plain_pull: json`,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cnrmirror.views.hosts import configurations
+from cnrmirror.views.hosts import configurations, listening
 from tests.interop.ports import free_port, listens
 
 MODULES = "/usr/lib/apache2/modules"
@@ -54,7 +54,7 @@ def running(
         process.wait(10)
 
 
-def _nginx(folder: Path, port: int) -> list[str]:
+def _nginx(folder: Path, listen: str) -> list[str]:
     main = folder / "main.conf"
     main.write_text(
         f"daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;\n"
@@ -67,28 +67,28 @@ def _nginx(folder: Path, port: int) -> list[str]:
     return [need("nginx"), "-c", str(main), "-e", f"{folder}/error.log", *user]
 
 
-def _caddy(folder: Path, port: int) -> list[str]:
+def _caddy(folder: Path, listen: str) -> list[str]:
     return [need("caddy"), "run", "--config", f"{folder}/Caddyfile", "--adapter", "caddyfile"]
 
 
-def _apache(folder: Path, port: int) -> list[str]:
+def _apache(folder: Path, listen: str) -> list[str]:
     program = need("apache2")
     names = ["mpm_event", "authz_core", "rewrite", "headers", "mime", "dir", "env"]
     modules = "".join(f"LoadModule {n}_module {MODULES}/mod_{n}.so\n" for n in names)
     main = folder / "main.conf"
     main.write_text(
         f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/apache.pid\n"
-        f"ErrorLog {folder}/error.log\n{modules}Listen 127.0.0.1:{port}\n"
+        f"ErrorLog {folder}/error.log\n{modules}Listen {listen}\n"
         f"TypesConfig /dev/null\nInclude {folder}/apache.conf\n"
     )
     return [program, "-f", str(main), "-D", "FOREGROUND"]
 
 
-def _lighttpd(folder: Path, port: int) -> list[str]:
+def _lighttpd(folder: Path, listen: str) -> list[str]:
     return [need("lighttpd"), "-D", "-f", f"{folder}/lighttpd.conf"]
 
 
-SERVERS: dict[str, Callable[[Path, int], list[str]]] = {
+SERVERS: dict[str, Callable[[Path, str], list[str]]] = {
     "nginx": _nginx,
     "caddy": _caddy,
     "apache": _apache,
@@ -97,11 +97,12 @@ SERVERS: dict[str, Callable[[Path, int], list[str]]] = {
 
 
 @contextmanager
-def serving(server: str, site: Path, folder: Path) -> Iterator[str]:
+def serving(server: str, site: Path, folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
     """The site served by one of the four; gives the base URL."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    for name, text in configurations(str(site), str(folder), "127.0.0.1", port).items():
+    for name, text in configurations(str(site), str(folder), address, port).items():
         (folder / name).write_text(text)
-    with running(SERVERS[server](folder, port), port, folder):
-        yield f"http://127.0.0.1:{port}"
+    where = f"{listening(address)}:{port}"
+    with running(SERVERS[server](folder, where), port, folder, host=address):
+        yield f"http://{where}"

@@ -24,8 +24,11 @@ from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
-from cnrmirror.objects.base import Objects, Reader
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.model.resource import Resource
+from cnrmirror.objects.base import Objects, Reader, read
 from cnrmirror.objects.bucket import BucketReader, S3Settings
+from cnrmirror.objects.http import HttpReader
 from cnrmirror.objects.s3 import BucketObjects
 from tests.conftest import chart_bytes, tar_gz
 from tests.interop.bucket import BUCKET, S3, s3_server
@@ -340,6 +343,34 @@ def test_a_large_archive_is_sent_in_parts_and_copied_on_the_server(
         assert answer.content == path.read_bytes()
         assert answer.headers["Content-Type"] == "application/x-gzip"
     assert "all well" in run(project, s3, "publish", f"s3://{BUCKET}/large", "--audit")
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_any_key_is_written_read_by_everybody_and_removed(
+    s3: S3, tmp_path: Path, checksums: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make(tmp_path / "mirror", "keys", _now()).store
+    keys = ["a b+c%2B~d:e@f=g&h!(i)é", "1.0.0+b.1/helm", "%", "p~q/-"]
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    address = f"s3://{BUCKET}/keys-{uuid.uuid4().hex}"
+    place = BucketObjects(address, S3Settings(checksums=checksums), store)
+    place.put([Resource(key, key.encode()) for key in keys], NoProgress())
+    assert sorted(listed.key for listed in place.listing()) == sorted(keys)
+    signed = BucketReader(address)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    anybody = BucketReader(address)
+    web = HttpReader(f"{s3.url}/{address.removeprefix('s3://')}")
+    for reader in (signed, anybody, web):
+        for key in keys:
+            assert read(reader.fetch(key, 100)) == key.encode()
+        reader.close()
+    assert place.delete(keys) == [] and list(place.listing()) == []
+    place.close()
 
 
 class TestBucket(ObjectsSuite):
