@@ -7,6 +7,7 @@ when it is whole. Changes have a thread of their own, so that no push keeps read
 from __future__ import annotations
 
 import errno
+import heapq
 import logging
 import ssl
 import time
@@ -24,6 +25,7 @@ from cnrmirror.server.connection import Connection, Limits
 from cnrmirror.server.tls import TLSConnection
 
 _THREADS = 8
+_AT_ONCE = 64  # new connections that are taken before the others have their turn
 _SWEEP = 1.0  # seconds between two looks at who waits for too long
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # Else each request that waits for a thread is a line.
@@ -60,24 +62,28 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         return bool(self.accepting)
 
     def handle_accept(self) -> None:
-        """Take a new connection; if there are too many, another one ends for it."""
+        """Take new connections; if there are too many, others end for them."""
+        for _ in range(_AT_ONCE):
+            if not self._accept_one():
+                break
+        self._server.make_room()
+
+    def _accept_one(self) -> bool:
         try:
             accepted = self.accept()
         except OSError as error:
             if error.errno in _NO_ROOM:
-                self._server.make_room()
-            return
+                self._server.make_room(1)
+            return False
         if accepted is None:
-            return
+            return False
         sock, address = accepted
         try:
             self.set_socket_options(sock)
             self.channel_class(self, sock, self.fix_addr(address), self.adj, map=self._map)
         except (OSError, ValueError):  # gone again
             sock.close()
-            return
-        if len(self._server.connections()) > self._server.limits.connections:
-            self._server.make_room()
+        return True
 
     def add_task(self, task: Connection) -> None:
         """Have a connection's first request answered."""
@@ -153,13 +159,20 @@ class Server:
         for one in self._listeners:
             one.pull_trigger()
 
-    def make_room(self) -> None:
-        """End the connection that has waited longest; one that is being answered goes last."""
+    def make_room(self, least: int = 0) -> None:
+        """End the connections that have waited longest; those that are being answered go last.
+
+        Args:
+            least: how many, even if there are not too many.
+        """
+        connections = self.connections()
+        count = max(least, len(connections) - self.limits.connections)
+        if count <= 0:
+            return
         now = self.clock()
-        for one in (connections := self.connections()):
+        for one in connections:
             one.look(now)
-        if connections:
-            min(connections, key=lambda one: (bool(one.requests), one.since)).handle_close()
+        _close(heapq.nsmallest(count, connections, lambda one: (bool(one.requests), one.since)))
 
     def _turn(self, timeout: float = _SWEEP) -> None:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self.map, count=1)
