@@ -25,8 +25,8 @@ from cnrmirror.server.connection import Limits
 from cnrmirror.server.listen import Server
 from cnrmirror.server.tls import server_context
 from cnrmirror.server.writing import Writing
+from cnrmirror.server.wsgi import TOKEN_VARIABLE
 
-TOKEN_VARIABLE = "CNRMIRROR_TOKEN"
 _OPEN_FILES = 4096
 _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 
