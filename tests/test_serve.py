@@ -336,3 +336,18 @@ def test_numbers_that_json_cannot_carry_are_refused() -> None:
     for value in (math.inf, -math.inf, math.nan):
         with pytest.raises(InvalidDocument):
             normalise_metadata({"a": [value]})
+
+
+def test_health_tells_the_revision_and_what_is_wrong(client: Client, project: Project) -> None:
+    well = client.get("/healthz")
+    assert well.status_code == 200 and well.json
+    assert (well.json["state"], well.json["revision"]) == ("ok", 0)
+    assert well.headers["Cache-Control"] == "no-store"
+    for name in ("timestamp.json", project.layout.catalog / "targets"):
+        path = project.metadata.path / name
+        path.rename(aside := path.with_name("aside"))
+        ill = client.get("/healthz")
+        assert ill.status_code == 503 and ill.json
+        assert ill.json["state"] == "unavailable" and ill.json["message"]
+        aside.rename(path)
+    assert client.get("/healthz").status_code == 200

@@ -81,10 +81,10 @@ def serve(
         server = Server(application, host, port, limits=_limits(), tls=tls, log=log)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+    _warn(server.addresses, tls is not None, accept_push)
     for address, number in server.addresses:
         shown = f"[{address}]" if ":" in address else address
         click.echo(f"serving on http{'s' if tls else ''}://{shown}:{number}", err=True)
-    _warn(server.addresses, tls is not None, accept_push)
     _run(server)
 
 

@@ -67,6 +67,10 @@ class AccessLog:
         """Add a line."""
         self._handler.handle(logging.makeLogRecord({"msg": combined(entry)}))
 
+    def close(self) -> None:
+        """Let the file go."""
+        self._handler.close()
+
 
 def entry_of(task: Any) -> Entry:
     """What is to be said of an answer of waitress."""
