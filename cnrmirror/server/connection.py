@@ -32,6 +32,7 @@ class Limits(msgspec.Struct, frozen=True):
         linger: after the last answer, for the client to read it.
         drain: for what is in progress when the server is asked to end.
         header: bytes of a request line and its headers.
+        sweep: between two looks at who waits for too long.
     """
 
     connections: int = 1000
@@ -42,6 +43,7 @@ class Limits(msgspec.Struct, frozen=True):
     linger: float = 5
     drain: float = 30
     header: int = 32 << 10
+    sweep: float = 1
 
 
 class Gate(Protocol):
@@ -133,7 +135,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     def __init__(self, server: Any, sock: socket.socket, *args: Any, **options: Any) -> None:
         self._begun = 0
         self._lingers = False
-        self._seen: tuple[object, ...] = ()
+        self._seen: tuple[object, ...] = ("header", 0, 0)
         self.since: float = server.clock()
         super().__init__(server, sock, *args, **options)
 

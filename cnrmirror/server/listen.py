@@ -26,7 +26,6 @@ from cnrmirror.server.tls import TLSConnection
 
 _THREADS = 8
 _AT_ONCE = 64  # new connections that are taken before the others have their turn
-_SWEEP = 1.0  # seconds between two looks at who waits for too long
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # Else each request that waits for a thread is a line.
 logging.getLogger("waitress.queue").setLevel(logging.ERROR)
@@ -147,8 +146,8 @@ class Server:
         self.writers.set_thread_count(1)
         swept = self.clock()
         while not self.stopping:
-            self._turn()
-            if self.clock() - swept >= _SWEEP:
+            self._turn(self.limits.sweep)
+            if self.clock() - swept >= self.limits.sweep:
                 swept = self.clock()
                 self._sweep(swept)
         self._drain()
@@ -174,7 +173,7 @@ class Server:
             one.look(now)
         _close(heapq.nsmallest(count, connections, lambda one: (bool(one.requests), one.since)))
 
-    def _turn(self, timeout: float = _SWEEP) -> None:
+    def _turn(self, timeout: float) -> None:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self.map, count=1)
 
     def _sweep(self, now: float) -> None:

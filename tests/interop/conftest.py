@@ -34,8 +34,8 @@ still has the archive's bytes.
 
 ## Under a WSGI server
 
-`gunicorn 'cnrmirror.server:create_app("my-mirror")'` serves a mirror as the registry itself was run; it
-decides everything that a static host cannot. [Serve](serve.md) says how, and what to put in front.
+`gunicorn 'cnrmirror.server:create_app("my-mirror")'` serves a mirror as the registry was run.
+It decides all that a static host cannot. [Serve](serve.md) says how, and what to put in front.
 """
 
 
