@@ -69,14 +69,9 @@ def serve(
     cnrmirror serve --port 8080
     curl http://127.0.0.1:8080/cnr/api/v1/packages
     """
-    token = _token(token_file)
-    if accept_push and not token:
-        raise UsageError(
-            f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
-            "in the environment"
-        )
+    token = _token(token_file) if accept_push else ""
     tls, log = _tls(tls_cert, tls_key), _log(access_log)
-    application = _application(context, bundle, token if accept_push else "")
+    application = _application(context, bundle, token)
     try:
         server = Server(application, host, port, limits=_limits(), tls=tls, log=log)
     except (OSError, ValueError) as error:
@@ -89,13 +84,17 @@ def serve(
 
 
 def _token(file: Path | None) -> str:
-    """What a push must bring. Raises InputError."""
-    if file is None:
-        return os.environ.get(TOKEN_VARIABLE, "")
+    """What a push must bring. Raises InputError, UsageError."""
     try:
-        return file.read_text(encoding="ascii").strip()
+        token = file.read_text(encoding="ascii") if file else os.environ.get(TOKEN_VARIABLE, "")
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: not a token: {error}") from error
+    if not token.strip():
+        raise UsageError(
+            f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
+            "in the environment"
+        )
+    return token.strip()
 
 
 def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
