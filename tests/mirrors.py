@@ -14,7 +14,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner
 
-from cnrmirror.cli.keyring import online_folder, repository
+from cnrmirror.cli.keyring import repository
+from cnrmirror.mirror.home import online_folder
 from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key

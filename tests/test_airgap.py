@@ -32,10 +32,10 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.bundle.format import Contents, Selection
 from cnrmirror.bundle.read import BundleReader, read_contents
 from cnrmirror.cli import cli
-from cnrmirror.cli.keyring import online_folder
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror import change, gc
 from cnrmirror.mirror.check import check
+from cnrmirror.mirror.home import online_folder
 from cnrmirror.mirror.project import Project, prepare
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What

@@ -226,21 +226,26 @@ def test_a_copy_that_cannot_be_written_to_is_served(
     assert not project.layout.state.exists()  # nothing was written, whoever runs this
 
 
-def bundle_of(project: Project, folder: Path, damage: str = "") -> Path:
+def bundle_of(project: Project, folder: Path, damaged: str = "") -> Path:
     """The whole mirror as a bundle, in which the middle byte of one file is another."""
     signed = project.metadata.signed_head()
     write(project, folder, plan(project, Selection(signed.at.digest), signed))
-    if damage:
-        volume, offset, size = BundleReader([folder])._files[damage]
-        with volume.open("r+b") as stream:
-            stream.seek(offset + size // 2)
-            byte = stream.read(1)[0]
-            stream.seek(offset + size // 2)
-            stream.write(bytes([byte ^ 1]))
+    if damaged:
+        damage(folder, damaged)
     return folder
 
 
-@pytest.mark.parametrize("small", [serving_bundle.SMALL, 10])
+def damage(folder: Path, path: str) -> None:
+    """Turn a bit in the middle of a file of a bundle; twice, and it is whole again."""
+    volume, offset, size = BundleReader([folder])._files[path]
+    with volume.open("r+b") as stream:
+        stream.seek(offset + size // 2)
+        byte = stream.read(1)[0]
+        stream.seek(offset + size // 2)
+        stream.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("small", [serving_bundle.SMALL, 0])
 def test_a_bundle_is_served_whole_in_ranges_and_in_json(
     project: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, small: int
 ) -> None:
@@ -273,26 +278,47 @@ def test_no_byte_of_a_damaged_small_file_of_a_bundle_goes_out(
         assert str(project.folder) not in answer.json["message"]
 
 
-def test_the_end_of_a_damaged_large_file_of_a_bundle_never_comes(
+def archive_of(size: int, name: str, folder: Path) -> Path:
+    """A package that cannot be compressed."""
+    archive = folder / f"{name}-1.0.0.tgz"
+    values = os.urandom(size)
+    archive.write_bytes(
+        tar_gz({f"{name}/Chart.yaml": f"name: {name}\nversion: 1.0.0\n".encode(), "a/b": values})
+    )
+    return archive
+
+
+RANGES: list[dict[str, str]] = [{}, {"Range": "bytes=0-9"}, {"Range": "bytes=-5"}]
+
+
+def test_no_byte_of_a_damaged_file_of_a_bundle_goes_out_whole_or_by_range(
     project: Project, tmp_path: Path
 ) -> None:
-    archive = tmp_path / "a-1.0.0.tgz"
-    values = os.urandom(serving_bundle.SMALL + (2 << 20))
-    archive.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\n", "a/b": values}))
-    push(project, [archive], Override(namespace="ns"), NOW)
-    path = blob_path(project.document("ns/a").releases[0].blob.digest)
-    good, bad = (bundle_of(project, tmp_path / name, path * (name == "bad"))
-                 for name in ("good", "bad"))  # fmt: skip
-    for folder in (good, bad):
-        with serving(project, str(folder)) as address:
-            for asked in (f"{BASE}/ns/a/1.0.0/helm/pull", f"/{path}"):
-                with requests.get(f"{address}{asked}", timeout=60, stream=True) as answer:
-                    assert answer.status_code == 200
-                    if folder == good:
-                        assert answer.content == archive.read_bytes()
-                        continue
-                    with pytest.raises(requests.exceptions.ChunkedEncodingError):
-                        assert len(answer.content) < archive.stat().st_size
+    sizes = {"small": 1000, "large": (8 << 20) + 1000}
+    archives = {name: archive_of(size, name, tmp_path) for name, size in sizes.items()}
+    push(project, [*archives.values()], Override(namespace="ns"), NOW)
+    paths = {n: blob_path(project.document(f"ns/{n}").releases[0].blob.digest) for n in sizes}
+    folder = bundle_of(project, tmp_path / "out", paths["small"])
+    with serving(project, str(folder)) as address:
+        assert served(address, "small", paths) == {500}
+        assert served(address, "large", paths) == {200, 206}
+        damage(folder, paths["small"])
+        damage(folder, paths["large"])
+        assert served(address, "small", paths) == {200, 206}
+        assert served(address, "large", paths) == {500}
+
+
+def served(address: str, name: str, paths: dict[str, str]) -> set[int]:
+    """How a package is answered, in all its forms, whole and by range; errors are in JSON."""
+    found = set()
+    pull = f"{BASE}/ns/{name}/1.0.0/helm/pull"
+    for asked in (pull, f"{pull}/json", f"/{paths[name]}"):
+        for headers in RANGES:
+            answer = requests.get(f"{address}{asked}", headers=headers, timeout=60)
+            found.add(answer.status_code)
+            if answer.status_code == 500:
+                assert "the file is damaged" in answer.json()["message"]
+    return found
 
 
 @pytest.mark.parametrize("token", [None, "secret"])
@@ -310,3 +336,18 @@ def test_numbers_that_json_cannot_carry_are_refused() -> None:
     for value in (math.inf, -math.inf, math.nan):
         with pytest.raises(InvalidDocument):
             normalise_metadata({"a": [value]})
+
+
+def test_health_tells_the_revision_and_what_is_wrong(client: Client, project: Project) -> None:
+    well = client.get("/healthz")
+    assert well.status_code == 200 and well.json
+    assert (well.json["state"], well.json["revision"]) == ("ok", 0)
+    assert well.headers["Cache-Control"] == "no-store"
+    for name in ("timestamp.json", project.layout.catalog / "targets"):
+        path = project.metadata.path / name
+        path.rename(aside := path.with_name("aside"))
+        ill = client.get("/healthz")
+        assert ill.status_code == 503 and ill.json
+        assert ill.json["state"] == "unavailable" and ill.json["message"]
+        aside.rename(path)
+    assert client.get("/healthz").status_code == 200

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.cli.home import own_folder
+from cnrmirror.mirror.home import own_folder
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.errors import UsageError

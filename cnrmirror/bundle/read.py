@@ -195,12 +195,19 @@ class BundleReader(Reader):
             except OSError as error:
                 raise NetworkError(f"{where}: cannot be read: {error.strerror}") from error
 
-    def open(self, path: str) -> BinaryIO:
-        """A file, open at its beginning. Raises IncompleteError, NetworkError."""
+    def volume(self, path: str) -> Path:
+        """The volume that a file is in. Raises IncompleteError."""
+        return self._place(path)[0]
+
+    def _place(self, path: str) -> tuple[Path, int, int]:
         found = self._files.get(check_path(path))
         if found is None:
             raise IncompleteError(f"{self.name}: {path}: not in this bundle", path=path)
-        volume, offset, size = found
+        return found
+
+    def open(self, path: str) -> BinaryIO:
+        """A file, open at its beginning. Raises IncompleteError, NetworkError."""
+        volume, offset, size = self._place(path)
         try:
             stream = open(volume, "rb", buffering=0)
         except OSError as error:

@@ -17,11 +17,11 @@ from cnrmirror.audit.run import audit
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Bar, Context, clock, pass_context
 from cnrmirror.cli.freshness import fresh_for_option
-from cnrmirror.cli.home import own_folder
 from cnrmirror.cli.origin import Origin, each_source, origin_options, reader_for, trust_for
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.check import CheckReport
 from cnrmirror.mirror.check import check as check_project
+from cnrmirror.mirror.home import own_folder
 from cnrmirror.model.errors import (
     STALE_ACCEPTED,
     DamageError,

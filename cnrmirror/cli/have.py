@@ -6,7 +6,7 @@ import click
 
 from cnrmirror.airgap.have import have, write_have
 from cnrmirror.cli.context import Context, now, pass_context
-from cnrmirror.cli.keyring import online_folder
+from cnrmirror.mirror.home import online_folder
 from cnrmirror.trust.keys import generate, read_key, write_key
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cnrmirror.cli.context import Context, clock, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, online_folders, passphrase
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase
 from cnrmirror.mirror.create import (
     KeyElsewhere,
     KeyPlan,
@@ -17,6 +17,7 @@ from cnrmirror.mirror.create import (
     create,
     create_follower,
 )
+from cnrmirror.mirror.home import online_folders
 from cnrmirror.trust.keys import PUBLISH, REFRESH
 
 

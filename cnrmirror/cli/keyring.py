@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from cnrmirror.cli.context import Context, clock
-from cnrmirror.cli.home import own_folder
 from cnrmirror.mirror import rotate
+from cnrmirror.mirror.home import online_folder
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError
 from cnrmirror.trust.signing import Repository
@@ -18,16 +18,6 @@ PASSPHRASE_FILE = click.option(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The first line of this file opens (or protects) the offline keys.",
 )
-
-
-def online_folder(registry: str) -> Path:
-    """The folder of a registry's online keys: ``$XDG_CONFIG_HOME/cnrmirror/keys/REGISTRY``."""
-    return online_folders() / registry
-
-
-def online_folders() -> Path:
-    """The folder in which each registry has a folder of online keys."""
-    return own_folder("CONFIG") / "keys"
 
 
 def repository(project: Project, allow_past: bool = True) -> Repository:

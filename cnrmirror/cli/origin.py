@@ -15,8 +15,8 @@ import msgspec
 from cnrmirror.bundle.format import TOC
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.cli.context import duration, plain
-from cnrmirror.cli.home import own_folder
 from cnrmirror.client.remote import Remote, first_good
+from cnrmirror.mirror.home import own_folder
 from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
 from cnrmirror.model.receipt import expected_catalog
 from cnrmirror.model.signed import MAX_BYTES, METADATA

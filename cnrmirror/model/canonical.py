@@ -109,7 +109,8 @@ def _check_depth(value: Any, room: int = MAX_JSON_DEPTH) -> None:
         for item in value:
             _check_depth(item, room - 1)
     elif isinstance(value, str):
-        value.encode()
+        if not value.isascii():  # then it has no lone surrogate, and may be long
+            value.encode()
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number that is too large")
 

@@ -96,7 +96,7 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
         work.seen.head.revision if work.seen.head else None,
         head.revision,
         sender.puts,
-        len(due) - len(kept),
+        len(due) + len(retired) - len(kept),
         sender.bytes,
         destination.requests,
         round(time.monotonic() - began, 3),

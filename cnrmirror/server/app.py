@@ -30,6 +30,8 @@ from cnrmirror.views import cnr_v1 as v1
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+HEALTH = "/healthz"
+
 _STATUS: list[tuple[type[CnrMirrorError], int]] = [
     (NotFoundError, 404),
     (ConflictError, 409),
@@ -51,6 +53,7 @@ class Application:
     """
 
     def __init__(self, mirror: Served, writing: Writing | None = None) -> None:
+        self._mirror = mirror
         self._reading = Reading(mirror)
         self._writing = writing
         self._allowed = "GET, HEAD, OPTIONS" + ("" if writing is None else ", POST, DELETE")
@@ -68,18 +71,44 @@ class Application:
             response = _refused(error)
         except HTTPException as error:
             response = _http_error(error)
+        except OSError as error:
+            message = f"the mirror cannot be read: {error.strerror}"
+            response = _json(v1.error("internal-error", message), 500)
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response(environ, start_response)
+
+    def wants_body(self, method: str, authorization: str, length: int) -> bool:
+        """Whether the body of a request is worth waiting for: a change, by somebody who may.
+
+        Args:
+            authorization: the header, or nothing.
+            length: what Content-Length says, or 0.
+        """
+        if self._writing is None or method not in ("POST", "DELETE") or length > self.max_body:
+            return False
+        return self._writing.allows(authorization)
+
+    def _health(self) -> Response:
+        """Whether the mirror can answer: its signed files, its catalog root and what they name."""
+        try:
+            head = self._mirror.head()
+            self._mirror.tree()
+        except CnrMirrorError as error:
+            return _unwell(error.code, error.message)
+        except OSError as error:
+            return _unwell("internal-error", str(error.strerror))
+        found = {"state": "ok", "revision": head.revision, "catalog": head.catalog.digest}
+        return _no_store(_json(found))
 
     def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return self._preflight()
         if request.method in ("GET", "HEAD"):
-            return self._reading.answer(request)
+            return self._health() if request.path == HEALTH else self._reading.answer(request)
         if self._writing is None or request.method not in ("POST", "DELETE"):
             return self._not_allowed(request)
-        if not self._writing.allows(request):
+        if not self._writing.allows(request.headers.get("Authorization", "")):
             return _unauthorised()
         return _json(self._writing.answer(request, self.max_body))
 
@@ -98,6 +127,15 @@ class Application:
             "Access-Control-Max-Age": "86400",
         }
         return Response(status=204, headers=headers)
+
+
+def _unwell(code: str, message: str) -> Response:
+    return _no_store(_json({"state": "unavailable", "code": code, "message": message}, 503))
+
+
+def _no_store(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _unauthorised() -> Response:

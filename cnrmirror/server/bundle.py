@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+from pathlib import Path
 from typing import BinaryIO
 
 from cnrmirror.bundle.read import BundleReader
@@ -12,21 +14,21 @@ from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.config import Config
 from cnrmirror.model.digest import HEX64, Descriptor, verified
 from cnrmirror.model.documents import Head, Node, blob_path
-from cnrmirror.model.errors import InputError
+from cnrmirror.model.errors import DamageError, InputError
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, signed_head_of
 from cnrmirror.objects.base import read
 from cnrmirror.views.site import ViewEntries
 
-# What is not larger is read and checked before its first byte goes out.
-SMALL = 8 << 20
+# What is not larger is checked each time it is sent; it waits in memory for a client that is slow.
+SMALL = 1 << 16
 
 
 class BundleMirror:
     """A whole bundle as a mirror that is read only.
 
-    Everything that is named by its digest is checked against it: small files before they are sent,
-    larger ones while they are, and then the last piece of a damaged one never comes. Signatures are
-    for clients to check: the signed files are served with the rest.
+    Everything that is named by its digest is checked against it before its first byte goes out:
+    small files each time, larger ones once, and again when their volume changed. Signatures are for
+    clients to check: the signed files are served with the rest.
 
     Raises:
         InputError: the bundle continues from another, or is a part.
@@ -41,6 +43,7 @@ class BundleMirror:
                 "another, or holds a part: import it"
             )
         self._reader = reader
+        self._checked = _Checked()
         self.config = Config(contents.registry)
         self.catalog = CatalogReader(RemoteNodes(reader))
 
@@ -79,57 +82,50 @@ class BundleMirror:
 
     def _open(self, path: str, expected: Descriptor) -> BinaryIO:
         stream = self._reader.open(path)
-        if expected.size > SMALL:
-            return io.BufferedReader(_Verified(stream, expected, path), 1 << 16)
-        with stream:
-            return io.BytesIO(b"".join(verified(stream, expected, path)))
+        if expected.size <= SMALL:
+            with stream:
+                return io.BytesIO(b"".join(verified(stream, expected, path)))
+        try:
+            self._checked.check(path, self._reader.volume(path), stream, expected)
+        except BaseException:
+            stream.close()
+            raise
+        stream.seek(0)
+        return stream
 
 
-class _Verified(io.RawIOBase):
-    """A file that is checked while it is read: ``verified`` as a stream, to be read from 0 on."""
+class _Checked:
+    """Which files were read once and found right, or wrong, in a volume as it is."""
 
-    def __init__(self, stream: BinaryIO, expected: Descriptor, where: str) -> None:
-        self._stream = stream
-        self._expected = expected
-        self._where = where
-        self._rewind()
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[tuple[int, ...], DamageError | None]] = {}
 
-    def _rewind(self) -> None:
-        self._stream.seek(0)
-        self._pieces = verified(self._stream, self._expected, self._where)
-        self._piece = memoryview(b"")
-        self._at = 0
+    def check(self, path: str, volume: Path, stream: BinaryIO, expected: Descriptor) -> None:
+        """Read a file to its end, unless that was done since its volume changed.
 
-    def readable(self) -> bool:
-        return True
+        Raises:
+            DamageError: it is not what its name says.
+        """
+        with self._lock:  # several who want one file wait for one reading of it
+            stamp = _stamp(volume)
+            before, wrong = self._found.get(path, (None, None))
+            if before != stamp:
+                wrong = _mismatch(stream, expected, path)
+                self._found[path] = stamp, wrong
+        if wrong is not None:
+            raise DamageError(wrong.message, **wrong.details)
 
-    def seekable(self) -> bool:
-        return True
 
-    def tell(self) -> int:
-        return self._at
+def _stamp(volume: Path) -> tuple[int, ...]:
+    status = volume.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
-    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        """To the beginning; or to the end, where nothing comes any more."""
-        if (position, whence) == (0, os.SEEK_SET):
-            self._rewind()
-        elif (position, whence) == (0, os.SEEK_END):
-            self._pieces, self._piece = iter(()), memoryview(b"")
-            self._at = self._expected.size
-        elif (position, whence) != (0, os.SEEK_CUR):
-            raise io.UnsupportedOperation("what is between cannot be checked")
-        return self._at
 
-    def readinto(self, buffer: object) -> int:
-        if not self._piece:
-            self._piece = memoryview(next(self._pieces, b""))
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        count = min(len(view), len(self._piece))
-        view[:count] = self._piece[:count]
-        self._piece = self._piece[count:]
-        self._at += count
-        return count
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+def _mismatch(stream: BinaryIO, expected: Descriptor, where: str) -> DamageError | None:
+    try:
+        for _ in verified(stream, expected, where):
+            pass
+    except DamageError as error:
+        return error
+    return None

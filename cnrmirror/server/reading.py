@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Protocol
 
 import msgspec
-from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
 from cnrmirror.catalog.tree import CatalogReader
@@ -26,13 +24,13 @@ from cnrmirror.model.resource import (
     Base64Json,
     Resource,
 )
+from cnrmirror.server.content import Base64File, Content
 from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
 from cnrmirror.views.routes import Route, route
 from cnrmirror.views.site import Site, ViewEntries, ViewSettings
 
-_PIECE = 1 << 16
 _CATALOG = re.compile(
     r"/catalog/(?:(?P<metadata>metadata/(?:[0-9]+\.[a-z]+|timestamp)\.json)"
     r"|targets/[0-9a-f]{64}\.catalog\.json|nodes/sha256/[0-9a-f]{2}/[0-9a-f]{64}"
@@ -126,34 +124,25 @@ class Reading:
         tag = request.path.rpartition("/")[2]  # named by its digest
         if match["metadata"]:
             tag = Descriptor.of(stream.read()).digest
-            stream.seek(0)
-        content = Content(_pieces(stream), length, tag[:32], stream.close)
-        response = content.response(GZIP_TYPE if match["blob"] else JSON_TYPE)
         cache = CACHE_CONTROL["no-cache" if match["metadata"] else "immutable"]
-        response.headers["Cache-Control"] = cache
-        return content.as_asked(response, request)
+        kind = GZIP_TYPE if match["blob"] else JSON_TYPE
+        return Content(stream, length, tag[:32]).answer(request, kind, cache)
 
     def _send(self, resource: Resource, request: Request) -> Response:
-        content = self._content(resource)
-        response = content.response(resource.media_type)
-        response.headers["Cache-Control"] = CACHE_CONTROL[resource.cache]
-        if resource.filename:
-            response.headers["Content-Disposition"] = resource.filename
-        return content.as_asked(response, request)
+        content, cache = self._content(resource), CACHE_CONTROL[resource.cache]
+        return content.answer(request, resource.media_type, cache, resource.filename)
 
     def _content(self, resource: Resource) -> Content:
         match resource.body:
             case bytes() as data:
-                return Content([data], len(data), Descriptor.of(data).digest[:32])
+                return Content(data, len(data), Descriptor.of(data).digest[:32])
             case Alias():
                 raise AssertionError(f"{resource.path}: aliases are resolved before this")
             case Base64Json() as form:
-                stream = self._mirror.open_blob(form.blob)
-                tag = f"{form.blob.digest[:24]}-json"
-                return Content(form.chunks(stream), form.size, tag, stream.close)
+                file = Base64File(form, self._mirror.open_blob(form.blob))
+                return Content(file, form.size, f"{form.blob.digest[:24]}-json")
             case blob:
-                stream = self._mirror.open_blob(blob)
-                return Content(_pieces(stream), blob.size, blob.digest[:24], stream.close)
+                return Content(self._mirror.open_blob(blob), blob.size, blob.digest[:24])
 
     def _list(self, found: Route) -> Resource:
         entries: list[v1.ListEntry] = list(
@@ -185,36 +174,6 @@ class Reading:
     def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
         document = self._mirror.catalog.document(ref)
         return document, {r.path: r for r in v1.package_resources(document)}
-
-
-class Content(msgspec.Struct, frozen=True):
-    """What an answer carries: its pieces, how many bytes they are, its tag, and what then ends."""
-
-    pieces: Iterable[bytes]
-    length: int
-    tag: str
-    close: Callable[[], object] = lambda: None
-
-    def response(self, content_type: str) -> Response:
-        """An answer with all of it."""
-        response = Response(self.pieces, mimetype=None, content_type=content_type)
-        response.call_on_close(self.close)
-        response.content_length = self.length
-        response.set_etag(self.tag)
-        return response
-
-    def as_asked(self, response: Response, request: Request) -> Response:
-        """The answer without what the request has, or the range that it wants."""
-        length = self.length
-        try:
-            return response.make_conditional(request, accept_ranges=True, complete_length=length)
-        except HTTPException:
-            self.close()
-            raise
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: stream.read(_PIECE), b"")
 
 
 def _one(found: Route, document: PackageDocument, resources: dict[str, Resource]) -> Resource:

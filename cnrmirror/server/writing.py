@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hmac
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pybase64
 from werkzeug.wrappers import Request
 
 from cnrmirror.archive.identify import Identity
@@ -16,7 +17,7 @@ from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push_blob
 from cnrmirror.model.canonical import normalise_metadata, parse_json
-from cnrmirror.model.errors import InputError, NotFoundError, UsageError
+from cnrmirror.model.errors import InputError, InvalidDocument, NotFoundError, UsageError
 from cnrmirror.model.names import PackageName, check_media_type, check_release
 from cnrmirror.views import cnr_v1 as v1
 
@@ -36,10 +37,11 @@ class Writing:
         self._project = project
         self._now = now
         self._token = token.encode()
+        # An archive is in memory twice while it is decoded, and the mirror takes one at a time.
+        self._one_body = threading.Lock()
 
-    def allows(self, request: Request) -> bool:
-        """Whether a request brings the token, after a scheme or alone."""
-        given = request.headers.get("Authorization", "")
+    def allows(self, given: str) -> bool:
+        """Whether an Authorization header brings the token, after a scheme or alone."""
         scheme, _, token = given.partition(" ")
         if not token:
             scheme, token = "bearer", given
@@ -53,7 +55,8 @@ class Writing:
             raise NotFoundError(v1.NOT_FOUND)
         match request.method, path[3:]:
             case "POST", [namespace, name]:
-                return self._push(f"{namespace}/{name}", _values(request, max_body))
+                with self._one_body:
+                    return self._push(f"{namespace}/{name}", _values(request, max_body))
             case "DELETE", [namespace, name, "channels", channel]:
                 return self._remove_channel(f"{namespace}/{name}", channel, None)
             case "POST", [namespace, name, "channels", channel, release]:
@@ -93,14 +96,22 @@ class Writing:
 
 def _values(request: Request, max_body: int) -> dict[str, Any]:
     """What a push says, in its query and, with more weight, in its body."""
-    body = parse_json(request.get_data(cache=False), "the body", max_body)
+    body = parse_json(_text(request), "the body", max_body)
     if not isinstance(body, dict):
         raise UsageError("the body must be a JSON object")
     return {**request.args.to_dict(), **body}
 
 
+def _text(request: Request) -> str:
+    """The body. Bytes and text are not kept both: a body may have the size of an archive."""
+    try:
+        return request.get_data(cache=False).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"the body: not acceptable JSON: {error.reason}") from error
+
+
 def _archive(package: str, values: dict[str, Any]) -> tuple[bytes, Identity]:
-    """The archive that is pushed, and as what. Raises UsageError, InputError."""
+    """The archive that is pushed, out of ``values``, and as what. Raises UsageError, InputError."""
     for key in ("blob", "release"):
         if not isinstance(values.get(key), str):
             raise UsageError(f"the body needs {key!r}, a string")
@@ -108,7 +119,7 @@ def _archive(package: str, values: dict[str, Any]) -> tuple[bytes, Identity]:
     if not isinstance(media_type, str):
         raise UsageError("'media_type' must be a string")
     try:
-        data = base64.b64decode(values["blob"], validate=True)
+        data = pybase64.b64decode(values.pop("blob"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InputError(f"the blob is not base64: {error}") from error
     name = str(PackageName.parse(package))

@@ -37,6 +37,11 @@ plain` in [mirror.yaml](configuration.md): documents are found after a redirect 
 are what the host guesses, filters are ignored, 404s are the host's own. With `plain_pull: json`,
 `appr pull` by release, channel and default works there; by digest it does not, since that URL then
 still has the archive's bytes.
+
+## Under a WSGI server
+
+`gunicorn 'cnrmirror.server:create_app("my-mirror")'` serves a mirror as the registry was run.
+It decides all that a static host cannot. [Serve](serve.md) says how, and what to put in front.
 """
 
 

@@ -22,3 +22,13 @@ def own_folder(kind: Literal["CONFIG", "STATE", "CACHE"]) -> Path:
     if base.startswith("~"):
         raise UsageError(f"this user has no home folder: set HOME, or {variable}")
     return Path(base) / "cnrmirror"
+
+
+def online_folders() -> Path:
+    """The folder in which each registry has a folder of online keys."""
+    return own_folder("CONFIG") / "keys"
+
+
+def online_folder(registry: str) -> Path:
+    """The folder of a registry's online keys: ``$XDG_CONFIG_HOME/cnrmirror/keys/REGISTRY``."""
+    return online_folders() / registry
