@@ -203,7 +203,7 @@ def test_one_volume_is_made_again_though_the_mirror_went_on(
 
 def test_a_volume_whose_files_are_gone_is_not_made_again(tmp_path: Path, sender: Project) -> None:
     made = export(sender, tmp_path / "out")
-    change.remove(sender, "ns/a", "1.0.0", None, "x", NOW)
+    change.remove(sender, change.Removal("ns/a", "1.0.0", None, "x"), NOW)
     later = (CLOCK + timedelta(days=30)).replace(tzinfo=None).isoformat()
     for path in sender.site.rglob("*"):
         os.utime(path, (0, 0), follow_symlinks=False)
@@ -279,7 +279,9 @@ def change_something(project: Project, chance: random.Random, step: int) -> None
         case 0 | 1 | 2:
             add(project, name, f"{chance.randrange(3)}.{step}.0", *chance.choice([(), ("edge",)]))
         case 3 if releases:
-            change.remove(project, f"ns/{name}", chance.choice(releases), None, "a test", NOW)
+            change.remove(
+                project, change.Removal(f"ns/{name}", chance.choice(releases), None, "a test"), NOW
+            )
         case 4 if releases:
             change.set_channel(project, f"ns/{name}", "stable", chance.choice(releases), NOW)
         case 5:
@@ -389,7 +391,7 @@ def test_a_follower_drops_what_its_sender_has_dropped_with_the_next_command_or_g
 ) -> None:
     export(sender, tmp_path / "1")
     bring(receiver, tmp_path / "1")
-    change.remove(sender, "ns/b", "1.0.0", None, "x", NOW)
+    change.remove(sender, change.Removal("ns/b", "1.0.0", None, "x"), NOW)
     gc.collect(sender, 1, 0, _far(sender), False)
     export(sender, tmp_path / "2")
     bring(receiver, tmp_path / "2")

@@ -198,7 +198,7 @@ def test_diff_shows_every_kind_of_change(
     assert changed() == [["~", "ns/a:stable"]]
     change.remove_channel(project, "ns/a", "stable", "1.0.0", NOW)
     assert changed() == [["~", "ns/a:stable releases"]]
-    change.remove(project, "ns/a", "1.0.0", None, "bad", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "bad"), NOW)
     assert changed() == [["-", "ns/a@1.0.0 (helm)"], ["+", "ns/a@1.0.0 (helm) removed"]]
 
 
@@ -207,7 +207,7 @@ def test_what_others_wrote_is_shown_as_it_is_and_commands_no_terminal(
 ) -> None:
     project = make(tmp_path / "m", "hostile words")
     push(project, [chart("a", "1.0.0")], Override(namespace="ns"), NOW)
-    change.remove(project, "ns/a", "1.0.0", None, "[/x][bold]markup[/bold]", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "[/x][bold]markup[/bold]"), NOW)
     with project.writing():
         project.commit({"ns/b": PackageDocument("ns/b", [])}, "nothing", NOW)
         here = project.head().catalog, project.root()

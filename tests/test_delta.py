@@ -32,7 +32,7 @@ def sender(tmp_path: Path) -> Project:
         path = tmp_path / f"a-{release}.tgz"
         path.write_bytes(chart_bytes("a", release))
         push(project, [path], Override(namespace="ns"), NOW)
-    change.remove(project, "ns/a", "1.0.0", None, "a test", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "a test"), NOW)
     return project
 
 

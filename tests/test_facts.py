@@ -10,7 +10,7 @@ from cnrmirror.archive.facts import facts_of
 from cnrmirror.archive.identify import Override
 from cnrmirror.catalog.facts import with_facts
 from cnrmirror.mirror import gc
-from cnrmirror.mirror.change import remove, set_channel
+from cnrmirror.mirror.change import Removal, remove, set_channel
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
@@ -94,7 +94,7 @@ def test_facts_come_in_by_push_and_go_with_the_release(project: Project, tmp_pat
     assert {f.chart["version"] for f in facts.values()} == {"1.0.0", "1.1.0"}
     set_channel(project, "ns/w", "stable", "1.0.0", NOW)
     assert project.document("ns/w").inline_facts == document.inline_facts
-    remove(project, "ns/w", "1.0.0", None, "gone", NOW)
+    remove(project, Removal("ns/w", "1.0.0", None, "gone"), NOW)
     facts = project.catalog.facts(project.document("ns/w"))
     assert {f.chart["version"] for f in facts.values()} == {"1.1.0"}
     assert check(project).findings == []
@@ -113,7 +113,7 @@ def test_few_facts_stand_in_the_document_itself(project: Project, tmp_path: Path
     assert document.inline_facts == {} and len(document.facts) == 1
     assert len(project.catalog.facts(document)) == 40
     for n in range(1, 40):
-        remove(project, "ns/w", f"1.{n}.0", None, "gone", NOW)
+        remove(project, Removal("ns/w", f"1.{n}.0", None, "gone"), NOW)
     assert len(project.document("ns/w").inline_facts) == 1
 
 

@@ -161,7 +161,7 @@ def test_law_5_the_same_release_with_another_digest_is_refused(
 
 def test_law_5_outlives_a_removal(project: Project, chart: Callable[..., Path]) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW, What(["stable"]))
-    change.remove(project, "ns/a", "1.0.0", None, "CVE-2026-1", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "CVE-2026-1"), NOW)
     assert project.document("ns/a").channels == []
     assert check(project).findings == []
     with pytest.raises(ReleaseConflict, match="CVE-2026-1"):
@@ -274,7 +274,7 @@ def test_gc_drops_only_what_the_kept_revisions_do_not_reach(
     project: Project, chart: Callable[..., Path]
 ) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW)
-    change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "gone"), NOW)
     later = (datetime.now(UTC) + timedelta(hours=1)).replace(tzinfo=None).isoformat()
     superseded = gc.collect(project, 5, 0.5, later, dry_run=False).files
     assert superseded and all("/metadata/" in path for path, _ in superseded)
@@ -346,10 +346,12 @@ def test_the_reason_of_a_removal_is_one_line_of_bounded_length(
 ) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW)
     said = refused(
-        project, chart, lambda: change.remove(project, "ns/a", "1.0.0", None, reason, NOW)
+        project,
+        chart,
+        lambda: change.remove(project, change.Removal("ns/a", "1.0.0", None, reason), NOW),
     )
     assert "--reason" in said
-    change.remove(project, "ns/a", "1.0.0", None, "x" * 1000, NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "x" * 1000), NOW)
     assert check(project).findings == []
 
 
@@ -378,7 +380,7 @@ def test_archives_that_only_older_revisions_need_are_checked(
 ) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW)
     path = damage(project, "ns/a")
-    change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "gone"), NOW)
     found = check(project).findings
     assert found == [Finding(str(path.relative_to(project.site)), "wrong", OTHER_BYTES)]
 
@@ -412,7 +414,7 @@ def test_a_rollback_to_what_is_not_there_any_more_is_refused(
 ) -> None:
     push(project, [chart("a", "1.0.0")], NS, NOW)
     path = damage(project, "ns/a")
-    change.remove(project, "ns/a", "1.0.0", None, "gone", NOW)
+    change.remove(project, change.Removal("ns/a", "1.0.0", None, "gone"), NOW)
     path.unlink()
     said = refused(project, chart, lambda: change.rollback(project, "1", NOW))
     assert "revision 1 needs the archive of ns/a@1.0.0" in said
@@ -430,7 +432,11 @@ def test_gc_keeps_a_revision_whole_or_not_at_all(
     """Whatever SOURCE_DATE_EPOCH said, and whatever a copy did to the times of the files."""
     for day in days:
         push(project, [chart(f"p{day}", "1.0.0")], NS, f"2026-06-{day:02}T00:00:00")
-        change.remove(project, f"ns/p{day}", "1.0.0", None, "gone", f"2026-06-{day:02}T01:00:00")
+        change.remove(
+            project,
+            change.Removal(f"ns/p{day}", "1.0.0", None, "gone"),
+            f"2026-06-{day:02}T01:00:00",
+        )
     for path in (project.site / "catalog").rglob("*"):
         part = path.relative_to(project.site / "catalog").parts[0]
         moment = YOUNG if young in (part, "all") else OLD

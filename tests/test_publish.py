@@ -85,7 +85,9 @@ def change_something(project: Project, chance: random.Random, step: int) -> None
         case 0 | 1:
             add(project, name, f"{chance.randrange(3)}.{step}.0", *chance.choice([(), ("edge",)]))
         case 2 if releases:
-            change.remove(project, f"ns/{name}", chance.choice(releases), None, "a test", NOW)
+            change.remove(
+                project, change.Removal(f"ns/{name}", chance.choice(releases), None, "a test"), NOW
+            )
         case 3 if releases:
             change.set_channel(project, f"ns/{name}", "stable", chance.choice(releases), NOW)
         case 4 if document and document.channels:
@@ -212,7 +214,7 @@ def test_what_was_removed_can_be_read_for_a_while(project: Project) -> None:
     add(project, "a", "1.1.0")
     objects: dict[str, bytes] = {}
     session(project, objects, grace).publish(NOW)
-    change.remove(project, "ns/a", "1.1.0", None, "bad", NOW)
+    change.remove(project, change.Removal("ns/a", "1.1.0", None, "bad"), NOW)
     session(project, objects, grace).publish(NOW)
     assert "1.1.0" not in objects[f"{API}/ns/a"].decode()
     assert f"{API}/ns/a/1.1.0/helm/pull" in objects
@@ -270,7 +272,7 @@ def test_what_both_changed_differently_is_a_conflict_and_nothing_is_done(project
     with pytest.raises(ConflictError, match=r"1\.1\.0"):
         session(second, objects).publish(NOW)
     assert objects == before
-    change.remove(second, "ns/a", "1.1.0", None, "theirs is right", NOW)
+    change.remove(second, change.Removal("ns/a", "1.1.0", None, "theirs is right"), NOW)
     with pytest.raises(ConflictError):
         Session(second, BUCKET, DestinationMemory(second, BUCKET),
                 WatchedObjects(second.store, objects), merge=False).publish(NOW)  # fmt: skip
@@ -418,7 +420,7 @@ def test_a_channel_set_to_what_the_other_removed_is_a_conflict(project: Project)
     objects: dict[str, bytes] = {}
     session(project, objects).publish(NOW)
     second = copy_of(project)
-    change.remove(project, "ns/a", "1.1.0", None, "bad", NOW)
+    change.remove(project, change.Removal("ns/a", "1.1.0", None, "bad"), NOW)
     change.set_channel(second, "ns/a", "stable", "1.1.0", NOW)
     session(project, objects).publish(NOW)
     with pytest.raises(ConflictError, match="stable"):
@@ -431,8 +433,8 @@ def test_what_both_removed_is_removed(project: Project) -> None:
     objects: dict[str, bytes] = {}
     session(project, objects).publish(NOW)
     second = copy_of(project)
-    change.remove(project, "ns/a", "1.1.0", None, "bad", NOW)
-    change.remove(second, "ns/a", "1.1.0", None, "very bad", later(1))
+    change.remove(project, change.Removal("ns/a", "1.1.0", None, "bad"), NOW)
+    change.remove(second, change.Removal("ns/a", "1.1.0", None, "very bad"), later(1))
     session(project, objects).publish(NOW)
     session(second, objects).publish(later(2))
     assert second.document("ns/a").versions() == ["1.0.0"]
@@ -585,7 +587,7 @@ def test_what_a_lock_keeps_is_said_and_removed_a_day_later(project: Project) -> 
     add(project, "p1", "2.0.0", "stable")
     objects: dict[str, bytes] = {}
     session(project, objects).publish(NOW)
-    change.remove(project, "ns/p1", "1.0.0", None, "bad", NOW)
+    change.remove(project, change.Removal("ns/p1", "1.0.0", None, "bad"), NOW)
     gone = f"{API}/ns/p1/1.0.0"
 
     def publish(minutes: float, locked: bool) -> Published:

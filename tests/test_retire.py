@@ -124,7 +124,7 @@ def _do(project: Project, what: str, name: int, other: int, now: str) -> None:
             path.write_bytes(chart_bytes("p0", f"1.0.{other}"))
             push(project, [path], Override(package=f"ns/q{name}", release=f"2.0.{other}"), now)
         case "remove" if release in there:
-            change.remove(project, f"ns/{package}", release, None, "x", now)
+            change.remove(project, change.Removal(f"ns/{package}", release, None, "x"), now)
         case "channel" if there:
             change.set_channel(project, f"ns/{package}", "c", there[other % len(there)], now)
         case "rollback":

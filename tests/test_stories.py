@@ -82,7 +82,7 @@ class Story:
         if own:
             name = own[number % len(own)]
             if project.catalog.get(project.tree(), name):
-                change.remove(project, name, "1.0.0", None, "x", self.now())
+                change.remove(project, change.Removal(name, "1.0.0", None, "x"), self.now())
                 self.there.discard(name)
 
     def many(self, mirror: int, _: int) -> None:

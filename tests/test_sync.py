@@ -188,7 +188,7 @@ def test_what_was_pushed_here_is_never_touched(
     report = run(project, upstream, changes="accept", deletes="follow")
     assert report.exit_code == 4
     assert project.document("ns/p1").find("1.0.0", "helm").origin == "push"  # type: ignore[union-attr]
-    change.remove(project, "ns/p5", "1.0.0", None, "bad", NOW)
+    change.remove(project, change.Removal("ns/p5", "1.0.0", None, "bad"), NOW)
     run(project, upstream)
     assert "ns/p5@1.0.0" not in releases(project)
 

@@ -182,7 +182,7 @@ def test_what_was_synced_from_stays_recorded_and_a_sync_of_nothing_new_writes_no
     pair.first.signer.sign_revision(pair.first.head(), now())
     assert pair.sync().exit_code == 0
     assert files(pair.second.site) == before
-    change.remove(pair.second, "ns/a", "1.0.0", None, "bad", now())
+    change.remove(pair.second, change.Removal("ns/a", "1.0.0", None, "bad"), now())
     change.rollback(pair.second, "1", now())
     assert pair.second.root().upstreams == recorded
 

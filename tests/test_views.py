@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import Client
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.mirror.change import remove
+from cnrmirror.mirror.change import Removal, remove
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
@@ -101,7 +101,7 @@ def test_a_view_is_one_file(with_toy: Project, tmp_path: Path) -> None:
     assert reading.get("/toy/ns/a.txt").text == "ns/a: new"
     assert reading.get("/toy/all.txt").text == "ns/a: new\nns/b: b"
     assert reading.get("/toy/ns/none.txt").status_code == 404
-    remove(project, "ns/b", "1.0.0", None, "gone", NOW)
+    remove(project, Removal("ns/b", "1.0.0", None, "gone"), NOW)
     assert not (toy / "ns/b.txt").exists() and (toy / "all.txt").read_text() == "ns/a: new"
 
 

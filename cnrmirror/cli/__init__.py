@@ -20,7 +20,7 @@ from cnrmirror.model.errors import CnrMirrorError, StorageError
 COMMANDS = (
     "init", "push", "channel", "remove", "rollback", "list", "show", "log", "diff", "build",
     "check", "gc", "sync", "report", "config", "publish", "export", "have", "import", "serve",
-    "pull", "search", "keys", "root", "refresh", "upgrade",
+    "pull", "search", "keys", "root", "refresh", "upgrade", "adopt",
 )  # fmt: skip
 
 

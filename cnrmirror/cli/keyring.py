@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from pathlib import Path
 
 import click
 
 from cnrmirror.cli.context import Context, clock
 from cnrmirror.mirror import rotate
-from cnrmirror.mirror.home import online_folder
+from cnrmirror.mirror.home import online_folder, own_folder
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import InputError
+from cnrmirror.model.errors import InputError, UsageError
+from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.signing import Repository
+from cnrmirror.trust.witness import Witness
 
 PASSPHRASE_FILE = click.option(
     "--passphrase-file",
@@ -27,7 +31,17 @@ def repository(project: Project, allow_past: bool = True) -> Repository:
         allow_past: sign for whatever time is said; else for none that the clock belies.
     """
     folder = online_folder(project.config.id)
-    return rotate.repository(project, folder, None if allow_past else clock)
+    return rotate.repository(
+        project, folder, Guard(None if allow_past else clock, _witness(project))
+    )
+
+
+def _witness(project: Project) -> Witness | None:
+    """What was signed in this folder last; nobody remembers where a person has no home."""
+    with contextlib.suppress(UsageError):
+        name = hashlib.sha256(str(project.folder.resolve()).encode()).hexdigest()
+        return Witness(own_folder("STATE") / "signed" / f"{name}.json", project.config.id)
+    return None
 
 
 def signing_project(context: Context) -> Project:

@@ -13,7 +13,7 @@ import msgspec
 
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, now, pass_context, plain
-from cnrmirror.cli.keyring import signing_project
+from cnrmirror.cli.keyring import repository, signing_project
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
@@ -40,6 +40,8 @@ _PUT_PRICE, _GET_PRICE = 5e-6, 4e-7
 @click.option("--repair", is_flag=True, help="With --audit: put right what is found.")
 @click.option("--no-merge", is_flag=True,
               help="Fail if somebody else published there, even if it can be joined.")  # fmt: skip
+@click.option("--catch-up", is_flag=True,
+              help="Bring this mirror up, too, where the destination is ahead of it.")  # fmt: skip
 @pass_context
 def publish(
     context: Context,
@@ -50,6 +52,7 @@ def publish(
     audit: bool,
     repair: bool,
     no_merge: bool,
+    catch_up: bool,
 ) -> None:
     """Bring places up to this mirror: only what changed, in an order that never breaks a reader.
 
@@ -69,7 +72,11 @@ def publish(
     targets = find_destinations(project, names)
     if (save or apply) and len(targets) > 1:
         raise UsageError("--plan and --apply are for one target")
-    mode: _Mode = _publish
+    mode: _Mode = functools.partial(_publish, catch_up=catch_up)
+    if catch_up and project.signer:
+        project.signer.guard.accept_older()
+    elif not context.allow_past and not project.config.follow:
+        repository(project).require_newest()
     if audit:
         mode = functools.partial(_audit, repair=repair)
     elif dry_run or save:
@@ -112,8 +119,8 @@ def _outcome(
         return _Outcome(None, [], error.exit_code)
 
 
-def _publish(session: Session) -> _Outcome:
-    done = session.publish(now())
+def _publish(session: Session, catch_up: bool) -> _Outcome:
+    done = session.publish(now(), catch_up=catch_up)
     return _Outcome(done, _done_lines(done))
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.releases import move
-from cnrmirror.model.documents import CatalogRoot, Channel, Head, PackageDocument, Tombstone
+from cnrmirror.model.documents import (
+    CatalogRoot,
+    Channel,
+    Head,
+    PackageDocument,
+    Release,
+    Tombstone,
+)
 from cnrmirror.model.errors import DamageError, InputError, NotFoundError
 from cnrmirror.model.names import check_channel, newest_first
 
@@ -70,40 +79,80 @@ def _if_changed(old: PackageDocument, new: PackageDocument) -> dict[str, Package
     return {} if new == old else {new.package: new}
 
 
-def remove(
-    project: Project, package: str, release: str, media_type: str | None, reason: str, now: str
-) -> Head | None:
-    """Take a release away and leave a tombstone that says when and why.
+ChannelRule = Literal["move", "drop"]
+"""What becomes of a channel whose current release goes: it moves to the highest left, or goes."""
 
-    Channels that pointed at it point at the highest release that is left in them, or are gone.
+
+class Removal(msgspec.Struct, frozen=True):
+    """A release that goes, and why; ``media_type``: only that format of it."""
+
+    package: str
+    release: str
+    media_type: str | None
+    reason: str
+    channels: ChannelRule = "move"
+
+    def gone(self, document: PackageDocument) -> list[Release]:
+        """What of a package's document goes. Raises NotFoundError if nothing does."""
+        releases = document.of_release(self.release)
+        found = [r for r in releases if self.media_type in (None, r.media_type)]
+        if not found:
+            raise NotFoundError(
+                f"there is no release {self.release}"
+                + (f" ({self.media_type})" if self.media_type else "")
+                + f" of {self.package}; see 'cnrmirror show {self.package}'",
+                package=self.package,
+                release=self.release,
+                media_type=self.media_type,
+            )
+        return found
+
+    def left_alone(self, document: PackageDocument) -> list[tuple[Channel, str | None]]:
+        """The channels whose current release goes; each with the one to which it would move."""
+        if len(self.gone(document)) < len(document.of_release(self.release)):
+            return []
+        found = []
+        for channel in document.channels:
+            if channel.current == self.release:
+                left = newest_first(r for r in channel.releases if r != self.release)
+                found.append((channel, left[0] if left else None))
+        return found
+
+
+def remove(project: Project, removal: Removal, now: str) -> Head | None:
+    """Take a release away and leave a tombstone that says when and why.
 
     Raises:
         NotFoundError: there is no such release (in this media type).
     """
+    check_reason(removal.reason)
+    with project.signing(now):
+        document = project.document(removal.package)
+        new = without(document, removal, now)
+        message = f"remove {removal.package}@{removal.release}: {removal.reason}"
+        return project.commit({removal.package: new}, message, now)
+
+
+def check_reason(reason: str) -> None:
+    """Raises InputError if a reason is no line that people can read."""
     if len(reason) > _MAX_REASON or not reason.isprintable():
         raise InputError(f"--reason: one line of at most {_MAX_REASON} characters, please")
-    with project.signing(now):
-        document = project.document(package)
-        gone = [r for r in document.of_release(release) if media_type in (None, r.media_type)]
-        if not gone:
-            raise NotFoundError(
-                f"there is no release {release}"
-                + (f" ({media_type})" if media_type else "")
-                + f" of {package}; see 'cnrmirror show {package}'",
-                package=package,
-                release=release,
-                media_type=media_type,
-            )
-        kept = [r for r in document.releases if r not in gone]
-        channels = document.channels
-        if not any(r.release == release for r in kept):
-            for channel in document.channels:
-                left = [r for r in channel.releases if r != release]
-                channels = _replaced(channels, channel, left)
-        stones = [Tombstone(release, r.media_type, r.content.digest, now, reason) for r in gone]
-        stones += document.tombstones
-        new = PackageDocument(package, kept, channels, stones).sorted()
-        return project.commit({package: new}, f"remove {package}@{release}: {reason}", now)
+
+
+def without(document: PackageDocument, removal: Removal, now: str) -> PackageDocument:
+    """A package's document after a removal. Raises NotFoundError."""
+    gone, release = removal.gone(document), removal.release
+    kept = [r for r in document.releases if r not in gone]
+    channels = document.channels
+    if not any(r.release == release for r in kept):
+        for channel in document.channels:
+            left = [r for r in channel.releases if r != release]
+            dropped = channel.current == release and removal.channels == "drop"
+            channels = _replaced(channels, channel, [] if dropped else left)
+    stones = [Tombstone(release, r.media_type, r.content.digest, now, removal.reason) for r in gone]
+    return PackageDocument(
+        document.package, kept, channels, [*stones, *document.tombstones]
+    ).sorted()
 
 
 def rollback(project: Project, revision: str, now: str) -> Head | None:

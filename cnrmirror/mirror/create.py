@@ -18,6 +18,7 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, REGISTRY
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.trust.ceremony import Ceremony
+from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
 from cnrmirror.trust.roles import refuse_past
 from cnrmirror.trust.verify import parse_pinned
@@ -81,7 +82,7 @@ def create(
         identity: the registry's; what a killed init has left keeps its own.
         plan: which keys, and where they go.
         now: ISO 8601, UTC.
-        clock: see ``Repository``.
+        clock: see ``Guard``.
 
     Raises:
         StaleError: what is signed for ``now`` is expired already.
@@ -100,7 +101,7 @@ def create(
     project = Project(folder)
     identity = project.config.id
     online = plan.online / identity
-    signed = repository(project, online, clock)
+    signed = repository(project, online, Guard(clock))
     project.signer = signed
     offline = plan.offline or online / "offline"
     roots, targets = _offline_keys(offline, plan)

@@ -297,10 +297,11 @@ class Project:
     ) -> CatalogRoot:
         """The root of the revision after another one, in the same format; or of the first."""
         packages, releases = counts(tree)
+        seen = self.signer.guard.seen_revision if self.signer else 0
         at, root = before or (None, None)
         return CatalogRoot(
             registry=self.config.id,
-            revision=root.revision + 1 if root else 0,
+            revision=max(root.revision, seen) + 1 if root else 0,
             time=now,
             message=message,
             packages=packages,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,26 +11,24 @@ from tuf.api.metadata import Root
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted, UsageError
-from cnrmirror.model.instant import Instant
+from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, generate, write_key
 from cnrmirror.trust.roles import to_bytes
 from cnrmirror.trust.rotation import Proposal, Status, propose, sign, status
 from cnrmirror.trust.signing import Repository
 
 
-def repository(
-    project: Project, online: Path, clock: Callable[[], Instant] | None = None
-) -> Repository:
+def repository(project: Project, online: Path, guard: Guard | None = None) -> Repository:
     """The project's signed metadata.
 
     Args:
         project: the mirror.
         online: the folder of its online keys; mirror.yaml names those that are elsewhere.
-        clock: see ``Repository``.
+        guard: see ``Repository``.
     """
     trust = project.config.trust
     keys = KeyFolder(online, {PUBLISH: trust.publish, REFRESH: trust.refresh})
-    return Repository(project.metadata.path, project.layout.making, keys, clock)
+    return Repository(project.metadata.path, project.layout.making, keys, guard)
 
 
 # -- online keys -----------------------------------------------------------------------------------

@@ -10,12 +10,18 @@ from cnrmirror.model.signed import SignedHead
 if TYPE_CHECKING:
     from tuf.api.metadata import Root, Targets
 
+    from cnrmirror.trust.guard import Guard
+
 
 class Signer(Protocol):
     """Makes a revision the current one, by signing it."""
 
     def check_keys(self, now: str) -> None:
         """Make sure that it can, before anything is written. Raises NotTrusted, StaleError."""
+
+    @property
+    def guard(self) -> Guard:
+        """What refuses to sign, and remembers what was signed."""
 
     def sign_revision(
         self, head: Head, now: str, above: SignedHead | None = None,

@@ -202,7 +202,7 @@ def _others(work: Work, sender: _Sender, files: Sequence[Resource]) -> list[str]
 
 def _refuse(work: Work, keys: Sequence[str]) -> None:
     if keys:
-        raise another(work.destination, keys[0])
+        raise another(work.project, work.destination, keys[0])
 
 
 def sign_above(

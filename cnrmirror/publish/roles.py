@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, NotTrusted
-from cnrmirror.model.signed import MAX_BYTES, METADATA
+from cnrmirror.model.signed import MAX_BYTES, METADATA, REGISTRY
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.look import Seen
 from cnrmirror.trust.roles import parse
@@ -28,32 +28,49 @@ def newer_roles(project: Project, destination: Objects, seen: Seen) -> Successio
     ours = project.metadata.signed_head()
     root_name = f"{ours.kept.root}.root.json"
     root = project.metadata.read(root_name)
-    _refuse_another(destination, root_name, root, read(root_name))
+    _refuse_another(project, destination, root_name, root, read(root_name))
     found = succession(root, ours.targets.version, read, destination.name)
     if seen.head is not None and not found.targets:
         same = seen.head.targets.version < ours.targets.version
         if not same and seen.head.targets.hashes != ours.targets.hashes:
-            raise another(destination, f"{METADATA}/{ours.targets.version}.targets.json")
+            raise another(project, destination, f"{METADATA}/{ours.targets.version}.targets.json")
     return found or None
 
 
-def _refuse_another(destination: Objects, name: str, ours: bytes, theirs: bytes | None) -> None:
+def _refuse_another(
+    project: Project, destination: Objects, name: str, ours: bytes, theirs: bytes | None
+) -> None:
     if theirs is None or theirs == ours:
         return
     try:
         parse(theirs, name)
     except CnrMirrorError:
         return  # damage, which an audit puts right
-    raise another(destination, f"{METADATA}/{name}")
+    raise another(project, destination, f"{METADATA}/{name}")
 
 
-def another(destination: Objects, key: str) -> NotTrusted:
+def another(project: Project, destination: Objects, key: str) -> NotTrusted:
     """The error for a root or targets file that is another than the mirror's own."""
+    found = destination.read(f"{METADATA}/1.root.json", MAX_BYTES)
+    registry = _registry(found[0]) if found else ""
+    if registry not in ("", project.config.id):
+        return NotTrusted(
+            f"{destination.name}: another registry ({registry}) is published there: choose an "
+            "empty place, or empty this one first"
+        )
     return NotTrusted(
         f"{destination.name}/{key}: another file of this version was published there, "
         "so keys were rotated in two mirrors: publish from the mirror that rotated first; the "
         "other one needs a copy of its site/catalog/metadata and keys"
     )
+
+
+def _registry(root: bytes) -> str:
+    """The registry that a root names; "" if it names none."""
+    try:
+        return str(parse(root, "").signed.unrecognized_fields.get(REGISTRY, ""))
+    except CnrMirrorError:
+        return ""
 
 
 def take_over(

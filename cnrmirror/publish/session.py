@@ -106,8 +106,13 @@ class Session:
                 return work.outline(now)
         return work.plan(now)
 
-    def publish(self, now: str, saved: Plan | None = None) -> Published:
+    def publish(self, now: str, saved: Plan | None = None, catch_up: bool = False) -> Published:
         """Carry it out; with a saved plan, only that.
+
+        Args:
+            now: ISO 8601, UTC.
+            saved: the plan.
+            catch_up: where the destination is ahead, take up what is there, and sign it as ours.
 
         Raises:
             ConflictError: what is there cannot be joined, or is not what the plan was made for.
@@ -116,7 +121,7 @@ class Session:
         """
 
         def attempt() -> Published:
-            return self._publish(now, saved)
+            return self._publish(now, saved, catch_up)
 
         return self._again(attempt, now)
 
@@ -168,7 +173,7 @@ class Session:
             "tried to: try again later"
         )
 
-    def _publish(self, now: str, saved: Plan | None) -> Published:
+    def _publish(self, now: str, saved: Plan | None, catch_up: bool = False) -> Published:
         seen = look_when_free(
             self._project, self.destination, now, self._project.config.lock_wait_seconds
         )
@@ -178,10 +183,13 @@ class Session:
         if work.nothing_to_do(now):
             good_until = str(self._project.metadata.freshness().first.at)
             return msgspec.structs.replace(self._nothing(seen), good_until=good_until)
-        joined = self._join(seen, now, saved)
+        joined = self._join(seen, now, saved, catch_up)
         if joined == "ahead":
             assert seen.head is not None
-            return self._nothing(seen, f"it is ahead of this mirror: revision {seen.head.revision}")
+            note = (
+                f"it is ahead of this mirror: revision {seen.head.revision}; --catch-up takes it up"
+            )
+            return self._nothing(seen, note)
         if seen.head is None and seen.state_tag is None:
             self._refuse_another_site()
         self._fence(seen, now)
@@ -195,13 +203,13 @@ class Session:
             self._repair(now)
         return done
 
-    def _join(self, seen: Seen, now: str, saved: Plan | None) -> Relation:
+    def _join(self, seen: Seen, now: str, saved: Plan | None, catch_up: bool) -> Relation:
         """Bring in what the mirror lacks; how the destination is related to it then."""
         newer = newer_roles(self._project, self.destination, seen)
         if newer:
             take_over(self._project, self.destination, newer, seen, now)
         found = self._relation(seen)
-        if found == "ahead" and not newer and not self._must_join(seen):
+        if found == "ahead" and not (newer or catch_up or self._must_join(seen)):
             return "ahead"
         if found in ("equal", "behind"):
             return found

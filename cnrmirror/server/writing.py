@@ -77,7 +77,8 @@ class Writing:
     def _remove(self, package: str, release: str, media_type: str) -> dict[str, str]:
         package = str(PackageName.parse(package))
         kind, why = check_media_type(media_type), "deleted by the registry's API"
-        change.remove(self._project, package, release, kind, why, self._now())
+        removal = change.Removal(package, release, kind, why)
+        change.remove(self._project, removal, self._now())
         return {"status": "deleted", "package": package, "release": release}
 
     def _set_channel(self, package: str, name: str, release: str) -> dict[str, Any]:

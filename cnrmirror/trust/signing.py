@@ -16,8 +16,6 @@ parsed. Files are compact JSON with sorted keys: one document has one form.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,11 +32,11 @@ from tuf.api.metadata import (
 )
 
 from cnrmirror.model.documents import Head, RetentionFloor
-from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError
-from cnrmirror.model.instant import Instant
+from cnrmirror.model.errors import InvalidDocument, NotTrusted
 from cnrmirror.model.signed import RETENTION, TARGET, SignedHead
 from cnrmirror.objects.files import replace_durably, sync_filesystem, write_new
 from cnrmirror.trust.ceremony import Ceremony, first_root, targets_file
+from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder
 from cnrmirror.trust.roles import (
     InForce,
@@ -49,11 +47,9 @@ from cnrmirror.trust.roles import (
     meta_file,
     next_versions,
     parse,
-    refuse_past,
     to_bytes,
 )
 
-_LONG_COMMAND = timedelta(hours=6)
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
 
@@ -64,17 +60,16 @@ class Repository:
         path: ``catalog/metadata``.
         scratch: for files in the making, on the same file system.
         keys: where the online keys are.
-        clock: the machine's, against which the times are held for which something is to be signed;
-            None: sign for whatever time is said.
+        guard: refuses what must not be signed.
     """
 
     def __init__(
-        self, path: Path, scratch: Path, keys: KeyFolder, clock: Callable[[], Instant] | None = None
+        self, path: Path, scratch: Path, keys: KeyFolder, guard: Guard | None = None
     ) -> None:
         self.path = path
         self._scratch = scratch
         self.keys = keys
-        self._clock = clock
+        self.guard = guard or Guard()
 
     # -- reading --
 
@@ -164,7 +159,7 @@ class Repository:
 
     def create(self, ceremony: Ceremony, now: str) -> bytes:
         """The first root and targets; gives the root's bytes, to be pinned by clients."""
-        self.require_time(now)
+        self._require(now)
         self.path.mkdir(parents=True, exist_ok=True)
         data = first_root(ceremony, now)
         self._write("1.root.json", data)
@@ -177,9 +172,9 @@ class Repository:
 
         Raises:
             NotTrusted: the targets key is not in the folder.
-            StaleError: see ``require_time``.
+            StaleError, ConflictError: see ``Guard``.
         """
-        self.require_time(now)
+        self._require(now)
         signer = offline.signer("targets", self.keys_of("targets"))
         if signer is None:
             raise NotTrusted(
@@ -195,41 +190,19 @@ class Repository:
 
         Raises:
             NotTrusted: a key is missing.
-            StaleError: see ``require_time``.
+            StaleError, ConflictError: see ``Guard``.
         """
-        self.require_time(now)
+        self._require(now)
         self._signer("catalog")
         self._signer("snapshot")
 
-    def require_time(self, now: str) -> None:
-        """Refuse a time for which nothing good can be signed.
+    def require_newest(self) -> None:
+        """Raises ConflictError if something later than what is in force was signed here."""
+        self.guard.require_newest(self.current(Timestamp, "timestamp"))
 
-        Raises:
-            StaleError: what is signed for it would be expired already, or sooner than what is
-                there.
-        """
-        if self._clock is not None:
-            self._timestamp_expiry(now, self._clock())
-
-    def _timestamp_expiry(self, now: str, clock: Instant | None) -> datetime:
-        """When a timestamp that is signed for a time expires: never sooner than the one before.
-
-        A long command signs for the time at which it began, though another one signed meanwhile.
-        """
-        until = expiry("timestamp", now)
-        if clock is None:
-            return until
-        refuse_past(now, clock)
-        before = self.current(Timestamp, "timestamp")
-        if before is None or before.signed.expires <= until:
-            return until
-        if before.signed.expires - until > _LONG_COMMAND:
-            raise StaleError(
-                f"what is there was signed for a later time than {now}, and is good until "
-                f"{before.signed.expires.isoformat()}: set the clock; if an earlier clock ran "
-                "ahead, say --allow-past"
-            )
-        return before.signed.expires
+    def _require(self, now: str) -> None:
+        """Refuse what must not be signed. Raises StaleError, ConflictError."""
+        self.guard.require(now, self.current(Timestamp, "timestamp"))
 
     def sign_revision(
         self, head: Head, now: str, above: SignedHead | None = None,
@@ -245,9 +218,9 @@ class Repository:
 
         Raises:
             NotTrusted: an online key is missing.
-            StaleError: see ``require_time``.
+            StaleError, ConflictError: see ``Guard``.
         """
-        self.require_time(now)
+        self._require(now)
         old = self._in_force()
         floor = higher(old.floor, above.kept) if above else old.floor
         floor = higher(floor, kept) if kept else floor
@@ -255,21 +228,21 @@ class Repository:
             head.catalog.size, {"sha256": head.catalog.digest}, TARGET,
             {"custom": {"revision": head.revision}},
         )  # fmt: skip
-        self._sign_all(target, self._signer("catalog"), next_versions(old.versions, above), floor,
-                       now)  # fmt: skip
+        versions = next_versions(self.guard.highest(old.versions), above)
+        self._sign_all(target, self._signer("catalog"), versions, floor, now)
 
     def refresh(self, now: str) -> None:
         """Sign the timestamp again, and what it needs where more than half its time is over.
 
         Raises:
             NotTrusted: there is no revision, or no key.
-            StaleError: see ``require_time``.
+            StaleError, ConflictError: see ``Guard``.
         """
-        self.require_time(now)
+        self._require(now)
         old = self._in_force()
         if old.catalog is None or old.snapshot is None or old.timestamp is None:
             raise NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
-        versions = next_versions(old.versions)
+        versions = next_versions(self.guard.highest(old.versions))
         signer = self._signer_of_due_catalog(old.catalog, now)
         info = old.timestamp.signed.snapshot_meta
         if signer is not None:
@@ -285,7 +258,8 @@ class Repository:
         old = self._in_force()
         if old.timestamp is not None:
             info = old.timestamp.signed.snapshot_meta
-            self._sign_timestamp(info, next_versions(old.versions).timestamp, kept, now)
+            version = next_versions(self.guard.highest(old.versions)).timestamp
+            self._sign_timestamp(info, version, kept, now)
 
     def _in_force(self) -> InForce:
         return InForce(
@@ -347,7 +321,7 @@ class Repository:
     def _sign_timestamp(
         self, snapshot: MetaFile, version: int, floor: RetentionFloor, now: str
     ) -> None:
-        expires = self._timestamp_expiry(now, self._clock() if self._clock else None)
+        expires = self.guard.expiry(now, self.current(Timestamp, "timestamp"))
         timestamp = Timestamp(version, expires=expires, snapshot_meta=snapshot)
         floor = msgspec.structs.replace(floor, root=self.root_version())
         timestamp.unrecognized_fields[RETENTION] = msgspec.to_builtins(floor)
@@ -355,6 +329,7 @@ class Repository:
         metadata.sign(self._signer("timestamp"))
         sync_filesystem(self.path)
         replace_durably(self.path / "timestamp.json", to_bytes(metadata), self._scratch)
+        self.guard.note(self._in_force())
 
     def _write_role(self, role: str, metadata: Metadata[Any]) -> MetaFile:
         data, version = to_bytes(metadata), metadata.signed.version

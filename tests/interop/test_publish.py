@@ -283,7 +283,9 @@ def test_killed_at_random_moments_no_reader_sees_a_gap_and_the_next_publish_goes
             path.write_bytes(chart_bytes(f"p{number % 5}", f"2.{number}.0"))
             push(project, [path], Override(namespace="ns"), _now())
             if number % 7 == 6:
-                change.remove(project, f"ns/p{number % 5}", f"2.{number}.0", None, "x", _now())
+                change.remove(
+                    project, change.Removal(f"ns/p{number % 5}", f"2.{number}.0", None, "x"), _now()
+                )
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)  # fmt: skip
             time.sleep(0.35 + chance.random() * 0.6)

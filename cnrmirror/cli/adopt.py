@@ -1,0 +1,117 @@
+"""adopt: make a mirror again from what was published of it."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from cnrmirror.airgap.adopt import Adopted, adopt, take_over
+from cnrmirror.cli.context import Bar, Context, clock, now, pass_context
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
+from cnrmirror.cli.origin import reader_for
+from cnrmirror.client.remote import Remote
+from cnrmirror.mirror.create import KeyPlan, Made, create
+from cnrmirror.mirror.home import online_folders
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.signed import MAX_BYTES
+from cnrmirror.objects.base import Reader
+from cnrmirror.trust.keys import PUBLISH, REFRESH
+from cnrmirror.trust.verify import Policy, Trust
+
+
+@click.command("adopt")
+@click.argument("place", metavar="PLACE")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--root", required=True, metavar="ROOT.JSON",
+              type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="A root of the registry that you trust.")  # fmt: skip
+@click.option("--new-root", "anew", is_flag=True,
+              help="The keys are lost: make new ones, and a registry of its own.")  # fmt: skip
+@click.option("--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="With --new-root: where the new root and targets keys go.")  # fmt: skip
+@click.option("--solo", is_flag=True, help="With --new-root: as for 'init'.")
+@PASSPHRASE_FILE
+@pass_context
+def adopt_mirror(
+    context: Context, place: str, folder: Path, root: Path, anew: bool, offline: Path | None,
+    solo: bool, passphrase_file: Path | None,
+) -> None:  # fmt: skip
+    """Make a mirror in DIR again from PLACE: an address, a bucket, a folder, a bundle.
+
+    Everything is verified with ROOT.JSON; what is expired is taken, too. With the mirror's keys,
+    the next command continues it. Where only mirror.yaml is lost, PLACE is DIR/site. What only
+    mirror.yaml knew (sources, destinations) has to be written again. See docs/recovery.md.
+
+    \\b
+    cnrmirror adopt s3://my-bucket/registry my-mirror --root root.json
+    cnrmirror adopt my-mirror/site my-mirror --root root.json
+    cnrmirror adopt https://mirror.example.com mine --root root.json --new-root --offline-keys USB
+    """
+    reader = reader_for(place)
+    clock_now = datetime.now(UTC)
+    if not anew:
+        done = adopt(folder, reader, root, clock_now, Bar(context.as_json))
+        context.result(done, [_made(done), *_next(context, folder)])
+        return
+    plan = KeyPlan(online_folders(), offline, passphrase(passphrase_file), solo)
+    with tempfile.TemporaryDirectory() as work:
+        remote = _verified(reader, root, Path(work), clock_now)
+        made = create(folder, str(uuid.uuid4()), plan, now(),
+                      None if context.allow_past else clock)  # fmt: skip
+        done = take_over(made, _signed(context), remote, now(), Bar(context.as_json))
+    context.result(done, [_made(done), *_new_root(made)])
+
+
+def _verified(reader: Reader, root: Path, work: Path, clock_now: datetime) -> Remote:
+    """What is there, of whatever age; nothing of it is remembered."""
+    with root.open("rb") as stream:
+        trust = Trust(stream.read(MAX_BYTES + 1), work / "cache", work / "marks")
+    return Remote(reader, trust.verify(reader, Policy(any_age=True), clock_now))
+
+
+def _signed(context: Context) -> Callable[[Project], Project]:
+    """Gives a project the keys of this person."""
+
+    def signed(project: Project) -> Project:
+        project.signer = repository(project, context.allow_past)
+        return project
+
+    return signed
+
+
+def _made(done: Adopted) -> str:
+    return f"made {done.folder}: revision {done.revision}, {done.packages} packages, as published"
+
+
+def _new_root(made: Made) -> list[str]:
+    return [
+        f"a registry of its own, {made.id}: readers pin this file: {made.root}",
+        f"  sha256 {made.sha256}",
+        "  once: 'cnrmirror pull … --from PLACE --root root.json'",
+        f"offline keys (root, targets): {made.offline_keys}; online keys: {made.online_keys}",
+        "publish it to an empty place: another registry's is refused",
+    ]
+
+
+def _next(context: Context, folder: Path) -> list[str]:
+    """Which keys are here, and what is to be done about the others."""
+    project = Project(folder)
+    signed = repository(project, context.allow_past)
+    lines = []
+    for role, purpose in (("catalog", PUBLISH), ("snapshot", REFRESH)):
+        keys = signed.keys_of(role)
+        if not any(signed.keys.where(purpose, key) for key in keys):
+            names = ", ".join(key.keyid[:8] for key in keys)
+            lines.append(
+                f"the {purpose} key ({names}) is not here: copy it to {signed.keys.folder}, or "
+                f"make another: 'cnrmirror -C {folder} keys rotate {purpose} --offline-keys FOLDER'"
+            )
+    return lines or [f"its keys are here: go on with 'cnrmirror -C {folder} refresh'"]
+
+
+COMMAND = adopt_mirror
