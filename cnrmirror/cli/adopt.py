@@ -102,16 +102,19 @@ def _next(context: Context, folder: Path) -> list[str]:
     """Which keys are here, and what is to be done about the others."""
     project = Project(folder)
     signed = repository(project, context.allow_past)
-    lines = []
+    missing = []
     for role, purpose in (("catalog", PUBLISH), ("snapshot", REFRESH)):
         keys = signed.keys_of(role)
         if not any(signed.keys.where(purpose, key) for key in keys):
-            names = ", ".join(key.keyid[:8] for key in keys)
-            lines.append(
-                f"the {purpose} key ({names}) is not here: copy it to {signed.keys.folder}, or "
-                f"make another: 'cnrmirror -C {folder} keys rotate {purpose} --offline-keys FOLDER'"
-            )
-    return lines or [f"its keys are here: go on with 'cnrmirror -C {folder} refresh'"]
+            missing.append((purpose, ", ".join(key.keyid[:8] for key in keys)))
+    if missing:
+        names = " and ".join(f"{purpose} key ({keyids})" for purpose, keyids in missing)
+        which = missing[0][0] if len(missing) == 1 else "online"
+        return [
+            f"not here: the {names}: copy to {signed.keys.folder}, or make anew: "
+            f"'cnrmirror -C {folder} keys rotate {which} --offline-keys FOLDER'"
+        ]
+    return [f"its keys are here: go on with 'cnrmirror -C {folder} refresh'"]
 
 
 COMMAND = adopt_mirror

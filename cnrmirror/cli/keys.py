@@ -9,9 +9,10 @@ import click
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
-from cnrmirror.mirror.rotate import Rotation, renew, rotate_key
+from cnrmirror.mirror.rotate import Rotation, renew, rotate_key, rotate_online
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, public_key
 
+ONLINE = "online"
 OFFLINE_KEYS = click.option(
     "--offline-keys", "offline", metavar="FOLDER", required=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -46,7 +47,7 @@ def keys_list(context: Context) -> None:
 
 
 @keys.command("rotate")
-@click.argument("purpose", type=click.Choice([PUBLISH, REFRESH]))
+@click.argument("purpose", type=click.Choice([PUBLISH, REFRESH, ONLINE]))
 @OFFLINE_KEYS
 @PASSPHRASE_FILE
 @click.option("--public-key", "public", type=click.Path(path_type=Path), metavar="PEM",
@@ -58,11 +59,18 @@ def keys_rotate(
     """Replace an online key: after it was stolen, or once a year.
 
     publish needs the offline targets key; refresh needs enough root keys in one folder (else
-    use 'root propose', 'sign' and 'publish').
+    use 'root propose', 'sign' and 'publish'). online replaces both, where both are lost.
     """
     project = context.project()
     signed = repository(project, context.allow_past)
     folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
+    if purpose == ONLINE:
+        made = rotate_online(project, signed, folder, now())
+        context.result(
+            {"keys": {name: key.keyid for name, key in made.items()}},
+            [f"{name} key is now {key.keyid}" for name, key in made.items()],
+        )
+        return
     rotation = Rotation(purpose, folder, public_key(public) if public else None)
     new = rotate_key(project, signed, rotation, now())
     context.result(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 import click
 import msgspec
 
 from cnrmirror.cli.channel import tell_revision
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.context import Context, counted, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.mirror import change
+from cnrmirror.mirror import change, purge
+from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import PackageDocument
-from cnrmirror.model.errors import UsageError
+from cnrmirror.model.errors import CnrMirrorError, NotFoundError, UsageError
 from cnrmirror.model.names import Reference, check_media_type
+from cnrmirror.publish.open import find_destinations
+from cnrmirror.publish.session import Session
+
+_IN_PART = 14
 
 
 @click.command()
@@ -22,10 +28,13 @@ from cnrmirror.model.names import Reference, check_media_type
 @click.option("--reason", default="removed", show_default=True, help="Goes into the tombstone.")
 @click.option("--channels", type=click.Choice(["move", "drop"]),
               help="A channel that points at it moves to the highest left, or goes.")  # fmt: skip
+@click.option("--purge", "for_good", is_flag=True,
+              help="Erase its bytes for good: in the history, at every destination.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="With --purge: only say what would be erased.")
 @pass_context
 def remove(
     context: Context, reference: str, media_type: str | None, reason: str,
-    channels: change.ChannelRule | None,
+    channels: change.ChannelRule | None, for_good: bool, dry_run: bool,
 ) -> None:  # fmt: skip
     """Remove a release; a tombstone says when and why.
 
@@ -34,16 +43,64 @@ def remove(
 
     \b
     cnrmirror remove charts/nginx@1.0.0 --reason "CVE-2026-0001"
+    cnrmirror remove charts/nginx@1.0.0 --purge --reason "it had a password in it"
     """
     ref = Reference.parse(reference)
     if ref.kind != "release":
         raise UsageError(f"{reference!r}: say exactly which release, NS/NAME@RELEASE")
     short = check_media_type(media_type) if media_type else None
     project = signing_project(context)
-    removal = change.Removal(str(ref.package), ref.value, short, reason)
-    rule = channels or _asked(context, removal, project.document(removal.package))
+    removal = change.Removal(str(ref.package), ref.value, short, reason, channels)
+    if dry_run and not for_good:
+        raise UsageError("--dry-run goes with --purge")
+    if for_good:
+        _purge(context, project, removal, dry_run)
+        return
+    rule = removal.channels or _asked(context, removal, project.document(removal.package))
     head = change.remove(project, msgspec.structs.replace(removal, channels=rule), now())
     tell_revision(context, head)
+
+
+def _purge(context: Context, project: Project, removal: change.Removal, dry_run: bool) -> None:
+    """Erase here, then at every destination of mirror.yaml; say where it may still be."""
+    what = f"{removal.package}@{removal.release}"
+    if dry_run:
+        found = purge.holding(project, removal)
+        lines = [f"blob\t{blob.digest}\t{blob.size}" for blob in found.blobs]
+        lines += [f"destination\t{name}" for name in project.config.publish]
+        lines.append(f"{what} would be erased, and all revisions before the next one")
+        context.result(found, lines)
+        return
+    with contextlib.suppress(NotFoundError):  # it may be in the history alone
+        rule = removal.channels or _asked(context, removal, project.document(removal.package))
+        removal = msgspec.structs.replace(removal, channels=rule)
+    done = purge.purge(project, removal, now())
+    lines = [
+        f"{what}: {counted(len(done.blobs), 'blob')} erased; with the older revisions "
+        f"{counted(done.files, 'file')}, {done.bytes} bytes; history begins with revision "
+        f"{done.revision}"
+    ]
+    failed = False
+    for target in find_destinations(project, []) if project.config.publish else []:
+        try:
+            at_once = msgspec.structs.replace(target, grace_minutes=0)
+            with Session.open(project, at_once) as session:
+                number = len(session.audit(now(), repair=True))
+            lines.append(f"{target.to}: erased, and {counted(number, 'file')} put right")
+        except CnrMirrorError as error:
+            failed = True
+            click.echo(f"cnrmirror: {plain(error.message)}: it is still there", err=True)
+    first, last = done.revisions
+    lines += [
+        f"it may still be in bundles and copies of revisions {first} to {last}, at mirrors that "
+        "follow this one (until they take in the next revision, and one command more), at those "
+        "that sync from it (remove it there), in other copies of this mirror ('gc --revisions 1 "
+        "--grace-hours 0' there), in caches, and in old versions that a bucket keeps",
+        "destinations that mirror.yaml does not name: 'cnrmirror publish ADDRESS --audit --repair'",
+    ]
+    context.result(done, lines)
+    if failed:
+        raise click.exceptions.Exit(_IN_PART)
 
 
 def _asked(

@@ -84,13 +84,16 @@ ChannelRule = Literal["move", "drop"]
 
 
 class Removal(msgspec.Struct, frozen=True):
-    """A release that goes, and why; ``media_type``: only that format of it."""
+    """A release that goes, and why; ``media_type``: only that format of it.
+
+    ``channels``: what becomes of those that point at it; they move if nothing is said.
+    """
 
     package: str
     release: str
     media_type: str | None
     reason: str
-    channels: ChannelRule = "move"
+    channels: ChannelRule | None = None
 
     def gone(self, document: PackageDocument) -> list[Release]:
         """What of a package's document goes. Raises NotFoundError if nothing does."""

@@ -89,6 +89,38 @@ def rotate_key(project: Project, signed: Repository, rotation: Rotation, now: st
     return new
 
 
+def rotate_online(
+    project: Project, signed: Repository, offline: KeyFolder, now: str
+) -> dict[str, Key]:
+    """Replace both online keys at once: neither can be replaced where the other one is lost, too.
+
+    Args:
+        project: the mirror.
+        signed: its signed metadata.
+        offline: the targets key, and enough root keys.
+        now: ISO 8601, UTC.
+
+    Returns:
+        The new keys by their purposes.
+
+    Raises:
+        NotTrusted: not enough offline keys are there.
+    """
+    for purpose in (PUBLISH, REFRESH):
+        _require_offline(signed, Rotation(purpose, offline))
+    made = {purpose: generate() for purpose in (PUBLISH, REFRESH)}
+    for purpose, key in made.items():
+        write_key(signed.keys.folder, purpose, key, None)
+    new: dict[str, Key] = {purpose: key.public_key for purpose, key in made.items()}
+    with project.writing():
+        signed.renew_targets(new[PUBLISH], offline, now)
+    old = signed.root().roles["timestamp"].keyids[0]
+    proposal = propose(signed, {old: new[REFRESH]}, None, now)
+    sign(proposal, offline)
+    install_root(project, signed, proposal, now)
+    return new
+
+
 def _require_offline(signed: Repository, rotation: Rotation) -> None:
     """Raises NotTrusted if fewer keys are in one folder than must sign."""
     role, offline = rotation.role, rotation.offline

@@ -150,7 +150,7 @@ class Repository:
             raise NotTrusted(
                 f"the {purpose} key ({ids}) is not in {self.keys.folder}: copy it there, name it "
                 f"in mirror.yaml (trust.{purpose}), or make a new one with "
-                f"'cnrmirror keys rotate {purpose}'",
+                f"'cnrmirror keys rotate {purpose}' (online, if both are lost)",
                 purpose=purpose, keyids=ids, folder=str(self.keys.folder),
             )  # fmt: skip
         return signer
