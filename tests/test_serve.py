@@ -93,6 +93,49 @@ def test_channels_and_deletion_work_as_on_the_server(client: Client, project: Pr
     assert check(project).findings == []
 
 
+def test_a_channel_does_not_move_when_its_release_is_deleted(
+    client: Client, project: Project
+) -> None:
+    headers = {"Authorization": "Bearer secret"}
+    for release in ("1.0.0", "1.1.0"):
+        post(client, f"{BASE}/ns/a", chart(release))
+        post(client, f"{BASE}/ns/a/channels/stable/{release}", b"")
+    assert client.delete(f"{BASE}/ns/a/1.1.0/helm", headers=headers).status_code == 200
+    assert client.get(f"{BASE}/ns/a/channels").json == []
+    post(client, f"{BASE}/ns/a", chart("1.1.0"))
+    assert client.get(f"{BASE}/ns/a/channels/stable").status_code == 404
+    assert check(project).findings == []
+
+
+ABSENT = {
+    "ns/b/1.0.0/helm": (404, "package-not-found"),
+    "ns/a/9.0.0/helm": (404, "package-not-found"),
+    "ns/a/1.0.0/..": (404, "package-not-found"),
+    "ns/b/channels/stable": (404, "package-not-found"),
+    "ns/a/channels/other": (404, "channel-not-found"),
+    "ns/a/channels/other/1.0.0": (404, "channel-not-found"),
+    "ns/a/channels/stable/9.0.0": (404, "package-not-found"),
+    "ns/a/1.0.0": (405, "unsupported"),
+    "ns/a": (405, "unsupported"),
+    "ns/a/b/c/d": (404, "package-not-found"),
+}
+
+
+@pytest.mark.parametrize("path", ABSENT)
+def test_a_deletion_of_what_is_not_there_says_so_and_changes_nothing(
+    client: Client, project: Project, path: str
+) -> None:
+    post(client, f"{BASE}/ns/a", chart())
+    post(client, f"{BASE}/ns/a/channels/stable/1.0.0", b"")
+    revision = project.head().revision
+    answer = client.delete(f"{BASE}/{path}", headers={"Authorization": "Bearer secret"})
+    assert answer.json and (answer.status_code, answer.json["code"]) == ABSENT[path]
+    assert "cnrmirror" not in answer.json["message"]  # no commands of another program
+    if path == "ns/a":
+        assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+    assert project.head().revision == revision
+
+
 BAD_BODIES: dict[str, Any] = {
     "no JSON": b"{",
     "a list": [],

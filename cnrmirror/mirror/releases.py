@@ -133,7 +133,7 @@ class Merge:
             raise _conflict(
                 item,
                 f"was removed on {stone.removed_at} ({stone.reason}) and had digest "
-                f"{stone.digest}, not {digest}; push a new release, or say --accept",
+                f"{stone.digest}, not {digest}; push a new release, or say --accept (POST: force)",
             )
 
 

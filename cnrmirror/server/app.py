@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    RequestedRangeNotSatisfiable,
+    RequestEntityTooLarge,
+)
 from werkzeug.wrappers import Request, Response
 
 from cnrmirror.model.errors import (
@@ -24,7 +29,7 @@ from cnrmirror.model.errors import (
     UsageError,
 )
 from cnrmirror.server.reading import Reading, Served
-from cnrmirror.server.writing import Writing
+from cnrmirror.server.writing import READ_METHODS, Writing
 from cnrmirror.views import cnr_v1 as v1
 
 if TYPE_CHECKING:
@@ -56,7 +61,8 @@ class Application:
         self._mirror = mirror
         self._reading = Reading(mirror)
         self._writing = writing
-        self._allowed = "GET, HEAD, OPTIONS" + ("" if writing is None else ", POST, DELETE")
+        changes = () if writing is None else ("POST", "DELETE")
+        self._allowed = ", ".join((*READ_METHODS, *changes))
         # Base64 and the JSON around it.
         self.max_body = mirror.config.limits.packed * 4 // 3 + (2 << 20)
 
@@ -154,6 +160,11 @@ def _refused(error: CnrMirrorError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         return _json(v1.error("invalid-parameters", "the body is too large"), 413)
+    if isinstance(error, MethodNotAllowed):
+        message = "the registry has no such call for this path"
+        response = _json(v1.error("unsupported", message), 405)
+        response.headers["Allow"] = ", ".join(error.valid_methods or ())
+        return response
     response = _json(v1.error("invalid-usage", str(error)), error.code or 400)
     if isinstance(error, RequestedRangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.length}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 from werkzeug.wrappers import Request, Response
@@ -25,6 +25,7 @@ from cnrmirror.model.resource import (
     Resource,
 )
 from cnrmirror.server.content import Base64File, Content
+from cnrmirror.server.missing import no_channel, no_match, no_package
 from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
@@ -109,8 +110,10 @@ class Reading:
         if found.package is None:
             return self._send(self._list(found), request)
         ref = self._mirror.catalog.find(self._mirror.tree(), found.package)
-        if ref is None or not ref.releases:
-            raise _no_package(found.package, found.arguments.get("digest"))
+        if ref is None:
+            raise no_package(found.package, found.arguments.get("digest"))
+        if not ref.releases:
+            raise _emptied(found, found.package)
         return self._send(_one(found, *self._rendered(ref)), request)
 
     def _catalog_file(self, match: re.Match[str], request: Request) -> Response:
@@ -188,7 +191,7 @@ def _one(found: Route, document: PackageDocument, resources: dict[str, Resource]
         if len(types) == 1:
             resource = resources[f"{PACKAGES}/{document.package}/index.json"]
     if resource is None:
-        raise _not_found(found, document)
+        raise _not_found(found, document.package)
     return resource
 
 
@@ -197,12 +200,7 @@ def _resolved(found: Route, document: PackageDocument) -> Route:
     query, media_type = found.arguments["release"], found.arguments["media_type"]
     release = select_release(document.versions(), query)
     if release is None:
-        raise _error(
-            "package-release-not-found",
-            f"No release match '{query}' for package '{document.package}'",
-            package=document.package,
-            release_query=query,
-        )
+        raise no_match(document.package, query)
     if media_type == "-":
         types = [r.media_type for r in document.of_release(release)]
         if len(types) != 1:
@@ -212,30 +210,15 @@ def _resolved(found: Route, document: PackageDocument) -> Route:
     return msgspec.structs.replace(found, arguments=arguments)
 
 
-def _not_found(found: Route, document: PackageDocument) -> NotFoundError:
+def _not_found(found: Route, package: str) -> NotFoundError:
     values = found.arguments
     if found.kind == "channel":
-        # The servers put the channel's name into the place of the package's.
-        name = values["channel"]
-        message = f"No channel found for package '{name}'"
-        return _error("channel-not-found", message, package=name)
+        return no_channel(values["channel"])
     release = values.get("release") or values.get("digest")
-    return _no_package(document.package, release, values.get("media_type"))
+    return no_package(package, release, values.get("media_type"))
 
 
-def _no_package(
-    package: str, release: str | None = None, media_type: str | None = None
-) -> NotFoundError:
-    return _error(
-        "package-not-found",
-        f"package {package} doesn't exist, v: {release}, type: {media_type}",
-        package=package,
-        release=release,
-        media_type=media_type,
-    )
-
-
-def _error(code: str, message: str, **details: Any) -> NotFoundError:
-    error = NotFoundError(message, **details)
-    error.code = code  # type: ignore[misc]
-    return error
+def _emptied(found: Route, package: str) -> NotFoundError:
+    """What is said of a package all of whose releases were removed: it has no media types."""
+    arguments = {k: v for k, v in found.arguments.items() if k != "media_type"}
+    return _not_found(msgspec.structs.replace(found, arguments=arguments), package)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pybase64
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Request
 
 from cnrmirror.archive.identify import Identity
@@ -17,11 +18,24 @@ from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push_blob
 from cnrmirror.model.canonical import normalise_metadata, parse_json
-from cnrmirror.model.errors import InputError, InvalidDocument, NotFoundError, UsageError
+from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.errors import (
+    InputError,
+    InvalidDocument,
+    InvalidName,
+    NotFoundError,
+    UsageError,
+)
 from cnrmirror.model.names import PackageName, check_media_type, check_release
+from cnrmirror.server.missing import NoRelease, no_channel, no_package
 from cnrmirror.views import cnr_v1 as v1
+from cnrmirror.views.routes import route
 
+READ_METHODS = ("GET", "HEAD", "OPTIONS")
 _SCHEMES = ("bearer", "token", "basic")
+_REASON = "deleted by the registry's API"
+# Which paths that can be read take which other methods.
+_CHANGES = {"releases": ["POST"], "channel": ["DELETE"], "manifest": ["DELETE"]}
 
 
 class Writing:
@@ -65,7 +79,9 @@ class Writing:
                 return self._remove_channel(f"{namespace}/{name}", channel, release)
             case "DELETE", [namespace, name, release, media_type]:
                 return self._remove(f"{namespace}/{name}", release, media_type)
-        raise NotFoundError(v1.NOT_FOUND)
+        if (found := route(request.path, {})) is None:
+            raise NotFoundError(v1.NOT_FOUND)
+        raise MethodNotAllowed([*READ_METHODS, *_CHANGES.get(found.kind, ())])
 
     def _push(self, package: str, values: dict[str, Any]) -> dict[str, str]:
         data, identity = _archive(package, values)
@@ -75,24 +91,47 @@ class Writing:
         return {"status": "ok"}
 
     def _remove(self, package: str, release: str, media_type: str) -> dict[str, str]:
-        package = str(PackageName.parse(package))
-        kind, why = check_media_type(media_type), "deleted by the registry's API"
-        removal = change.Removal(package, release, kind, why)
-        change.remove(self._project, removal, self._now())
+        try:
+            kind = check_media_type(media_type)
+            # The registry leaves the channel at the release that is gone: it leads nowhere there.
+            removal = change.Removal(package, release, kind, _REASON, "drop")
+            change.remove(self._project, removal, self._now())
+        except (NotFoundError, InvalidName) as error:
+            raise no_package(package) from error
         return {"status": "deleted", "package": package, "release": release}
 
     def _set_channel(self, package: str, name: str, release: str) -> dict[str, Any]:
-        change.set_channel(self._project, package, name, release, self._now())
-        document = self._project.document(package)
-        channel = next(c for c in document.channels if c.name == name)
+        try:
+            change.set_channel(self._project, package, name, release, self._now())
+        except NotFoundError as error:
+            document = self._document(package)
+            if not document.releases:
+                raise no_package(package, release) from error
+            raise NoRelease(error.message, **error.details) from error
+        channel = next(c for c in self._project.document(package).channels if c.name == name)
         found: dict[str, Any] = msgspec.to_builtins(channel)
         return found
 
     def _remove_channel(self, package: str, name: str, release: str | None) -> dict[str, str]:
-        change.remove_channel(self._project, package, name, release, self._now())
+        try:
+            change.remove_channel(self._project, package, name, release, self._now())
+        except NotFoundError as error:
+            document = self._document(package)
+            if name not in [channel.name for channel in document.channels]:
+                raise no_channel(name) from error
+            if release is None or not document.of_release(release):
+                raise no_package(package, release) from error
+            # A release that is not in the channel is where it should be.
         if release is None:
             return {"channel": name, "package": package, "action": "delete"}
         return {"status": "deleted", "package": package, "name": name, "release": release}
+
+    def _document(self, package: str) -> PackageDocument:
+        """The document of a package. Raises NotFoundError in the registry's words."""
+        document = self._project.catalog.get(self._project.tree(), package)
+        if document is None:
+            raise no_package(package)
+        return document
 
 
 def _values(request: Request, max_body: int) -> dict[str, Any]:
