@@ -120,10 +120,9 @@ def _unprotected(made: Made) -> list[str]:
     """Which offline keys have no passphrase, and what helps."""
     if not made.unprotected:
         return []
-    files = ", ".join(made.files[name] for name in made.unprotected)
     first = made.unprotected[0]
     return [
-        f"NOT protected by a passphrase: {files}",
+        *(f"NOT protected by a passphrase: {made.files[name]}" for name in made.unprotected),
         "  whoever reads them can sign: lock them up, or replace each: "
         f"'cnrmirror -C {made.folder} root propose --out FILE --replace {first} --new-keys FOLDER "
         "--passphrase-file FILE'",
