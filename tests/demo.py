@@ -19,7 +19,10 @@ DEMO = ROOT / ".demo"
 
 def run(*arguments: str) -> None:
     print("$ cnrmirror", *arguments, flush=True)
-    subprocess.run([sys.executable, "-m", "cnrmirror", *arguments], check=True, cwd=ROOT)
+    subprocess.run(
+        [sys.executable, "-m", "cnrmirror", *arguments], check=True, cwd=ROOT,
+        stdin=subprocess.DEVNULL,  # nobody is there to be asked for a passphrase
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class Machine:
         own = {k: v for k, v in os.environ.items() if k != "CNRMIRROR_ALLOW_PAST"}
         done = subprocess.run(
             [sys.executable, "-m", *program, *arguments], cwd=self.folder, timeout=120,
-            capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             env={**own, **homes, "PYTHONPATH": str(ROOT), **environment},
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr

@@ -72,7 +72,7 @@ def test_a_first_session(run: Run, chart: Callable[..., Path]) -> None:
     run("-C", "m", "rollback", "2")
     run("-C", "m", "build")
     assert "0 files written, 0 removed" in run("-C", "m", "build").stdout
-    assert "all well" in run("-C", "m", "check", code=18)  # signed for a time that is over.stdout
+    assert "all well" in run("-C", "m", "check", code=18).stdout  # a time that is over
     assert "removed 0 files" in run("-C", "m", "gc").stdout
 
 

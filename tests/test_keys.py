@@ -273,9 +273,9 @@ def test_who_signs_a_root_sees_which_keys_come_and_go(mirror: Machine) -> None:
     new = next(k for k in come["root"]["keyids"] if k not in keys(mirror)["root"])
     for text in (said, mirror("root", "status", "next.json"),
                  mirror("root", "sign", "next.json", *OFFLINE)):  # fmt: skip
-        assert f"root: key {gone} goes" in text
-        assert f"root: key {new} comes" in text
-        assert "root: 3 must sign, not 2" in text
+        assert f"root key {gone} is removed" in text
+        assert f"root key {new} is added (its file ends with -{new[:8]}.pem)" in text
+        assert "three of three root keys must sign from now on" in text
 
 
 @pytest.mark.parametrize(("purpose", "missing"), [("publish", "targets"), ("refresh", "root")])

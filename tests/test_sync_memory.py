@@ -264,7 +264,7 @@ def story(folder: Path, forgetful: bool) -> tuple[list[tuple[int, str]], dict[st
             cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
             env={**os.environ, "SOURCE_DATE_EPOCH": "1767323045"},
         )  # fmt: skip
-        assert done.stderr == ""
+        assert all("expire" in line for line in done.stderr.splitlines())
         said.append((done.returncode, done.stdout))
 
     with hosting(folder) as host:

@@ -12,7 +12,7 @@ import click
 
 from cnrmirror.airgap.adopt import Adopted, adopt, take_over
 from cnrmirror.cli.context import Bar, Context, clock, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.create import KeyPlan, Made, create
@@ -33,13 +33,13 @@ from cnrmirror.trust.verify import Policy, Trust
 @click.option("--new-root", "anew", is_flag=True,
               help="The keys are lost: make new ones, and a registry of its own.")  # fmt: skip
 @click.option("--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path),
-              help="With --new-root: where the new root and targets keys go.")  # fmt: skip
+              multiple=True, help="With --new-root: where the new root and targets keys go.")  # fmt: skip
 @click.option("--solo", is_flag=True, help="With --new-root: as for 'init'.")
 @PASSPHRASE_FILE
 @pass_context
 def adopt_mirror(
-    context: Context, place: str, folder: Path, root: Path, anew: bool, offline: Path | None,
-    solo: bool, passphrase_file: Path | None,
+    context: Context, place: str, folder: Path, root: Path, anew: bool, offline: tuple[Path, ...],
+    solo: bool, passphrase_files: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Make a mirror in DIR again from PLACE: an address, a bucket, a folder, a bundle.
 
@@ -58,7 +58,7 @@ def adopt_mirror(
         done = adopt(folder, reader, root, clock_now, Bar(context.as_json))
         context.result(done, [_made(done), *_next(context, folder)])
         return
-    plan = KeyPlan(online_folders(), offline, passphrase(passphrase_file), solo)
+    plan = KeyPlan(online_folders(), vaults(offline or (None,), passphrase_files), solo)
     with tempfile.TemporaryDirectory() as work:
         remote = _verified(reader, root, Path(work), clock_now)
         made = create(folder, str(uuid.uuid4()), plan, now(),
@@ -93,7 +93,8 @@ def _new_root(made: Made) -> list[str]:
         f"a registry of its own, {made.id}: readers pin this file: {made.root}",
         f"  sha256 {made.sha256}",
         "  once: 'cnrmirror pull … --from PLACE --root root.json'",
-        f"offline keys (root, targets): {made.offline_keys}; online keys: {made.online_keys}",
+        *(f"  key {name:8} {keyid}  {made.files[name]}" for name, keyid in made.keys.items()),
+        *(f"NOT protected by a passphrase: {made.files[name]}" for name in made.unprotected),
         "publish it to an empty place: another registry's is refused",
     ]
 
@@ -105,13 +106,13 @@ def _next(context: Context, folder: Path) -> list[str]:
     missing = []
     for role, purpose in (("catalog", PUBLISH), ("snapshot", REFRESH)):
         keys = signed.keys_of(role)
-        if not any(signed.keys.where(purpose, key) for key in keys):
+        if not any(signed.keys.held(purpose, key).where for key in keys):
             missing.append((purpose, ", ".join(key.keyid[:8] for key in keys)))
     if missing:
         names = " and ".join(f"{purpose} key ({keyids})" for purpose, keyids in missing)
         which = missing[0][0] if len(missing) == 1 else "online"
         return [
-            f"not here: the {names}: copy to {signed.keys.folder}, or make anew: "
+            f"not here: the {names}: put into {signed.keys.places}, or make anew: "
             f"'cnrmirror -C {folder} keys rotate {which} --offline-keys FOLDER'"
         ]
     return [f"its keys are here: go on with 'cnrmirror -C {folder} refresh'"]

@@ -6,9 +6,10 @@ import uuid
 from pathlib import Path
 
 import click
+import msgspec
 
 from cnrmirror.cli.context import Context, clock, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase
+from cnrmirror.cli.keyring import PASSPHRASE_FILE, vaults
 from cnrmirror.mirror.create import (
     KeyElsewhere,
     KeyPlan,
@@ -16,16 +17,19 @@ from cnrmirror.mirror.create import (
     MadeFollower,
     create,
     create_follower,
+    refuse,
 )
 from cnrmirror.mirror.home import online_folders
+from cnrmirror.mirror.rootplan import Vault
 from cnrmirror.trust.keys import PUBLISH, REFRESH
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path),
-    help="Where the root and targets keys go: a medium that is kept apart from this machine.",
+    "--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path), multiple=True,
+    help="Where the root and targets keys go: a medium that is kept apart from this machine. Said "
+    "once for each root key, one goes into each, and the targets key into the first.",
 )  # fmt: skip
 @click.option(
     "--solo", is_flag=True,
@@ -48,18 +52,19 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH
 def init(
     context: Context,
     folder: Path,
-    offline: Path | None,
+    offline: tuple[Path, ...],
     solo: bool,
     publish_key: tuple[str, str] | None,
     refresh_key: tuple[str, str] | None,
     follow: Path | None,
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
 ) -> None:
     """Make a new, empty mirror in DIR, and the keys that sign it.
 
     \b
     cnrmirror init my-mirror                                      # one person, one machine
-    cnrmirror init my-mirror --offline-keys /media/usb/keys --passphrase-file FILE
+    cnrmirror init my-mirror --offline-keys /media/usb/keys       # one medium
+    cnrmirror init my-mirror --offline-keys A --offline-keys B --offline-keys C
     cnrmirror init their-mirror --follow root.json; cnrmirror -C their-mirror import BUNDLE
     """
     if follow is not None:
@@ -70,7 +75,10 @@ def init(
         for purpose, key in ((PUBLISH, publish_key), (REFRESH, refresh_key))
         if key
     }
-    plan = KeyPlan(online_folders(), offline, passphrase(passphrase_file), solo, elsewhere)
+    plan = KeyPlan(online_folders(), tuple(Vault(place) for place in offline or (None,)), solo,
+                   elsewhere)  # fmt: skip
+    refuse(plan)  # before anybody is asked for a passphrase
+    plan = msgspec.structs.replace(plan, vaults=vaults(offline or (None,), passphrase_files))
     _tell(
         context,
         create(folder, str(uuid.uuid4()), plan, now(), None if context.allow_past else clock),
@@ -85,23 +93,40 @@ def _tell(context: Context, made: Made, plan: KeyPlan) -> None:
         if plan.is_solo
         else "lose one of the three root keys, and it can be replaced; lose two, and"
     )
+    keys = [
+        f"  key {name:8} {keyid}  {made.files.get(name, 'elsewhere: mirror.yaml names its signer')}"
+        for name, keyid in made.keys.items()
+    ]
     context.result(
         made,
         [
             f"made {folder}: put packages in with 'cnrmirror -C {folder} push --namespace NS PATH'",
             f"clients pin this file: {made.root}",
             f"  sha256 {made.sha256}",
-            *(f"  key {name:8} {keyid}" for name, keyid in made.keys.items()),
-            f"offline keys (root, targets): {made.offline_keys}"
-            + ("" if plan.passphrase else ", NOT protected by a passphrase"),
-            "  move them to a medium that is kept apart from this machine, and keep copies",
+            *keys,
+            "root and targets are offline keys: keep each on a medium apart from this machine, and "
+            "a copy of each elsewhere",
+            *_unprotected(made),
             f"  {lost} everybody has to pin a new root; lose the targets key, and a new root "
             "names another",
-            f"online keys (publish, refresh): {made.online_keys}; whoever has them can sign "
-            "revisions",
+            "publish (signs revisions) and refresh (signs that they are current) are online keys; "
+            "whoever has both files can sign revisions",
             f"sign again daily: 'cnrmirror -C {folder} refresh' (docs/trust.md)",
         ],
     )
+
+
+def _unprotected(made: Made) -> list[str]:
+    """Which offline keys have no passphrase, and what helps."""
+    if not made.unprotected:
+        return []
+    first = made.unprotected[0]
+    return [
+        *(f"NOT protected by a passphrase: {made.files[name]}" for name in made.unprotected),
+        "  whoever reads them can sign: lock them up, or replace each: "
+        f"'cnrmirror -C {made.folder} root propose --out FILE --replace {first} --new-keys FOLDER "
+        "--passphrase-file FILE'",
+    ]
 
 
 def _tell_follower(context: Context, made: MadeFollower) -> None:

@@ -1,27 +1,43 @@
-"""Where this person's keys are, and the project opened with them."""
+"""Where this person's keys are, what opens them, and the project opened with them."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from cnrmirror.cli.context import Context, clock
 from cnrmirror.mirror import rotate
-from cnrmirror.mirror.home import online_folder, own_folder
+from cnrmirror.mirror.home import online_keys, own_folder
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.rootplan import Vault
 from cnrmirror.model.errors import InputError, UsageError
+from cnrmirror.objects.files import read_descriptor, read_regular
 from cnrmirror.trust.guard import Guard
+from cnrmirror.trust.keys import KeyFolder
 from cnrmirror.trust.signing import Repository
 from cnrmirror.trust.witness import Witness
 
+_MAX_PASSPHRASE_FILE = 1 << 16
+_DESCRIPTOR = re.compile(r"/dev/stdin|(?:/dev|/proc/self)/fd/([0-9]{1,5})")
+_TRIES = 3
+
 PASSPHRASE_FILE = click.option(
-    "--passphrase-file",
+    "--passphrase-file", "passphrase_files", multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The first line of this file opens (or protects) the offline keys.",
-)
+    help="The first line of this file opens (or protects) the offline keys; repeatable. Without "
+    "it, who sits at a terminal is asked.",
+)  # fmt: skip
+OFFLINE_KEYS = click.option(
+    "--offline-keys", "offline", metavar="FOLDER", required=True, multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder with root or targets keys; repeatable, for keys on several media.",
+)  # fmt: skip
 
 
 def repository(project: Project, allow_past: bool = True) -> Repository:
@@ -30,10 +46,9 @@ def repository(project: Project, allow_past: bool = True) -> Repository:
     Args:
         allow_past: sign for whatever time is said; else for none that the clock belies.
     """
-    folder = online_folder(project.config.id)
-    return rotate.repository(
-        project, folder, Guard(None if allow_past else clock, _witness(project))
-    )
+    online = online_keys(project.config)
+    guard = Guard(None if allow_past else clock, _witness(project))
+    return rotate.repository(project, online.folder, guard, online.given)
 
 
 def _witness(project: Project) -> Witness | None:
@@ -51,12 +66,81 @@ def signing_project(context: Context) -> Project:
     return project
 
 
-def passphrase(file: Path | None) -> bytes | None:
-    """The first line of a passphrase file. Raises InputError if it is empty."""
-    if file is None:
-        return None
-    with file.open("rb") as stream:
-        line = stream.read(4096).split(b"\n", 1)[0].rstrip(b"\r")
+def offline_keys(folders: Sequence[Path], files: Sequence[Path]) -> KeyFolder:
+    """The offline keys in folders, which the passphrases in files open.
+
+    Who sits at a terminal, and gave no file, is asked.
+    """
+    ask = None if files or not sys.stdin.isatty() else _ask
+    return KeyFolder(*folders, passphrases=[_first_line(file) for file in files], ask=ask)
+
+
+def vaults(folders: Sequence[Path | None], files: Sequence[Path]) -> tuple[Vault, ...]:
+    """Folders for new offline keys, and what protects the keys in each.
+
+    Args:
+        folders: None stands for the folder below that of the online keys.
+        files: with passphrases: one for all folders, or one for each. Who sits at a terminal, and
+            gave none, is asked.
+
+    Raises:
+        UsageError: another number of files; two different answers, three times.
+        InputError: a file is empty, or is none.
+    """
+    if len(files) not in (0, 1, len(folders)):
+        raise UsageError(
+            f"{len(files)} passphrase files for {len(folders)} folders of keys: say one for all, "
+            "or one for each"
+        )
+    if not files and sys.stdin.isatty():
+        return tuple(Vault(folder, _ask_new(folder)) for folder in folders)
+    said: list[bytes | None] = [_first_line(file) for file in files] or [None]
+    if len(said) == 1:
+        said *= len(folders)
+    return tuple(Vault(*pair) for pair in zip(folders, said, strict=True))
+
+
+def _first_line(file: Path) -> bytes:
+    """The passphrase that a file begins with; ``<(COMMAND)`` of a shell is one.
+
+    Raises InputError if it is empty, or nothing that can be read to an end.
+    """
+    descriptor = _DESCRIPTOR.fullmatch(str(file))
+    if descriptor:
+        data = read_descriptor(int(descriptor[1] or 0), _MAX_PASSPHRASE_FILE, str(file))
+    else:
+        data = read_regular(file, _MAX_PASSPHRASE_FILE)
+    line = data.split(b"\n", 1)[0].rstrip(b"\r")
     if not line:
         raise InputError(f"{file}: the passphrase is empty")
     return line
+
+
+def _ask(where: str, again: bool) -> bytes | None:
+    """What a person says at the terminal to open a key."""
+    if again:
+        click.echo("cnrmirror: this passphrase does not open it", err=True)
+    said = _hidden(f"passphrase of {where}")
+    if not said:
+        click.echo(f"cnrmirror: no passphrase: {where} is not used", err=True)
+    return said
+
+
+def _ask_new(folder: Path | None) -> bytes | None:
+    """What is to protect new keys: said twice. Raises UsageError."""
+    where = str(folder) if folder else "your own configuration folder"
+    for _ in range(_TRIES):
+        said = _hidden(f"passphrase for the new offline keys in {where} (empty: none)")
+        if said is None:
+            click.echo(f"cnrmirror: no passphrase for the keys in {where}", err=True)
+            return None
+        if _hidden("the same once more") == said:
+            return said
+        click.echo("cnrmirror: these were two different ones", err=True)
+    raise UsageError("no passphrase was said twice: run the command again")
+
+
+def _hidden(question: str) -> bytes | None:
+    """What is typed, unseen; None for nothing."""
+    said: str = click.prompt(question, hide_input=True, err=True, default="", show_default=False)
+    return said.encode("utf-8", "surrogateescape") or None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
+from cnrmirror.cli.keyring import OFFLINE_KEYS, PASSPHRASE_FILE, offline_keys, repository
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.rootplan import key_names
 from cnrmirror.mirror.rotate import Rotation, renew, rotate_key, rotate_online
+from cnrmirror.model.instant import Instant
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, public_key
+from cnrmirror.trust.signing import Repository
 
 ONLINE = "online"
-OFFLINE_KEYS = click.option(
-    "--offline-keys", "offline", metavar="FOLDER", required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="The folder with the root and targets keys.",
-)  # fmt: skip
+_ROLES = {
+    "root": "root", "targets": "targets", "catalog": PUBLISH, "snapshot": REFRESH,
+    "timestamp": REFRESH,
+}  # fmt: skip
 
 
 @click.group()
@@ -26,24 +31,63 @@ def keys() -> None:
 
 
 @keys.command("list")
+@click.option(
+    "--offline-keys", "offline", metavar="FOLDER", multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Look for private keys here, too; repeatable.",
+)  # fmt: skip
 @pass_context
-def keys_list(context: Context) -> None:
-    """Every role: its keys, how many must sign, and where the private halves are, if here."""
+def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
+    """Every key: its name, the role that it signs, how it is protected, and where it is.
+
+    A role of three keys has three rows. UNTIL is when the role expires as it is
+    signed now. PROTECTION: by a passphrase; plain, so that the file's reader can sign; elsewhere,
+    with a signer that mirror.yaml names; or not here.
+    """
     project = context.project()
     signed = repository(project, context.allow_past)
-    root = signed.root()
-    rows = []
-    for role in ("root", "targets", "catalog", "snapshot", "timestamp"):
-        threshold = root.roles[role].threshold if role in root.roles else 1
-        for key in signed.keys_of(role):
-            purpose = PUBLISH if role == "catalog" else REFRESH
-            rows.append((role, threshold, key.keyid, signed.keys.where(purpose, key) or "-"))
-    names = ("role", "threshold", "key", "private")
-    context.table(
-        [dict(zip(names, row, strict=True)) for row in rows],
-        ("ROLE", "THRESHOLD", "KEY", "PRIVATE KEY"), rows,
-    )  # fmt: skip
+    found = _rows(project, signed, offline)
+    shown = [
+        (row.name, row.role, f"{row.threshold} of {row.keys}",
+         freshness.local(Instant.parse(row.until)), row.protection, row.private, row.key)
+        for row in found
+    ]  # fmt: skip
+    columns = ("NAME", "ROLE", "MUST SIGN", "UNTIL", "PROTECTION", "PRIVATE KEY", "KEY")
+    context.table(found, columns, shown)
     freshness.tell(project, context.as_json)
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """A key in a role; ``keys``: how many the role has; ``private``: where its half is, or "-"."""
+
+    name: str
+    role: str
+    threshold: int
+    keys: int
+    until: str
+    protection: str
+    private: str
+    key: str
+
+
+def _rows(project: Project, signed: Repository, folders: Sequence[Path]) -> list[_Row]:
+    """Every key of every role."""
+    root, names = signed.root(), key_names(signed)
+    until = {found.role: str(found.at) for found in project.metadata.freshness().roles}
+    elsewhere = KeyFolder(*folders, *(folder / "offline" for folder in signed.keys.folders))
+    rows = []
+    for role, purpose in _ROLES.items():
+        threshold = root.roles[role].threshold if role in root.roles else 1
+        keys_of = signed.keys_of(role)
+        for key in keys_of:
+            held = signed.keys.held(purpose, key)
+            if not held.where:
+                held = elsewhere.held(purpose, key)
+            rows.append(
+                _Row(names[key.keyid], role, threshold, len(keys_of), until[role], held.protection,
+                     held.where or "-", key.keyid)
+            )  # fmt: skip
+    return rows
 
 
 @keys.command("rotate")
@@ -54,16 +98,18 @@ def keys_list(context: Context) -> None:
               help="Take this key; mirror.yaml (trust.…) has its signer's URI.")  # fmt: skip
 @pass_context
 def keys_rotate(
-    context: Context, purpose: str, offline: Path, passphrase_file: Path | None, public: Path | None
-) -> None:
+    context: Context, purpose: str, offline: tuple[Path, ...], passphrase_files: tuple[Path, ...],
+    public: Path | None,
+) -> None:  # fmt: skip
     """Replace an online key: after it was stolen, or once a year.
 
-    publish needs the offline targets key; refresh needs enough root keys in one folder (else
+    The publish key signs the role catalog; its replacement needs the offline targets key. The
+    refresh key signs snapshot and timestamp; its replacement needs enough root keys at once (else
     use 'root propose', 'sign' and 'publish'). online replaces both, where both are lost.
     """
     project = context.project()
     signed = repository(project, context.allow_past)
-    folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
+    folder = offline_keys(offline, passphrase_files)
     if purpose == ONLINE:
         made = rotate_online(project, signed, folder, now())
         context.result(
@@ -83,11 +129,13 @@ def keys_rotate(
 @OFFLINE_KEYS
 @PASSPHRASE_FILE
 @pass_context
-def keys_renew(context: Context, offline: Path, passphrase_file: Path | None) -> None:
+def keys_renew(
+    context: Context, offline: tuple[Path, ...], passphrase_files: tuple[Path, ...]
+) -> None:
     """Sign the targets role for another year; and the root, if enough of its keys are there."""
     project = context.project()
     signed = repository(project, context.allow_past)
-    folder = KeyFolder(offline, passphrase=passphrase(passphrase_file))
+    folder = offline_keys(offline, passphrase_files)
     lines = ["targets: good for another year"]
     if renew(project, signed, folder, now()):
         lines.append(f"root {signed.root_version()}: good for another year")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 from tuf.api.metadata import Root
 
 from cnrmirror.cli.context import Context, now, pass_context
-from cnrmirror.cli.keyring import PASSPHRASE_FILE, passphrase, repository
-from cnrmirror.cli.keys import OFFLINE_KEYS
-from cnrmirror.mirror.rotate import RootChange, install_root, propose_root, unprotected
+from cnrmirror.cli.keyring import (
+    OFFLINE_KEYS,
+    PASSPHRASE_FILE,
+    offline_keys,
+    repository,
+    vaults,
+)
+from cnrmirror.mirror.rootplan import NewKey, RootPlan, Vault, propose_root, refuse
+from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.errors import InputError, NotTrusted
 from cnrmirror.objects.files import replace_durably
 from cnrmirror.trust import rotation
-from cnrmirror.trust.keys import KeyFolder
+from cnrmirror.trust.keys import REFRESH
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -28,8 +36,12 @@ def root() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to carry.")
 @click.option("--replace", metavar="KEYID", multiple=True,
               help="Replace this key (or its beginning) by a new one; repeatable.")  # fmt: skip
-@click.option("--new-keys", metavar="FOLDER", type=click.Path(path_type=Path),
-              help="Where new root and targets keys go.")  # fmt: skip
+@click.option("--new-keys", "new_keys", metavar="FOLDER", type=click.Path(path_type=Path),
+              help="Where root and targets keys go that replace others.")  # fmt: skip
+@click.option("--add", metavar="FOLDER", multiple=True, type=click.Path(path_type=Path),
+              help="One more root key, which goes into this folder; repeatable.")  # fmt: skip
+@click.option("--remove", metavar="KEYID", multiple=True,
+              help="Remove this root key (or its beginning); repeatable.")  # fmt: skip
 @click.option("--threshold", type=click.IntRange(1), help="How many root keys must sign.")
 @PASSPHRASE_FILE
 @pass_context
@@ -38,23 +50,35 @@ def root_propose(
     out: Path,
     replace: tuple[str, ...],
     new_keys: Path | None,
+    add: tuple[Path, ...],
+    remove: tuple[str, ...],
     threshold: int | None,
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
 ) -> None:
-    """Write the next root into a file: a year from now, with some keys replaced.
+    """Write the next root into a file: a year from now, with other keys if that is said.
+
+    Keys are named as 'keys list' names them, or by their id. With several --passphrase-file, their
+    order is that of the folders: those of --add, then --new-keys.
 
     \b
-    cnrmirror root propose --out next.json --replace 3fa9c1d2 --new-keys /media/usb
+    cnrmirror root propose --out next.json --add /media/c --threshold 2
+    cnrmirror root propose --out next.json --replace root-2 --new-keys /media/usb
+    cnrmirror root propose --out next.json --remove 3fa9c1d2
     """
     signed = repository(context.project(), context.allow_past)
     if out.exists() or not out.resolve().parent.is_dir():
         raise InputError(f"{out}: there is a file already, or no folder for it")
-    change = RootChange(replace, new_keys, passphrase(passphrase_file), threshold)
-    if unprotected(signed, change):
-        click.echo("cnrmirror: the new key gets no passphrase (--passphrase-file)", err=True)
-    proposal = propose_root(signed, change, now())
+    folders = (*add, *([new_keys] if new_keys else []))
+    plan = RootPlan(replace, Vault(new_keys) if new_keys else None,
+                    tuple(Vault(folder) for folder in add), remove, threshold)  # fmt: skip
+    refuse(signed, plan)  # before anybody is asked for a passphrase
+    protected = vaults(folders, passphrase_files)
+    plan = msgspec.structs.replace(
+        plan, added=protected[: len(add)], vault=protected[-1] if new_keys else None
+    )
+    proposal, made = propose_root(signed, plan, now())
     _save(out, proposal)
-    _tell(context, proposal)
+    _tell(context, proposal, made)
 
 
 @root.command("sign")
@@ -62,11 +86,14 @@ def root_propose(
 @OFFLINE_KEYS
 @PASSPHRASE_FILE
 @pass_context
-def root_sign(context: Context, file: Path, offline: Path, passphrase_file: Path | None) -> None:
+def root_sign(
+    context: Context, file: Path, offline: tuple[Path, ...], passphrase_files: tuple[Path, ...]
+) -> None:
     """Add the signatures of the keys in FOLDER. Needs no mirror: made for an offline machine."""
     proposal = rotation.from_file(file)
-    if not rotation.sign(proposal, KeyFolder(offline, passphrase=passphrase(passphrase_file))):
-        raise NotTrusted(f"{offline}: no key here counts for this root")
+    keys = offline_keys(offline, passphrase_files)
+    if not rotation.sign(proposal, keys):
+        raise NotTrusted(f"{keys.places}: no key here counts for this root")
     _save(file, proposal)
     _tell(context, proposal)
 
@@ -98,13 +125,17 @@ def _save(file: Path, proposal: rotation.Proposal) -> None:
         raise InputError(f"{file}: {error.strerror}") from error
 
 
-def _tell(context: Context, proposal: rotation.Proposal) -> None:
+def _tell(context: Context, proposal: rotation.Proposal, made: Sequence[NewKey] = ()) -> None:
     result = rotation.status(proposal)
     root = proposal.proposed.signed
     assert isinstance(root, Root)
     context.result(
-        {"status": result, "complete": result.complete, "changes": rotation.changes(proposal)},
+        {
+            "status": result, "complete": result.complete, "changes": rotation.changes(proposal),
+            "made": made,
+        },
         [
+            *(_sentence(key) for key in made),
             f"root {result.version}, good until {result.expires}",
             *rotation.changes(proposal),
             f"signatures by the old root's keys: {result.old} of {result.old_threshold}",
@@ -114,7 +145,17 @@ def _tell(context: Context, proposal: rotation.Proposal) -> None:
             if result.complete
             else "not complete: 'cnrmirror root sign FILE --offline-keys FOLDER' where a key is",
         ],
-    )
+    )  # fmt: skip
+
+
+def _sentence(key: NewKey) -> str:
+    """Where a new key is, and whether it is protected."""
+    if key.name == REFRESH:
+        return f"made {key.name}: {key.file}, an online key"
+    protection = "protected by a passphrase" if key.protected else (
+        "NOT protected by a passphrase (--passphrase-file): whoever reads it can sign"
+    )  # fmt: skip
+    return f"made {key.name}: {key.file}, {protection}"
 
 
 COMMAND = root

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from securesystemslib.signer import CryptoSigner, Key
 
 from cnrmirror.mirror.config import FILE_NAME
 from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.mirror.rootplan import Vault, require_writable
 from cnrmirror.mirror.rotate import repository
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.errors import NotTrusted, UsageError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, REGISTRY
-from cnrmirror.objects.files import storage_errors
+from cnrmirror.objects.files import read_regular
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
@@ -34,33 +35,43 @@ class KeyElsewhere(msgspec.Struct, frozen=True):
 class KeyPlan(msgspec.Struct, frozen=True):
     """Which keys a new mirror has, and where they go.
 
-    ``online``: the folder in which every registry has a folder of online keys. ``offline``: the
-    folder of the root and targets keys; None puts them below the online ones. ``solo``: one of two
-    root keys must sign, in the place of two of three. ``elsewhere``: online keys by their purpose.
+    ``online``: the folder in which every registry has a folder of online keys. ``vaults``: where
+    the root and targets keys go, all into one, or one root key into each, and the targets key into
+    the first. ``solo``: one of two root keys must sign, in the place of two of three.
+    ``elsewhere``: online keys by their purpose.
     """
 
     online: Path
-    offline: Path | None = None
-    passphrase: bytes | None = None
+    vaults: tuple[Vault, ...] = (Vault(),)
     solo: bool = False
     elsewhere: Mapping[str, KeyElsewhere] = {}
 
     @property
     def is_solo(self) -> bool:
         """Whether one person holds all: so without a medium for offline keys."""
-        return self.solo or self.offline is None
+        return self.solo or any(vault.folder is None for vault in self.vaults)
+
+    @property
+    def root_keys(self) -> int:
+        """How many root keys there are."""
+        return 2 if self.is_solo else 3
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A mirror that was made; ``sha256`` is that of ``root``, the file that clients pin."""
+    """A mirror that was made; ``sha256`` is that of ``root``, the file that clients pin.
+
+    ``keys``: the id of each key, by its name. ``files``: where their private halves are, but for
+    those that are elsewhere. ``unprotected``: the names of offline keys without a passphrase.
+    """
 
     folder: str
     id: str
     root: str
     sha256: str
-    offline_keys: str
     online_keys: str
     keys: dict[str, str]
+    files: dict[str, str]
+    unprotected: list[str]
 
 
 class MadeFollower(msgspec.Struct, frozen=True):
@@ -85,16 +96,17 @@ def create(
         clock: see ``Guard``.
 
     Raises:
+        UsageError: there are neither one folder for offline keys nor as many as root keys.
         StaleError: what is signed for ``now`` is expired already.
         InvalidDocument: the folder holds a mirror already.
         InputError: a public key cannot be read.
         StorageError: a folder cannot be written to.
     """
+    refuse(plan)
     refuse_past(now, clock() if clock else None)
-    if plan.offline is not None:
-        with storage_errors(str(plan.offline)):  # before anything else is made
-            plan.offline.mkdir(parents=True, exist_ok=True, mode=0o700)
-            tempfile.TemporaryFile(dir=plan.offline).close()
+    for vault in plan.vaults:
+        if vault.folder is not None:
+            require_writable(vault.folder)  # before anything else is made
     public = {purpose: public_key(key.public) for purpose, key in plan.elsewhere.items()}
     prepare(folder, identity)
     _name_signers(folder / FILE_NAME, plan)
@@ -103,23 +115,34 @@ def create(
     online = plan.online / identity
     signed = repository(project, online, Guard(clock))
     project.signer = signed
-    offline = plan.offline or online / "offline"
-    roots, targets = _offline_keys(offline, plan)
-    public = {**public, **_online_keys(online, {PUBLISH, REFRESH} - set(public))}
+    offline = _offline_keys(online / "offline", plan)
+    made = _online_keys(online, {PUBLISH, REFRESH} - set(public))
+    public |= {name: key.public for name, key in made.items()}
+    roots, targets = [key.signer for key in offline[:-1]], offline[-1].signer
     data = signed.create(
         Ceremony(identity, roots, 1 if plan.is_solo else 2, targets, public[PUBLISH],
                  public[REFRESH]), now,
     )  # fmt: skip
     project.sign_first(now)
-    named: list[tuple[str, Key]] = [
-        (f"root-{number}", key.public_key) for number, key in enumerate(roots, 1)
-    ]
-    named += [("targets", targets.public_key), *sorted(public.items())]
+    keys = {key.name: key.signer.public_key for key in offline} | dict(sorted(public.items()))
     return Made(
         str(folder), identity, str(project.metadata.path / "1.root.json"),
-        Descriptor.of(data).digest, str(offline), str(online),
-        {name: key.keyid for name, key in named},
+        Descriptor.of(data).digest, str(online), {name: key.keyid for name, key in keys.items()},
+        {key.name: str(key.file) for key in (*offline, *made.values())},
+        [key.name for key in offline if not key.protected],
     )  # fmt: skip
+
+
+def refuse(plan: KeyPlan) -> None:
+    """Make sure that the offline keys can be shared out among their folders. Raises UsageError."""
+    folders = [vault.folder.resolve() for vault in plan.vaults if vault.folder is not None]
+    if len(plan.vaults) not in (1, plan.root_keys):
+        raise UsageError(
+            f"{len(plan.vaults)} folders for {plan.root_keys} root keys: say one --offline-keys "
+            f"FOLDER for all, or {plan.root_keys}, one for each"
+        )
+    if len(set(folders)) < len(folders):
+        raise UsageError("--offline-keys: two of these folders are the same one")
 
 
 def _name_signers(configuration: Path, plan: KeyPlan) -> None:
@@ -130,22 +153,35 @@ def _name_signers(configuration: Path, plan: KeyPlan) -> None:
             file.write("\ntrust:\n" + "".join(lines))
 
 
-def _offline_keys(folder: Path, plan: KeyPlan) -> tuple[list[CryptoSigner], CryptoSigner]:
-    """New root keys, and a new targets key, written to their folder."""
-    roots = [generate() for _ in range(2 if plan.is_solo else 3)]
-    targets = generate()
-    for number, key in enumerate(roots, 1):
-        write_key(folder, f"root-{number}", key, plan.passphrase)
-    write_key(folder, "targets", targets, plan.passphrase)
-    return roots, targets
+class _MadeKey(NamedTuple):
+    """A new key, what it is called, and its file."""
+
+    name: str
+    signer: CryptoSigner
+    file: Path
+    protected: bool
+
+    @property
+    def public(self) -> Key:
+        return self.signer.public_key
 
 
-def _online_keys(folder: Path, purposes: set[str]) -> dict[str, Key]:
-    """New online keys, written to their folder: the public halves."""
-    made = {purpose: generate() for purpose in sorted(purposes)}
-    for purpose, key in made.items():
-        write_key(folder, purpose, key, None)
-    return {purpose: key.public_key for purpose, key in made.items()}
+def _make(name: str, vault: Vault, default: Path) -> _MadeKey:
+    signer = generate()
+    file = write_key(vault.folder or default, name, signer, vault.passphrase)
+    return _MadeKey(name, signer, file, bool(vault.passphrase))
+
+
+def _offline_keys(default: Path, plan: KeyPlan) -> list[_MadeKey]:
+    """New root keys, and a new targets key as the last, written to their folders."""
+    vaults = plan.vaults * (plan.root_keys if len(plan.vaults) == 1 else 1)
+    roots = [_make(f"root-{n}", vault, default) for n, vault in enumerate(vaults, 1)]
+    return [*roots, _make("targets", vaults[0], default)]
+
+
+def _online_keys(folder: Path, purposes: set[str]) -> dict[str, _MadeKey]:
+    """New online keys, written to their folder."""
+    return {purpose: _make(purpose, Vault(folder), folder) for purpose in sorted(purposes)}
 
 
 def create_follower(folder: Path, root: Path) -> MadeFollower:
@@ -159,8 +195,7 @@ def create_follower(folder: Path, root: Path) -> MadeFollower:
         NotTrusted: it is not the root file of a cnrmirror registry.
         InvalidDocument: the folder holds a mirror already.
     """
-    with root.open("rb") as stream:
-        data = stream.read(MAX_BYTES + 1)
+    data = read_regular(root, MAX_BYTES)
     registry = parse_pinned(data, str(root)).unrecognized_fields.get(REGISTRY)
     if not isinstance(registry, str):
         raise NotTrusted(f"{root}: it is not the root of a cnrmirror registry")

@@ -10,24 +10,29 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Root
 
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted, UsageError
+from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted
 from cnrmirror.trust.guard import Guard
-from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, generate, write_key
+from cnrmirror.trust.keys import PUBLISH, REFRESH, Given, KeyFolder, generate, write_key
 from cnrmirror.trust.roles import to_bytes
 from cnrmirror.trust.rotation import Proposal, Status, propose, sign, status
 from cnrmirror.trust.signing import Repository
 
 
-def repository(project: Project, online: Path, guard: Guard | None = None) -> Repository:
+def repository(
+    project: Project, online: Path | None, guard: Guard | None = None, given: Given = Given()
+) -> Repository:
     """The project's signed metadata.
 
     Args:
         project: the mirror.
-        online: the folder of its online keys; mirror.yaml names those that are elsewhere.
+        online: the folder of its online keys, if this person has one; mirror.yaml names those that
+            are elsewhere.
         guard: see ``Repository``.
+        given: online keys that came another way.
     """
     trust = project.config.trust
-    keys = KeyFolder(online, {PUBLISH: trust.publish, REFRESH: trust.refresh})
+    uris = {PUBLISH: trust.publish, REFRESH: trust.refresh}
+    keys = KeyFolder(*([online] if online else []), uris=uris, given=given)
     return Repository(project.metadata.path, project.layout.making, keys, guard)
 
 
@@ -122,13 +127,13 @@ def rotate_online(
 
 
 def _require_offline(signed: Repository, rotation: Rotation) -> None:
-    """Raises NotTrusted if fewer keys are in one folder than must sign."""
+    """Raises NotTrusted if fewer keys are here than must sign."""
     role, offline = rotation.role, rotation.offline
     needed = 1 if role == "targets" else signed.root().roles[role].threshold
     able = [key for key in signed.keys_of(role) if offline.signer(role, [key])]
     if len(able) < needed:
         raise NotTrusted(
-            f"{offline.folder}: {len(able)} of the {needed} keys that must sign are here; "
+            f"{offline.places}: {len(able)} of the {needed} keys that must sign are here; "
             "several machines: 'root propose', 'root sign', 'root publish'"
         )
 
@@ -154,69 +159,6 @@ def renew(project: Project, signed: Repository, offline: KeyFolder, now: str) ->
 
 
 # -- a new root ------------------------------------------------------------------------------------
-
-
-class RootChange(msgspec.Struct, frozen=True):
-    """What the next root has other than the one in force.
-
-    ``replaced``: ids of keys that go, or how they begin. ``folder``: where new offline keys go.
-    ``threshold``: how many root keys must sign from then on; None leaves it as it is.
-    """
-
-    replaced: tuple[str, ...] = ()
-    folder: Path | None = None
-    passphrase: bytes | None = None
-    threshold: int | None = None
-
-
-class _Replacement(msgspec.Struct, frozen=True):
-    """A key that goes, what its successor is called, and where that one is written to."""
-
-    keyid: str
-    purpose: str
-    folder: Path
-    passphrase: bytes | None
-
-
-def propose_root(signed: Repository, change: RootChange, now: str) -> Proposal:
-    """The next root, a year from now; new keys are written to their folders.
-
-    Args:
-        signed: the mirror's signed metadata.
-        change: what is to be other than now.
-        now: ISO 8601, UTC.
-
-    Raises:
-        UsageError: a key is not named by one beginning, or it is not said where new ones go.
-        NotTrusted: there would be fewer keys than must sign.
-    """
-    replaced: dict[str, Key] = {}
-    for item in [_replacement(signed, change, beginning) for beginning in change.replaced]:
-        made = generate()
-        write_key(item.folder, item.purpose, made, item.passphrase)
-        replaced[item.keyid] = made.public_key
-    return propose(signed, replaced, change.threshold, now)
-
-
-def _replacement(signed: Repository, change: RootChange, beginning: str) -> _Replacement:
-    root = signed.root()
-    found = [keyid for keyid in root.keys if keyid.startswith(beginning)]
-    if len(found) != 1:
-        raise UsageError(f"--replace {beginning}: {len(found)} keys begin so; see 'keys list'")
-    keyid = found[0]
-    if keyid in root.roles["timestamp"].keyids:
-        return _Replacement(keyid, REFRESH, signed.keys.folder, None)
-    if change.folder is None:
-        raise UsageError("say --new-keys FOLDER: where the new offline keys go")
-    role = next(name for name in ("targets", "root") if keyid in root.roles[name].keyids)
-    return _Replacement(keyid, role, change.folder, change.passphrase)
-
-
-def unprotected(signed: Repository, change: RootChange) -> bool:
-    """Whether a new offline key gets no passphrase."""
-    return change.passphrase is None and any(
-        _replacement(signed, change, beginning).purpose != REFRESH for beginning in change.replaced
-    )
 
 
 def install_root(project: Project, repository: Repository, proposal: Proposal, now: str) -> Status:

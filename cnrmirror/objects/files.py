@@ -11,6 +11,8 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -169,4 +171,52 @@ def read_given(path: Path, max_bytes: int, advice: str = "") -> bytes:
         raise InputError(f"{path}: {error.strerror}") from error
     if len(data) > max_bytes:
         raise TooLarge(f"{path}: more than {max_bytes} bytes{advice}")
+    return data
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """A small file that somebody gave, and nothing on which a reader could wait.
+
+    Raises:
+        InputError: it cannot be read, or is a pipe, a device, a folder.
+        TooLarge: it has more than ``max_bytes``.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InputError(f"{path}: not a regular file")
+            data = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    return _bounded(data, max_bytes, str(path))
+
+
+def read_descriptor(number: int, max_bytes: int, where: str) -> bytes:
+    """What a descriptor gives that the caller of this program opened: a file, a pipe or a socket.
+
+    Raises:
+        InputError: it is not open, or is a terminal or another device.
+        TooLarge: it gives more than ``max_bytes``.
+    """
+    data = b""
+    try:
+        mode = os.fstat(number).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+            raise InputError(f"{where}: neither a file nor a pipe")
+        while len(data) <= max_bytes:
+            select.select([number], [], [])  # it may be one that does not wait
+            chunk = os.read(number, max_bytes + 1 - len(data))
+            if not chunk:
+                break
+            data += chunk
+    except (OSError, OverflowError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no descriptor"
+        raise InputError(f"{where}: {reason}") from error
+    return _bounded(data, max_bytes, where)
+
+
+def _bounded(data: bytes, max_bytes: int, where: str) -> bytes:
+    if len(data) > max_bytes:
+        raise TooLarge(f"{where}: more than {max_bytes} bytes")
     return data

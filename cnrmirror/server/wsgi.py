@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cnrmirror.mirror.config import find_project
-from cnrmirror.mirror.home import online_folder
+from cnrmirror.mirror.home import online_keys
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rotate import repository
 from cnrmirror.model.errors import UsageError
@@ -43,7 +43,8 @@ def create_app(
     token = os.environ.get(TOKEN_VARIABLE, "") if token is None else token
     if not token:
         raise UsageError(f"pushes need a token: token=…, or {TOKEN_VARIABLE} in the environment")
-    project.signer = repository(project, online_folder(project.config.id))
+    online = online_keys(project.config)
+    project.signer = repository(project, online.folder, given=online.given)
     with project.signing(_now()):
         pass  # what a killed command left is finished before somebody waits for an answer
     return Application(project, Writing(project, _now, token))

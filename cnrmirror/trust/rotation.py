@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from securesystemslib.signer import Key
-from tuf.api.metadata import Metadata, Root, Targets
+from tuf.api.metadata import Metadata, Role, Root, Targets
 from tuf.api.serialization import SerializationError
 
-from cnrmirror.model.errors import InvalidDocument, NotTrusted, TooLarge
+from cnrmirror.model.errors import InvalidDocument, NotTrusted
 from cnrmirror.model.signed import MAX_BYTES
+from cnrmirror.objects.files import read_regular
 from cnrmirror.trust.keys import KeyFolder
 from cnrmirror.trust.roles import expiry, parse
 from cnrmirror.trust.signing import Repository
@@ -54,17 +55,32 @@ class Status(msgspec.Struct, frozen=True):
         )
 
 
+class RootChange(msgspec.Struct, frozen=True):
+    """What the next root has other than the one in force.
+
+    ``replaced``: the id of a key that goes → the key that takes its place in all its roles.
+    ``added``, ``removed``: root keys. ``threshold``: how many root keys must sign from then on;
+    None leaves it as it is.
+    """
+
+    replaced: Mapping[str, Key] = {}
+    added: Sequence[Key] = ()
+    removed: Sequence[str] = ()
+    threshold: int | None = None
+
+
 def propose(
     repository: Repository, replaced: Mapping[str, Key], threshold: int | None, now: str
 ) -> Proposal:
-    """The next root: a year from now, with some keys replaced by others.
+    """The next root with some keys replaced by others: see ``propose_change``."""
+    return propose_change(repository, RootChange(replaced, threshold=threshold), now)
 
-    Args:
-        replaced: the id of a key that goes → the key that takes its place in all its roles.
-        threshold: how many root keys must sign from then on; None leaves it as it is.
+
+def propose_change(repository: Repository, change: RootChange, now: str) -> Proposal:
+    """The next root: a year from now, with other keys.
 
     Raises:
-        NotTrusted: no role has a key of that id.
+        NotTrusted: no role has a key of that id, or there are fewer root keys than must sign.
     """
     current = repository.current(Root, "root")
     if current is None:
@@ -73,17 +89,7 @@ def propose(
     root = proposed.signed
     root.version += 1
     root.expires = expiry("root", now)
-    for old, new in replaced.items():
-        roles = [name for name, role in root.roles.items() if old in role.keyids]
-        if not roles:
-            raise NotTrusted(f"the root has no key {old}; see 'cnrmirror keys list'")
-        for role in roles:
-            root.revoke_key(old, role)
-            root.add_key(new, role)
-    if threshold is not None:
-        root.roles["root"].threshold = threshold
-    if root.roles["root"].threshold > len(root.roles["root"].keyids):
-        raise NotTrusted("the threshold is higher than the number of root keys")
+    _change_keys(root, change)
     targets = None
     if root.roles["targets"].keyids != current.signed.roles["targets"].keyids:
         old_targets = repository.current(Targets, "targets")
@@ -92,6 +98,40 @@ def propose(
         targets.signed.version += 1
         targets.signed.expires = expiry("targets", now)
     return Proposal(current, proposed, targets)
+
+
+def _change_keys(root: Root, change: RootChange) -> None:
+    for old, new in change.replaced.items():
+        roles = [name for name, role in root.roles.items() if old in role.keyids]
+        if not roles:
+            raise NotTrusted(f"the root has no key {old}; see 'cnrmirror keys list'")
+        for role in roles:
+            root.revoke_key(old, role)
+            root.add_key(new, role)
+    for key in change.added:
+        root.add_key(key, "root")
+    for keyid in change.removed:
+        root.revoke_key(keyid, "root")
+    if change.threshold is not None:
+        root.roles["root"].threshold = change.threshold
+    if root.roles["root"].threshold > len(root.roles["root"].keyids):
+        raise NotTrusted("the threshold is higher than the number of root keys")
+
+
+def root_names(repository: Repository) -> dict[str, str]:
+    """What every root key is called that the mirror ever had: root-1, root-2, … by its id.
+
+    In the order in which roots named them, so that a name is never another key's. ``init`` makes
+    the first ones.
+    """
+    found: dict[str, str] = {}
+    for version in range(1, repository.root_version() + 1):
+        path = repository.path / f"{version}.root.json"
+        if path.exists():
+            root = parse(path.read_bytes(), str(path)).signed
+            for keyid in root.roles["root"].keyids if isinstance(root, Root) else []:
+                found.setdefault(keyid, f"root-{len(found) + 1}")
+    return found
 
 
 def sign(proposal: Proposal, keys: KeyFolder) -> int:
@@ -149,14 +189,8 @@ def to_file(proposal: Proposal) -> bytes:
 
 
 def from_file(path: Path) -> Proposal:
-    """The proposal in a file. Raises InvalidDocument, TooLarge."""
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(3 * MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidDocument(f"{path}: {error.strerror}") from error
-    if len(data) > 3 * MAX_BYTES:
-        raise TooLarge(f"{path}: more than {3 * MAX_BYTES} bytes")
+    """The proposal in a file. Raises InputError, InvalidDocument, TooLarge."""
+    data = read_regular(path, 3 * MAX_BYTES)
     try:
         documents = json.loads(data)
         current, proposed, targets = (documents[k] for k in ("current", "proposed", "targets"))
@@ -193,24 +227,66 @@ def _check(proposal: Proposal, path: Path) -> None:
         raise InvalidDocument(f"{path}: it is of another kind than the root before; do not sign it")
 
 
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
 def changes(proposal: Proposal) -> list[str]:
-    """What the new root would change, one line each: what a person who signs has to compare."""
+    """What the new root would change, a sentence each: what a person who signs has to compare.
+
+    Every word is of what is signed, so that it is the same on each machine.
+    """
     old, new = proposal.current.signed, proposal.proposed.signed
-    lines = [f"signed part of root {new.version}: sha256 {_digest(proposal.proposed)}"]
-    for name in sorted(new.roles):
-        before, after = old.roles[name], new.roles[name]
-        lines += [
-            f"{name}: key {keyid} goes" for keyid in before.keyids if keyid not in after.keyids
-        ]
-        lines += [
-            f"{name}: key {keyid} comes" for keyid in after.keyids if keyid not in before.keyids
-        ]
-        if before.threshold != after.threshold:
-            lines.append(f"{name}: {after.threshold} must sign, not {before.threshold}")
+    lines = [
+        f"{name} {keyid} is {verb} (its file ends with -{keyid[:8]}.pem)"
+        for role, name in _named_roles(old, new).items()
+        for verb, keyids in _moved(old.roles[role], new.roles[role]).items()
+        for keyid in keyids
+    ]
+    if not lines:
+        lines.append("no key is added or removed")
+    lines += [
+        _must_sign(role, old.roles[role], new.roles[role])
+        for role in sorted(new.roles)
+        if role == "root" or old.roles[role].threshold != new.roles[role].threshold
+    ]
     if proposal.targets is not None and proposal.targets.signed.delegations:
         keys = ", ".join(sorted(proposal.targets.signed.delegations.keys))
-        lines.append(f"targets {proposal.targets.signed.version}: publish key {keys}")
-    return lines
+        lines.append(
+            f"the role targets {proposal.targets.signed.version} is signed anew: publish key "
+            f"{keys} signs revisions"
+        )
+    return [*lines, f"signed part of root {new.version}: sha256 {_digest(proposal.proposed)}"]
+
+
+def _named_roles(old: Root, new: Root) -> dict[str, str]:
+    """The roles of a root, and what their keys are called: the refresh key has two."""
+    names = {"root": "root key", "targets": "targets key", "snapshot": "refresh key"}
+    if any(root.roles["snapshot"].keyids != root.roles["timestamp"].keyids for root in (old, new)):
+        names |= {"snapshot": "snapshot key", "timestamp": "timestamp key"}
+    return names
+
+
+def _moved(before: Role, after: Role) -> dict[str, list[str]]:
+    """The keys that a role loses and gets."""
+    return {
+        "removed": [keyid for keyid in before.keyids if keyid not in after.keyids],
+        "added": [keyid for keyid in after.keyids if keyid not in before.keyids],
+    }
+
+
+def _must_sign(role: str, before: Role, after: Role) -> str:
+    """How many of a role's keys must sign: "two of three root keys must sign from now on"."""
+    count, number = after.threshold, len(after.keyids)
+    keys = f"{role} key{'' if number == 1 else 's'}"
+    same = (before.threshold, len(before.keyids)) == (count, number)
+    return (
+        f"{_word(count)} of {_word(number)} {keys} must sign"
+        f"{', as before' if same else ' from now on'}"
+    )
+
+
+def _word(number: int) -> str:
+    return _COUNTS[number] if number < len(_COUNTS) else str(number)
 
 
 def _digest(metadata: Metadata[Any]) -> str:

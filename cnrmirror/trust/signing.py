@@ -148,10 +148,10 @@ class Repository:
         if signer is None:
             ids = ", ".join(key.keyid[:8] for key in public)
             raise NotTrusted(
-                f"the {purpose} key ({ids}) is not in {self.keys.folder}: copy it there, name it "
+                f"the {purpose} key ({ids}) is not in {self.keys.places}: put it there, name it "
                 f"in mirror.yaml (trust.{purpose}), or make a new one with "
                 f"'cnrmirror keys rotate {purpose}' (online, if both are lost)",
-                purpose=purpose, keyids=ids, folder=str(self.keys.folder),
+                purpose=purpose, keyids=ids, folder=self.keys.places,
             )  # fmt: skip
         return signer
 
@@ -178,7 +178,7 @@ class Repository:
         signer = offline.signer("targets", self.keys_of("targets"))
         if signer is None:
             raise NotTrusted(
-                f"{offline.folder}: the targets key is not here; say --offline-keys FOLDER"
+                f"{offline.places}: the targets key is not here; say --offline-keys FOLDER"
             )
         old = self.current(Targets, "targets")
         version = old.signed.version + 1 if old else 1
