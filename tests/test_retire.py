@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from cnrmirror.model.documents import CatalogRoot, RetentionFloor, blob_path, no
 from tests.conftest import chart_bytes
 from tests.mirrors import make, reopen
 
+HOURS = int(os.environ.get("CNRMIRROR_REVISIONS", "720"))
 BEGIN = datetime(2026, 1, 2, 3, 4, 5)
 
 
@@ -60,12 +62,12 @@ def needed(project: Project) -> set[str]:
 
 
 def test_a_long_history_keeps_its_number_of_files_and_is_whole(tmp_path: Path) -> None:
-    """Hourly revisions over a month, the window of retention a week of them."""
+    """Hourly revisions over a month (CNRMIRROR_REVISIONS: longer), the window some days of them."""
     project = keeping(make(tmp_path / "m", "x"), 20, 100)
     for release in ("1.0.0", "1.0.1"):
         add(project, "a", release, hours(0))
     numbers = []
-    for hour in range(1, 721):
+    for hour in range(1, HOURS + 1):
         release = f"1.0.{hour % 2}"
         change.set_channel(project, "ns/a", "stable", release, hours(hour))
         if hour > 300:
@@ -80,7 +82,7 @@ def test_a_long_history_keeps_its_number_of_files_and_is_whole(tmp_path: Path) -
     assert {f"catalog/metadata/{v}.{role}.json" for role in roles for v in roles[role]} | {
         "catalog/metadata/timestamp.json"
     } == {f for f in catalog_files(project) if f.startswith("catalog/metadata/")}
-    assert gc.collect(project, 20, 100, hours(721), dry_run=True).files == []
+    assert gc.collect(project, 20, 100, hours(HOURS + 1), dry_run=True).files == []
 
 
 STEPS = st.lists(

@@ -33,7 +33,7 @@ from cnrmirror.trust.verify import Policy, Trust
 @click.option("--new-root", "anew", is_flag=True,
               help="The keys are lost: make new ones, and a registry of its own.")  # fmt: skip
 @click.option("--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path),
-              multiple=True, help="With --new-root: where the new root and targets keys go.")  # fmt: skip
+              multiple=True, help="With --new-root: where the new offline keys go.")  # fmt: skip
 @click.option("--solo", is_flag=True, help="With --new-root: as for 'init'.")
 @PASSPHRASE_FILE
 @pass_context
