@@ -101,15 +101,9 @@ def create(
         InputError: a public key cannot be read.
         StorageError: a folder cannot be written to.
     """
-    refuse(plan)
     refuse_past(now, clock() if clock else None)
-    for vault in plan.vaults:
-        if vault.folder is not None:
-            require_writable(vault.folder)  # before anything else is made
-    public = {purpose: public_key(key.public) for purpose, key in plan.elsewhere.items()}
-    prepare(folder, identity)
-    _name_signers(folder / FILE_NAME, plan)
-    project = Project(folder)
+    public = _require(plan)
+    project = _project(folder, identity, plan)
     identity = project.config.id
     online = plan.online / identity
     signed = repository(project, online, clock)
@@ -130,6 +124,22 @@ def create(
         {key.name: str(key.file) for key in (*offline, *made.values())},
         [key.name for key in offline if not key.protected],
     )  # fmt: skip
+
+
+def _require(plan: KeyPlan) -> dict[str, Key]:
+    """The public keys that are elsewhere, once all is known to be there that a plan needs."""
+    refuse(plan)
+    for vault in plan.vaults:
+        if vault.folder is not None:
+            require_writable(vault.folder)
+    return {purpose: public_key(key.public) for purpose, key in plan.elsewhere.items()}
+
+
+def _project(folder: Path, identity: str, plan: KeyPlan) -> Project:
+    """A project that has nothing yet; what a killed init has left."""
+    prepare(folder, identity)
+    _name_signers(folder / FILE_NAME, plan)
+    return Project(folder)
 
 
 def refuse(plan: KeyPlan) -> None:
