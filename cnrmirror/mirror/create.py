@@ -61,7 +61,8 @@ class Made(msgspec.Struct, frozen=True):
     """A mirror that was made; ``sha256`` is that of ``root``, the file that clients pin.
 
     ``keys``: the id of each key, by its name. ``files``: where their private halves are, but for
-    those that are elsewhere. ``unprotected``: the names of offline keys without a passphrase.
+    those that are elsewhere. ``offline_keys``: the folder of the targets key, and of all offline
+    keys if they have one folder. ``unprotected``: the names of those without a passphrase.
     """
 
     folder: str
@@ -70,6 +71,7 @@ class Made(msgspec.Struct, frozen=True):
     sha256: str
     online_keys: str
     keys: dict[str, str]
+    offline_keys: str
     files: dict[str, str]
     unprotected: list[str]
 
@@ -102,15 +104,9 @@ def create(
         InputError: a public key cannot be read.
         StorageError: a folder cannot be written to.
     """
-    refuse(plan)
     refuse_past(now, clock() if clock else None)
-    for vault in plan.vaults:
-        if vault.folder is not None:
-            require_writable(vault.folder)  # before anything else is made
-    public = {purpose: public_key(key.public) for purpose, key in plan.elsewhere.items()}
-    prepare(folder, identity)
-    _name_signers(folder / FILE_NAME, plan)
-    project = Project(folder)
+    public = _require(plan)
+    project = _project(folder, identity, plan)
     identity = project.config.id
     online = plan.online / identity
     signed = repository(project, online, Guard(clock))
@@ -128,9 +124,26 @@ def create(
     return Made(
         str(folder), identity, str(project.metadata.path / "1.root.json"),
         Descriptor.of(data).digest, str(online), {name: key.keyid for name, key in keys.items()},
+        str(offline[-1].file.parent),
         {key.name: str(key.file) for key in (*offline, *made.values())},
         [key.name for key in offline if not key.protected],
     )  # fmt: skip
+
+
+def _require(plan: KeyPlan) -> dict[str, Key]:
+    """The public keys that are elsewhere, once all is known to be there that a plan needs."""
+    refuse(plan)
+    for vault in plan.vaults:
+        if vault.folder is not None:
+            require_writable(vault.folder)
+    return {purpose: public_key(key.public) for purpose, key in plan.elsewhere.items()}
+
+
+def _project(folder: Path, identity: str, plan: KeyPlan) -> Project:
+    """A project that has nothing yet; what a killed init has left."""
+    prepare(folder, identity)
+    _name_signers(folder / FILE_NAME, plan)
+    return Project(folder)
 
 
 def refuse(plan: KeyPlan) -> None:

@@ -164,8 +164,8 @@ def refuse(signed: Repository, plan: RootPlan) -> None:
     needed = role.threshold if plan.threshold is None else plan.threshold
     if left < needed:
         raise UsageError(
-            f"{left} root keys would be left, and {needed} must sign: add one (--add FOLDER), "
-            "or say a lower --threshold"
+            f"root keys that would be left: {left}, and {needed} must sign: add one "
+            "(--add FOLDER), or say a lower --threshold"
         )
 
 
