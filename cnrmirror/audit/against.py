@@ -14,7 +14,7 @@ from cnrmirror.audit.report import Against, Audit, Contradiction
 from cnrmirror.audit.state import AuditState
 from cnrmirror.model.evidence import SignedFile
 from cnrmirror.model.progress import stage
-from cnrmirror.trust.chain import read_chain
+from cnrmirror.trust.chain import RootChain, read_chain
 from cnrmirror.trust.memory import HighWater, renewal
 from cnrmirror.trust.verify import Verified
 
@@ -23,7 +23,7 @@ Relation = Literal["same", "later", "untold", "contradiction"]
 
 def check_against(state: AuditState) -> None:
     """The state of a mirror beside what a kept report says of it."""
-    kept, verified = state.kept, state.verified
+    kept = state.kept
     if kept is None:
         return
     old = kept.report
@@ -33,24 +33,18 @@ def check_against(state: AuditState) -> None:
     if old.registry and old.registry != state.registry:
         reason = f"the report is of registry {old.registry}, the mirror of {state.registry}"
         found.append(Contradiction("registry", -1, old.registry, state.registry, reason))
-    elif verified is None:
-        notes.append("the mirror could not be verified now")
     else:
-        found += _roots(state, old, notes)
-        mark = old.mark()
-        if mark is None:
-            notes.append("the report is of a mirror that could not be verified: it has no revision")
-        else:
-            found += _signed_files(state, old, mark, verified, notes)
-            relation = _revisions(state, mark, verified, found, notes)
+        if state.root_file is not None:
+            chain = read_chain(state.reader, state.trust.pinned)
+            found += [*_roots(chain, old, notes), *_timestamps(chain, old, state.timestamp, notes)]
+        relation = _heads(state, old, found, notes)
     state.against = Against(
         kept.sha256, old.revision, old.catalog, "contradiction" if found else relation, found, notes
     )
 
 
-def _roots(state: AuditState, old: Audit, notes: list[str]) -> Iterator[Contradiction]:
+def _roots(chain: RootChain, old: Audit, notes: list[str]) -> Iterator[Contradiction]:
     """The roots that the report names are those of this mirror's chain."""
-    chain = read_chain(state.reader, state.trust.pinned)
     for file in dict.fromkeys(filter(None, (old.pinned, old.root))):
         here = chain.roots.get(file.version)
         if here is not None and here.file.signed_sha256 != file.signed_sha256:
@@ -61,21 +55,37 @@ def _roots(state: AuditState, old: Audit, notes: list[str]) -> Iterator[Contradi
             notes.append(f"root {file.version} cannot be compared: {'; '.join(chain.ended)}")
 
 
-def _signed_files(
-    state: AuditState, old: Audit, mark: HighWater, verified: Verified, notes: list[str]
+def _timestamps(
+    chain: RootChain, old: Audit, now: SignedFile | None, notes: list[str]
 ) -> Iterator[Contradiction]:
-    """No version went back, but for what a newer root has made void."""
-    new, before, now = verified.mark, old.timestamp, state.timestamp
+    """The timestamp did not go back, unless a newer root names another key for it."""
+    before = old.timestamp
+    if before is None or now is None:
+        return
+    keys = sorted(chain.newest.found.signed.roles["timestamp"].keyids)
+    newer_root = old.root is not None and chain.newest.file.version > old.root.version
+    if newer_root and old.keys.timestamp != keys:
+        notes.append("a newer root names another refresh key: timestamps begin anew")
+    elif now.version < before.version:
+        yield _two("timestamp", before, now, "the timestamp went back")
+    elif now.version == before.version and now.signed_sha256 != before.signed_sha256:
+        yield _two("timestamp", before, now, "there are two timestamps of this version")
+
+
+def _heads(state: AuditState, old: Audit, found: list[Contradiction], notes: list[str]) -> Relation:
+    """How the old head stands to the new one; what contradicts goes to ``found``."""
+    verified, mark = state.verified, old.mark()
+    if verified is None:
+        notes.append("the mirror could not be verified now")
+        return "untold"
+    if mark is None:
+        notes.append("the report is of a mirror that could not be verified: it has no revision")
+        return "untold"
+    new = verified.mark
     if new.root == mark.root and new.targets < mark.targets:
         reason = f"targets {mark.targets} were in force, now {new.targets} are"
-        yield Contradiction("targets", mark.targets, "", "", reason)
-    if renewal(mark, new).timestamp:
-        notes.append("a newer root names another refresh key: timestamps begin anew")
-    elif before is not None and now is not None:
-        if now.version < before.version:
-            yield _two("timestamp", before, now, "the timestamp went back")
-        elif now.version == before.version and now.signed_sha256 != before.signed_sha256:
-            yield _two("timestamp", before, now, "there are two timestamps of this version")
+        found.append(Contradiction("targets", mark.targets, "", "", reason))
+    return _revisions(state, mark, verified, found, notes)
 
 
 def _revisions(

@@ -182,9 +182,10 @@ def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
         if report.expires and _expires_within(report, wanted.fresh_for):
             lines.append(f"{source}: readers take it until {report.expires} only")
             codes.append(freshness.REFUSED)
+    context.result(reports if len(reports) > 1 else reports[0], lines)
+    for report in reports:
         if report.error and not report.findings:
             click.echo(f"cnrmirror: {plain(report.error)}", err=True)
-    context.result(reports if len(reports) > 1 else reports[0], lines)
     if wanted.report is not None:
         _keep(wanted, wanted.report, reports[0])
     sys.exit(min(filter(None, codes), default=0))
