@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -31,6 +31,7 @@ from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.canonical import is_canonical
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import CnrMirrorError, InputError, NewerFormat
+from cnrmirror.model.evidence import Aspect
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.folder import FolderReader
@@ -252,7 +253,7 @@ def test_a_mirror_is_the_same_until_it_has_another_revision(mirror: Path) -> Non
     kept = audited(mirror)
     assert relation(mirror, kept) == "same"
     signer = reopen(mirror).signer
-    assert signer is not None
+    assert isinstance(signer, Repository)
     signer.refresh(NOW)
     assert relation(mirror, kept) == "same"
     add(mirror, "g")
@@ -688,6 +689,17 @@ def test_real_reports_are_what_the_schema_says(home: Path) -> None:
     assert misfits({**report, "revision": "0"}, schema, schema)
 
 
+def test_the_example_of_the_documents_is_a_report() -> None:
+    text = (ROOT / "docs/audit.md").read_text()
+    example = text.partition("```json\n")[2].partition("```")[0]
+    report = msgspec.json.decode(example, type=Audit)
+    assert json.loads(example) == msgspec.to_builtins(report)
+    table = text.partition("| `unchecked` | what was not looked at |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.M)
+    named = {code for cell in cells for code in re.findall(r"`(\w+)`", cell)}
+    assert named == set(get_args(Aspect))
+
+
 def misfits(value: Any, schema: dict[str, Any], whole: dict[str, Any], at: str = "$") -> list[str]:
     """Where a value is not as a JSON Schema says, as far as ours use the language."""
     if "$ref" in schema:
@@ -695,7 +707,7 @@ def misfits(value: Any, schema: dict[str, Any], whole: dict[str, Any], at: str =
     if "anyOf" in schema:
         each = [misfits(value, choice, whole, at) for choice in schema["anyOf"]]
         return [] if [] in each else min(each, key=len)
-    kinds = {
+    kinds: dict[str, Any] = {
         "object": dict, "array": list, "string": str, "integer": int, "boolean": bool,
         "number": (int, float), "null": type(None),
     }  # fmt: skip

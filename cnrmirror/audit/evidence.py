@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from cnrmirror import __version__
 from cnrmirror.audit.report import Asked, Audit, Keys
 from cnrmirror.audit.state import AuditState
 from cnrmirror.model.documents import CatalogRoot
@@ -21,6 +22,7 @@ def report_of(state: AuditState) -> Audit:
     mark = verified.mark if verified else None
     return Audit(
         source=state.reader.name,
+        program=__version__,
         began=state.order.began,
         time=state.order.time,
         order=Asked.of(state.order),

@@ -177,7 +177,7 @@ class Audit(msgspec.Struct, frozen=True, tag_field="kind", tag="cnrmirror-audit"
     """
 
     source: str
-    program: str = __version__
+    program: str
     began: str
     ended: str = ""
     time: str
@@ -224,7 +224,8 @@ def not_begun(source: str, pinned: bytes | None, order: Order, error: CnrMirrorE
     root = read_role(pinned, source).file if pinned is not None else None
     reason = "no root is known to verify the mirror with"
     return Audit(
-        source=source, began=order.began, time=order.time, order=Asked.of(order), pinned=root,
+        source=source, program=__version__, began=order.began, time=order.time,
+        order=Asked.of(order), pinned=root,
         unchecked=[Unchecked("catalog", reason)],
         error=error.message, error_code=error.exit_code,
     )  # fmt: skip

@@ -53,7 +53,7 @@ class CheckReport(
         notes: what is no fault.
     """
 
-    program: str = __version__
+    program: str
     registry: str
     root: SignedFile
     timestamp: SignedFile
@@ -98,6 +98,7 @@ def check(project: Project) -> CheckReport:
         roots = f"{signed.kept.root}.root.json", "timestamp.json"
         root, timestamp = (_signed(project, name) for name in roots)
     return CheckReport(
+        program=__version__,
         registry=head.registry, root=root,
         timestamp=timestamp, revision=head.revision, catalog=signed.at.digest,
         checked=_checked(seen), unchecked=sorted(_unchecked(project, head, signed)),
