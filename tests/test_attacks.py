@@ -24,6 +24,7 @@ from cnrmirror.archive.scan import Limits
 from cnrmirror.audit.compare import compare
 from cnrmirror.audit.report import Order
 from cnrmirror.audit.run import audit
+from cnrmirror.audit.signed import Witness
 from cnrmirror.client.pull import pull
 from cnrmirror.client.remote import Remote, first_good
 from cnrmirror.mirror.push import push
@@ -34,7 +35,6 @@ from cnrmirror.model.documents import CatalogRoot, Head
 from cnrmirror.model.errors import (
     BadSignature,
     CnrMirrorError,
-    Equivocation,
     IncompleteError,
     NetworkError,
     Rollback,
@@ -47,6 +47,7 @@ from cnrmirror.objects.files import locked
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.trust import rotation, verify
+from cnrmirror.trust.chain import read_chain
 from cnrmirror.trust.keys import KeyFolder, write_key
 from cnrmirror.trust.roles import to_bytes
 from cnrmirror.trust.signing import Repository
@@ -629,19 +630,22 @@ def test_odd_types_in_metadata_are_findings_and_no_crash(
 
 
 def test_two_mirrors_with_two_stories_are_found_out(original: Path, tmp_path: Path) -> None:
-    remotes = []
+    witnesses = []
     for name in ("a", "b"):
         victim = Victim(original, tmp_path / name, "folder")
         path = tmp_path / f"{name}-1.0.0.tgz"
         path.write_bytes(chart_bytes(name, "1.0.0"))
         push(reopen(victim.project), [path], Override(namespace="ns"), NOW)
         verified = victim.trust.verify(victim.reader(), Policy(), CLOCK)
-        remotes.append(Remote(victim.reader(), verified))
-    with pytest.raises(Equivocation):
-        compare(*remotes)
+        chain = read_chain(victim.reader(), victim.trust.pinned)
+        witnesses.append(Witness(name, victim.reader(), verified, chain))
+    found = compare(witnesses[0], witnesses[1]).contradictions
+    assert {each.what for each in found} >= {"revision", "timestamp"}
     honest = Victim(original, tmp_path / "c", "folder")
-    older = Remote(honest.good, honest.trust.verify(honest.good, Policy(), CLOCK))
-    assert compare(older, remotes[0]) == []
+    verified = honest.trust.verify(honest.good, Policy(), CLOCK)
+    older = Witness("c", honest.good, verified, read_chain(honest.good, honest.trust.pinned))
+    told = compare(older, witnesses[0])
+    assert told.contradictions == [] and told.agreed == 2
 
 
 def _mutate(dice: random.Random, site: Path, files: list[Path]) -> set[str]:

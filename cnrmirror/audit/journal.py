@@ -12,7 +12,7 @@ _SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
 
 
 class Journal:
-    """The notes of one audit of one mirror.
+    """The notes of one audit of one mirror; ``known_at`` is when it was interrupted.
 
     Args:
         path: the file with the notes; None: nothing is noted.
@@ -21,6 +21,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._done: set[str] = set()
+        self.known_at = datetime.fromtimestamp(0, UTC)
 
     def resume(self, at: Descriptor) -> list[str]:
         """Take up the notes of an audit of this catalog root, if they are young; else begin anew.
@@ -40,12 +41,18 @@ class Journal:
             self._path.write_text(f"{at.digest}\n")
             return []
         self._done = set(lines[1:])
-        when = datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+        self.known_at = datetime.fromtimestamp(int(moment), UTC)
+        when = self.known_at.isoformat()
         said = (
             f"{len(self._done)} packages were read by an audit that was interrupted at {when}, "
             "and not again"
         )
         return [said] if self._done else []
+
+    @property
+    def known(self) -> int:
+        """How many packages were found good before."""
+        return len(self._done)
 
     def has(self, key: str) -> bool:
         """Whether this was found good before."""

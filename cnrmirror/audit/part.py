@@ -34,8 +34,8 @@ from cnrmirror.views.site import Site
 class Part:
     """Reads a part of a mirror and goes on after a fault; parts are added up (``add``).
 
-    ``expected`` are the paths of the catalog that must be there, ``blobs`` the digests of the blobs
-    that were found good. A part is used by one thread.
+    ``expected`` are the paths of the catalog that must be there, ``blobs`` the blobs that were
+    found good: their sizes by their digests. A part is used by one thread.
 
     Args:
         site: renders the views of the mirror.
@@ -47,7 +47,7 @@ class Part:
         self._nodes = RemoteNodes(reader)
         self.findings: list[Finding] = []
         self.expected: set[str] = set()
-        self.blobs: set[str] = set()
+        self.blobs: dict[str, int] = {}
         self.views = ViewAudit(reader, site)
 
     def add(self, other: Part) -> None:
@@ -102,7 +102,7 @@ class Part:
         except CnrMirrorError as error:
             self.findings.append(Finding.of(path, error))
             return False
-        self.blobs.add(blob.digest)
+        self.blobs[blob.digest] = blob.size
         return True
 
     def walk(self, tree: Node, seen: set[str] | None = None) -> Iterator[PackageRef]:

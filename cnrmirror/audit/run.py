@@ -11,8 +11,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from cnrmirror.audit.against import check_against
+from cnrmirror.audit.evidence import report_of
 from cnrmirror.audit.explain import explain
 from cnrmirror.audit.files import wrong_forms, wrong_names
+from cnrmirror.audit.kept import Kept
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.state import AuditState
@@ -26,9 +29,11 @@ from cnrmirror.model.documents import (
     node_path,
 )
 from cnrmirror.model.errors import (
+    AccessDenied,
     CnrMirrorError,
     IncompleteError,
     NetworkError,
+    NewerFormat,
     StaleError,
     Tampered,
     TrustError,
@@ -39,10 +44,13 @@ from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.modes import closed_note
 from cnrmirror.objects.parallel import in_parallel, threads
+from cnrmirror.trust.chain import read_chain, read_role, read_timestamp
 from cnrmirror.trust.lint import StrictMetadata
 from cnrmirror.trust.verify import Trust
 from cnrmirror.views.base import Package
 from cnrmirror.views.site import add_entries
+
+_FAILURES = (TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, NewerFormat)
 
 
 def audit(
@@ -51,6 +59,7 @@ def audit(
     order: Order,
     progress: Progress | None = None,
     journal: Path | None = None,
+    kept: Kept | None = None,
 ) -> Audit:
     """Check everything that is ordered.
 
@@ -59,32 +68,48 @@ def audit(
         trust: the pinned root and what is remembered.
         progress: where it tells how far it is.
         journal: what was found good is noted there, so that an interrupted audit goes on.
+        kept: an earlier report, against which the mirror is held.
 
-    Raises:
-        TrustError, StaleError, IncompleteError, NetworkError: only if the order is not strict; if
-            it is, they become findings.
+    Returns:
+        What was seen, also of a mirror that cannot be had, or must not be trusted.
     """
-    state = AuditState(reader, trust, order, progress or NoProgress(), journal)
+    state = AuditState(reader, trust, order, progress or NoProgress(), journal, kept)
     for check in PASSES:
         check(state)
     if state.root is not None:
         state.journal.close()
-    return _report(state)
+    return report_of(state)
 
 
 def check_metadata(state: AuditState) -> None:
     """The signed chain as a client follows it; strict: also every metadata file by itself."""
     order = state.order
-    failure: CnrMirrorError | None = None
     try:
-        state.verified = state.trust.verify(state.reader, order.policy, order.now)
-        state.target, state.root = state.verified.at, state.verified.root
-    except (TrustError, StaleError, IncompleteError, NetworkError) as error:
-        if not order.strict:
-            raise
-        failure = error
-    if order.strict:
+        verified = state.verified = state.trust.verify(state.reader, order.policy, order.now)
+    except _FAILURES as error:
+        state.failure = error
+        _check_what_is_left(state, error)
+    else:
+        state.target, state.root = verified.at, verified.root
+        state.floor = verified.head.kept
+        state.root_file = read_role(verified.root_file, "the newest root").file
+        state.timestamp = read_role(verified.offered, TIMESTAMP).file
+        if order.strict:
+            _check_strictly(state, None)
+
+
+def _check_what_is_left(state: AuditState, failure: CnrMirrorError) -> None:
+    """What can be said of a mirror that could not be verified."""
+    if isinstance(failure, NewerFormat | AccessDenied):  # no fault of any file
+        return
+    if state.order.strict:
         _check_strictly(state, failure)
+    else:
+        state.seen.findings.append(Finding.of(TIMESTAMP, failure))
+    if not isinstance(failure, NetworkError):
+        chain = read_chain(state.reader, state.trust.pinned)
+        state.root_file = chain.newest.file
+        state.timestamp = read_timestamp(state.reader, chain)
 
 
 def _check_strictly(state: AuditState, failure: CnrMirrorError | None) -> None:
@@ -127,7 +152,9 @@ def check_packages(state: AuditState) -> None:
     """Every package of the revision, or a sample of them, with its blobs and views."""
     if state.root is None or state.target is None:
         return
-    state.chosen = _chosen(sorted(state.seen.walk(state.root.tree)), state.order)
+    refs = sorted(state.seen.walk(state.root.tree))
+    state.found = len(refs)
+    state.chosen = _chosen(refs, state.order)
     state.notes += state.journal.resume(state.target)
     read = functools.partial(_package, state)
     with (
@@ -158,7 +185,7 @@ def _package(state: AuditState, ref: PackageRef) -> tuple[PackageRef, Package | 
     package, blobs = part.package(document), blobs_of(document)
     if state.journal.has(_key(ref, state.with_views)):
         part.expected.update(blob_path(blob.digest) for blob in blobs)
-        part.blobs.update(blob.digest for blob in blobs)
+        part.blobs.update({blob.digest: blob.size for blob in blobs})
         if state.with_views:
             part.views.know(package)
         return ref, package, part
@@ -199,6 +226,7 @@ def check_history(state: AuditState) -> None:
         return
     seen.expected.add(node_path(at.digest, CatalogRoot))
     nodes: set[str] = set()
+    state.oldest, state.at_first = root.revision, root.parent is None
     while root.revision > state.floor.revision and root.parent is not None:
         older = seen.root(root.parent)
         if older is None:
@@ -209,6 +237,8 @@ def check_history(state: AuditState) -> None:
         for ref in seen.walk(older.tree, nodes):
             _old_package(seen, ref)
         root = older
+        state.revisions += 1
+        state.oldest, state.at_first = root.revision, root.parent is None
 
 
 def _old_package(seen: Part, ref: PackageRef) -> None:
@@ -252,22 +282,5 @@ PASSES: tuple[Callable[[AuditState], None], ...] = (
     check_modes,
     check_files,
     explain,
+    check_against,
 )
-
-
-def _report(state: AuditState) -> Audit:
-    verified, target, seen = state.verified, state.target, state.seen
-    return Audit(
-        source=state.reader.name,
-        revision=state.root.revision if state.root else -1,
-        catalog=target.digest if target and state.root else "",
-        expires=verified.expires if verified else "",
-        fresh=verified is not None and verified.fresh,
-        complete=state.complete,
-        packages=len(state.chosen),
-        releases=state.releases,
-        blobs=len(seen.blobs),
-        views=seen.views.count,
-        findings=sorted(set(seen.all_findings)),
-        notes=[*(verified.notes if verified else []), *state.notes, *seen.views.notes],
-    )

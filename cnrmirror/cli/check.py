@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,78 +14,149 @@ import click
 import msgspec
 
 from cnrmirror.audit.compare import compare as compare_mirrors
-from cnrmirror.audit.report import Audit, Order, failed
+from cnrmirror.audit.kept import Kept, read_report, write_report
+from cnrmirror.audit.report import Audit, Comparison, Order, not_begun
 from cnrmirror.audit.run import audit
+from cnrmirror.audit.signed import Witness
 from cnrmirror.cli import freshness
-from cnrmirror.cli.context import Bar, Context, clock, pass_context
-from cnrmirror.cli.freshness import fresh_for_option
-from cnrmirror.cli.origin import Origin, each_source, origin_options, reader_for, trust_for
-from cnrmirror.client.remote import Remote
+from cnrmirror.cli.context import Bar, Context, clock, pass_context, plain
+from cnrmirror.cli.freshness import Told, fresh_for_option
+from cnrmirror.cli.origin import Origin, origin_options, reader_for, trust_for
 from cnrmirror.mirror.check import CheckReport
 from cnrmirror.mirror.check import check as check_project
 from cnrmirror.mirror.home import own_folder
 from cnrmirror.model.errors import (
     STALE_ACCEPTED,
+    AccessDenied,
     DamageError,
     IncompleteError,
     NetworkError,
+    NewerFormat,
     StaleError,
     TrustError,
+    UsageError,
 )
-from cnrmirror.model.finding import problem_of
-from cnrmirror.objects.base import Reader
+from cnrmirror.model.instant import Instant
+from cnrmirror.model.schema import schema_text
+from cnrmirror.trust.chain import read_chain
 from cnrmirror.trust.verify import Trust
 
-_FAILURES = (TrustError, StaleError, IncompleteError, NetworkError)
+_FAILURES = (TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, NewerFormat)
+_PROBLEMS = {9: "wrong", 10: "stale", 11: "missing"}
+
+
+class CheckedHere(CheckReport, frozen=True, kw_only=True, tag="cnrmirror-check"):
+    """What a check of a mirror's own folder saw, and how long readers take the mirror.
+
+    ``began`` and ``ended``: by this machine's clock, ISO 8601, UTC.
+    """
+
+    began: str
+    ended: str
+    freshness: Told
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """What is wanted of mirrors elsewhere: ``others`` are to be compared with each of them.
+
+    ``kept`` is a report against which the one mirror is held, and ``kept_file`` where it lies;
+    ``report`` is a file for the new one.
+    """
+
+    origin: Origin
+    order: Order
+    others: Sequence[str]
+    fresh_for: timedelta
+    kept: Kept | None
+    report: Path | None
+    kept_file: Path | None
 
 
 @click.command()
 @origin_options
 @click.option("--sample", type=click.IntRange(1), help="Only N packages, chosen at random.")
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1),
+              help="Choose the sample that a report with this seed is of.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Also all that is kept, and files too many.")
-@click.option("--compare", metavar="URL|DIR",
-              help="A second mirror of the same registry: do both tell one story?")  # fmt: skip
+@click.option("--compare", "others", metavar="URL|DIR", multiple=True,
+              help="Another mirror of the same registry: do both tell one story?")  # fmt: skip
 @click.option("--no-views", is_flag=True, help="Only the catalog, not the registry's API.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False),
+              help="Keep the report in this file, as --json prints it.")  # fmt: skip
+@click.option("--against", type=click.Path(path_type=Path, dir_okay=False),
+              help="A kept report: is this the same mirror, or a later state of it?")  # fmt: skip
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
 @pass_context
 def check(
     context: Context,
     origin: Origin,
     sample: int | None,
+    seed: int | None,
     strict: bool,
-    compare: str | None,
+    others: tuple[str, ...],
     no_views: bool,
+    report: Path | None,
+    against: Path | None,
+    schema: bool,
     fresh_for: str | None,
 ) -> None:
     """Compare every digest, and every view with the catalog: here, or (--from) anywhere.
 
     Here: exit code 6 if something is missing, damaged or too much, 18 if readers refuse the mirror
-    because it is expired. With --from, no credentials and no trust are needed: 9 tampered with, 10
-    stale, 11 incomplete, 12 network trouble.
+    because it is expired. With --from, no credentials and no trust are needed: 9 tampered with, or
+    two stories, 10 stale, 11 incomplete, 12 network trouble.
 
     \b
     cnrmirror check --fresh-for 3d
-    cnrmirror check --from https://mirror.example.com --root root.json --strict
+    cnrmirror check --from https://mirror.example.com --root root.json --strict --report day1.json
+    cnrmirror check --from https://mirror.example.com --against day1.json
+    cnrmirror check --compare https://mirror.example.com --compare https://other.example.com
     """
+    if schema:
+        click.echo(check_schema())
+        return
+    origin, others = _places(origin, others, report or against)
     least = freshness.fresh_for(fresh_for)
     if not origin.sources:
         _check_here(context, least)
-    else:
-        order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views)
-        _check_elsewhere(context, origin, order, compare, least)
+        return
+    chosen = secrets.randbits(32) if seed is None and sample is not None else seed
+    order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen)
+    kept = read_report(against) if against is not None else None
+    _check_elsewhere(context, Elsewhere(origin, order, others, least, kept, report, against))
+
+
+def _places(
+    origin: Origin, others: tuple[str, ...], file: Path | None
+) -> tuple[Origin, tuple[str, ...]]:
+    """What is to be checked, and what compared with it. Raises UsageError."""
+    if not origin.sources and len(others) == 1:
+        raise UsageError(f"--compare {others[0]}: with what? say --from, or --compare twice")
+    if not origin.sources and others:
+        origin, others = msgspec.structs.replace(origin, sources=others[:1]), others[1:]
+    if file is not None and len(origin.sources) != 1:
+        raise UsageError("a report is of one mirror elsewhere: say --from once")
+    return origin, others
 
 
 def _check_here(context: Context, fresh_for: timedelta) -> None:
     project = context.project()
+    began = clock()
     report = check_project(project)
     found = project.metadata.freshness()
+    checked = report.checked
     lines = [
         *_lines(report),
-        f"revision {report.revision}: {report.packages} packages, {report.releases} releases, "
-        f"{report.blobs} blobs, {report.files} files: {_verdict(report)}",
+        f"revision {report.revision}: {checked.packages} packages, {checked.releases} releases, "
+        f"{checked.blobs} blobs, {checked.views} files: {_verdict(report)}",
     ]
     lines.append(freshness.sentence(found, freshness.follower_remedy(project)))
-    context.result({**msgspec.to_builtins(report), "freshness": freshness.told(found)}, lines)
+    told = CheckedHere(
+        **msgspec.structs.asdict(report), began=str(began), ended=str(clock()),
+        freshness=freshness.told(found),
+    )  # fmt: skip
+    context.result(told, lines)
     freshness.warn(project)
     if report.findings:
         click.echo(
@@ -96,45 +169,110 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
         sys.exit(freshness.REFUSED)
 
 
-def _check_elsewhere(
-    context: Context, origin: Origin, order: Order, other: str | None, fresh_for: timedelta
-) -> None:
+def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
     """Audit every source; the exit code is the gravest of all."""
-    reports, lines, codes = [], [], []
-    for source, reader, trust in each_source(origin):
-        now = datetime.now(UTC)  # an audit may take hours
-        report = _audit(source, reader, trust, msgspec.structs.replace(order, now=now))
+    reports: list[Audit] = []
+    lines: list[str] = []
+    codes: list[int] = []
+    for source in wanted.origin.sources:
+        report = _report(wanted, source)
         reports.append(report)
-        lines += [
-            *_lines(report),
-            f"{source}: revision {report.revision}, catalog {report.catalog}: "
-            f"{report.packages} packages, {report.releases} releases, {report.blobs} blobs, "
-            f"{report.views} views: {_verdict(report)}"
-            + ("" if report.complete else " (not everything was looked at)"),
-        ]
-        codes.append(report.exit_code or (0 if report.fresh else STALE_ACCEPTED))
-        if report.expires and _expires_within(report, now, fresh_for):
+        lines += [*_told(report, source), *_told_besides(report, source)]
+        codes += _codes(report)
+        if report.expires and _expires_within(report, wanted.fresh_for):
             lines.append(f"{source}: readers take it until {report.expires} only")
             codes.append(freshness.REFUSED)
-        if other and not report.findings:
-            told, code = _compare(origin, source, other)
-            lines += told
-            codes.append(code)
     context.result(reports if len(reports) > 1 else reports[0], lines)
+    for report in reports:
+        if report.error and not report.findings:
+            click.echo(f"cnrmirror: {plain(report.error)}", err=True)
+    if wanted.report is not None:
+        _keep(wanted, wanted.report, reports[0])
     sys.exit(min(filter(None, codes), default=0))
 
 
-def _expires_within(report: Audit, now: datetime, fresh_for: timedelta) -> bool:
-    """Whether readers refuse a mirror sooner than ``fresh_for``; an expired one has its finding."""
-    return bool(fresh_for) and datetime.fromisoformat(report.expires) - now <= fresh_for
+def _codes(report: Audit) -> Iterator[int]:
+    """The exit codes of everything that a report says."""
+    yield report.exit_code or (0 if report.fresh else STALE_ACCEPTED)
+    if report.against is not None:
+        yield report.against.exit_code
+    yield from (other.exit_code for other in report.compared)
 
 
-def _audit(source: str, reader: Reader, trust: Trust, order: Order) -> Audit:
-    name = hashlib.sha256(source.encode()).hexdigest()
+def _keep(wanted: Elsewhere, file: Path, report: Audit) -> None:
+    """Write the report; what it contradicts is not lost by that."""
+    against = report.against
+    spoiled = report.error or (against is not None and against.contradictions)
+    if wanted.kept_file is not None and spoiled and file.resolve() == wanted.kept_file.resolve():
+        click.echo(
+            f"cnrmirror: {file} is kept as it is: it may be evidence; "
+            "name another file for the report of this check",
+            err=True,
+        )
+        return
+    write_report(file, report)
+
+
+def _report(wanted: Elsewhere, source: str) -> Audit:
+    """All that is to be said of one mirror."""
+    # An audit may take hours: the next one begins later.
+    order = msgspec.structs.replace(wanted.order, now=datetime.now(UTC))
+    reader = reader_for(source)
     try:
-        return audit(reader, trust, order, Bar(), own_folder("CACHE") / "audits" / name)
+        trust = trust_for(wanted.origin, source, reader)
     except _FAILURES as error:
-        return failed(reader.name, error)
+        report = not_begun(reader.name, None, order, error)
+    else:
+        name = hashlib.sha256(source.encode()).hexdigest()
+        journal = own_folder("CACHE") / "audits" / name
+        report = audit(reader, trust, order, Bar(), journal, wanted.kept)
+    compared = (
+        [_compare(wanted.origin, source, other) for other in wanted.others]
+        if report.catalog
+        else []
+    )
+    return msgspec.structs.replace(report, compared=compared, ended=str(clock()))
+
+
+def _expires_within(report: Audit, fresh_for: timedelta) -> bool:
+    """Whether readers refuse a mirror sooner than ``fresh_for``; an expired one has its finding."""
+    left = Instant.parse(report.expires).at - Instant.parse(report.began).at
+    return bool(fresh_for) and left <= fresh_for
+
+
+def _told(report: Audit, source: str) -> Iterator[str]:
+    """What is found, and a line of sums."""
+    if report.error and not report.findings:
+        return
+    checked = report.checked
+    yield from _lines(report)
+    yield (
+        f"{source}: revision {report.revision}, catalog {report.catalog}: "
+        f"{checked.packages} packages, {checked.releases} releases, {checked.blobs} blobs, "
+        f"{checked.views} views: {_verdict(report)}"
+        + ("" if report.complete else " (not everything was looked at)")
+    )
+
+
+def _told_besides(report: Audit, source: str) -> Iterator[str]:
+    """What is said of the kept report, and of other mirrors."""
+    against = report.against
+    if against is not None:
+        yield from (f"wrong\t{source}\t{each.reason}" for each in against.contradictions)
+        yield from (f"note\t{note}" for note in against.notes)
+        if against.relation == "same":
+            yield f"{source}: the same revision as in the kept report"
+        elif against.relation == "later":
+            number = against.revision
+            yield f"{source}: later than the kept report, whose revision {number} came before"
+    for other in report.compared:
+        yield from (f"wrong\t{other.place}\t{each.reason}" for each in other.contradictions)
+        if other.error:
+            problem = _PROBLEMS.get(other.error_code, "network")
+            yield f"{problem}\t{other.place}\t{other.error}"
+        yield from (f"note\t{note}" for note in other.notes)
+        if other.agreed >= 0 and not other.exit_code:
+            yield f"{source} and {other.place} tell one story, up to revision {other.agreed}"
 
 
 def _lines(report: Audit | CheckReport) -> list[str]:
@@ -146,24 +284,33 @@ def _verdict(report: Audit | CheckReport) -> str:
     return f"{len(report.findings)} findings" if report.findings else "all well"
 
 
-def _compare(origin: Origin, source: str, other: str) -> tuple[list[str], int]:
-    """What is to be said of two mirrors, and the exit code."""
+def _compare(origin: Origin, source: str, other: str) -> Comparison:
+    """What another mirror tells beside the one that was checked."""
     try:
         with tempfile.TemporaryDirectory() as work:
-            first, second = (_fresh_view(origin, source, o, Path(work)) for o in (source, other))
-            notes = compare_mirrors(first, second)
+            first, second = (_witness(origin, source, o, Path(work)) for o in (source, other))
+            return compare_mirrors(first, second, Bar())
     except _FAILURES as error:
-        return [f"{problem_of(error)}\t{other}\t{error.message}"], error.exit_code
-    return [f"note\t{note}" for note in notes] or [f"{source} and {other} tell one story"], 0
+        return Comparison(other, error=error.message, error_code=error.exit_code)
 
 
-def _fresh_view(origin: Origin, source: str, place: str, work: Path) -> Remote:
+def _witness(origin: Origin, source: str, place: str, work: Path) -> Witness:
     """A mirror as somebody sees it who remembers nothing: an old one is no fault here."""
     reader = reader_for(place)
-    known = trust_for(origin, source, reader)
-    with tempfile.TemporaryDirectory(dir=work) as marks:
-        trust = Trust(known.pinned, work / place.replace("/", "_"), Path(marks))
-        return Remote(reader, trust.verify(reader, origin.policy, datetime.now(UTC)))
+    pinned = trust_for(origin, source, reader).pinned
+    with tempfile.TemporaryDirectory(dir=work) as fresh:
+        trust = Trust(pinned, Path(fresh) / "cache", Path(fresh) / "marks")
+        verified = trust.verify(reader, origin.policy, datetime.now(UTC))
+    return Witness(place, reader, verified, read_chain(reader, pinned))
+
+
+def check_schema() -> str:
+    """The JSON Schema (draft 2020-12) of what ``--json`` prints of a check, as text."""
+    some, parts = msgspec.json.schema_components(
+        (CheckedHere, Audit, list[Audit]), ref_template="#/$defs/{name}"
+    )
+    title = "cnrmirror --json check: here, --from (one object), several --from (a list)"
+    return schema_text(title, {"anyOf": list(some)}, parts)
 
 
 COMMAND = check

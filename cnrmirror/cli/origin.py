@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -193,12 +193,3 @@ def exit_if_stale(fresh: bool) -> None:
     """End with the exit code for "done, with expired metadata that was allowed"."""
     if not fresh:
         raise click.exceptions.Exit(STALE_ACCEPTED)
-
-
-def each_source(
-    origin: Origin,
-) -> Iterator[tuple[str, Reader, Trust]]:
-    """Name, reader and trust of every source."""
-    for source in origin.sources:
-        reader = reader_for(source)
-        yield source, reader, trust_for(origin, source, reader)

@@ -7,16 +7,20 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from cnrmirror import __version__
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor, verified
-from cnrmirror.model.documents import PackageDocument, PackageRef
-from cnrmirror.model.errors import DamageError, DigestMismatch
+from cnrmirror.model.documents import CatalogRoot, PackageDocument, PackageRef
+from cnrmirror.model.errors import DamageError, DigestMismatch, InputError
+from cnrmirror.model.evidence import Checked, SignedFile, Unchecked
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding, Problem
 from cnrmirror.model.flags import meaning_of
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
+from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.modes import closed_note
+from cnrmirror.trust.chain import read_role
 from cnrmirror.views.base import Package
 from cnrmirror.views.site import ViewEntries, add_entries
 
@@ -27,16 +31,36 @@ _DIFFERS: dict[str, tuple[Problem, str]] = {
     "digest": ("wrong", OTHER_BYTES),
 }
 _NO_FILE = "not a file"
+_HEAD = 4
+"""The signed files that say what the mirror stands at: timestamp, snapshot, targets, catalog."""
 
 
-class CheckReport(msgspec.Struct, frozen=True):
-    """What a check saw. ``notes`` are oddities that came from upstream: no damage."""
+class CheckReport(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="cnrmirror-check"
+):
+    """What a check saw. ``notes`` are oddities that came from upstream: no damage.
 
+    Args:
+        program: the version of cnrmirror that looked.
+        registry: the registry's id.
+        root: the newest root.
+        timestamp: the timestamp in force.
+        revision: the number of the revision.
+        catalog: the digest of its catalog root.
+        checked: how much was looked at.
+        unchecked: what was not looked at.
+        findings: what is wrong.
+        notes: what is no fault.
+    """
+
+    program: str
+    registry: str
+    root: SignedFile
+    timestamp: SignedFile
     revision: int
-    packages: int
-    releases: int
-    blobs: int
-    files: int
+    catalog: str
+    checked: Checked
+    unchecked: list[Unchecked]
     findings: list[Finding]
     notes: list[str]
 
@@ -53,6 +77,7 @@ class Seen(msgspec.Struct):
     blobs: dict[str, Descriptor] = msgspec.field(default_factory=dict)
     names: list[str] = msgspec.field(default_factory=list)
     releases: int = 0
+    roots: int = 0
     entries: ViewEntries = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)
 
@@ -64,21 +89,47 @@ def check(project: Project) -> CheckReport:
         DamageError: the head or the tree itself cannot be read.
     """
     with project.writing_if_possible():
-        head = project.head()
+        head, signed = project.root(), project.metadata.signed_head()
         seen = Seen()
         findings = list(check_packages(project, seen))
         findings += check_extra(project, seen)
         findings += check_blobs(project, seen)
         findings += check_nodes(project, seen)
+        roots = f"{signed.kept.root}.root.json", "timestamp.json"
+        root, timestamp = (_signed(project, name) for name in roots)
     return CheckReport(
-        head.revision,
-        len(seen.names),
-        seen.releases,
-        len(seen.blobs),
-        len(seen.views),
-        sorted(set(findings)),
-        [*seen.notes, *closed_note(project.site)],
+        program=__version__,
+        registry=head.registry, root=root,
+        timestamp=timestamp, revision=head.revision, catalog=signed.at.digest,
+        checked=_checked(seen), unchecked=sorted(_unchecked(project, head, signed)),
+        findings=sorted(set(findings)), notes=[*seen.notes, *closed_note(project.site)],
+    )  # fmt: skip
+
+
+def _checked(seen: Seen) -> Checked:
+    size = sum(blob.size for blob in seen.blobs.values())
+    older = max(0, seen.roots - 1)
+    return Checked(
+        len(seen.names), seen.releases, len(seen.blobs), size, len(seen.views), _HEAD, older
     )
+
+
+def _unchecked(project: Project, head: CatalogRoot, signed: SignedHead) -> Iterator[Unchecked]:
+    yield Unchecked("signatures", "who signed it: 'cnrmirror check --from' verifies that")
+    yield Unchecked("metadata", "signed files but for the four in force below the root")
+    if head.parent is not None:
+        yield Unchecked("history", "that older revisions are whole: what is there was read")
+    if signed.kept.revision > 0:
+        floor = signed.kept.revision
+        yield Unchecked("retention", f"revisions before {floor} are not retained", floor)
+
+
+def _signed(project: Project, name: str) -> SignedFile:
+    path = project.metadata.path / name
+    try:
+        return read_role(project.metadata.read(name), str(path)).file
+    except InputError as error:
+        raise DamageError(f"{error.message}; restore it from a copy") from error
 
 
 def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
@@ -125,6 +176,7 @@ def check_nodes(project: Project, seen: Seen) -> Iterator[Finding]:
             if not digest:
                 yield Finding(_inside(project, path), "extra")
             elif digest not in digests:
+                seen.roots += what == "targets"
                 yield from _read(project, path, Descriptor(digest, status.st_size))
 
 

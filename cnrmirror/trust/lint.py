@@ -20,6 +20,7 @@ from cnrmirror.model.errors import CnrMirrorError, IncompleteError
 from cnrmirror.model.finding import Finding, Problem, problem_of
 from cnrmirror.model.signed import MAX_BYTES, METADATA, RETENTION, TARGET, retained_versions
 from cnrmirror.objects.base import Reader, read
+from cnrmirror.trust.chain import accepts
 from cnrmirror.trust.roles import parse, to_bytes
 
 _MANY = 100_000
@@ -27,6 +28,8 @@ _MANY = 100_000
 
 class StrictMetadata:
     """Reads all of a mirror's metadata; findings and the paths that were expected are kept.
+
+    ``count`` is how many files were read.
 
     Args:
         reader: reads the mirror.
@@ -38,6 +41,7 @@ class StrictMetadata:
         self._pinned = pinned
         self.findings: list[Finding] = []
         self.expected: set[str] = set()
+        self.count = 0
         self.kept = RetentionFloor()
         self.target: Descriptor | None = None
         self.expired: list[tuple[str, str]] = []
@@ -96,7 +100,7 @@ class StrictMetadata:
             found = parse(read(self._reader.fetch(path, MAX_BYTES)), path)
         except CnrMirrorError:
             return False
-        return any(_accepts(judge, role, found) for judge in judges.get(role, []))
+        return any(accepts(judge, role, found) for judge in judges.get(role, []))
 
     def _roots(self) -> list[Metadata[Root]]:
         pinned: Metadata[Root] = parse(self._pinned, "the pinned root")
@@ -250,6 +254,7 @@ class StrictMetadata:
             self._find(name, problem_of(error), error.message)
             return None
         self.expected.add(path)
+        self.count += 1
         return data
 
     def _age(self, name: str, signed: Signed) -> None:
@@ -258,11 +263,3 @@ class StrictMetadata:
 
     def _find(self, name: str, problem: Problem, reason: str) -> None:
         self.findings.append(Finding(f"{METADATA}/{name}", problem, reason))
-
-
-def _accepts(judge: Root | Targets, role: str, found: Metadata[Any]) -> bool:
-    try:
-        judge.verify_delegate(role, found.signed_bytes, found.signatures)
-    except (RepositoryError, ValueError):
-        return False
-    return True

@@ -53,6 +53,25 @@ def newest(marks: Iterable[HighWater | None]) -> HighWater | None:
     return msgspec.structs.replace(last, roots={**roots, **last.roots})
 
 
+class Renewal(msgspec.Struct, frozen=True):
+    """Whether the numbers of timestamps, and of revisions, begin anew."""
+
+    timestamp: bool
+    catalog: bool
+
+
+def renewal(old: HighWater, new: HighWater) -> Renewal:
+    """Which numbers a newer root has made void, because it names another key for them.
+
+    One root has one set of keys: under the same root, all numbers go on.
+    """
+    newer_root = new.root > old.root
+    return Renewal(
+        newer_root and old.timestamp_keys != new.timestamp_keys,
+        newer_root and old.catalog_keys not in (None, new.catalog_keys),
+    )
+
+
 def check_high_water(name: str, old: HighWater, new: HighWater) -> None:
     """Refuse what is older than what was accepted, but for what a new root makes void.
 
@@ -69,16 +88,14 @@ def check_high_water(name: str, old: HighWater, new: HighWater) -> None:
     """
     if new.root < old.root:
         raise Rollback(f"{name}: offers root {new.root}, but root {old.root} was seen already")
-    newer_root = new.root > old.root
-    if not newer_root and new.targets < old.targets:
+    renewed = renewal(old, new)
+    if new.root == old.root and new.targets < old.targets:
         raise Rollback(f"{name}: offers targets {new.targets}, but {old.targets} was seen already")
-    # One root has one set of refresh keys.
-    same_keys = old.timestamp_keys == new.timestamp_keys or not newer_root
-    if same_keys and new.timestamp < old.timestamp:
+    if not renewed.timestamp and new.timestamp < old.timestamp:
         raise Rollback(
             f"{name}: offers timestamp {new.timestamp}, but {old.timestamp} was seen already"
         )
-    if newer_root and old.catalog_keys not in (None, new.catalog_keys):
+    if renewed.catalog:
         return
     if new.revision < old.revision:
         raise Rollback(

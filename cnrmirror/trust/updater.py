@@ -129,7 +129,7 @@ def _view(
     timestamp = (files.folder / "timestamp.json").read_bytes()
     return TrustedView(
         name, trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets, catalog, target,
-        timestamp, offered, files.roots(),
+        timestamp, offered, files.roots(), (files.folder / "root.json").read_bytes(),
     )  # fmt: skip
 
 

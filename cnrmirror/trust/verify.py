@@ -66,7 +66,8 @@ class Verified(msgspec.Struct, frozen=True):
     """A catalog root that the pinned root vouches for; ``notes`` are to be said to the user.
 
     ``offered`` is the timestamp file that the mirror gave: another than ``head.timestamp`` only if
-    the mirror has two of one version.
+    the mirror has two of one version. ``mark`` is what is remembered of it, ``root_file`` the root
+    in force.
     """
 
     at: Descriptor
@@ -77,6 +78,8 @@ class Verified(msgspec.Struct, frozen=True):
     fresh: bool
     notes: list[str]
     offered: bytes
+    mark: HighWater
+    root_file: bytes
 
     @property
     def timestamp_version(self) -> int:
@@ -173,6 +176,7 @@ class Trust:
             verified = Verified(
                 view.at, root, view.head(root.revision), view.root.version,
                 view.expires.isoformat(), fresh, [*notes, *_notes(view, policy)], view.offered,
+                new, view.root_file,
             )  # fmt: skip
             yield Look(verified, functools.partial(self._accept, reader.name, new, work))
 

@@ -29,7 +29,7 @@ class TrustedView(msgspec.Struct, frozen=True):
 
     ``timestamp_file`` is the file of the timestamp in force, ``offered`` the one that the mirror
     gave: another one, if what was accepted before has the same version. ``roots`` are the digests
-    of the root chain by version.
+    of the root chain by version, ``root_file`` is the newest of them.
     """
 
     name: str
@@ -42,6 +42,7 @@ class TrustedView(msgspec.Struct, frozen=True):
     timestamp_file: bytes
     offered: bytes
     roots: dict[str, str]
+    root_file: bytes
 
     @property
     def at(self) -> Descriptor:
