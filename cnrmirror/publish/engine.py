@@ -78,31 +78,39 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
             deletes += batch.deletes
         lease.renew(0)
         head = _sign_off(work, sender, now)
-    pending = work.pending(deletes, now)
-    due = [key for key, when in pending.items() if when <= now]
-    retired = work.retired()
-    kept: list[str] = []
-    if due or retired:
-        lease.renew(0)
-        kept = destination.delete([*due, *retired])
-    left = {k: when for k, when in pending.items() if when > now}
-    # What a place keeps is in no list any more: that its own address still answers is no failure.
-    again = (moment(now) + _AGAIN_AFTER).replace(tzinfo=None).isoformat()
-    # A node may be wanted again: those are left to an audit.
-    left |= {key: again for key in kept if key in due}
+    left, removed = _remove(work, lease, deletes, now)
     lease.leave(work.form.fingerprint, left)
     return Published(
         destination.name,
         work.seen.head.revision if work.seen.head else None,
         head.revision,
         sender.puts,
-        len(due) + len(retired) - len(kept),
+        removed,
         sender.bytes,
         destination.requests,
         round(time.monotonic() - began, 3),
         list(destination.notes),
         str(work.project.metadata.freshness().first.at),
     )
+
+
+def _remove(
+    work: Work, lease: HeldLease, deletes: Sequence[str], now: str
+) -> tuple[dict[str, str], int]:
+    """Remove what is due; the removals that are still to come, and how many were made."""
+    pending = work.pending(deletes, now)
+    due = [key for key, when in pending.items() if when <= now]
+    retired = work.retired()
+    kept: list[str] = []
+    if due or retired:
+        lease.renew(0)
+        kept = work.destination.delete([*due, *retired])
+    left = {key: when for key, when in pending.items() if when > now}
+    # What a place keeps is in no list any more: that its own address still answers is no failure.
+    again = (moment(now) + _AGAIN_AFTER).replace(tzinfo=None).isoformat()
+    # A node may be wanted again: those are left to an audit.
+    left |= {key: again for key in kept if key in due}
+    return left, len(due) + len(retired) - len(kept)
 
 
 def _left_by_a_first_publish(work: Work) -> dict[str, Listed]:
