@@ -247,3 +247,25 @@ def test_the_owner_is_gone_with_all_keys(owner: Machine, old: Machine, tmp_path:
         machine("list", "--from", mine, "--root", root, code=9)
         assert "ns/a" in machine("list", "--from", mine, "--root", new_root)
         machine("pull", "ns/a:stable", "--from", mine, "--dest", "theirs")
+
+
+# -- a receiver that was away for long -------------------------------------------------------------
+
+
+def test_a_follower_that_is_further_behind_than_the_sender_retains_gets_a_whole_bundle(
+    owner: Machine, tmp_path: Path
+) -> None:
+    away = Machine(tmp_path / "away")
+    owner(*M, "export", "first")
+    away("init", "copy", "--follow", str(owner.folder / ROOT))
+    copy = ("-C", "copy")
+    away(*copy, "import", str(owner.folder / "first"))
+    have = tmp_path / "have.json"
+    have.write_text(away.run(*copy, "have").stdout)
+    push(owner, 2)
+    owner(*M, "gc", "--revisions", "1", "--grace-hours", "0")
+    assert "this is a whole bundle" in owner(*M, "export", "next", "--since", str(have))
+    away(*copy, "import", str(owner.folder / "next"))
+    away(*copy, "check")
+    strict = ("check", "--from", "copy", "--root", str(owner.folder / ROOT), "--strict")
+    assert "all well" in away(*strict)

@@ -129,6 +129,11 @@ def plan(project: Project, cut: Selection, signed: SignedHead) -> Job:
     return Job(contents, volumes, signed.timestamp)
 
 
+def is_retained(project: Project, signed: SignedHead, catalog: str) -> bool:
+    """Whether a difference to a revision can be cut: it is still in the mirror's history."""
+    return any(at.digest == catalog for at, _ in project.catalog.history(signed.at))
+
+
 def _known(project: Project, signed: SignedHead, since: str) -> CatalogRoot | None:
     if not since:
         return None

@@ -18,6 +18,7 @@ from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror import retire
+from cnrmirror.mirror.gc import unreached_paths
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
@@ -90,6 +91,10 @@ def _retire(project: Project, before: SignedHead | None, head: SignedHead) -> No
     with contextlib.suppress(DamageError):  # of an old revision: for 'check' to say
         chain = revisions_from(project.catalog, head.at, before.kept.revision)[::-1]
         going = retire.between(project.store, chain, before.kept, head.kept)
+        if all(at != before.at for at, _ in chain):
+            # Revisions between are not here: what was here before is found by looking at all.
+            paths = [*going.paths, *unreached_paths(project, chain)]
+            going = retire.Retirement(going.floor, list(dict.fromkeys(paths)))
         retire.note(going, project.layout)
 
 

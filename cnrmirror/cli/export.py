@@ -12,7 +12,7 @@ import click
 import msgspec
 import segno
 
-from cnrmirror.airgap.export import plan, plan_again, since_digest, write
+from cnrmirror.airgap.export import is_retained, plan, plan_again, since_digest, write
 from cnrmirror.bundle.format import Selection
 from cnrmirror.bundle.read import read_contents
 from cnrmirror.cli import freshness
@@ -47,9 +47,17 @@ class CutOptions(msgspec.Struct, frozen=True):
 
     def selection(self, project: Project, head: SignedHead) -> Selection:
         """What they mean in a mirror. Raises UsageError, InputError, NotFoundError."""
+        since = since_digest(project, self.since) if self.since else ""
+        if since and not is_retained(project, head, since):
+            click.echo(
+                f"cnrmirror: what the receiver has (catalog {since}) is not retained here any "
+                "more: this is a whole bundle",
+                err=True,
+            )
+            since = ""
         return Selection(
             head.at.digest,
-            since_digest(project, self.since) if self.since else "",
+            since,
             _bytes(self.volume_size),
             list(self.packages),
             list(self.exclude),

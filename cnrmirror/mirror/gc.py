@@ -72,6 +72,16 @@ def reachable(catalog: CatalogReader, revisions: Iterable[Revision]) -> set[str]
     return found
 
 
+def unreached_paths(project: Project, revisions: Iterable[Revision]) -> list[str]:
+    """The files of the catalog that none of these revisions needs, as paths below the site."""
+    keep = reachable(project.catalog, revisions)
+    return [
+        os.path.relpath(path, project.site)
+        for path, digest, _ in _catalog_files(project)
+        if digest not in keep
+    ]
+
+
 def unreached(
     files: Iterable[tuple[str, str, os.stat_result]], keep: Container[str], before: float
 ) -> Iterator[tuple[str, int]]:
