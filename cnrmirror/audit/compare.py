@@ -38,7 +38,8 @@ def compare(first: Witness, second: Witness, progress: Progress | None = None) -
     with stage(progress, "Comparing revisions", None) as steps:
         revisions.compare(steps)
     notes += [*said, *revisions.notes]
-    found += [*of_files, *sorted(revisions.found, key=lambda each: each.number)]
+    # Revisions first: what they say is what the rest follows from.
+    found = [*sorted(revisions.found, key=lambda each: each.number), *found, *of_files]
     if len(found) > _MOST_TOLD:
         notes.append(f"and {len(found) - _MOST_TOLD} contradictions more")
     errors = [h.error for h in (revisions.one, revisions.two) if h.error]
