@@ -196,7 +196,7 @@ def elsewhere(path: Path) -> None:
         ("index.html", script, "wrong"),
         (f"{PACKAGES}/index.json.gz", another_list, "wrong"),
         (f"{PACKAGES}/index.json.gz", no_gzip, "wrong"),
-        (f"{PACKAGES}/index.json", no_gzip, "stale"),  # the empty mirror's list
+        (f"{PACKAGES}/index.json", no_gzip, "wrong"),  # the empty mirror's list
         (f"{PACKAGES}/ns/p1/9.9.9/helm/index.json", extra, "extra"),
         ("cnr/evil.json", extra, "extra"),
         ("cnr/version/index.json", extra, "wrong"),

@@ -84,13 +84,14 @@ def test_a_file_that_no_revision_has_is_the_hosts_own(machine: Machine) -> None:
     assert findings(machine, 9) == {("extra", evil)}
 
 
-def test_a_view_of_an_older_revision_is_stale_and_not_tampered_with(machine: Machine) -> None:
+def test_a_view_of_an_older_revision_is_wrong_and_the_reason_says_which(machine: Machine) -> None:
     lists = machine.folder / PACKAGES / "index.json"
     before = lists.read_bytes()
     machine("-C", "m", "remove", "ns/b@1.0.0")
     machine(*PUBLISH)
     lists.write_bytes(before)
-    assert findings(machine, 10) == {("stale", "cnr/api/v1/packages/index.json")}
+    assert findings(machine, 9) == {("wrong", "cnr/api/v1/packages/index.json")}
+    assert "as revision 1 had it" in machine(*STRICT, code=9)
 
 
 @pytest.mark.parametrize("key", [TIMESTAMP, "snapshot.json", "index.json"])

@@ -172,5 +172,7 @@ def _explained(finding: Finding, other: Other) -> Finding:
         why = f"of revision {number}, which a publish was to bring, and nobody has signed here"
         return Finding(finding.path, "unfinished", why)
     if finding.problem == "wrong":
-        return Finding(finding.path, "stale", f"as revision {number} had it")
+        return Finding(
+            finding.path, "wrong", f"not what the catalog says, but as revision {number} had it"
+        )
     return Finding(finding.path, "unused", f"of revision {number}")

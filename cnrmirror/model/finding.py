@@ -15,7 +15,7 @@ from cnrmirror.model.errors import (
 )
 
 # missing: it must be there, and is not. wrong: it is not what it must be; the reason says how.
-# extra: it does not belong there. stale: signed well, but expired, or of an older revision.
+# extra: it does not belong there. stale: signed well, but expired.
 # network: it cannot be had now. unused: good by itself, and nothing refers to it. unfinished: of a
 # revision that a publish was to bring, and is not signed.
 Problem = Literal["missing", "wrong", "extra", "stale", "network", "unused", "unfinished"]
