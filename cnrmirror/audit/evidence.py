@@ -20,6 +20,7 @@ def report_of(state: AuditState) -> Audit:
     """What an audit saw, once all its passes are over."""
     verified, target, root, seen = state.verified, state.target, state.root, state.seen
     mark = verified.mark if verified else None
+    checked = _checked(state)
     return Audit(
         source=state.reader.name,
         program=__version__,
@@ -38,7 +39,11 @@ def report_of(state: AuditState) -> Audit:
         expires=str(Instant.of(datetime.fromisoformat(verified.expires))) if verified else "",
         fresh=verified is not None and verified.fresh,
         complete=state.complete,
-        checked=_checked(state),
+        packages=checked.packages,
+        releases=checked.releases,
+        blobs=checked.blobs,
+        views=checked.views,
+        checked=checked,
         unchecked=sorted(_unchecked(state)),
         findings=sorted(set(seen.all_findings)),
         notes=[*(verified.notes if verified else []), *state.notes, *seen.views.notes],

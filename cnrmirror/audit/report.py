@@ -166,6 +166,7 @@ class Audit(msgspec.Struct, frozen=True, tag_field="kind", tag="cnrmirror-audit"
         expires: when the first of the roles that are signed online expires.
         fresh: whether the metadata is good by the clock, with nothing allowed.
         complete: whether every package of the revision was read.
+        packages, releases, blobs, views: what most scripts ask of ``checked``.
         checked: how much was looked at.
         unchecked: what was not looked at.
         findings: what is wrong.
@@ -194,6 +195,10 @@ class Audit(msgspec.Struct, frozen=True, tag_field="kind", tag="cnrmirror-audit"
     expires: str = ""
     fresh: bool = False
     complete: bool = False
+    packages: Size = 0
+    releases: Size = 0
+    blobs: Size = 0
+    views: Size = 0
     checked: Checked = Checked()
     unchecked: list[Unchecked] = []
     findings: list[Finding] = []

@@ -47,6 +47,7 @@ class CheckReport(
         timestamp: the timestamp in force.
         revision: the number of the revision.
         catalog: the digest of its catalog root.
+        packages, releases, blobs, files: what most scripts ask of ``checked``.
         checked: how much was looked at.
         unchecked: what was not looked at.
         findings: what is wrong.
@@ -59,6 +60,10 @@ class CheckReport(
     timestamp: SignedFile
     revision: int
     catalog: str
+    packages: int
+    releases: int
+    blobs: int
+    files: int
     checked: Checked
     unchecked: list[Unchecked]
     findings: list[Finding]
@@ -97,11 +102,13 @@ def check(project: Project) -> CheckReport:
         findings += check_nodes(project, seen)
         roots = f"{signed.kept.root}.root.json", "timestamp.json"
         root, timestamp = (_signed(project, name) for name in roots)
+    checked = _checked(seen)
     return CheckReport(
-        program=__version__,
+        program=__version__, packages=checked.packages, releases=checked.releases,
+        blobs=checked.blobs, files=checked.views, checked=checked,
         registry=head.registry, root=root,
         timestamp=timestamp, revision=head.revision, catalog=signed.at.digest,
-        checked=_checked(seen), unchecked=sorted(_unchecked(project, head, signed)),
+        unchecked=sorted(_unchecked(project, head, signed)),
         findings=sorted(set(findings)), notes=[*seen.notes, *closed_note(project.site)],
     )  # fmt: skip
 
