@@ -21,15 +21,15 @@ from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.config import FILE_NAME, first_text, load
-from cnrmirror.mirror.create import Made, create_follower
+from cnrmirror.mirror.create import Made, create_follower, read_root
+from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import CatalogRoot
-from cnrmirror.model.errors import InvalidDocument, NotTrusted
+from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.signed import REGISTRY
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.files import replace_durably, storage_errors
-from cnrmirror.trust.verify import Policy, Trust, parse_pinned
+from cnrmirror.trust.verify import Policy, Trust
 
 
 class Adopted(msgspec.Struct, frozen=True):
@@ -74,17 +74,10 @@ def _was_begun(folder: Path, root: Path) -> bool:
     path = folder / FILE_NAME
     if not path.exists():
         return False
-    if not load(path).follow or load(path).id != _registry(root):
+    config = load(path)
+    if not config.follow or config.id != read_root(root)[1]:
         raise InvalidDocument(f"{path}: there is a mirror here already")
     return True
-
-
-def _registry(root: Path) -> str:
-    with root.open("rb") as stream:
-        found = parse_pinned(stream.read(1 << 20), str(root)).unrecognized_fields.get(REGISTRY)
-    if not isinstance(found, str):
-        raise NotTrusted(f"{root}: it is not the root of a cnrmirror registry")
-    return found
 
 
 def _in_place(folder: Path, reader: Reader, root: Path, policy: Policy, now: datetime) -> Adopted:
@@ -92,25 +85,31 @@ def _in_place(folder: Path, reader: Reader, root: Path, policy: Policy, now: dat
     path = folder / FILE_NAME
     if path.exists():
         raise InvalidDocument(f"{path}: there is a mirror here already")
-    scratch = folder / ".state" / "scratch" / "adopt"
+    scratch = Layout(folder).scratch / "adopt"
     with storage_errors(str(folder)):
         scratch.mkdir(parents=True, exist_ok=True)
-    verified = Trust(root.read_bytes(), scratch, scratch).verify(reader, policy, now)
+    verified = Trust(read_root(root)[0], scratch, scratch).verify(reader, policy, now)
     return _owned(folder, verified.root.registry, verified.root)
 
 
 def _owned(folder: Path, registry: str, root: CatalogRoot) -> Adopted:
     """Write the mirror.yaml of an owner; what only he knew (sources, destinations) is gone."""
-    (folder / ".state" / "scratch").mkdir(parents=True, exist_ok=True)
+    layout = Layout(folder)
+    layout.scratch.mkdir(parents=True, exist_ok=True)
     text = configuration(registry, root.settings)
-    replace_durably(folder / FILE_NAME, text.encode(), folder / ".state" / "scratch")
+    replace_durably(layout.configuration, text.encode(), layout.scratch)
     project = Project(folder)
     with project.alone():
         project.builder.bring_up(project.head())
+    return _adopted(project)
+
+
+def _adopted(project: Project) -> Adopted:
     head, expires = project.head(), project.metadata.freshness().first.at
     return Adopted(
-        str(folder), registry, head.revision, head.catalog.digest, root.packages, str(expires)
-    )
+        str(project.folder), project.config.id, head.revision, head.catalog.digest,
+        project.root().packages, str(expires),
+    )  # fmt: skip
 
 
 def configuration(registry: str, settings: dict[str, Any]) -> str:
@@ -143,7 +142,4 @@ def take_over(
         bring(Span(EMPTY, [], theirs.tree), nodes, remote.blob, progress)
         message = f"taken over from registry {theirs.registry}, revision {theirs.revision}"
         project.commit_tree(theirs.tree, message, now, theirs.upstreams)
-    head, expires = project.head(), project.metadata.freshness().first.at
-    return Adopted(
-        made.folder, made.id, head.revision, head.catalog.digest, theirs.packages, str(expires)
-    )
+    return _adopted(project)

@@ -9,9 +9,9 @@ import msgspec
 
 from cnrmirror.audit.report import Audit
 from cnrmirror.model.canonical import encode
-from cnrmirror.model.errors import InputError, InvalidDocument, TooLarge
+from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.model.format import FIRST, Format, require_readable
-from cnrmirror.objects.files import replace_durably, storage_errors
+from cnrmirror.objects.files import read_given, replace_durably, storage_errors
 
 MAX_BYTES = 64 << 20
 _MOST_FINDINGS = 100_000
@@ -35,13 +35,7 @@ def read_report(path: Path) -> Kept:
         InputError: there is no such file, it has more than 64 MiB, or is no report of one mirror.
         NewerFormat: a newer program wrote it.
     """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise TooLarge(f"{path}: more than 64 MiB; no report is that long")
+    data = read_given(path, MAX_BYTES, "; no report has more than 64 MiB")
     try:
         require_readable(msgspec.json.decode(data, type=_Versioned).format, str(path))
         report = msgspec.json.decode(data, type=Audit)

@@ -15,10 +15,9 @@ from cnrmirror.cli.context import Bar, Context, clock, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.create import KeyPlan, Made, create
+from cnrmirror.mirror.create import KeyPlan, Made, create, read_root
 from cnrmirror.mirror.home import online_folders
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.signed import MAX_BYTES
 from cnrmirror.objects.base import Reader
 from cnrmirror.trust.keys import PUBLISH, REFRESH
 from cnrmirror.trust.verify import Policy, Trust
@@ -69,8 +68,7 @@ def adopt_mirror(
 
 def _verified(reader: Reader, root: Path, work: Path, clock_now: datetime) -> Remote:
     """What is there, of whatever age; nothing of it is remembered."""
-    with root.open("rb") as stream:
-        trust = Trust(stream.read(MAX_BYTES + 1), work / "cache", work / "marks")
+    trust = Trust(read_root(root)[0], work / "cache", work / "marks")
     return Remote(reader, trust.verify(reader, Policy(any_age=True), clock_now))
 
 

@@ -151,13 +151,14 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
         f"revision {report.revision}: {checked.packages} packages, {checked.releases} releases, "
         f"{checked.blobs} blobs, {checked.views} files: {_verdict(report)}",
     ]
-    lines.append(freshness.sentence(found, freshness.follower_remedy(project)))
+    remedy = freshness.follower_remedy(project)
+    lines.append(freshness.sentence(found, remedy))
     told = CheckedHere(
         **msgspec.structs.asdict(report), began=str(began), ended=str(clock()),
         freshness=freshness.told(found),
     )  # fmt: skip
     context.result(told, lines)
-    freshness.warn(project)
+    freshness.warn(found, remedy)
     if report.findings:
         click.echo(
             "cnrmirror: views are mended by 'cnrmirror build'; "

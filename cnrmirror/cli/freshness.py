@@ -43,14 +43,14 @@ def fresh_for(text: str | None) -> timedelta:
 def told(freshness: Freshness) -> Told:
     """How long readers take what is signed."""
     present, first = clock(), freshness.first
-    days = round(first.left(present) / timedelta(days=1), 2)
-    return Told(str(first.at), first.role, days, freshness.is_refused(present))
+    return Told(
+        str(first.at), first.role, _days_left(first, present), freshness.is_refused(present)
+    )
 
 
 def of_role(role: Expiry) -> dict[str, object]:
     """One role that expires soon, for ``--json``."""
-    days = round(role.left(clock()) / timedelta(days=1), 2)
-    return {"role": role.role, "expires": str(role.at), "days": days}
+    return {"role": role.role, "expires": str(role.at), "days": _days_left(role, clock())}
 
 
 def sentence(freshness: Freshness, remedy: str = "") -> str:
@@ -67,14 +67,14 @@ def sentence(freshness: Freshness, remedy: str = "") -> str:
     )
 
 
-def warn(project: Project) -> None:
+def warn(freshness: Freshness, remedy: str = "") -> None:
     """Say on standard error which roles expire soon, or are expired, and what helps."""
     present = clock()
-    for role in project.metadata.freshness().soon(present):
+    for role in freshness.soon(present):
         verb = "expired" if role.left(present) <= timedelta(0) else "expires"
         when = f"{_days(role, present)} ago" if verb == "expired" else f"in {_days(role, present)}"
-        remedy = follower_remedy(project) or _remedy(role)
-        click.echo(f"cnrmirror: {role.role} {verb} on {local(role.at)}, {when}: {remedy}", err=True)
+        helps = remedy or _remedy(role)
+        click.echo(f"cnrmirror: {role.role} {verb} on {local(role.at)}, {when}: {helps}", err=True)
 
 
 def tell(project: Project, as_json: bool) -> None:
@@ -84,7 +84,7 @@ def tell(project: Project, as_json: bool) -> None:
     """
     found = project.metadata.freshness()
     if not as_json:
-        warn(project)
+        warn(found, follower_remedy(project))
         if not found.is_refused(clock()):
             click.echo(f"cnrmirror: {sentence(found)}", err=True)
 
@@ -101,6 +101,10 @@ def local(moment: Instant) -> str:
 
 def _remedy(role: Expiry) -> str:
     return _REMEDIES.get(role.role, "cnrmirror refresh")
+
+
+def _days_left(role: Expiry, present: Instant) -> float:
+    return round(role.left(present) / timedelta(days=1), 2)
 
 
 def _days(role: Expiry, present: Instant) -> str:

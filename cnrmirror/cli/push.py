@@ -19,11 +19,10 @@ from cnrmirror.mirror.push import Report
 from cnrmirror.mirror.push import push as push_paths
 from cnrmirror.mirror.releases import Pushed, What
 from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
-from cnrmirror.model.errors import ConflictError, InputError, UsageError
+from cnrmirror.model.errors import DONE_BUT_FOR_SOME, ConflictError, InputError, UsageError
 from cnrmirror.model.names import PackageName, check_channel, check_media_type, check_release
 from cnrmirror.objects.files import read_given
 
-DONE_BUT_FOR_SOME = 14
 _MANY = 50  # lines
 _COLUMNS = ("", "RELEASE", "FORMAT", "DIGEST", "SIZE", "FLAGS")
 

@@ -23,7 +23,7 @@ def refresh(context: Context) -> None:
         signed.refresh(now())
     timestamp = project.metadata.timestamp()
     found = project.metadata.freshness()
-    freshness.warn(project)
+    freshness.warn(found, freshness.follower_remedy(project))
     context.result(
         {
             "timestamp": timestamp.version,

@@ -14,12 +14,10 @@ from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror import change, purge
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import PackageDocument
-from cnrmirror.model.errors import CnrMirrorError, NotFoundError, UsageError
+from cnrmirror.model.errors import DONE_BUT_FOR_SOME, CnrMirrorError, NotFoundError, UsageError
 from cnrmirror.model.names import Reference, check_media_type
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.session import Session
-
-_IN_PART = 14
 
 
 @click.command()
@@ -100,7 +98,7 @@ def _purge(context: Context, project: Project, removal: change.Removal, dry_run:
     ]
     context.result(done, lines)
     if failed:
-        raise click.exceptions.Exit(_IN_PART)
+        raise click.exceptions.Exit(DONE_BUT_FOR_SOME)
 
 
 def _asked(

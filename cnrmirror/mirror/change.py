@@ -95,10 +95,14 @@ class Removal(msgspec.Struct, frozen=True):
     reason: str
     channels: ChannelRule | None = None
 
+    def meant(self, document: PackageDocument) -> list[Release]:
+        """What of a package's document it is about."""
+        releases = document.of_release(self.release)
+        return [r for r in releases if self.media_type in (None, r.media_type)]
+
     def gone(self, document: PackageDocument) -> list[Release]:
         """What of a package's document goes. Raises NotFoundError if nothing does."""
-        releases = document.of_release(self.release)
-        found = [r for r in releases if self.media_type in (None, r.media_type)]
+        found = self.meant(document)
         if not found:
             raise NotFoundError(
                 f"there is no release {self.release}"

@@ -16,12 +16,12 @@ from cnrmirror.mirror.rotate import repository
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import NotTrusted, UsageError
 from cnrmirror.model.instant import Instant
-from cnrmirror.model.signed import MAX_BYTES, REGISTRY
+from cnrmirror.model.signed import MAX_BYTES
 from cnrmirror.objects.files import read_regular
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
-from cnrmirror.trust.roles import refuse_past
+from cnrmirror.trust.roles import refuse_past, registry_of
 from cnrmirror.trust.verify import parse_pinned
 
 
@@ -197,6 +197,19 @@ def _online_keys(folder: Path, purposes: set[str]) -> dict[str, _MadeKey]:
     return {purpose: _make(purpose, Vault(folder), folder) for purpose in sorted(purposes)}
 
 
+def read_root(path: Path) -> tuple[bytes, str]:
+    """The root in a file, and the registry that it is of.
+
+    Raises:
+        NotTrusted: it is not the root file of a cnrmirror registry.
+    """
+    data = read_regular(path, MAX_BYTES)
+    registry = registry_of(parse_pinned(data, str(path)))
+    if not registry:
+        raise NotTrusted(f"{path}: it is not the root of a cnrmirror registry")
+    return data, registry
+
+
 def create_follower(folder: Path, root: Path) -> MadeFollower:
     """Make a mirror that takes over what was signed elsewhere.
 
@@ -208,10 +221,7 @@ def create_follower(folder: Path, root: Path) -> MadeFollower:
         NotTrusted: it is not the root file of a cnrmirror registry.
         InvalidDocument: the folder holds a mirror already.
     """
-    data = read_regular(root, MAX_BYTES)
-    registry = parse_pinned(data, str(root)).unrecognized_fields.get(REGISTRY)
-    if not isinstance(registry, str):
-        raise NotTrusted(f"{root}: it is not the root of a cnrmirror registry")
+    data, registry = read_root(root)
     prepare(folder, registry)
     (folder / "root.json").write_bytes(data)
     with (folder / FILE_NAME).open("a", encoding="utf-8") as config:

@@ -11,14 +11,13 @@ from pathlib import Path
 import msgspec
 
 from cnrmirror.catalog.needed import needed
+from cnrmirror.catalog.retire import Revision
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.errors import NotTrusted
 from cnrmirror.model.instant import Instant
-
-Revision = tuple[Descriptor, CatalogRoot]
 
 
 class Garbage(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from cnrmirror.mirror import change
 from cnrmirror.mirror.gc import collect
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import PackageDocument, Release
 from cnrmirror.model.errors import ConflictError, NotFoundError
 from cnrmirror.model.instant import Instant
 
@@ -55,7 +54,8 @@ def holding(project: Project, removal: change.Removal) -> Holding:
     blobs: dict[str, Descriptor] = {}
     head = project.root()
     for _, root in project.catalog.history(project.head().catalog):
-        found = _of(project.catalog.get(root.tree, removal.package), removal)
+        document = project.catalog.get(root.tree, removal.package)
+        found = removal.meant(document) if document else []
         if found:
             numbers.append(root.revision)
             blobs |= {blob.digest: blob for release in found for blob in release.blobs}
@@ -63,19 +63,9 @@ def holding(project: Project, removal: change.Removal) -> Holding:
         raise NotFoundError(
             f"no retained revision has {removal.package}@{removal.release}; see 'cnrmirror log'"
         )
-    archives = _refuse_shared(project, removal, set(blobs))
-    kept = [blob for digest, blob in blobs.items() if digest not in archives]
+    shared = _refuse_shared(project, removal, set(blobs))
+    kept = [blob for digest, blob in blobs.items() if digest not in shared]
     return Holding(sorted(kept), (min(numbers), max(numbers)), max(numbers) == head.revision)
-
-
-def _of(document: PackageDocument | None, removal: change.Removal) -> list[Release]:
-    if document is None:
-        return []
-    return [
-        release
-        for release in document.of_release(removal.release)
-        if removal.media_type in (None, release.media_type)
-    ]
 
 
 def _refuse_shared(project: Project, removal: change.Removal, blobs: set[str]) -> set[str]:
@@ -83,7 +73,7 @@ def _refuse_shared(project: Project, removal: change.Removal, blobs: set[str]) -
     attached: set[str] = set()
     for ref in project.catalog.packages(project.tree()):
         document = project.catalog.document(ref)
-        going = _of(document, removal) if ref.name == removal.package else []
+        going = removal.meant(document) if ref.name == removal.package else []
         for release in document.releases:
             if release in going:
                 continue

@@ -189,3 +189,4 @@ class NewerFormat(CnrMirrorError):
 
 
 STALE_ACCEPTED = 13
+DONE_BUT_FOR_SOME = 14

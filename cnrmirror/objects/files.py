@@ -169,9 +169,7 @@ def read_given(path: Path, max_bytes: int, advice: str = "") -> bytes:
             data = stream.read(max_bytes + 1)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > max_bytes:
-        raise TooLarge(f"{path}: more than {max_bytes} bytes{advice}")
-    return data
+    return _bounded(data, max_bytes, str(path), advice)
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
@@ -216,7 +214,7 @@ def read_descriptor(number: int, max_bytes: int, where: str) -> bytes:
     return _bounded(data, max_bytes, where)
 
 
-def _bounded(data: bytes, max_bytes: int, where: str) -> bytes:
+def _bounded(data: bytes, max_bytes: int, where: str, advice: str = "") -> bytes:
     if len(data) > max_bytes:
-        raise TooLarge(f"{where}: more than {max_bytes} bytes")
+        raise TooLarge(f"{where}: more than {max_bytes} bytes{advice}")
     return data

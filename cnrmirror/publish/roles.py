@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, NotTrusted
-from cnrmirror.model.signed import MAX_BYTES, METADATA, REGISTRY
+from cnrmirror.model.signed import MAX_BYTES, METADATA
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.look import Seen
-from cnrmirror.trust.roles import parse
+from cnrmirror.trust.roles import parse, registry_of
 from cnrmirror.trust.succession import Succession, succession
+from cnrmirror.trust.verify import parse_pinned
 
 
 def newer_roles(project: Project, destination: Objects, seen: Seen) -> Succession | None:
@@ -68,7 +69,7 @@ def another(project: Project, destination: Objects, key: str) -> NotTrusted:
 def _registry(root: bytes) -> str:
     """The registry that a root names; "" if it names none."""
     try:
-        return str(parse(root, "").signed.unrecognized_fields.get(REGISTRY, ""))
+        return registry_of(parse_pinned(root, ""))
     except CnrMirrorError:
         return ""
 

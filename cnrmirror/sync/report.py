@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from cnrmirror.model.errors import CnrMirrorError
+from cnrmirror.model.errors import DONE_BUT_FOR_SOME, CnrMirrorError
 from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.base import Hole, Listing
 from cnrmirror.sync.fetch import Brought
 from cnrmirror.sync.plan import Action, Plan, Rules
 from cnrmirror.sync.why import Why
 
-PARTIAL, SHRUNK, FROZEN = 14, 15, 4
+PARTIAL, SHRUNK, FROZEN = DONE_BUT_FOR_SOME, 15, 4
 _GRAVEST_FIRST = (9, 10, 11, 12, 16, 17, 3, 1, SHRUNK, FROZEN, PARTIAL)
 _MAX_HOLES, MAX_NOTES, _MAX_TEXT = 10_000, 1000, 1000
 MORE = "…"

@@ -17,9 +17,9 @@ from tuf.api.serialization import SerializationError
 from cnrmirror.model.errors import CnrMirrorError, InvalidDocument
 from cnrmirror.model.evidence import SignedFile
 from cnrmirror.model.instant import Instant
-from cnrmirror.model.signed import MAX_BYTES, METADATA, REGISTRY
+from cnrmirror.model.signed import MAX_BYTES, METADATA
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.trust.roles import parse
+from cnrmirror.trust.roles import parse, registry_of
 
 _MOST = 1000
 
@@ -48,8 +48,7 @@ class RootChain(msgspec.Struct, frozen=True):
     @property
     def registry(self) -> str:
         """The registry that the roots are of; "" if they name none."""
-        name = self.newest.found.signed.unrecognized_fields.get(REGISTRY)
-        return name if isinstance(name, str) else ""
+        return registry_of(self.newest.found.signed)
 
     def accept(self, role: str, found: Metadata[Any]) -> bool:
         """Whether any root accepts a file of a role that roots name."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
@@ -18,7 +18,7 @@ from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import InvalidDocument, StaleError, TooLarge
 from cnrmirror.model.freshness import LIFETIME_DAYS
 from cnrmirror.model.instant import Instant
-from cnrmirror.model.signed import MAX_BYTES, RETENTION, SignedHead
+from cnrmirror.model.signed import MAX_BYTES, REGISTRY, RETENTION, SignedHead
 
 _SERIALIZER = JSONSerializer(compact=True)
 
@@ -40,6 +40,12 @@ def parse(data: bytes, where: str) -> Metadata[Any]:
         return Metadata.from_bytes(data)
     except (DeserializationError, RepositoryError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{where}: not TUF metadata: {error}") from error
+
+
+def registry_of(root: Root) -> str:
+    """The registry that a root is of; "" if it names none."""
+    name = root.unrecognized_fields.get(REGISTRY)
+    return name if isinstance(name, str) else ""
 
 
 def meta_file(version: int, data: bytes) -> MetaFile:

@@ -28,7 +28,7 @@ from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import CatalogRoot, node_path
 from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError, Tampered
 from cnrmirror.model.instant import CLOCK_SKEW, Instant
-from cnrmirror.model.signed import MAX_BYTES, REGISTRY, SignedHead
+from cnrmirror.model.signed import MAX_BYTES, SignedHead
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import locked, replace_durably, storage_errors
 from cnrmirror.trust.memory import (
@@ -38,6 +38,7 @@ from cnrmirror.trust.memory import (
     newest,
     root_identity,
 )
+from cnrmirror.trust.roles import registry_of
 from cnrmirror.trust.updater import MAX_ROOTS, TrustedFiles, trusted_view
 from cnrmirror.trust.view import TrustedView, check_catalog, check_receipt
 
@@ -126,8 +127,7 @@ class Trust:
     @property
     def registry(self) -> str:
         """The registry that the pinned root is of; "" if it names none."""
-        name = parse_pinned(self.pinned, "the pinned root").unrecognized_fields.get(REGISTRY)
-        return name if isinstance(name, str) else ""
+        return registry_of(parse_pinned(self.pinned, "the pinned root"))
 
     def hold_to(self, mark: HighWater) -> None:
         """Count what other files say that was accepted, where the memory knows less."""
