@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.archive.identify import Override
@@ -151,10 +151,10 @@ class Story:
     # -- the end --
 
     def settle(self) -> None:
-        # One mirror, alone, in the end: two that alternate at two places join one another's joins.
-        for turn, mirror in enumerate((0, 1, 0, 0, 1, 1)):
-            for place in (0, 1):
-                self.publish(mirror, place)
+        for turn in range(8):
+            for mirror in (0, 1):
+                for place in (0, 1):
+                    self.publish(mirror, place)
             if turn and self._are_equal():
                 break
         stand = {p.metadata.signed_head().timestamp: p for p in self.mirrors}
@@ -194,8 +194,16 @@ STEP = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=STORIES, derandomize=True, suppress_health_check=list(HealthCheck))
+# After this, two mirrors that publish in turns once joined one another's joins without an end.
+IN_TURNS = [
+    ("kill", 1, 7), ("many", 1, 1), ("push", 0, 4), ("remove", 0, 4), ("publish", 1, 5),
+    ("rollback", 1, 0), ("many", 1, 3),
+]  # fmt: skip
+
+
+@settings(max_examples=STORIES, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEP, min_size=4, max_size=14))
+@example(steps=IN_TURNS)
 def test_whatever_happened_a_publish_ends_in_equality(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
 ) -> None:

@@ -35,17 +35,25 @@ class Lineage:
             new: the digest of its catalog root.
             before: that of the one that was current; "" for the first.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        if before and self._last() != before:
-            known = self._read()
-            known = known[: known.index(before)] if before in known else []
-            self._path.write_text("".join(f"{digest}\n" for digest in (*known, before)))
-        with self._path.open("a") as file:
-            file.write(f"{new}\n")
+        self._append(before, [new])
 
-    def has(self, digest: str, head: str) -> bool:
-        """Whether ``head``, the current revision, came from this one; False if nobody remembers."""
-        return self._last() == head and digest in self._read()
+    def join(self, head: str, others: list[str]) -> None:
+        """Note that ``head``, the current revision, has all that these have, whoever made them."""
+        self._append(head, [*others, head])
+
+    def of(self, head: str) -> set[str]:
+        """Those from which ``head``, the current revision, came; none if nobody remembers."""
+        return set(self._read()) if self._last() == head else set()
+
+    def _append(self, last: str, digests: list[str]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if last and self._last() != last:
+            known = self._read()
+            known = known[: known.index(last)] if last in known else []
+            digests = [*known, last, *digests]
+            self._path.unlink(missing_ok=True)
+        with self._path.open("a") as file:
+            file.writelines(f"{digest}\n" for digest in digests)
 
     def _last(self) -> str:
         try:

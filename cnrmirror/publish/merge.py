@@ -16,7 +16,7 @@ from cnrmirror.catalog.delta import Span, bring
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
 from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.project import Project, newest_format, newest_upstreams
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     CatalogRoot,
@@ -39,7 +39,11 @@ T = TypeVar("T")
 def merge(
     project: Project, remote: Remote, nodes: RemoteNodes | LayeredNodes, above: SignedHead, now: str
 ) -> Head:
-    """Make a revision that has theirs and ours.
+    """Make the mirror's current revision one that has theirs and ours, signed above theirs.
+
+    Only what brings something is a new revision. Where one of the two has all that the other has,
+    that one is signed; of two with the same packages the one with the higher number, so that
+    mirrors that publish in turns come to an end.
 
     Args:
         remote: the other mirror, verified.
@@ -47,67 +51,85 @@ def merge(
         above: what it stands at; the new revision's files get higher versions.
 
     Raises:
-        ConflictError: a release, channel or removal that both changed, or no common revision.
+        ConflictError: a release, channel or removal that both changed.
     """
     with project.signing(now):
-        ours = project.root()
-        known = {at.digest for at, _ in project.catalog.history(project.head().catalog)}
         require_writable(remote.verified.root.format, remote.reader.name)
-        theirs_on: list[tuple[Descriptor, CatalogRoot]] = []
+        ours, theirs = project.head().catalog, remote.verified.at
+        known = {at.digest for at, _ in project.catalog.history(ours)}
+        known |= project.lineage.of(ours.digest)
+        since: list[tuple[Descriptor, CatalogRoot]] = []
         base = None
-        for at, root in CatalogReader(nodes).history(remote.verified.at):
+        for at, root in CatalogReader(nodes).history(theirs):
             if at.digest in known:
                 base = root
                 break
-            theirs_on.append((at, root))
-        theirs = remote.verified.root
-        keeping = LayeredNodes(project.store, nodes, keep=True)
-        span = Span(base.tree, theirs_on[::-1]) if base else Span(EMPTY, [], theirs.tree)
-        bring(span, keeping, remote.blob, project.progress)
-        if base and base.tree == ours.tree and base.revision == ours.revision:
-            head = Head(remote.verified.at, theirs.revision)
-            _take_up(project, head, above, now)
+            since.append((at, root))
+        if base is not None and not since:  # they stand at what we came from
+            head = _sign(project, project.head(), above, now)
         else:
+            keeping = LayeredNodes(project.store, nodes, keep=True)
+            span = Span(EMPTY, [], remote.verified.root.tree)
+            bring(Span(base.tree, since[::-1]) if base else span, keeping, remote.blob,
+                  project.progress)  # fmt: skip
             head = _joined(project, remote, CatalogReader(keeping), base, above, now)
+        project.lineage.join(head.catalog.digest, [at.digest for at, _ in reversed(since)])
         _take_metadata(project, remote, above)
         return head
 
 
-def _take_up(project: Project, head: Head, above: SignedHead, now: str) -> None:
-    """Sign their revision as ours: we have nothing that they have not."""
+def _sign(project: Project, head: Head, above: SignedHead, now: str) -> Head:
+    """Sign a revision that is there, ours or theirs, as the current one."""
     assert project.signer is not None
     before = project.head().catalog.digest
     project.signer.sign_revision(head, now, above)
-    project.lineage.add(head.catalog.digest, before)
+    if head.catalog.digest != before:
+        project.lineage.add(head.catalog.digest, before)
     project.builder.bring_up(head)
+    return head
 
 
 def _joined(
     project: Project, remote: Remote, reader: CatalogReader, base: CatalogRoot | None,
     above: SignedHead, now: str,
 ) -> Head:  # fmt: skip
-    """Our changes since ``base``, made again on top of their revision, as a revision of its own.
+    """Our changes since ``base``, made again on top of their revision.
 
     Where nobody knows a common revision any more, everything is compared.
     """
     ours, theirs = project.root(), remote.verified.root
     changes = {}
-    for difference in project.catalog.diff(base.tree if base else EMPTY, ours.tree):
+    for difference in reader.diff(base.tree if base else EMPTY, ours.tree):
         name = difference.name
-        mine, other = reader.get(ours.tree, name), reader.get(theirs.tree, name)
+        documents = reader.get(ours.tree, name), reader.get(theirs.tree, name)
         if base is None:
-            changes[name] = joined(name, mine, other)
+            changes[name] = joined(name, *documents)
         else:
-            changes[name] = merged(name, reader.get(base.tree, name), mine, other)
+            changes[name] = merged(name, reader.get(base.tree, name), *documents)
     refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
+    tree = project.catalog.change(theirs.tree, refs)
+    both = (
+        tree, newest_format(ours.format, theirs.format),
+        newest_upstreams(ours.upstreams, theirs.upstreams),
+    )  # fmt: skip
+    mine, other = project.head(), Head(remote.verified.at, theirs.revision)
+    if (theirs.tree, theirs.format, theirs.upstreams) == both:
+        if _order(other) > _order(mine):
+            return _sign(project, other, above, now)
+        if (ours.tree, ours.format, ours.upstreams) == both:
+            return _sign(project, mine, above, now)
     return project.commit_after(
-        project.catalog.change(theirs.tree, refs),
+        tree,
         (remote.verified.at, theirs),
         max(ours.revision, theirs.revision) + 1,
         f"merge with revision {theirs.revision} of {remote.reader.name}",
         now,
         above,
     )
+
+
+def _order(head: Head) -> tuple[int, str]:
+    return head.revision, head.catalog.digest
 
 
 def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:

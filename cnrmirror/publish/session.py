@@ -102,7 +102,7 @@ class Session:
                     f"{self.destination.name}: somebody else published revision "
                     f"{seen.head.revision if seen.head else 0} there; 'publish' joins both"
                 )
-            case "ahead" if not self._must_join(seen):
+            case "ahead" if not self._must_join(seen, now):
                 return work.outline(now)
         return work.plan(now)
 
@@ -209,7 +209,7 @@ class Session:
         if newer:
             take_over(self._project, self.destination, newer, seen, now)
         found = self._relation(seen)
-        if found == "ahead" and not (newer or catch_up or self._must_join(seen)):
+        if found == "ahead" and not (newer or catch_up or self._must_join(seen, now)):
             return "ahead"
         if found in ("equal", "behind"):
             return found
@@ -227,10 +227,11 @@ class Session:
         merge(self._project, self._remote(seen), nodes, seen.head, now)
         return "behind"
 
-    def _must_join(self, seen: Seen) -> bool:
+    def _must_join(self, seen: Seen, now: str) -> bool:
         """Whether a destination that is ahead still lacks something that only a new head brings.
 
-        That is a newer root or targets, or the end of a run that did not come to it.
+        That is a newer root or targets, the end of a run that did not come to it, or one signature
+        for what two mirrors signed, each by itself.
         """
         if seen.head is None:
             return False
@@ -239,7 +240,17 @@ class Session:
             ours.kept.root > seen.head.kept.root or ours.targets.version > seen.head.targets.version
         )
         unfinished = seen.state.lease is not None or bool(self._disturbed)
-        return newer or (unfinished and self._merge)
+        # Of two signatures for one revision with the same versions, one mirror gives way.
+        apart = seen.head.at == ours.at and not seen.head.follows(ours)
+        first = (ours.version, ours.timestamp) > (seen.head.version, seen.head.timestamp)
+        return newer or (unfinished and self._merge) or (apart and first and self._can_sign(now))
+
+    def _can_sign(self, now: str) -> bool:
+        try:
+            with self._project.signing(now):
+                return True
+        except (NotTrusted, UsageError):
+            return False
 
     def _fence(self, seen: Seen, now: str) -> None:
         """Sign the timestamp again if a run that may still wake up wants to replace that one.
@@ -322,7 +333,7 @@ class Session:
             return remote.catalog.history(remote.verified.at)
 
         def was_ours(at: Descriptor) -> bool:
-            return self._project.lineage.has(at.digest, ours.at.digest)
+            return at.digest in self._project.lineage.of(ours.at.digest)
 
         return relation(ours, seen.head, our_history, their_history, was_ours)
 
