@@ -201,7 +201,7 @@ IN_TURNS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=STORIES, suppress_health_check=list(HealthCheck))
+@settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEP, min_size=4, max_size=14))
 @example(steps=IN_TURNS)
 def test_whatever_happened_a_publish_ends_in_equality(
