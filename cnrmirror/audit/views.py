@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from cnrmirror.audit.files import Known, target_of
+from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
@@ -96,6 +97,9 @@ class ViewAudit:
         """One view, asked for as a client would; ``other`` is another form that it may have."""
         self._know(resource)
         body = resource.body
+        folder = self._reader.folder
+        if resource.by_rule and folder is not None and not (folder / resource.path).exists():
+            return  # the host finds the blob by a rule
         try:
             if isinstance(body, Alias):
                 self._alias(resource.path, body)
@@ -165,8 +169,8 @@ class ViewAudit:
             link = self._reader.folder / path
             if link.is_symlink() and os.readlink(link) == alias.target:
                 return
-        document = "" if path.endswith(".json") else "/index.json"
-        target = target_of(path, alias)
+        document = "" if alias.single else "/index.json"
+        target = alias.seen_from(path)
         expected = read(self._ask(target + document, _MAX_ALIAS))
         if read(self._ask(path + document, _MAX_ALIAS)) != expected:
             raise Tampered(f"{path}: does not answer as {target} does")
@@ -186,8 +190,11 @@ def addresses(reader: Reader, site: Site, path: str) -> list[str]:
             return list(dict.fromkeys((key_of(path), path)))
 
 
-def site_at(reader: Reader) -> tuple[Site, str]:
+def site_at(reader: Reader, settings: Mapping[str, Any]) -> tuple[Site, str]:
     """The views as a mirror says that it has them, and where it sends clients.
+
+    Args:
+        settings: those of the catalog root, which say whether there are views for Helm and OCI.
 
     Raises:
         CnrMirrorError: it does not say.
@@ -197,8 +204,8 @@ def site_at(reader: Reader) -> tuple[Site, str]:
     def ask(path: str) -> bytes:
         return read(reader.ask(addresses(reader, site, path)[0], _MAX_FIXED))
 
-    found = parse_json(ask(ADDRESS), ADDRESS)
-    prefix = found.get("prefix") if isinstance(found, dict) else None
+    address = parse_json(ask(ADDRESS), ADDRESS)
+    prefix = address.get("prefix") if isinstance(address, dict) else None
     if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
         raise Tampered(f"{ADDRESS}: its prefix is {prefix!r:.200}")
     url = prefix.removesuffix("/cnr/")
@@ -206,7 +213,12 @@ def site_at(reader: Reader) -> tuple[Site, str]:
     with suppress(CnrMirrorError):
         if b"cnr-api" in ask("cnr/version/index.json"):
             vendor = "cnr"
-    return Site(ViewSettings(vendor, precompress=False), url), url
+    found = settings.get("artifacthub", {})
+    form = ViewSettings(
+        vendor, precompress=False, helm=settings.get("helm") is True,
+        oci=settings.get("oci") is True, artifacthub=found if isinstance(found, dict) else {},
+    )  # fmt: skip
+    return Site(form, url, rules=False), url
 
 
 def _blob_of(body: Descriptor | Base64Json) -> Descriptor:
