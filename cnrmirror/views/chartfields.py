@@ -91,6 +91,8 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
     spaced = ("\x20" if character.isspace() else character for character in text)
     return "".join(c for c in spaced if c.isprintable())
 

@@ -59,8 +59,21 @@ class Chart(msgspec.Struct, frozen=True):
     provenance: Descriptor | None
 
 
-def charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
+_latest: tuple[Package | None, list[Chart | tuple[Release, str]]] = (None, [])
+
+
+def charts(package: Package) -> list[Chart | tuple[Release, str]]:
     """The charts of a package, newest first; in the place of one that Helm cannot use, why."""
+    global _latest  # two views ask twice for each package
+    known, found = _latest
+    if known is not package:
+        found = list(_charts(package))
+        _latest = (package, found)
+    return found
+
+
+def _charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
+    name = package.document.package.partition("/")[2]
     for release in package.document.releases:
         if release.media_type != "helm":
             continue
@@ -75,7 +88,7 @@ def charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
         if archive is None and ROOT_FILES in release.flags:
             yield release, "its files are not in one folder, and it is too large to be repacked"
             continue
-        if len(_names(f"{package.document.package.partition('/')[2]}-{release.release}")) != 1:
+        if _has_number(name) and len(_names(f"{name}-{release.release}")) > 1:
             yield release, "where its name ends and its version begins cannot be told"
             continue
         fields = typed(facts.first or facts.chart)
@@ -118,6 +131,10 @@ def created(release: Release) -> str:
 
 def _file(name: str, chart: Chart) -> str:
     return f"b/{chart.archive.digest}/{name}-{chart.release.release}.tgz"
+
+
+def _has_number(name: str) -> bool:
+    return any(word[:1].isdigit() for word in name.split("-")[1:])
 
 
 def _names(stem: str) -> list[str]:
