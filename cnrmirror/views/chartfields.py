@@ -52,7 +52,20 @@ def _dependency(item: Mapping[str, Any]) -> dict[str, Any]:
     found["repository"] = _string(item.get("repository"))
     if tags := _strings(item.get("tags")):
         found["tags"] = tags
+    if item.get("enabled") is True:
+        found["enabled"] = True
+    given = item.get("import-values")
+    imports = [_import(value) for value in given] if isinstance(given, list) else []
+    if imports := [value for value in imports if value]:
+        found["import-values"] = imports
     return found
+
+
+def _import(value: Any) -> str | dict[str, str]:
+    """What a dependency's values are to be: a name, or from where to where."""
+    if isinstance(value, Mapping):
+        return {key: text for key in ("child", "parent") if (text := _string(value.get(key)))}
+    return _string(value)
 
 
 def _string(value: Any) -> str:
