@@ -86,6 +86,7 @@ class Site:
         self._rules = settings.profile == "full" if rules is None else rules
         # A host without rules knows neither the media types nor the addresses of a registry.
         oci = settings.oci and settings.profile == "full"
+        self._oci = oci
         given = Settings(url, settings.dialect, settings.helm, oci, settings.artifacthub)
         self._views = [make(given) for make in VIEWS]
         self._url = url
@@ -97,6 +98,11 @@ class Site:
         """Differs whenever the same catalog would give other files."""
         views = " ".join(f"{view.name}/{view.version}" for view in self._views)
         return f"{VERSION} {views} {self._url} {self._rules} {encode(self._settings).decode()}"
+
+    @property
+    def has_oci(self) -> bool:
+        """Whether it answers as an OCI registry."""
+        return self._oci
 
     def keeps(self, path: str) -> bool:
         """Whether a file of the site is somebody else's, to be left alone."""
