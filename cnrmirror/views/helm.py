@@ -27,6 +27,7 @@ from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
     PACKAGE_RANK,
+    ArtifactHub,
     Changes,
     Entries,
     Package,
@@ -168,7 +169,7 @@ class HelmRepository:
 
     def __init__(self, settings: Settings) -> None:
         self._on = settings.helm
-        self._artifacthub = dict(settings.artifacthub)
+        self._artifacthub = settings.artifacthub
 
     def package(self, package: Package) -> Iterator[Resource]:
         """See ``base.View``."""
@@ -223,7 +224,7 @@ class HelmRepository:
         versions = {name: map(bytes, entry.versions) for name, entry in found.items()}
         base = f"{TOP}/{namespace}"
         yield Resource(f"{base}/index.yaml", index(versions, newest), YAML_TYPE)
-        if self._artifacthub:
+        if self._artifacthub != ArtifactHub():
             text = _encode(self._artifacthub) + b"\n"
             yield Resource(f"{base}/artifacthub-repo.yml", text, YAML_TYPE)
 

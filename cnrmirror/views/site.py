@@ -16,6 +16,7 @@ from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
+    ArtifactHub,
     Changes,
     MakeView,
     Package,
@@ -57,12 +58,13 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: list[str] = []
     helm: bool = True
     oci: bool = True
-    artifacthub: dict[str, Any] = {}
+    artifacthub: ArtifactHub = ArtifactHub()
 
     def in_catalog(self, url: str) -> dict[str, Any]:
         """What the views take from mirror.yaml, as it stands in the catalog root."""
         found = {"url": url, "dialect": self.dialect, "helm": self.helm, "oci": self.oci}
-        return {**found, "artifacthub": self.artifacthub} if self.artifacthub else found
+        hub = msgspec.to_builtins(self.artifacthub)
+        return {**found, "artifacthub": hub} if hub else found
 
 
 ViewEntries = dict[str, dict[str, Any]]
