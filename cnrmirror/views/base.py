@@ -36,7 +36,7 @@ class ArtifactHub(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     ``email``. ``ignore``: packages that are not to be listed, with ``name`` and ``version``.
     """
 
-    repositoryID: str = ""  # noqa: N815 - as it is written there
+    repositoryID: str = ""
     owners: list[dict[str, str]] = []
     ignore: list[dict[str, str]] = []
 
