@@ -220,7 +220,7 @@ class HttpReader(Reader):
             if gone:
                 raise self._lacking(response, url, where, said, extra)
             if final:
-                details = {"code": said.code, "region": said.region}
+                details = {"status": status, "code": said.code, "region": said.region}
                 raise NetworkError(f"{where}: the host answers {_shown(status, said)}", **details)
             self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")

@@ -148,7 +148,7 @@ class Reading:
             raise InvalidDocument("it has no address")
         return Version(
             release, written, list(self._web_addresses(urls[:_MAX_URLS])),
-            list(_digest(value.get("digest"))), _time(value.get("created")),
+            list(_digest(value.get("digest"))), time_of(value.get("created")),
         )  # fmt: skip
 
     def _web_addresses(self, urls: list[Any]) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _release_of(value: Any) -> str:
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?")
 
 
-def _time(value: Any) -> str:
+def time_of(value: Any) -> str:
     """As the registry writes times: UTC, no offset; "" for what is none."""
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
