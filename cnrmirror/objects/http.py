@@ -25,7 +25,7 @@ import urllib3
 from cnrmirror.model.errors import AccessDenied, IncompleteError, NetworkError, Tampered
 from cnrmirror.objects.access import Access
 from cnrmirror.objects.adapter import Adapter
-from cnrmirror.objects.address import for_every_host, host_of, origin, proxies, without_credentials
+from cnrmirror.objects.address import for_every_host, host_of, proxies, without_credentials
 from cnrmirror.objects.base import (
     PIECE,
     PLAIN,
@@ -39,6 +39,7 @@ from cnrmirror.objects.base import (
 )
 from cnrmirror.objects.certificates import not_vouched_for
 from cnrmirror.objects.guard import Guard, Net, PrivateAddress
+from cnrmirror.objects.origin import origin
 from cnrmirror.objects.s3_words import MAX_BYTES, Said
 from cnrmirror.objects.within import Outcome, Wait, within
 

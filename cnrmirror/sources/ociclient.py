@@ -11,8 +11,8 @@ from cnrmirror.model import oci
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import HEX64
 from cnrmirror.model.errors import AccessDenied, InvalidDocument, Tampered
-from cnrmirror.objects.address import origin
 from cnrmirror.objects.base import CachedAnswer, Extra, WebReader
+from cnrmirror.objects.origin import origin
 from cnrmirror.sources.answers import refuse_page
 from cnrmirror.sources.ociauth import Credentials
 from cnrmirror.sources.ocimanifests import INDEXES, MANIFESTS, MAX_MANIFEST, Manifest, read
@@ -150,8 +150,12 @@ class Client:
         match = _NEXT.search(link)
         if match is None:
             return ""
-        following: str = urljoin(url, str(match[1]))
-        if origin(following) != origin(self.base):
+        try:
+            following: str = urljoin(url, str(match[1]))
+            ours = origin(following) == origin(self.base)
+        except ValueError:
+            following, ours = str(match[1]), False
+        if not ours:
             raise Tampered(f"{url}: its next page is on another host: {following:.200}")
         return following
 
