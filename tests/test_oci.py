@@ -1,545 +1,263 @@
-"""OCI registries: what of them is a release, who is asked with what, and those that lie."""
+"""views/oci.py: what an OCI registry answers, and digests that never change."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from cnrmirror.mirror.check import check
-from cnrmirror.mirror.project import Project
-from cnrmirror.model import oci
-from cnrmirror.model.documents import MAX_ATTACHMENTS, Attachment, Release
-from cnrmirror.model.errors import AccessDenied, CnrMirrorError, IncompleteError, TrustError
-from cnrmirror.objects.http import HttpReader, Patience
-from cnrmirror.sources import ociclient
-from cnrmirror.sources.base import Ask, Hole, Listing
-from cnrmirror.sources.filters import Filter, Wanted
-from cnrmirror.sources.oci import OciSource
-from cnrmirror.sources.ocirepository import Tags
-from cnrmirror.sync.plan import Rules
-from cnrmirror.sync.report import PARTIAL, SourceReport
-from cnrmirror.sync.run import sync
-from tests.conftest import NOW, chart_bytes, tar_gz
-from tests.hostile import Host, hosting
-from tests.mirrors import make
-from tests.oci_double import BASIC, CONFIG, Registry, digest_of, named
-from tests.test_sync import releases
-
-KPM_MANIFEST = "application/vnd.cnr.package-manifest.kpm.v0.json"
-KPM_LAYER = "application/vnd.cnr.package.kpm.v0.tar+gzip"
-KPM = tar_gz({"x/manifest.yaml": b"package: {name: ns/a, version: 1.0.0}\n"})
-PROV = b"-----BEGIN PGP SIGNED MESSAGE-----\n"
-
-
-class Place:
-    """A registry over HTTP, and a mirror that is synced from it."""
-
-    def __init__(self, folder: Path, host: Host) -> None:
-        self.folder = folder
-        self.host = host
-        self.registry = Registry()
-        host.fault = self.registry
-        self.project: Project = make(folder / "mirror", "oci")
-        self.headers: dict[str, str] = {}
-
-    def source(self, **settings: Any) -> OciSource:
-        http = HttpReader(
-            self.host.url + settings.pop("prefix", ""), Patience(attempts=1), self.headers,
-            sleep=lambda seconds: None,
-        )  # fmt: skip
-        return OciSource("up", http, cache=self.folder / "cache", **settings)
-
-    def look(self, wanted: Filter = Filter(), **settings: Any) -> Listing:
-        return self.source(**settings).look(Ask(Wanted(wanted)))
-
-    def sync(self, rules: Rules = Rules(), **settings: Any) -> SourceReport:
-        self.registry.seen.clear()
-        (report,) = sync(self.project, [(self.source(**settings), rules)], NOW).sources
-        return report
-
-    def release(self, package: str = "ns/a", release: str = "1.0.0", kind: str = "helm") -> Release:
-        found = self.project.document(package).find(release, kind)
-        assert found is not None
-        return found
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with hosting(tmp_path) as host:
-        yield Place(tmp_path, host)
-
-
-def offered(listing: Listing) -> set[str]:
-    return {f"{o.package}@{o.release} {o.media_type}" for o in listing.offers}
-
-
-def roles(release: Release) -> dict[str, list[Attachment]]:
-    found: dict[str, list[Attachment]] = {}
-    for attachment in release.attachments:
-        found.setdefault(attachment.annotations.get(oci.ROLE, ""), []).append(attachment)
-    return found
-
-
-# -- what is a release ----------------------------------------------------------------------------
-
-
-def test_charts_and_packages_are_releases_and_images_are_left_out(place: Place) -> None:
-    registry = place.registry
-    registry.chart("ns/a", "1.0.0_build.7", chart_bytes("a", "1.0.0"))
-    registry.put("ns/a/kpm", "1.0.0", [(KPM, KPM_LAYER)],
-                 config=(b"{}", oci.EMPTY_CONFIG), artifactType=KPM_MANIFEST)  # fmt: skip
-    registry.put("ns/a/odd", "1.0.0", [(KPM, "application/vnd.oci.image.layer.v1.tar+gzip")],
-                 config=(b"{}", KPM_MANIFEST))  # fmt: skip
-    registry.put("ns/image", "1.2.3", [(b"x", "application/vnd.oci.image.layer.v1.tar+gzip")],
-                 config=(b"{}", "application/vnd.oci.image.config.v1+json"))  # fmt: skip
-    registry.put("ns/sbom", "1.2.3", [(b"x", "text/spdx")], config=(b"{}", oci.EMPTY_CONFIG))
-    registry.index("ns/many", "1.0.0", [named(b"x", oci.OCI_MANIFEST)])
-    listing = place.look()
-    assert offered(listing) == {
-        "ns/a@1.0.0+build.7 helm", "ns/a@1.0.0 kpm", "a/odd@1.0.0 kpm"
-    }  # fmt: skip
-    types = {o.package: o.manifest_type for o in listing.offers if o.media_type == "kpm"}
-    assert types == {"ns/a": KPM_MANIFEST, "a/odd": KPM_MANIFEST}
-    assert listing.holes == [] and listing.complete
-    assert sorted(note.partition(":")[0] for note in listing.notes) == [
-        "left out, 1 artifacts that are no package", "left out, 1 images", "left out, 1 indexes",
-    ]  # fmt: skip
-
-
-def test_the_formats_of_an_index_are_releases(place: Place) -> None:
-    registry = place.registry
-    chart = registry.chart("ns/a/formats", "", chart_bytes("a", "1.0.0"))
-    kpm = registry.put("ns/a/formats", "", [(KPM, KPM_LAYER)],
-                       config=(b"{}", oci.EMPTY_CONFIG), artifactType=KPM_MANIFEST)  # fmt: skip
-    data = [registry.manifests["ns/a/formats", digest][0] for digest in (chart, kpm)]
-    members = [named(data[0], oci.OCI_MANIFEST, artifactType=oci.HELM_CONFIG),
-               named(data[1], oci.OCI_MANIFEST, artifactType=KPM_MANIFEST),
-               named(b"other", oci.OCI_MANIFEST)]  # fmt: skip
-    registry.index("ns/a/formats", "1.0.0", members)
-    assert offered(place.look()) == {"ns/a@1.0.0 helm", "ns/a@1.0.0 kpm"}
-    # What stands by itself is not taken out of the index once more.
-    registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    registry.seen.clear()
-    listing = place.look()
-    assert offered(listing) == {"ns/a@1.0.0 helm"} or len(listing.offers) == 2
-    assert place.sync().exit_code == 0
-
-
-def test_tags_that_are_no_version_are_left_alone_and_a_v_is_left_out() -> None:
-    tags = Tags.of(["1.0.0", "v1.0.0", "v2.0.0", "latest", f"sha256-{'a' * 64}.sig", "1.0", 3,
-                    "-x", "1.0.0-rc.1_b.2"])  # fmt: skip
-    assert tags.releases == {
-        "1.0.0": "1.0.0",
-        "2.0.0": "v2.0.0",
-        "1.0.0-rc.1+b.2": "1.0.0-rc.1_b.2",
-    }
-    assert tags.odd == 2 and "latest" in tags.others
-
-
-@pytest.mark.parametrize(
-    ("repository", "namespace", "prefix", "package"),
-    [("ns/a", "", "", "ns/a"), ("x/ns/a", "", "", "ns/a"), ("x/y/a", "ours", "", "ours/a"),
-     ("a", "ours", "", "ours/a"), ("team/ns/a", "", "/team", "ns/a"), ("team/a", "", "/team", "")],
-)  # fmt: skip
-def test_the_last_parts_of_a_name_are_the_package(
-    place: Place, repository: str, namespace: str, prefix: str, package: str
-) -> None:
-    place.registry.chart(repository, "1.0.0", chart_bytes("a", "1.0.0"))
-    place.registry.chart("elsewhere/other/b", "1.0.0", chart_bytes("b", "1.0.0"))
-    listing = place.look(Filter(exclude=["*/b"]), namespace=namespace, prefix=prefix)
-    assert [o.package for o in listing.offers] == ([package] if package else [])
-    assert [hole.what for hole in listing.holes] == ([] if package else ["team/a"])
-    assert package or "namespace" in listing.holes[0].reason
-
-
-def test_two_repositories_that_become_one_package_are_a_hole_if_they_differ(place: Place) -> None:
-    place.registry.chart("x/ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    place.registry.chart("y/ns/a", "1.0.0", chart_bytes("a", "1.0.0", "other"))
-    report = place.sync()
-    assert report.exit_code == PARTIAL and "offered 2 times" in report.holes[0].reason
-    rules = Rules(filter=Filter(exclude=["ns/*"]))
-    assert place.sync(rules).exit_code == 0
-
-
-def test_the_time_of_a_release_is_its_annotation(place: Place) -> None:
-    layers = [(chart_bytes("a", "1.0.0"), oci.HELM_LAYER)]
-    for tag, text in (("1.0.0", "2024-05-06T07:08:09+02:00"), ("1.1.0", "yesterday")):
-        place.registry.put("ns/a", tag, layers,
-                           annotations={"org.opencontainers.image.created": text})  # fmt: skip
-    found = {o.release: o.created_at for o in place.look().offers}
-    assert found == {"1.0.0": "2024-05-06T05:08:09", "1.1.0": ""}
-
-
-# -- what belongs to it ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["list", "tag"])
-def test_manifest_provenance_signatures_and_referrers_are_attached(place: Place, how: str) -> None:
-    registry = place.registry
-    digest = registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"), PROV)
-    subject = named(registry.manifests["ns/a", digest][0], oci.OCI_MANIFEST)
-    sbom = registry.put("ns/a", "", [(b"sbom", "text/spdx")], config=(b"{}", oci.EMPTY_CONFIG),
-                        artifactType="text/spdx", subject=subject)  # fmt: skip
-    tag = f"sha256-{digest.partition(':')[2]}"
-    signature = registry.put("ns/a", f"{tag}.sig", [(b"payload", "application/simple-signing")])
-    if how == "tag":
-        registry.referrers = False
-        member = named(registry.manifests["ns/a", sbom][0], oci.OCI_MANIFEST)
-        registry.index("ns/a", tag, [member])
-    assert place.sync().exit_code == 0
-    found = roles(place.release())
-    assert [f"sha256:{a.digest}" for a in found["manifest"]] == [digest]
-    assert found["manifest"][0].artifact_type == oci.HELM_CONFIG
-    assert [a.media_type for a in found[""]] == [oci.HELM_PROVENANCE]
-    (referrer,) = found["referrer"]
-    assert f"sha256:{referrer.digest}" == sbom and referrer.artifact_type == "text/spdx"
-    assert referrer.annotations[oci.SUBJECT] == digest
-    (tagged,) = found["tag"]
-    assert f"sha256:{tagged.digest}" == signature
-    assert tagged.annotations[oci.TAG] == f"{tag}.sig"
-    blobs = {f"sha256:{a.digest}" for a in found["blob"]}
-    assert blobs == {digest_of(b) for b in (CONFIG, b"{}", b"sbom", b"payload")}
-    assert check(place.project).findings == []
-    assert registry.asked()["referrers"] == 1
-
-
-def test_referrers_are_not_asked_for_if_nobody_wants_them(place: Place) -> None:
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    assert place.sync(referrers=False).exit_code == 0
-    assert place.registry.asked() == {"_catalog": 1, "tags": 1, "manifests": 1, "blobs": 2}
-
-
-def test_too_many_referrers_are_said_and_the_release_is_taken(place: Place) -> None:
-    registry = place.registry
-    digest = registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    subject = named(registry.manifests["ns/a", digest][0], oci.OCI_MANIFEST)
-    for number in range(40):
-        registry.put("ns/a", "", [(b"%d" % number, "text/x")], subject=subject)
-    report = place.sync()
-    assert report.exit_code == 0 and any("too many" in note for note in report.notes)
-    found = place.release().attachments
-    assert MAX_ATTACHMENTS - 2 <= len(found) <= MAX_ATTACHMENTS
-    # Whatever is attached has all that it names.
-    assert len(roles(place.release())["referrer"]) == (len(found) - 2) // 2
-
-
-def test_an_error_of_the_referrers_is_a_hole_and_no_release_without_them(place: Place) -> None:
-    digest = place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    place.registry.answers[f"/v2/ns/a/referrers/{digest}"] = 500, b"{}", {}
-    assert place.sync().exit_code == PARTIAL and releases(place.project) == set()
-    place.registry.answers.clear()
-    assert place.sync().exit_code == 0 and len(releases(place.project)) == 1
-
-
-def test_what_was_signed_later_is_seen_where_all_tags_are_asked_for(place: Place) -> None:
-    registry = place.registry
-    digest = registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    assert place.sync().exit_code == 0
-    tag = f"sha256-{digest.partition(':')[2]}.sig"
-    registry.put("ns/a", tag, [(b"payload", "application/simple-signing")])
-    assert place.sync().exit_code == 0 and "tag" not in roles(place.release())
-    assert place.sync(tags="all").exit_code == 0 and "tag" in roles(place.release())
-    before = place.project.head()
-    assert place.sync(tags="all").exit_code == 0 and place.project.head() == before
-
-
-# -- how much is asked ----------------------------------------------------------------------------
-
-
-def test_with_nothing_new_a_run_costs_a_list_of_tags_a_repository(place: Place) -> None:
-    registry = place.registry
-    for name in ("a", "b", "c"):
-        for release in ("1.0.0", "1.1.0"):
-            registry.chart(f"ns/{name}", release, chart_bytes(name, release))
-        registry.put(f"ns/{name}", "2.0.0", [(b"x", "text/x")], config=(b"", oci.EMPTY_CONFIG))
-    registry.page = 2
-    assert place.sync().exit_code == 0
-    asked = registry.asked()
-    # Each chart: its manifest, and a signature by its tag.
-    assert asked["manifests"] == 6 * 2 + 3 and asked["referrers"] == 6
-    assert (asked["_catalog"], asked["tags"]) == (2, 6) and asked["blobs"] <= 2 * 6
-    assert place.sync().exit_code == 0
-    assert registry.asked() == {"_catalog": 2, "tags": 6}
-    registry.chart("ns/b", "1.2.0", chart_bytes("b", "1.2.0"))
-    assert place.sync().fetched == 1
-    assert registry.asked()["manifests"] == 2
-    assert place.sync(Rules(filter=Filter(packages=["ns/b"]))).exit_code == 0
-    assert registry.asked() == {"_catalog": 2, "tags": 2}
-
-
-def test_of_many_tags_only_those_are_asked_for_that_the_filter_takes(place: Place) -> None:
-    for n in range(30):
-        place.registry.chart("ns/a", f"1.{n}.0", chart_bytes("a", f"1.{n}.0"))
-    place.registry.put("ns/a", "1.30.0", [(b"x", "text/x")], config=(b"", oci.EMPTY_CONFIG))
-    assert place.sync(Rules(filter=Filter(newest=3, releases="<1.40.0"))).exit_code == 0
-    assert releases(place.project) == {f"ns/a@1.{n}.0" for n in (27, 28, 29)}
-    assert place.registry.asked()["manifests"] == 4 + 3
-    place.registry.chart("ns/a", "1.31.0", chart_bytes("a", "1.31.0"))
-    assert place.sync(Rules(filter=Filter(newest=3, releases="<1.40.0"))).exit_code == 0
-    assert releases(place.project) == {f"ns/a@1.{n}.0" for n in (28, 29, 31)}
-    assert place.registry.asked()["manifests"] == 2
-
-
-def test_a_tag_that_moved_is_frozen_where_all_tags_are_asked_for(place: Place) -> None:
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    assert place.sync().exit_code == 0
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0", "other"))
-    assert place.sync().exit_code == 0
-    report = place.sync(tags="all")
-    assert report.exit_code == 4 and [a.kind for a in report.actions] == ["frozen"]
-
-
-def test_what_is_gone_is_asked_for_by_itself_before_it_is_dropped(place: Place) -> None:
-    registry = place.registry
-    for release in ("1.0.0", "1.1.0", "1.2.0", "1.3.0"):
-        registry.chart("ns/a", release, chart_bytes("a", release))
-    assert place.sync().exit_code == 0
-    follow = Rules(deletes="follow", max_shrink=0.5)
-    del registry.tags["ns/a"]["1.0.0"]
-    hidden = json.dumps({"tags": ["1.2.0", "1.3.0"]}).encode()
-    registry.answers["/v2/ns/a/tags/list"] = 200, hidden, {}
-    assert place.sync(follow).exit_code == 0
-    assert releases(place.project) == {"ns/a@1.1.0", "ns/a@1.2.0", "ns/a@1.3.0"}
-    # A catalog that shows nothing any more drops nothing: each is asked for.
-    registry.answers = {"/v2/_catalog": (200, b'{"repositories": null}', {})}
-    assert place.sync(follow).exit_code == 0 and len(releases(place.project)) == 3
-    registry.answers["/v2/ns/a/manifests/1.1.0"] = 500, b"{}", {}
-    assert place.sync(follow).exit_code == PARTIAL and len(releases(place.project)) == 3
-
-
-def test_a_named_repository_that_is_not_there_is_gone_and_all_of_them_an_error(
-    place: Place,
-) -> None:
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    listing = place.look(repositories=["ns/a", "ns/b"])
-    assert len(listing.offers) == 1 and listing.holes == []
-    assert listing.notes == ["named, and not there: ns/b"]
-    with pytest.raises(IncompleteError, match="none of: ns/b"):
-        place.look(repositories=["ns/b"])
-    assert not any("_catalog" in path for path, _ in place.registry.seen)
-
-
-# -- who may --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("anonymous", [True, False])
-def test_tokens_are_asked_for_once_a_scope_and_anew_when_they_are_over(
-    place: Place, anonymous: bool
-) -> None:
-    registry = place.registry
-    registry.auth, registry.anonymous = "token", anonymous
-    for name in ("a", "b"):
-        for release in ("1.0.0", "1.1.0"):
-            registry.chart(f"ns/{name}", release, chart_bytes(name, release))
-    place.headers = {} if anonymous else {"Authorization": BASIC}
-    source = place.source()
-    assert len(source.look(Ask()).offers) == 4
-    assert registry.tokens == 3 and registry.asked()["token"] == 3
-    shown = {given for path, given in registry.seen if not path.startswith("/token")}
-    assert BASIC not in shown, "the password goes to the token service alone"
-    registry.expire()
-    listing = source.look(Ask())
-    assert len(listing.offers) == 4 and registry.tokens == 6
-    registry.expire()
-    for offer in listing.offers:
-        assert b"".join(source.open(offer)) == chart_bytes(offer.package[3:], offer.release)
-
-
-def test_a_password_is_shown_when_it_is_asked_for(place: Place) -> None:
-    place.registry.auth = "basic"
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    with pytest.raises(AccessDenied, match="give credentials"):
-        place.look()
-    place.headers = {"Authorization": "Basic d3Jvbmc="}
-    with pytest.raises(AccessDenied, match="are refused"):
-        place.look()
-    place.headers = {"Authorization": BASIC}
-    assert place.sync().exit_code == 0 and len(releases(place.project)) == 1
-
-
-def test_a_wrong_password_is_refused_by_the_token_service(place: Place) -> None:
-    place.registry.auth = "token"
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    place.headers = {"Authorization": "Basic d3Jvbmc="}
-    with pytest.raises(AccessDenied, match="/token"):
-        place.look()
-
-
-@pytest.mark.parametrize(
-    "answer", [b"", b"<html>", b"[]", b"{}", b'{"token": 3}', b'{"token": "a\\nb"}', b"x" * 99999]
+from cnrmirror.model.documents import ArchiveFacts
+from cnrmirror.model.oci import (
+    DOCKER_MANIFEST,
+    HELM_CONFIG,
+    HELM_PROVENANCE,
+    OCI_INDEX,
+    OCI_MANIFEST,
 )
-def test_a_token_service_that_answers_nonsense_is_an_error(place: Place, answer: bytes) -> None:
-    place.registry.auth = "token"
-    place.registry.answers["/token"] = 200, answer, {}
-    with pytest.raises(CnrMirrorError):
-        place.look()
+from cnrmirror.model.resource import Alias, Resource
+from cnrmirror.views import oci_paths
+from cnrmirror.views.base import Package, Settings
+from cnrmirror.views.oci import OciRegistry
+from tests.charts import attached, blob_of, package, release
+
+VIEW = OciRegistry(Settings())
+CHART = {
+    "description": "A web server", "home": "https://example.com", "sources": ["https://a.example"],
+    "maintainers": [{"name": "A", "email": "a@example.com"}, {"name": "B"}], "appVersion": "1.10",
+    "dependencies": [{"name": "lib", "version": "1.x"}], "deprecated": True,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("realm", ["", "file:///etc/passwd", "//x", "http://u:p@127.0.0.1/", "x"])
-def test_a_realm_that_is_no_address_is_not_asked(place: Place, realm: str) -> None:
-    challenge = {"WWW-Authenticate": f'Bearer realm="{realm}",service="s"'}
-    place.registry.answers["/v2/_catalog"] = 401, b"{}", challenge
-    with pytest.raises(TrustError, match="no secure address"):
-        place.look()
+class Registry:
+    """The files of the view, asked by address as clients ask."""
+
+    def __init__(self, *packages: Package) -> None:
+        self.files: dict[str, Resource] = {}
+        entries = {p.document.package: e for p in packages if (e := VIEW.entry(p)) is not None}
+        found = [r for p in packages for r in VIEW.package(p)]
+        for resource in (*found, *VIEW.lists(entries, {}), *VIEW.fixed()):
+            assert resource.path not in self.files
+            self.files[resource.path] = resource
+
+    def ask(self, address: str) -> Resource | None:
+        for path in VIEW.files_of(f"v2/{address}"):
+            found = self.files.get(path)
+            if found is not None and isinstance(found.body, Alias):
+                found = self.files[found.body.seen_from(path)]
+            if found is not None:
+                return found
+        return None
+
+    def json(self, address: str) -> Any:
+        found = self.ask(address)
+        assert found is not None and isinstance(found.body, bytes)
+        return json.loads(found.body)
+
+    def walk(self) -> int:
+        """Everything that can be reached from the list of repositories is there, and is right."""
+        seen = 0
+        for repository in self.json("_catalog")["repositories"]:
+            for tag in self.json(f"{repository}/tags/list")["tags"]:
+                seen += self._manifest(repository, tag)
+        return seen
+
+    def _manifest(self, repository: str, reference: str) -> int:
+        found = self.ask(f"{repository}/manifests/{reference}")
+        assert found is not None and isinstance(found.body, bytes), reference
+        if reference.startswith("sha256:"):
+            assert reference[7:] == hashlib.sha256(found.body).hexdigest()
+        document = json.loads(found.body)
+        assert document["mediaType"] == found.media_type
+        for inner in document.get("manifests", []):
+            assert self._manifest(repository, inner["digest"]) > 0
+        for blob in [document["config"], *document["layers"]] if "config" in document else []:
+            there = self.ask(f"{repository}/blobs/{blob['digest']}")
+            assert there is not None
+            size = len(there.body) if isinstance(there.body, bytes) else there.body.size  # type: ignore[union-attr]
+            assert size == blob["size"]
+        return 1
 
 
-def test_a_blob_elsewhere_and_a_tokens_host_are_asked_without_what_is_not_theirs(
-    place: Place, tmp_path: Path
+def test_a_manifest_has_the_digest_that_it_has_always_had() -> None:
+    """Whoever changes one of these breaks what people pinned and signed: make a second function."""
+    given_package = package("ns/chat", release("1.0.0"), release("1.0.0", "kpm"), chart=CHART)
+    registry = Registry(given_package)
+    found = {
+        name: registry.files[registry.files[path].body.seen_from(path)].path[-64:]  # type: ignore[union-attr]
+        for name, path in (("helm", "v2/ns/chat/manifests/1.0.0"),
+                           ("kpm", "v2/ns/chat/kpm/manifests/1.0.0"))
+    }  # fmt: skip
+    assert found == {
+        "helm": "d5587e237e8a3b933a5a3bcec5a2624ccae533a8eb792424e950839952a94baf",
+        "kpm": "1505ce4a086ef0dcc8347a7fc2e2ae5ad851f2f6167804b19af531feca6844e5",
+    }
+
+
+def test_a_chart_is_as_helm_pushes_it() -> None:
+    registry = Registry(package("ns/chat", release("1.0.0"), chart=CHART))
+    manifest = registry.json("ns/chat/manifests/1.0.0")
+    assert manifest["config"]["mediaType"] == HELM_CONFIG
+    (layer,) = manifest["layers"]
+    assert layer["digest"] == f"sha256:{blob_of('archive 1.0.0 helm').digest}"
+    assert manifest["annotations"] == {
+        "org.opencontainers.image.authors": "A (a@example.com), B",
+        "org.opencontainers.image.description": "A web server",
+        "org.opencontainers.image.source": "https://a.example",
+        "org.opencontainers.image.title": "chat",
+        "org.opencontainers.image.url": "https://example.com",
+        "org.opencontainers.image.version": "1.0.0",
+    }
+    config = registry.json(f"ns/chat/blobs/{manifest['config']['digest']}")
+    assert config["appVersion"] == "1.10" and config["deprecated"] is True
+    assert registry.json("") == {} and registry.walk() == 1
+
+
+def test_a_repository_of_charts_has_nothing_that_helm_might_take_for_one() -> None:
+    mixed = package("ns/chat", release("1.0.0"), release("2.0.0", "kpm"), release("1.0.0", "kpm"))
+    registry = Registry(mixed)
+    assert registry.json("ns/chat/tags/list") == {"name": "ns/chat", "tags": ["1.0.0"]}
+    assert registry.json("ns/chat/kpm/tags/list")["tags"] == ["1.0.0", "2.0.0"]
+    assert registry.json("ns/chat/formats/tags/list")["tags"] == ["1.0.0"]
+    index = registry.json("ns/chat/formats/manifests/1.0.0")
+    assert index["mediaType"] == OCI_INDEX
+    kinds = [each["artifactType"] for each in index["manifests"]]
+    assert kinds == [HELM_CONFIG, "manifest/kpm"]
+    assert registry.json("_catalog") == {
+        "repositories": ["ns/chat", "ns/chat/formats", "ns/chat/kpm"]
+    }
+    assert registry.walk() == 4
+
+
+def test_a_plus_is_an_underscore_in_a_tag() -> None:
+    registry = Registry(package("ns/chat", release("1.0.0+build.5")))
+    assert registry.json("ns/chat/tags/list")["tags"] == ["1.0.0_build.5"]
+    assert registry.ask("ns/chat/manifests/1.0.0_build.5") is not None
+
+
+def test_what_was_pinned_stays_when_a_provenance_file_comes() -> None:
+    before = Registry(package("ns/chat", release("1.0.0")))
+    signed = release("1.0.0", "helm", attached("prov", HELM_PROVENANCE))
+    after = Registry(package("ns/chat", signed))
+    (old,) = [path for path in before.files if "/manifests/sha256/" in path]
+    assert before.files[old] == after.files[old]
+    manifest = after.json("ns/chat/manifests/1.0.0")
+    assert [layer["mediaType"] for layer in manifest["layers"]][1:] == [HELM_PROVENANCE]
+    assert after.walk() == 1
+
+
+def test_a_later_look_at_the_chart_changes_no_manifest() -> None:
+    before = package("ns/chat", release("1.0.0"), chart={"description": "x"})
+    (digest,) = before.facts
+    first = before.facts[digest].chart
+    facts = ArchiveFacts(9, {**first, "description": "seen otherwise"}, first)
+    after = msgspec.structs.replace(before, facts={digest: facts})
+    assert Registry(before).files.keys() == Registry(after).files.keys()
+
+
+def test_an_upstreams_manifest_is_served_as_it_is() -> None:
+    for media_type, folder in ((OCI_MANIFEST, "manifests"), (DOCKER_MANIFEST, "docker")):
+        own = attached("theirs", media_type, role="manifest")
+        config = attached("config", "application/x", role="blob")
+        registry = Registry(package("ns/chat", release("1.0.0", "helm", own, config)))
+        found = registry.ask("ns/chat/manifests/1.0.0")
+        assert found is not None and found.body == own.blob and found.media_type == media_type
+        assert found.path == f"v2/ns/chat/{folder}/sha256/{own.digest}"
+        assert registry.ask(f"ns/chat/blobs/sha256:{config.digest}") is not None
+
+
+def test_what_refers_to_a_manifest_is_found_both_ways() -> None:
+    sbom = attached("sbom", "application/spdx+json")
+    registry = Registry(package("ns/chat", release("1.0.0", "helm", sbom)))
+    (pinned,) = [p[-64:] for p in registry.files if p.endswith("ns/chat/manifests/1.0.0")] or [""]
+    alias = registry.files["v2/ns/chat/manifests/1.0.0"].body
+    assert isinstance(alias, Alias) and pinned
+    digest = alias.target.removeprefix("sha256/")
+    index = registry.json(f"ns/chat/referrers/sha256:{digest}")
+    (found,) = index["manifests"]
+    assert found["artifactType"] == "application/spdx+json"
+    manifest = registry.json(f"ns/chat/manifests/{found['digest']}")
+    assert manifest["subject"]["digest"] == f"sha256:{digest}"
+    assert manifest["layers"][0]["digest"] == f"sha256:{sbom.digest}"
+    assert registry.json(f"ns/chat/manifests/sha256-{digest}") == index
+    assert registry.json("ns/chat/tags/list")["tags"] == ["1.0.0"]
+
+
+def test_signatures_of_an_upstream_have_their_tags_and_are_not_listed() -> None:
+    own = attached("theirs", OCI_MANIFEST, role="manifest")
+    tag = f"sha256-{own.digest}.sig"
+    signature = attached("sig", OCI_MANIFEST, role="tag", tag=tag)
+    referrer = attached("ref", OCI_MANIFEST, "application/sig", role="referrer",
+                        subject=f"sha256:{own.digest}")  # fmt: skip
+    registry = Registry(package("ns/chat", release("1.0.0", "helm", own, signature, referrer)))
+    found = registry.ask(f"ns/chat/manifests/{tag}")
+    assert found is not None and found.body == signature.blob
+    (listed,) = registry.json(f"ns/chat/referrers/sha256:{own.digest}")["manifests"]
+    assert listed["digest"] == f"sha256:{referrer.digest}"
+    assert registry.json("ns/chat/tags/list")["tags"] == ["1.0.0"]
+
+
+@pytest.mark.parametrize(("name", "media_type", "reason"), [
+    ("ns/Chat", "helm", "no OCI repository can be called 'ns/Chat'"),
+    ("ns/a--.b", "helm", "no OCI repository"),
+    ("ns/tags", "helm", "'tags' has a meaning"),
+    ("docker.io/chat", "helm", "'docker.io' looks like the host of a registry"),
+    ("localhost/chat", "helm", "looks like the host"),
+    ("ns/chat", "formats", "releases of several formats"),
+    ("ns/chat", "manifests", "'manifests' has a meaning"),
+])  # fmt: skip
+def test_names_that_no_repository_can_have_are_left_out_and_said(
+    name: str, media_type: str, reason: str
 ) -> None:
-    registry, other = place.registry, Registry()
-    data = chart_bytes("a", "1.0.0")
-    registry.chart("ns/a", "1.0.0", data, PROV)
-    with hosting(tmp_path) as stranger:
-        stranger.fault = other
-        registry.auth, registry.anonymous = "token", False
-        registry.moved = f"{stranger.url}/storage"
-        other.answers = {f"/storage/{digest}": (200, blob, {})
-                         for digest, blob in registry.blobs.items()}  # fmt: skip
-        place.headers = {"Authorization": BASIC}
-        assert place.sync().exit_code == 0
-        assert {given for _, given in other.seen} == {""} and len(other.seen) == 3
-        # A token service on another host gets the password, and what it leads to does not.
-        registry.realm = f"{stranger.url}/other"
-        other.answers = {"/other": (302, b"", {"Location": f"{place.host.url}/token"})}
-        other.seen.clear()
-        registry.seen.clear()
-        other.answers |= {
-            path: (302, b"", {"Location": f"{place.host.url}/token"})
-            for path in ("/other?service=registry&scope=registry%3Acatalog%3A%2A",)
-        }
-        with pytest.raises(CnrMirrorError):
-            place.look()
-        assert {given for _, given in other.seen} == {BASIC}
-        assert BASIC not in {given for _, given in registry.seen}
+    given_package = package(name, release("1.0.0", media_type))
+    assert VIEW.entry(given_package) is None and list(VIEW.package(given_package)) == []
+    (said,) = VIEW.left_out(given_package)
+    assert said.startswith(f"{name}@1.0.0 ({media_type}): not in the OCI registry: ")
+    assert reason in said
 
 
-# -- registries that lie --------------------------------------------------------------------------
+def test_a_tag_that_is_too_long_is_left_out_and_said() -> None:
+    long = package("ns/chat", release(f"1.0.0-{'a' * 130}"))
+    assert VIEW.entry(long) is None
+    assert [said.endswith("no tag can be so long") for said in VIEW.left_out(long)] == [True]
 
 
-def hole_of(place: Place) -> Hole:
-    (hole,) = place.look().holes
-    return hole
+NAMES = st.from_regex(r"[a-z0-9]{1,6}([._-][a-z0-9]{1,4})?/[a-z0-9]{1,6}([._-][a-z0-9]{1,4})?",
+                      fullmatch=True)  # fmt: skip
 
 
-def test_another_manifest_than_was_announced_is_a_hole(place: Place) -> None:
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    lie = {"Docker-Content-Digest": f"sha256:{'0' * 64}"}
-    place.registry.headers["/v2/ns/a/manifests/1.0.0"] = lie
-    assert "was announced" in hole_of(place).reason
-    assert place.sync().exit_code == PARTIAL
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    names=st.sets(NAMES, min_size=1, max_size=3),
+    versions=st.sets(st.sampled_from(["1.0.0", "1.1.0+x", "2.0.0-rc.1"]), min_size=1),
+    kinds=st.sets(st.sampled_from(["helm", "kpm", "dab"]), min_size=1),
+    extra=st.booleans(),
+)
+def test_whoever_walks_the_registry_finds_everything(
+    names: set[str], versions: set[str], kinds: set[str], extra: bool
+) -> None:
+    more = (attached("sbom", "application/spdx+json"), attached("p", HELM_PROVENANCE))
+    releases = [release(v, k, *(more if extra else ())) for v in versions for k in kinds]
+    registry = Registry(*(package(name, *releases) for name in sorted(names)))
+    offered = sum("." not in name.partition("/")[0] for name in names)
+    one = len(versions) * (len(kinds) + (len(kinds) > 1))
+    assert registry.walk() == offered * one
 
 
-def test_another_archive_or_config_than_the_manifest_names_is_a_hole(place: Place) -> None:
-    for name, liar in (("a", 0), ("b", 1)):
-        data = chart_bytes(name, "1.0.0")
-        place.registry.put(f"ns/{name}", "1.0.0", [(data, oci.HELM_LAYER)],
-                           config=(name.encode(), oci.HELM_CONFIG))  # fmt: skip
-        victim = (data, name.encode())[liar]
-        place.registry.blobs[digest_of(victim)] = (chart_bytes(name, "1.0.0", "x"), b"y")[liar]
-    report = place.sync()
-    assert {hole.what for hole in report.holes} == {"ns/a@1.0.0", "ns/b@1.0.0"}
-    assert releases(place.project) == set()
-
-
-def _pages(place: Place, link: str) -> None:
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    place.registry.answers["/v2/_catalog"] = 200, b'{"repositories": ["ns/a"]}', {"Link": link}
-
-
-@pytest.mark.parametrize(
-    "link", ["</v2/_catalog?n=1000>; rel=next", "</v2/_catalog?x=1>; rel=\"next\"",
-             "<http://[x>; rel=next", "<http://192.0.2.1/v2/_catalog>; rel=next",
-             "<file:///x>; rel=next", "<//127.0.0.1:1/x>; rel=next"],
-)  # fmt: skip
-def test_pages_that_go_in_circles_or_elsewhere_are_an_error(place: Place, link: str) -> None:
-    _pages(place, link)
-    with pytest.raises(CnrMirrorError):
-        place.look()
-    assert len(place.registry.seen) <= 2
-
-
-def test_pages_without_an_end_are_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ociclient, "_MAX_PAGES", 20)
-    place.registry.page = 1
-    for number in range(50):
-        place.registry.tags[f"ns/r{number:02}"] = {}
-    with pytest.raises(CnrMirrorError, match="no end"):
-        place.look()
-    assert len(place.registry.seen) == 20
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"null", b"{}", b"<html>", b'{"layers": []}', b'{"manifests": 3}',
-     b'{"config": {"mediaType": "x", "digest": "sha512:00", "size": 1}, "layers": []}',
-     b'{"mediaType": "%s", "manifests": []}' % oci.OCI_MANIFEST.encode(),
-     b'{"a": 1, "a": 2}', b"[" * 9999, b" " * ((4 << 20) + 1)],
-)  # fmt: skip
-def test_a_manifest_that_is_none_is_a_hole_of_its_release(place: Place, body: bytes) -> None:
-    place.registry.chart("ns/a", "1.0.0", chart_bytes("a", "1.0.0"))
-    place.registry.chart("ns/b", "1.0.0", chart_bytes("b", "1.0.0"))
-    place.registry.answers["/v2/ns/a/manifests/1.0.0"] = 200, body, {}
-    listing = place.look()
-    assert [h.what for h in listing.holes] == ["ns/a@1.0.0"]
-    assert offered(listing) == {"ns/b@1.0.0 helm"}
-
-
-def test_a_chart_with_two_archives_or_none_is_a_hole(place: Place) -> None:
-    data = chart_bytes("a", "1.0.0")
-    place.registry.put("ns/a", "1.0.0", [(data, oci.HELM_LAYER)] * 2)
-    place.registry.put("ns/a", "1.1.0", [(PROV, oci.HELM_PROVENANCE)])
-    assert {h.what for h in place.look().holes} == {"ns/a@1.0.0", "ns/a@1.1.0"}
-
-
-def test_a_thousand_faults_bring_no_wrong_byte_and_drop_nothing(place: Place) -> None:
-    """Any answer may go wrong in any way: what is here stays, what comes is right, errors end."""
-    registry, dice = place.registry, random.Random(5)
-    names = ("a", "b", "c")
-    for name in names:
-        registry.chart(f"ns/{name}", "1.0.0", chart_bytes(name, "1.0.0"), PROV)
-    assert place.sync().exit_code == 0
-    registry.chart("ns/a", "1.1.0", chart_bytes("a", "1.1.0"))
-    had = releases(place.project)
-    truth = registry.answer
-    rules = Rules(deletes="follow", max_shrink=1)
-    kinds = ("500", "403", "401", "html", "cut", "flip", "other", "redirect", "null")
-    faults = 0
-
-    def lying(address: str, given: str, base: str) -> tuple[int, bytes, dict[str, str]]:
-        nonlocal faults
-        status, body, headers = truth(address, given, base)
-        if dice.random() > 0.3:
-            return status, body, headers
-        faults += 1
-        fault = dice.choice(kinds)
-        if fault in ("500", "403", "401"):
-            return int(fault), b"{}", {}
-        if fault == "redirect":
-            return 302, b"", {"Location": "file:///etc/passwd"}
-        if fault == "flip" and body:
-            at = dice.randrange(len(body))
-            return status, body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :], headers
-        nonsense = {"html": b"<html>", "null": b"null", "other": b"[3]"}
-        return 200, nonsense.get(fault, body[: len(body) // 2]), headers
-
-    registry.answer = lying  # type: ignore[method-assign]
-    rounds = 0
-    while faults < 1000:
-        rounds += 1
-        which = dice.choice(("new", "all"))
-        place.registry.seen.clear()
-        sync(place.project, [(place.source(tags=which), rules)], NOW, dry_run=bool(rounds % 5))
-        found = releases(place.project)
-        assert had <= found, f"round {rounds}: {had - found}"
-        had = found
-    for package, release in (text.split("@") for text in had):
-        blob = place.release(package, release).blob
-        assert blob.digest == digest_of(chart_bytes(package[3:], release)).partition(":")[2]
-    assert check(place.project).findings == []
-    registry.answer = truth  # type: ignore[method-assign]
-    assert place.sync(rules).exit_code == 0 and len(releases(place.project)) == 4
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(names=st.sets(NAMES, min_size=1, max_size=2), extra=st.booleans())
+def test_addresses_ranks_and_files_agree(names: set[str], extra: bool) -> None:
+    more = (attached("sbom", "application/spdx+json"),) if extra else ()
+    packages = [package(n, release("1.0.0", "helm", *more), release("1.0.0", "kpm")) for n in names]
+    for path in Registry(*packages).files:
+        address = VIEW.address(path)
+        assert address is not None and path in VIEW.files_of(address)
+        assert oci_paths.rank(path) == oci_paths.rank(address)
+    for each in packages:
+        ranks = [oci_paths.rank(r.path) for r in VIEW.package(each)]
+        assert all(VIEW.package_in(r.path) == each.document.package for r in VIEW.package(each))
+        assert 8 not in ranks

@@ -69,6 +69,12 @@ class Toy:
     def address(self, path: str) -> str | None:
         return path
 
+    def files_of(self, address: str) -> list[str]:
+        return [address]
+
+    def left_out(self, package: Package) -> Iterator[str]:
+        yield from ()
+
 
 @pytest.fixture
 def with_toy(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
@@ -152,5 +158,5 @@ def test_the_settings_of_views_stand_in_the_catalog(project: Project, tmp_path: 
     changed = reopen(project.folder)
     push(changed, [chart(tmp_path, "a", "1.1.0", "x")], NS, NOW)
     assert json.loads(msgspec.json.encode(changed.root().settings)) == {
-        "dialect": "appr", "url": "https://example.com",
+        "dialect": "appr", "url": "https://example.com", "helm": True, "oci": True,
     }  # fmt: skip

@@ -17,7 +17,7 @@ from cnrmirror.archive.inspect import REQUIREMENTS, ArchiveInfo
 from cnrmirror.archive.yamltext import mapping_in, repeated_keys
 from cnrmirror.model.documents import ArchiveFacts
 from cnrmirror.model.errors import InputError
-from cnrmirror.model.flags import REPEATED_KEYS
+from cnrmirror.model.flags import REPEATED_KEYS, ROOT_FILES
 from cnrmirror.model.names import is_utf8
 
 EXTRACTOR = 2
@@ -64,10 +64,14 @@ def odd_keys(telling: dict[str, bytes]) -> list[str]:
         return []
 
 
-def flags_of(info: ArchiveInfo) -> list[str]:
-    """What is odd about an archive, sorted: see ``model.flags``."""
-    more = [REPEATED_KEYS] if odd_keys(info.telling) else []
-    return sorted([*info.flags, *more])
+def flags_of(info: ArchiveInfo, media_type: str) -> list[str]:
+    """What is odd about an archive of a package of this kind, sorted: see ``model.flags``."""
+    found = set(info.flags)
+    if odd_keys(info.telling):
+        found.add(REPEATED_KEYS)
+    if media_type == "helm" and "Chart.yaml" in info.telling:
+        found.add(ROOT_FILES)
+    return sorted(found)
 
 
 def missing_dependencies(facts: ArchiveFacts | None, subcharts: Collection[str]) -> list[str]:

@@ -6,9 +6,10 @@ import io
 import tarfile
 import unicodedata
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
-from cnrmirror.archive.folder import files_of
+from cnrmirror.archive.folder import PackageFile, files_of
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InputError
 
@@ -52,15 +53,21 @@ def tar_of(
             circle, a device; or what cannot be read.
         TooLarge: more files or bytes than the limits.
     """
+    files = list(files_of(folder, limits, outside))
+    if not files:
+        raise InputError(f"{folder}: there is no file to pack; see its .helmignore")
+    return tar_of_files(files, prefix)
+
+
+def tar_of_files(files: Iterable[PackageFile], prefix: str = "") -> bytes:
+    """These files as a reproducible tar, in their order; see ``tar_of``."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for file in files_of(folder, limits, outside):
+        for file in files:
             member = tarfile.TarInfo(f"{prefix}/{file.name}" if prefix else file.name)
             member.size, member.mode = len(file.data), 0o755 if file.program else 0o644
             # Some readers compose the letters of a PAX name; those of GNU tar are left as they are.
             composed = unicodedata.is_normalized("NFC", member.name)
             tar.format = tarfile.PAX_FORMAT if composed else tarfile.GNU_FORMAT
             tar.addfile(member, io.BytesIO(file.data))
-        if not tar.getmembers():
-            raise InputError(f"{folder}: there is no file to pack; see its .helmignore")
     return buffer.getvalue()

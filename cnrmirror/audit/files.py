@@ -72,11 +72,6 @@ def wrong_name(file: Path, path: str) -> str:
     return ""
 
 
-def target_of(path: str, alias: Alias) -> str:
-    """The path, from the site on, for which an alias stands."""
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), alias.target))
-
-
 class Known:
     """The views that a site must have: ``paths`` of files, ``aliases`` and what they stand for."""
 
@@ -87,7 +82,7 @@ class Known:
     def add(self, resource: Resource) -> None:
         """A view that must be there."""
         if isinstance(resource.body, Alias):
-            self.aliases[resource.path] = target_of(resource.path, resource.body)
+            self.aliases[resource.path] = resource.body.seen_from(resource.path)
         else:
             self.paths.add(resource.path)
 

@@ -138,7 +138,7 @@ def check_settings(state: AuditState) -> None:
     if not state.with_views or state.root is None:
         return
     try:
-        state.site, url = site_at(state.reader)
+        state.site, url = site_at(state.reader, state.root.settings)
     except CnrMirrorError as error:
         state.seen.findings.append(Finding.of(ADDRESS, error))
         return
@@ -146,6 +146,8 @@ def check_settings(state: AuditState) -> None:
     before, state.seen = state.seen, Part(state.reader, state.site)
     state.seen.add(before)
     state.seen.views.note(f"it sends clients to {url or 'no other address'}")
+    if state.root.settings.get("oci") is True and not state.site.has_oci:
+        state.seen.views.note("it is no OCI registry here: there is no v2/")
 
 
 def check_packages(state: AuditState) -> None:

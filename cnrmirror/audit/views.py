@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from cnrmirror.audit.files import Known, target_of
+import msgspec
+
+from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
+from cnrmirror.model.errors import CnrMirrorError, DamageError, IncompleteError, Tampered
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.views.base import Package
+from cnrmirror.views.base import ArtifactHub, Package
 from cnrmirror.views.layout import key_of
 from cnrmirror.views.site import Site, ViewEntries, ViewSettings
 
 ADDRESS = ".well-known/app-registry-uri.json"
+OCI_ROOT = "v2/index.json"
 _MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
@@ -96,6 +100,9 @@ class ViewAudit:
         """One view, asked for as a client would; ``other`` is another form that it may have."""
         self._know(resource)
         body = resource.body
+        folder = self._reader.folder
+        if resource.by_rule and folder is not None and not (folder / resource.path).exists():
+            return  # the host finds the blob by a rule
         try:
             if isinstance(body, Alias):
                 self._alias(resource.path, body)
@@ -165,8 +172,8 @@ class ViewAudit:
             link = self._reader.folder / path
             if link.is_symlink() and os.readlink(link) == alias.target:
                 return
-        document = "" if path.endswith(".json") else "/index.json"
-        target = target_of(path, alias)
+        document = "" if alias.single else "/index.json"
+        target = alias.seen_from(path)
         expected = read(self._ask(target + document, _MAX_ALIAS))
         if read(self._ask(path + document, _MAX_ALIAS)) != expected:
             raise Tampered(f"{path}: does not answer as {target} does")
@@ -186,8 +193,11 @@ def addresses(reader: Reader, site: Site, path: str) -> list[str]:
             return list(dict.fromkeys((key_of(path), path)))
 
 
-def site_at(reader: Reader) -> tuple[Site, str]:
+def site_at(reader: Reader, settings: Mapping[str, Any]) -> tuple[Site, str]:
     """The views as a mirror says that it has them, and where it sends clients.
+
+    Args:
+        settings: those of the catalog root, which say whether there are views for Helm and OCI.
 
     Raises:
         CnrMirrorError: it does not say.
@@ -197,8 +207,8 @@ def site_at(reader: Reader) -> tuple[Site, str]:
     def ask(path: str) -> bytes:
         return read(reader.ask(addresses(reader, site, path)[0], _MAX_FIXED))
 
-    found = parse_json(ask(ADDRESS), ADDRESS)
-    prefix = found.get("prefix") if isinstance(found, dict) else None
+    address = parse_json(ask(ADDRESS), ADDRESS)
+    prefix = address.get("prefix") if isinstance(address, dict) else None
     if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
         raise Tampered(f"{ADDRESS}: its prefix is {prefix!r:.200}")
     url = prefix.removesuffix("/cnr/")
@@ -206,7 +216,27 @@ def site_at(reader: Reader) -> tuple[Site, str]:
     with suppress(CnrMirrorError):
         if b"cnr-api" in ask("cnr/version/index.json"):
             vendor = "cnr"
-    return Site(ViewSettings(vendor, precompress=False), url), url
+    try:
+        hub = msgspec.convert(settings.get("artifacthub", {}), ArtifactHub)
+    except msgspec.ValidationError as error:
+        raise DamageError(f"the catalog root's settings: artifacthub: {error}") from error
+    form = ViewSettings(
+        vendor, precompress=False, helm=settings.get("helm") is True,
+        oci=settings.get("oci") is True, artifacthub=hub,
+    )  # fmt: skip
+    if form.oci and not _answers(reader, site, OCI_ROOT):
+        form = msgspec.structs.replace(form, oci=False)
+    return Site(form, url, rules=False), url
+
+
+def _answers(reader: Reader, site: Site, path: str) -> bool:
+    """Whether a file of a view is there. Raises CnrMirrorError if nobody can tell."""
+    try:
+        for _ in reader.ask(addresses(reader, site, path)[0], _MAX_FIXED):
+            pass
+    except IncompleteError:
+        return False
+    return True
 
 
 def _blob_of(body: Descriptor | Base64Json) -> Descriptor:

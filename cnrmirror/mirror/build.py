@@ -181,9 +181,6 @@ class Builder:
                 return bring_packages(self._catalog, self.views, self.tree, differences, progress)
             entries: ViewEntries = {}
             chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
-            # Two processes must not both find a namespace's folder missing and make it whole.
-            for namespace in {d.name.partition("/")[0] for d in differences}:
-                os.makedirs(self._site / PACKAGES / namespace, exist_ok=True)
             with processes() as pool:
                 jobs = [
                     pool.submit(_build_some, self._site, self._scratch, self.views, chunk)

@@ -18,14 +18,17 @@ from cnrmirror.catalog.tree import Catalog
 from cnrmirror.mirror.build import processes
 from cnrmirror.mirror.folder import keep_folder
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.digest import CHUNK
+from cnrmirror.mirror.repack import repack_for_helm
+from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import ArchiveFacts, Attachment, Node
 from cnrmirror.model.errors import ConflictError, InputError, TooLarge
 from cnrmirror.model.flags import REPEATED_KEYS, meaning_of
+from cnrmirror.model.oci import HELM_PROVENANCE
 from cnrmirror.model.progress import stage
-from cnrmirror.objects.files import write_all
+from cnrmirror.objects.files import read_given, write_all
 from cnrmirror.objects.store import Store
 
+MAX_PROVENANCE = 1 << 20
 _WORTH_PROCESSES = 200
 _CHUNK = 100
 
@@ -108,6 +111,9 @@ def _take(catalog: Catalog, tree: Node, path: Path, how: How) -> Incoming | Refu
             info = _take_file(catalog.store, path, how.limits)
             identity = identify(info.telling, path, how.wish)
         item = looked_into(where, identity, info)
+        belongs = [*repack_for_helm(catalog.store, identity.package, info, item.info.flags),
+                   *_provenance_beside(catalog.store, path, identity)]  # fmt: skip
+        item = msgspec.structs.replace(item, attachments=belongs)
         if how.strict and item.warnings:
             raise InputError(f"--strict: {'; '.join(item.warnings)}")
         return item
@@ -120,10 +126,21 @@ def _take(catalog: Catalog, tree: Node, path: Path, how: How) -> Incoming | Refu
         return Refusal(where, error)
 
 
+def _provenance_beside(store: Store, path: Path, identity: Identity) -> list[Attachment]:
+    """The ``.prov`` file of a chart, which lies beside its archive. Raises InputError, TooLarge."""
+    beside = path.with_name(f"{path.name}.prov")
+    if identity.media_type != "helm" or path.is_dir() or not beside.is_file():
+        return []
+    data = read_given(beside, MAX_PROVENANCE, "; no provenance file is so large")
+    blob = Descriptor.of(data)
+    store.add_blob(blob, [data])
+    return [Attachment(HELM_PROVENANCE, blob.digest, blob.size)]
+
+
 def looked_into(where: str, identity: Identity, info: ArchiveInfo) -> Incoming:
     """What is to be said of an archive: its facts, what is odd about it, what to warn of."""
     facts = facts_of(info.telling)
-    flags = flags_of(info)
+    flags = flags_of(info, identity.media_type)
     warnings = [
         meaning_of(flag) + (f": {', '.join(odd_keys(info.telling))}" * (flag == REPEATED_KEYS))
         for flag in flags

@@ -290,7 +290,7 @@ class Project:
     @property
     def settings(self) -> dict[str, Any]:
         """What views take from mirror.yaml: whoever has the catalog can render the same bytes."""
-        return {"url": self.config.url, "dialect": self.config.views.dialect}
+        return self.config.views.in_catalog(self.config.url)
 
     def _after(
         self, before: tuple[Descriptor, CatalogRoot] | None, tree: Node, message: str, now: str

@@ -12,6 +12,7 @@ from cnrmirror.archive.identify import Identity, Override, find
 from cnrmirror.mirror.intake import How, Incoming, Refusal, looked_into, take_all, take_bytes
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.releases import Merge, Pushed, What
+from cnrmirror.mirror.repack import repack_for_helm
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Attachment, PackageDocument, all_attachments
 from cnrmirror.model.errors import ConflictError, InputError, ReleaseConflict, UsageError
@@ -64,7 +65,10 @@ def push(
             else:
                 incoming.append(item)
         if what.attached and incoming:
-            files = all_attachments(_attachment(project, kind, p) for kind, p in what.attached)
+            files = all_attachments(
+                incoming[0].attachments,
+                (_attachment(project, kind, p) for kind, p in what.attached),
+            )
             incoming = [msgspec.structs.replace(incoming[0], attachments=files)]
         return _adopt(project, incoming, refusals, now, what)
 
@@ -88,6 +92,8 @@ def push_blob(
             )
         info = take_bytes(project.store, data, project.config.limits)
         item = looked_into("POST", identity, info)
+        more = repack_for_helm(project.store, identity.package, info, item.info.flags)
+        item = msgspec.structs.replace(item, attachments=more)
         return _adopt(project, [item], [], now, What(metadata=metadata, accept=force))
 
 

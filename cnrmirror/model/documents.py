@@ -25,6 +25,7 @@ from cnrmirror.model.digest import Descriptor, DiffID, Digest, Size
 from cnrmirror.model.errors import TooLarge
 from cnrmirror.model.format import FIRST, Format
 from cnrmirror.model.names import PackageName, default_release, newest_first, release_key
+from cnrmirror.model.oci import HELM_PROVENANCE, PGP_SIGNATURE, ROLE
 
 LEAF_MAX = 64
 FACTS_MAX = 64
@@ -66,10 +67,26 @@ class Attachment(
     def blob(self) -> Descriptor:
         return Descriptor(self.digest, self.size)
 
+    @property
+    def role(self) -> str:
+        """What it is to the release's OCI manifest: see ``oci.ROLE``; "" for anything else."""
+        return self.annotations.get(ROLE, "")
+
+    @property
+    def is_provenance(self) -> bool:
+        """Whether it is the ``.prov`` file of a chart."""
+        return not self.role and self.media_type in (HELM_PROVENANCE, PGP_SIGNATURE)
+
 
 def all_attachments(*some: Iterable[Attachment]) -> list[Attachment]:
-    """Each of these attachments once, in the one order that is canonical. Raises TooLarge."""
-    found = {msgspec.json.encode(a, order="sorted"): a for each in some for a in each}
+    """Each of these attachments once, in the one order that is canonical. Raises TooLarge.
+
+    Of what was repacked, the first stays: another program may have packed the same otherwise.
+    """
+    found: dict[bytes, Attachment] = {}
+    for attachment in (a for each in some for a in each):
+        if attachment.role != "repacked" or all(a.role != "repacked" for a in found.values()):
+            found[msgspec.json.encode(attachment, order="sorted")] = attachment
     if len(found) > MAX_ATTACHMENTS:
         raise TooLarge(f"{len(found)} attachments of one release; there can be {MAX_ATTACHMENTS}")
     return [found[key] for key in sorted(found)]
@@ -127,11 +144,13 @@ class Tombstone(msgspec.Struct, frozen=True):
 class ArchiveFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one look into an archive told. ``extractor`` is the version of the look.
 
-    ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml.
+    ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml;
+    ``first`` is what it held when it was first looked at, if that is something else.
     """
 
     extractor: Count = always(1)
     chart: dict[Text, Any] = {}
+    first: dict[Text, Any] = {}
 
 
 class PackageDocument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 SYMLINKS = "symlinks"
 REPEATED_KEYS = "repeated-keys"
 OTHER_NAME = "other-name"
+ROOT_FILES = "root-files"
 
 _MEANING = {
     SYMLINKS: "it holds symlinks, which a Helm client reads as empty files; to repack it, unpack "
@@ -12,6 +13,7 @@ _MEANING = {
     REPEATED_KEYS: "its Chart.yaml has a key more than once; the last one counts, as for Helm",
     OTHER_NAME: "its Chart.yaml has another name than the index that it came from; it is called as "
     "there",
+    ROOT_FILES: "its files are not in one folder, which Helm needs; Helm gets it repacked",
 }
 
 

@@ -10,6 +10,7 @@ EMPTY_CONFIG = "application/vnd.oci.empty.v1+json"
 HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 HELM_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+PGP_SIGNATURE = "application/pgp-signature"
 
 ROLE = "cnrmirror.role"
 """An attachment's annotation: what it is to the release's OCI manifest.

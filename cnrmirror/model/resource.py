@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
@@ -52,9 +53,17 @@ class Base64Json(msgspec.Struct, frozen=True):
 
 
 class Alias(msgspec.Struct, frozen=True):
-    """The same files under a second path: ``target`` is a folder, relative to the alias's own."""
+    """The same files under a second path.
+
+    ``target`` is a folder, or a single file, relative to the alias's own folder.
+    """
 
     target: str
+    single: bool = False
+
+    def seen_from(self, path: str) -> str:
+        """The path, from the site on, for which an alias at ``path`` stands."""
+        return posixpath.normpath(posixpath.join(posixpath.dirname(path), self.target))
 
 
 Body = bytes | Descriptor | Base64Json | Alias
@@ -63,7 +72,8 @@ Body = bytes | Descriptor | Base64Json | Alias
 class Resource(msgspec.Struct, frozen=True):
     """A path below ``site/``, what is there, and how a host should serve it.
 
-    A body that is a Descriptor is a link to the blob of that digest.
+    A body that is a Descriptor is a link to the blob of that digest. ``by_rule``: a server with
+    rules finds that blob by the path alone, and needs no file.
     """
 
     path: str
@@ -71,3 +81,4 @@ class Resource(msgspec.Struct, frozen=True):
     media_type: str = JSON_TYPE
     cache: Cache = "short"
     filename: str | None = None
+    by_rule: bool = False

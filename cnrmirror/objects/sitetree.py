@@ -75,7 +75,19 @@ class SiteTree:
                 os.makedirs(folder, exist_ok=True)
                 made.add(folder)
             self._write(path, resource)
-        os.rename(staged, top)
+        try:
+            os.rename(staged, top)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            self._into(staged, top, resources)  # another process made it in the meantime
+
+    def _into(self, staged: str, top: str, resources: list[Resource]) -> None:
+        for resource in resources:
+            path = f"{self._root}/{resource.path}"
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.replace(staged + path[len(top) :], path)
+        shutil.rmtree(staged)
 
     def _replace(self, path: str, resource: Resource) -> None:
         temporary = self._temporary()

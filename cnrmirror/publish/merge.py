@@ -267,7 +267,7 @@ def _joined_part(mine: T | None, other: T | None) -> T | None:
     if isinstance(mine, Tombstone) and isinstance(other, Tombstone):
         return other
     if isinstance(mine, Release) and isinstance(other, Release):
-        attachments = all_attachments(mine.attachments, other.attachments)
+        attachments = all_attachments(other.attachments, mine.attachments)
         like_mine = msgspec.structs.replace(
             other, created_at=mine.created_at, origin=mine.origin, attachments=mine.attachments
         )

@@ -126,7 +126,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
         settings = msgspec.structs.replace(settings, profile="plain")
         extra = host_files(target.host, settings.plain_pull == "json")
     links = target.links and not target.host
-    site = Site(settings, project.config.url)
+    site = Site(settings, project.config.url, rules=False if shape == "objects" else None)
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":

@@ -30,7 +30,7 @@ from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
 from cnrmirror.views.routes import Route, route
-from cnrmirror.views.site import Site, ViewEntries, ViewSettings
+from cnrmirror.views.site import Site, ViewEntries
 
 _CATALOG = re.compile(
     r"/catalog/(?:(?P<metadata>metadata/(?:[0-9]+\.[a-z]+|timestamp)\.json)"
@@ -73,7 +73,9 @@ class Reading:
         self._rendered = functools.lru_cache(maxsize=256)(self._render)
         self._lists = functools.lru_cache(maxsize=2)(self._read_lists)
         config = mirror.config
-        self._site = Site(ViewSettings(config.views.dialect, precompress=False), config.url)
+        views = msgspec.structs.replace(config.views, profile="full", precompress=False)
+        self._site = Site(views, config.url, rules=False)
+        self._of_package = functools.lru_cache(maxsize=32)(self._read_package)
         fixed = self._site.fixed()
         self._fixed = {f"/{r.path}": r for r in fixed if isinstance(r.body, bytes)}
         self._fixed |= dict.fromkeys(("/", "/cnr/", "/cnr"), self._fixed["/index.html"])
@@ -92,17 +94,28 @@ class Reading:
         raise NotFoundError(v1.NOT_FOUND)
 
     def _file(self, path: str) -> Resource | None:
-        """A file of a view that has no calls of its own, by its path in the site."""
+        """A file of a view that has no calls of its own, by its address."""
         if not self._site.has_top(path) or path.startswith(PREFIX):
             return None
         name = self._site.package_in(path)
         if name is None:
-            return self._lists(self._mirror.head()).get(path)
-        document = self._mirror.catalog.get(self._mirror.tree(), name)
-        if document is None:
-            return None
-        package = self._site.load(self._mirror.catalog, document)
-        return next((r for r in self._site.package(package) if r.path == path), None)
+            found = self._lists(self._mirror.head())
+        else:
+            ref = self._mirror.catalog.find(self._mirror.tree(), name)
+            found = self._of_package(ref) if ref else {}
+        for each in self._site.files_of(path):
+            resource = found.get(each) or self._fixed.get(f"/{each}")
+            if resource is not None and isinstance(resource.body, Alias):
+                resource = found.get(resource.body.seen_from(each))
+            if resource is not None:
+                return resource
+        return None
+
+    def _read_package(self, ref: PackageRef) -> dict[str, Resource]:
+        catalog = self._mirror.catalog
+        return {
+            r.path: r for r in self._site.package(self._site.load(catalog, catalog.document(ref)))
+        }
 
     def _get(self, found: Route, request: Request) -> Response:
         if found.kind == "version":

@@ -14,6 +14,8 @@ from cnrmirror.sources.ocimanifests import INDEXES, Content, Manifest, Named, re
 
 MAX_ATTACHED = 16 << 20
 """Bytes that a blob may have that only belongs to a release."""
+_ROOM = MAX_ATTACHMENTS - 1
+"""One place is left for the archive that may be repacked for Helm."""
 COSIGN = (".sig", ".att", ".sbom")
 _MAX_REFERRERS = 256
 _NO_SUCH_API = (400, 404, 405, 410, 501)
@@ -29,7 +31,7 @@ class Attached(msgspec.Struct):
         """A manifest and what it names: all of it, or nothing."""
         new = [a for a in some if a not in self.attachments]
         large = any(a.size > MAX_ATTACHED for a in new)
-        if large or len(self.attachments) + len(new) > MAX_ATTACHMENTS:
+        if large or len(self.attachments) + len(new) > _ROOM:
             self.left += 1
         else:
             self.attachments += new

@@ -15,8 +15,9 @@ from cnrmirror.archive.facts import facts_of, flags_of
 from cnrmirror.archive.identify import Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.repack import repack_for_helm
 from cnrmirror.model.digest import Descriptor, checked
-from cnrmirror.model.documents import ArchiveFacts, Attachment
+from cnrmirror.model.documents import ArchiveFacts, Attachment, all_attachments
 from cnrmirror.model.errors import (
     CnrMirrorError,
     InputError,
@@ -140,7 +141,8 @@ def _result(
     try:
         fetched = _fetch_patiently(project, source, offer)
         more = source.attached(offer) if isinstance(source, Attaching) else More()
-        attachments = _attached(project, source, offer, more)
+        attached = _attached(project, source, offer, more)
+        attachments = all_attachments(attached, fetched.attachments)
         fetched = msgspec.structs.replace(fetched, attachments=attachments, notes=more.notes)
     except StorageError:
         raise
@@ -196,13 +198,15 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
             os.close(descriptor)
         info = reader.close()
         _check(offer, info)
-        flags = [*flags_of(info), *_named(offer, info)]
+        flags = [*flags_of(info, offer.media_type), *_named(offer, info)]
         with storage_errors(str(project.folder)):
             project.store.adopt_blob(info.blob, temporary)
+            more = repack_for_helm(project.store, offer.package, info, flags)
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    return Fetched(info.blob, info.diff_id, tuple(sorted(flags)), facts_of(info.telling))
+    facts = facts_of(info.telling)
+    return Fetched(info.blob, info.diff_id, tuple(sorted(flags)), facts, more)
 
 
 def _attached(project: Project, source: Source, offer: Offer, more: More) -> list[Attachment]:

@@ -29,15 +29,31 @@ class Package(msgspec.Struct, frozen=True):
     facts: Mapping[str, ArchiveFacts] = {}
 
 
+class ArtifactHub(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What an ``artifacthub-repo.yml`` says (artifacthub.io/docs/topics/repositories).
+
+    ``repositoryID``: proves to Artifact Hub who publishes here. ``owners``: with ``name`` and
+    ``email``. ``ignore``: packages that are not to be listed, with ``name`` and ``version``.
+    """
+
+    repositoryID: str = ""
+    owners: list[dict[str, str]] = []
+    ignore: list[dict[str, str]] = []
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What views take from mirror.yaml; it stands in the catalog root.
 
     ``url``: the public address without a slash at the end, or "". ``dialect``: whose words the
-    CNR v1 view uses.
+    CNR v1 view uses. ``helm``, ``oci``: whether there are these views. ``artifacthub``: what stands
+    in artifacthub-repo.yml.
     """
 
     url: str = ""
     dialect: Vendor = "appr"
+    helm: bool = True
+    oci: bool = True
+    artifacthub: ArtifactHub = ArtifactHub()
 
 
 Entries = Mapping[str, Any]
@@ -90,6 +106,12 @@ class View(Protocol):
 
     def address(self, path: str) -> str | None:
         """The address, below the site's, at which a file answers; None if it has none."""
+
+    def files_of(self, address: str) -> list[str]:
+        """The files of the site that may answer an address; the first that is there does."""
+
+    def left_out(self, package: Package) -> Iterator[str]:
+        """What of a package its clients cannot have from this view, and why."""
 
 
 MakeView = Callable[[Settings], View]

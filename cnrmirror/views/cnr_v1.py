@@ -108,7 +108,7 @@ def package_resources(document: PackageDocument) -> Iterator[Resource]:
             yield Resource(f"{base}/type-{media_type}.json", to_json(chosen))
     yield Resource(f"{base}/index.json", to_json(list(manifests.values())))
     if len(types) == 1:
-        yield Resource(f"{base}/type-{types[0]}.json", Alias("index.json"))
+        yield Resource(f"{base}/type-{types[0]}.json", Alias("index.json", single=True))
 
 
 def _release(
@@ -296,3 +296,11 @@ class CnrV1:
     def address(self, path: str) -> str | None:
         """See ``base.View``."""
         return url_of(path)
+
+    def files_of(self, address: str) -> list[str]:
+        """See ``base.View``; what has a query is the matter of ``routes``."""
+        return [address]
+
+    def left_out(self, package: Package) -> Iterator[str]:
+        """See ``base.View``: its clients have everything."""
+        yield from ()

@@ -73,3 +73,11 @@ class FrontPage:
     def address(self, path: str) -> str | None:
         """See ``base.View``."""
         return path
+
+    def files_of(self, address: str) -> list[str]:
+        """See ``base.View``."""
+        return [address]
+
+    def left_out(self, package: Package) -> Iterator[str]:
+        """See ``base.View``."""
+        yield from ()

@@ -7,13 +7,13 @@ many a disk has links, so an alias becomes copies of what it stands for.
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from cnrmirror.model.resource import Alias, Resource
+from cnrmirror.views import oci_paths
 
 _KEYS = (
     (re.compile(r"(.+)/index\.json"), r"\1"),
@@ -30,6 +30,8 @@ def key_of(path: str) -> str:
         >>> key_of("cnr/api/v1/packages/charts/nginx/1.2.0/helm/pull.json")
         'cnr/api/v1/packages/charts/nginx/1.2.0/helm/pull/json'
     """
+    if path.startswith(f"{oci_paths.TOP}/"):
+        return oci_paths.url_of(path)
     for pattern, replacement in _KEYS:
         match = pattern.fullmatch(path)
         if match:
@@ -45,9 +47,7 @@ def expanded(resources: Iterable[Resource]) -> Iterator[Resource]:
             known.append(resource)
             yield resource
             continue
-        base = posixpath.normpath(
-            posixpath.join(posixpath.dirname(resource.path), resource.body.target)
-        )
+        base = resource.body.seen_from(resource.path)
         for other in known.copy():
             if other.path == base or other.path.startswith(f"{base}/"):
                 copy = msgspec.structs.replace(other, path=resource.path + other.path[len(base) :])

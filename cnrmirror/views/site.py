@@ -16,6 +16,7 @@ from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
+    ArtifactHub,
     Changes,
     MakeView,
     Package,
@@ -25,13 +26,15 @@ from cnrmirror.views.base import (
 )
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
+from cnrmirror.views.helm import WARN_FROM, HelmRepository
+from cnrmirror.views.oci import OciRegistry
 
-VIEWS: tuple[MakeView, ...] = (CnrV1, FrontPage)
+VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, FrontPage)
 """Every view that a mirror has."""
 
 NO_JEKYLL = ".nojekyll"
 # Raise it when the forms change (``_adapted``): every mirror is then built again.
-VERSION = 4
+VERSION = 5
 # Smaller documents fit into one packet anyway.
 _PRECOMPRESS_FROM = 1400
 
@@ -43,7 +46,9 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     servers that take a generated configuration, ``plain`` for those that only know index.html.
     ``plain_pull``: what ``pull`` is in the plain profile, the archive or its base64 form (which
     ``appr pull`` asks for). ``precompress``: write ``.gz`` beside larger JSON documents. ``keep``:
-    globs of files in the site that are somebody else's (``CNAME``, ``robots.txt``).
+    globs of files in the site that are somebody else's (``CNAME``, ``robots.txt``). ``helm``,
+    ``oci``: whether Helm and OCI clients are served, too. ``artifacthub``: what stands in the
+    artifacthub-repo.yml of each namespace (``repositoryID``, ``owners``, ``ignore``).
     """
 
     dialect: Vendor = "appr"
@@ -51,6 +56,15 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plain_pull: Literal["archive", "json"] = "archive"
     precompress: bool = True
     keep: list[str] = []
+    helm: bool = True
+    oci: bool = True
+    artifacthub: ArtifactHub = ArtifactHub()
+
+    def in_catalog(self, url: str) -> dict[str, Any]:
+        """What the views take from mirror.yaml, as it stands in the catalog root."""
+        found = {"url": url, "dialect": self.dialect, "helm": self.helm, "oci": self.oci}
+        hub = msgspec.to_builtins(self.artifacthub)
+        return {**found, "artifacthub": hub} if hub else found
 
 
 ViewEntries = dict[str, dict[str, Any]]
@@ -66,11 +80,17 @@ class Site:
     Args:
         settings: which form.
         url: the public address of the mirror without a slash at the end, or "".
+        rules: whether the host has rules, and finds blobs by them; by default as the profile says.
     """
 
-    def __init__(self, settings: ViewSettings, url: str) -> None:
+    def __init__(self, settings: ViewSettings, url: str, rules: bool | None = None) -> None:
         self._settings = settings
-        self._views = [make(Settings(url, settings.dialect)) for make in VIEWS]
+        self._rules = settings.profile == "full" if rules is None else rules
+        # A host without rules knows neither the media types nor the addresses of a registry.
+        oci = settings.oci and settings.profile == "full"
+        self._oci = oci
+        given = Settings(url, settings.dialect, settings.helm, oci, settings.artifacthub)
+        self._views = [make(given) for make in VIEWS]
         self._url = url
         self._uses_facts = any(view.uses_facts for view in self._views)
         self._of_top = {top: view for view in self._views for top in view.tops}
@@ -79,7 +99,12 @@ class Site:
     def fingerprint(self) -> str:
         """Differs whenever the same catalog would give other files."""
         views = " ".join(f"{view.name}/{view.version}" for view in self._views)
-        return f"{VERSION} {views} {self._url} {encode(self._settings).decode()}"
+        return f"{VERSION} {views} {self._url} {self._rules} {encode(self._settings).decode()}"
+
+    @property
+    def has_oci(self) -> bool:
+        """Whether it answers as an OCI registry."""
+        return self._oci
 
     def keeps(self, path: str) -> bool:
         """Whether a file of the site is somebody else's, to be left alone."""
@@ -165,10 +190,31 @@ class Site:
         view = self._view_of(path)
         return view.address(path) if view else path
 
+    def files_of(self, address: str) -> list[str]:
+        """The files that may answer an address; the first that is there does."""
+        view = self._view_of(address)
+        return view.files_of(address) if view else []
+
+    def left_out(self, package: Package) -> list[str]:
+        """What of a package some clients cannot have, and why."""
+        return [text for view in self._views for text in view.left_out(package)]
+
+    @staticmethod
+    def too_large(lists: Iterable[Resource]) -> list[str]:
+        """The indexes that Helm's clients read slowly, and what to do."""
+        return [
+            f"{r.path} has {len(r.body)} bytes, which every 'helm repo update' reads: split the "
+            "namespace, or give jobs the index of one package"
+            for r in lists
+            if isinstance(r.body, bytes) and r.path.startswith("helm/") and len(r.body) > WARN_FROM
+        ]
+
     def _adapted(self, resources: Iterable[Resource]) -> Iterator[Resource]:
         plain = self._settings.profile == "plain"
         base64 = plain and self._settings.plain_pull == "json"
         for resource in resources:
+            if resource.by_rule and self._rules:
+                continue
             if self._settings.precompress and not plain:
                 yield from _precompressed(resource)
             if base64 and resource.path.endswith("/pull"):
@@ -222,7 +268,7 @@ def _page(resource: Resource) -> Resource:
     body = resource.body
     if isinstance(body, bytes) and (safe := without_markup(body)) != body:
         return Resource(path, safe, cache=resource.cache)
-    return Resource(path, Alias("index.json"))
+    return Resource(path, Alias("index.json", single=True))
 
 
 def _precompressed(resource: Resource) -> Iterator[Resource]:

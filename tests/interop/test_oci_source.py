@@ -33,7 +33,7 @@ from tests.interop.ociregistry import (
 )
 from tests.mirrors import make
 from tests.oci_double import Registry, digest_of
-from tests.test_oci import KPM, KPM_LAYER, KPM_MANIFEST, PROV
+from tests.test_oci_source import KPM, KPM_LAYER, KPM_MANIFEST, PROV
 from tests.test_sync import releases
 
 pytestmark = pytest.mark.interop
