@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 
+from cnrmirror.mirror import config
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.model import oci
 from cnrmirror.model.documents import MAX_ATTACHMENTS, Attachment, Release
-from cnrmirror.model.errors import AccessDenied, CnrMirrorError, IncompleteError, TrustError
+from cnrmirror.model.errors import (
+    AccessDenied,
+    CnrMirrorError,
+    IncompleteError,
+    InputError,
+    TrustError,
+)
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources import ociclient
 from cnrmirror.sources.base import Ask, Hole, Listing
@@ -26,9 +33,11 @@ from cnrmirror.sync.report import PARTIAL, SourceReport
 from cnrmirror.sync.run import sync
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import Host, hosting
-from tests.mirrors import make
+from tests.mirrors import make, reopen
 from tests.oci_double import BASIC, CONFIG, Registry, digest_of, named
+from tests.test_guard import HERE, PUBLIC, Internet
 from tests.test_sync import releases
+from tests.test_sync_faults import ran
 
 KPM_MANIFEST = "application/vnd.cnr.package-manifest.kpm.v0.json"
 KPM_LAYER = "application/vnd.cnr.package.kpm.v0.tar+gzip"
@@ -416,6 +425,55 @@ def test_a_blob_elsewhere_and_a_tokens_host_are_asked_without_what_is_not_theirs
             place.look()
         assert {given for _, given in other.seen} == {BASIC}
         assert BASIC not in {given for _, given in registry.seen}
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "inside.example", "[::1]"])
+def test_a_public_registry_leads_to_no_token_service_of_this_network(
+    place: Place, name: str
+) -> None:
+    net = Internet(up_example=[PUBLIC], inside_example=["10.1.2.3"])
+    place.registry.auth = "token"
+    place.registry.realm = place.host.url.replace(HERE, name) + "/token"
+    reader = net.reader(place.host.url.replace(HERE, "up.example"))
+    with pytest.raises(TrustError, match="not a public address"):
+        OciSource("up", reader).look(Ask())
+    reader.close()
+    assert place.registry.tokens == 0 and set(net.connected) == {PUBLIC}
+
+
+# -- in mirror.yaml -------------------------------------------------------------------------------
+
+
+def configured(place: Place, text: str) -> None:
+    yaml = f"id: {place.project.config.id}\nsources:\n  up: {{type: oci, {text}}}\n"
+    (place.project.folder / "mirror.yaml").write_text(yaml)
+
+
+def test_a_source_of_mirror_yaml_is_asked_with_its_password(place: Place) -> None:
+    place.registry.auth, place.registry.anonymous = "token", False
+    place.registry.chart("team/web/a", "1.0.0", chart_bytes("a", "1.0.0"), PROV)
+    (place.project.folder / "login").write_text(f"{BASIC}\n")
+    configured(place, f"url: '{place.host.url}/team', namespace: ours, repositories: [web/a], "
+                      "authorization_file: login")  # fmt: skip
+    code, said = ran(place.project, "sync")
+    assert code == 0 and BASIC not in said, said
+    assert releases(reopen(place.project.folder)) == {"ours/a@1.0.0"}
+    code, said = ran(place.project, "sync")
+    assert code == 0 and place.registry.asked()["blobs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("url: 'oci://user:secret@h'", "url"), ("url: 'oci:x'", "url"), ("url: ftp://x", "url"),
+     ("url: 'oci://h?x'", "url"), ("url: 'oci://h', repositories: [A]", "repositories"),
+     ("url: 'oci://h', repositories: [a//b]", "repositories"),
+     ("url: 'oci://h', tags: some", "tags"), ("url: 'oci://h', namespace: a/b", "namespace")],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_named(place: Place, text: str, key: str) -> None:
+    configured(place, text)
+    with pytest.raises(InputError, match=key) as caught:
+        config.load(place.project.folder / "mirror.yaml")
+    assert "secret" not in caught.value.message
 
 
 # -- registries that lie --------------------------------------------------------------------------

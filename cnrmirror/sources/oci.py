@@ -225,32 +225,34 @@ class OciSource:
         """
         if not run.ask.sure:
             return True
-        by_name = {repository.name: repository for repository in tagged}
-        shown = {offer.key for offer in told.offers}
         lost = 0
-        for package, releases in run.ask.known.items():
-            for release, media_type in sorted(releases):
-                key = package, release, media_type
-                if key in shown or not run.ask.wanted.package(package):
-                    continue
-                repository = self._where(package, media_type, by_name)
-                if repository is None:
-                    lost += 1
-                    continue
-                tags = tagged.get(repository, Tags({}, frozenset(), 0))
-                found = Told.nothing()
-                self._asking(repository, tags, run.ask).release(release, found, False)
-                self._take(repository, found, run, told)
+        jobs: list[_Job] = []
+        for (package, release, media_type), listed in _missing(tagged, run, told):
+            found = self._where(package, media_type, listed)
+            if found is None:
+                lost += 1
+                continue
+            asking = self._asking(found, tagged.get(found, Tags({}, frozenset(), 0)), run.ask)
+            jobs.append(_Job(found, partial(asking.hidden, release)))
+        results = in_parallel(lambda job: job.do(), jobs, run.ask.executor)
+        for job, result in zip(jobs, results, strict=True):
+            self._take(job.repository, result, run, told)
         if lost:
             notes.append(f"{lost} releases of the mirror are in no repository that the catalog "
                          "shows; name their repositories to have them followed")  # fmt: skip
         return not lost
 
     def _where(
-        self, package: str, media_type: str, listed: dict[str, Repository]
+        self, package: str, media_type: str, listed: Iterable[Repository]
     ) -> Repository | None:
-        """The repository that a package of the mirror would be in; None if nobody knows."""
-        for repository in listed.values():
+        """The repository that a package of the mirror would be in; None if nobody knows.
+
+        Args:
+            package: its name.
+            media_type: that of the release.
+            listed: the repositories that are there and may have it.
+        """
+        for repository in listed:
             if repository.package_of(media_type) == package:
                 return repository
         if self._namespace and not self._named:
@@ -283,6 +285,21 @@ class _Job(msgspec.Struct, frozen=True):
 
     repository: Repository
     do: Callable[[], Told]
+
+
+def _missing(
+    tagged: Iterable[Repository], run: _Run, told: Told
+) -> Iterator[tuple[tuple[str, str, str], list[Repository]]]:
+    """What the mirror has and no list shows, and the repositories that may have it."""
+    by_package: dict[str, list[Repository]] = {}
+    for repository in tagged:
+        for package in repository.packages:
+            by_package.setdefault(package, []).append(repository)
+    shown = {offer.key for offer in told.offers}
+    for package in filter(run.ask.wanted.package, run.ask.known):
+        for release, media_type in sorted(run.ask.known[package]):
+            if (package, release, media_type) not in shown:
+                yield (package, release, media_type), by_package.get(package, [])
 
 
 def _holes(repository: Repository, error: CnrMirrorError, ask: Ask) -> Iterator[Hole]:

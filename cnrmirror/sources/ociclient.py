@@ -23,6 +23,7 @@ _MAX_PAGES = 10_000
 _MAX_ROWS = 2_000_000
 _PAGE = 1000
 _MAX_KEPT = 64 << 20
+_MAX_LINK = 8192
 _REPOSITORY = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
@@ -147,7 +148,7 @@ class Client:
         return found
 
     def _next(self, url: str, link: str) -> str:
-        match = _NEXT.search(link)
+        match = _NEXT.search(link[:_MAX_LINK])
         if match is None:
             return ""
         try:

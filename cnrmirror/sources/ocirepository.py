@@ -171,6 +171,12 @@ class Asking:
                 break
         return told
 
+    def hidden(self, release: str) -> Told:
+        """What there is of a release that no list shows; nothing, if it is gone."""
+        told = Told.nothing()
+        self.release(release, told, listed=False)
+        return told
+
     def release(self, release: str, told: Told, listed: bool = True) -> None:
         """Ask for one release.
 

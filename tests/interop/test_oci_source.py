@@ -6,6 +6,7 @@ import hashlib
 import http.client
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,10 +19,12 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model import oci
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.oci import OciSource
+from cnrmirror.sources.ocirepository import FORMATS
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.run import sync
+from cnrmirror.views import oci_paths
 from tests.conftest import NOW, chart_bytes, tar_gz
-from tests.hostile import hosting
+from tests.hostile import Fault, hosting
 from tests.interop.helm import helm, run
 from tests.interop.ociregistry import (
     BASIC,
@@ -34,6 +37,7 @@ from tests.interop.ociregistry import (
 from tests.mirrors import make
 from tests.oci_double import Registry, digest_of
 from tests.test_oci_source import KPM, KPM_LAYER, KPM_MANIFEST, PROV
+from tests.test_sources import reply
 from tests.test_sync import releases
 
 pytestmark = pytest.mark.interop
@@ -203,3 +207,60 @@ def test_a_real_registry_and_the_double_give_the_same_packages(tmp_path: Path) -
     assert signed is not None
     roles = sorted(a.annotations.get(oci.ROLE, "") for a in signed.attachments)
     assert roles == ["", "blob", "blob", "blob", "blob", "manifest", "referrer", "tag"]
+
+
+def test_a_mirror_of_a_static_mirror_of_a_registry_has_the_same_digests(tmp_path: Path) -> None:
+    """Registry, mirror, its files over HTTP, and a mirror of those by their /v2 alone."""
+    with registry_running(tmp_path / "registry") as host:
+        copied(filled(), host)
+        reader = HttpReader(f"http://{host}")
+        first = synced(tmp_path / "first", reader)
+        reader.close()
+    with hosting(first.site) as hosted:
+        hosted.fault = by_rule(first.site)
+        reader = HttpReader(hosted.url)
+        second = synced(tmp_path / "second", reader)
+        named = [f"{name}/{FORMATS}" for name in releases_of_types(first)]
+        formats = synced(tmp_path / "formats", reader, repositories=named)
+        before = reader.requests
+        (report,) = sync(second, [(OciSource("up", reader), Rules())], NOW).sources
+        assert (report.exit_code, report.fetched) == (0, 0)
+        # The catalog, and the tags of ns/a, ns/a/kpm and ns/a/formats.
+        assert reader.requests - before == 1 + 3
+        reader.close()
+    theirs, ours = first.document("ns/a"), second.document("ns/a")
+    assert {(r.key, r.blob, r.content.digest) for r in ours.releases} == {
+        (r.key, r.blob, r.content.digest) for r in theirs.releases
+    }  # fmt: skip
+    for release in theirs.releases:
+        found = ours.find(*release.key)
+        assert found is not None and found.attachments == release.attachments, release.key
+    both = [r.key for r in theirs.releases if r.release == "1.0.0"]
+    assert [r.key for r in formats.document("ns/a").releases] == both
+
+
+def by_rule(site: Path) -> Fault:
+    """Answers from the files of a site by the rule that every host has."""
+
+    def answer(handler: BaseHTTPRequestHandler, path: Path) -> bool:
+        address = urlsplit(handler.path).path.strip("/")
+        if address in ("v2/_catalog",) or address.endswith("/tags/list"):
+            return False
+        found = [site / name for name in oci_paths.files_of(address)]
+        file = next((each for each in found if each.is_file()), None)
+        if file is None:
+            return False
+        reply(handler, file.read_bytes())
+        return True
+
+    return answer
+
+
+def releases_of_types(project: Project) -> list[str]:
+    """The packages that have a release of several formats."""
+    found = []
+    for ref in project.catalog.packages(project.tree()):
+        document = project.catalog.document(ref)
+        if any(len(document.of_release(r)) > 1 for r in document.versions()):
+            found.append(ref.name)
+    return found
