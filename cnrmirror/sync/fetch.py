@@ -196,7 +196,9 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    return Fetched(info.blob, info.diff_id, tuple(sorted(flags)), facts_of(info.telling))
+    return Fetched(
+        info.blob, info.diff_id, tuple(sorted(flags)), facts_of(info.telling, info.clues)
+    )
 
 
 def _attached(project: Project, source: Source, offer: Offer) -> list[Attachment]:
