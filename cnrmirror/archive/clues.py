@@ -127,12 +127,13 @@ class _Lines:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        whole, newline, rest = data.rpartition(b"\n")
-        if newline:
-            self._look(self._rest + whole)
+        end = data.rfind(b"\n") + 1
+        if end:
+            if self._rest or b"mage" in data:
+                self._look(self._rest + data[:end])
             self._rest = b""
         # One character more than is kept tells that a line is too long.
-        self._rest = (self._rest + rest)[: _MAX_LINE + 1]
+        self._rest = (self._rest + data[end : end + _MAX_LINE + 1])[: _MAX_LINE + 1]
 
     def close(self) -> None:
         self._look(self._rest)

@@ -7,6 +7,7 @@ render shows fewer: what is switched off by default is not in it.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ _DEEP = 8
 _ANNOTATION = "artifacthub.io/images"
 # Of two reasons for one image, the one that a reader can do most with.
 _VALUES, _TEMPLATE, _LISTED = range(3)
+_SPEAKS = re.compile(rb"image|repo|img|container|\.[a-z0-9-]+(?::[0-9]+)?/[a-z0-9]", re.I)
 
 
 class _Found(NamedTuple):
@@ -84,7 +86,7 @@ class _Search:
         if self._charts < 0 or deep > _DEEP:
             return
         chart = values_in(self._files.get(f"{at}Chart.yaml", b""))
-        values = merged(values_in(self._files.get(f"{at}values.yaml", b"")), over)
+        values = merged(self._values(at), over)
         self._weight -= weight(values)
         if self._weight < 0:
             return
@@ -99,6 +101,11 @@ class _Search:
         for alias, below in subcharts.items():
             more = _passed_on(values, alias)
             yield from self._chart(below, more, f"{key}.{alias}" if key else alias, deep + 1)
+
+    def _values(self, at: str) -> dict[str, Any]:
+        """A chart's own values; not read where nothing in them can be, or be part of, an image."""
+        data = self._files.get(f"{at}values.yaml", b"")
+        return values_in(data) if at in self._lines or _SPEAKS.search(data) else {}
 
     def _templates(
         self, at: str, chart: Mapping[str, Any], values: dict[str, Any]

@@ -11,12 +11,13 @@ from typing import Any
 
 import yaml
 
-from cnrmirror.archive.yamltext import compose
+from cnrmirror.archive.yamltext import compose, node_in
 from cnrmirror.model.errors import InputError
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
 _DEEP = 48
+_SMALL = 8 << 10
 _MAX_TEXT = 1 << 16
 # Each value of a document needs one of these, but for the first.
 _SEPARATORS = b",:\n[{-?"
@@ -46,10 +47,11 @@ def list_in(data: bytes) -> list[Any]:
 
 def _values(data: bytes) -> Any:
     size = len(data)
-    if size > MAX_BYTES or size - len(data.translate(None, _SEPARATORS)) > MAX_VALUES:
+    if not data or size > MAX_BYTES or size - len(data.translate(None, _SEPARATORS)) > MAX_VALUES:
         return None
     try:
-        node = compose(data, "")
+        # A Chart.yaml was read a moment ago, and is remembered.
+        node = node_in(data, "") if size <= _SMALL else compose(data, "")
     except InputError:
         return None
     found = _Plain().value(node, 0) if node else None
