@@ -86,11 +86,11 @@ class _Search:
         if self._charts < 0 or deep > _DEEP:
             return
         chart = values_in(self._files.get(f"{at}Chart.yaml", b""))
-        values = merged(self._values(at), over)
+        subcharts = self._subcharts(at, chart)
+        values = merged(self._values(at, bool(subcharts)), over)
         self._weight -= weight(values)
         if self._weight < 0:
             return
-        subcharts = self._subcharts(at, chart)
         app_version = chart.get("appVersion")
         app = app_version if isinstance(app_version, str) else ""
         own = {name: value for name, value in values.items() if name not in subcharts}
@@ -102,10 +102,11 @@ class _Search:
             more = _passed_on(values, alias)
             yield from self._chart(below, more, f"{key}.{alias}" if key else alias, deep + 1)
 
-    def _values(self, at: str) -> dict[str, Any]:
+    def _values(self, at: str, has_subcharts: bool) -> dict[str, Any]:
         """A chart's own values; not read where nothing in them can be, or be part of, an image."""
         data = self._files.get(f"{at}values.yaml", b"")
-        return values_in(data) if at in self._lines or _SPEAKS.search(data) else {}
+        is_asked = has_subcharts or at in self._lines or _SPEAKS.search(data)
+        return values_in(data) if is_asked else {}
 
     def _templates(
         self, at: str, chart: Mapping[str, Any], values: dict[str, Any]
