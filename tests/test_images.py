@@ -83,6 +83,16 @@ def test_a_tag_that_is_a_number_is_what_helm_makes_of_it() -> None:
     assert [*told({"values.yaml": values})] == ["docker.io/a/b:1.1", "docker.io/c/d:1.10"]
 
 
+def test_the_registry_of_all_charts_takes_the_place_of_each() -> None:
+    values = (
+        "global: {imageRegistry: r.io}\nimage: {registry: docker.io, repository: a/b, tag: v1}\n"
+    )
+    values += "db: {metrics: {image: {registry: ''}}}\n"
+    files: dict[str, bytes | str] = {f"charts/{path}": data for path, data in DB.items()}
+    files["values.yaml"] = values
+    assert [*told(files)] == ["docker.io/library/postgres:9", "r.io/a/b:v1", "r.io/x:v1"]
+
+
 def test_merge_keys_and_aliases_are_followed() -> None:
     values = "base: &b {registry: r.io, tag: v1}\nimage:\n  <<: *b\n  repository: a/b\nmore: *b\n"
     assert told({"values.yaml": values}) == {"r.io/a/b:v1": "values.yaml: image"}
@@ -105,7 +115,8 @@ def test_a_subchart_has_its_own_values_and_what_its_parent_says(packed: bool) ->
     }  # fmt: skip
     values = "db: {metrics: {image: {tag: v2}}}\nglobal: {registry: r.io}\n"
     folder = "charts/db-1.0.0.tgz" if packed else "charts/db"
-    assert told({"values.yaml": values, **inside}) == {
+    files: dict[str, bytes | str] = {"values.yaml": values, **inside}
+    assert told(files) == {
         "docker.io/library/postgres:9": "values.yaml: db.image?",
         "docker.io/library/x:v2": "values.yaml: db.metrics.image",
         "r.io/helper:3": f"{folder}/templates/a.yaml",
@@ -114,7 +125,7 @@ def test_a_subchart_has_its_own_values_and_what_its_parent_says(packed: bool) ->
 
 def test_a_subchart_is_called_by_its_aliases_and_lies_as_deep_as_it_does() -> None:
     deep = {f"charts/mid/charts/{path}": data for path, data in DB.items()}
-    files = {
+    files: dict[str, bytes | str] = {
         **deep,
         "charts/mid/Chart.yaml": b"name: mid\nversion: 1.0.0\n",
         "charts/mid/requirements.yaml": "dependencies: [{name: db, alias: one}]",

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from cnrmirror.archive import imagelines, imagename
 from cnrmirror.archive.clues import Clues
 from cnrmirror.archive.imagename import ImageName
-from cnrmirror.archive.imagevalues import named_in
-from cnrmirror.archive.yamlvalues import MAX_VALUES, list_in, values_in, weight
+from cnrmirror.archive.imagevalues import Defaults, named_in
+from cnrmirror.archive.yamlvalues import MAX_VALUES, list_in, most_values, values_in, weight
 from cnrmirror.model.documents import Image
 
 MAX_IMAGES = 200
@@ -75,7 +75,7 @@ class _Search:
         for chart, template, line in dict.fromkeys(clues.lines):
             self._lines[chart].append((template, line))
         self._charts = _MAX_CHARTS
-        self._weight = 2 * MAX_VALUES
+        self._to_read = self._to_walk = 2 * MAX_VALUES
 
     def all(self) -> Iterator[_Found]:
         yield from self._chart(self._top, {}, "", 0)
@@ -85,16 +85,17 @@ class _Search:
         self._charts -= 1
         if self._charts < 0 or deep > _DEEP:
             return
-        chart = values_in(self._files.get(f"{at}Chart.yaml", b""))
+        chart = self._read(f"{at}Chart.yaml")
         subcharts = self._subcharts(at, chart)
         values = merged(self._values(at, bool(subcharts)), over)
-        self._weight -= weight(values)
-        if self._weight < 0:
+        self._to_walk -= weight(values)
+        if self._to_walk < 0:
             return
-        app_version = chart.get("appVersion")
-        app = app_version if isinstance(app_version, str) else ""
+        shared = values.get("global")
+        registry = shared.get("imageRegistry") if isinstance(shared, dict) else ""
+        defaults = Defaults(_text(chart.get("appVersion")), _text(registry))
         own = {name: value for name, value in values.items() if name not in subcharts}
-        for name, where, sure in named_in(own, app, key):
+        for name, where, sure in named_in(own, defaults, key):
             yield _Found(not sure, _VALUES, f"values.yaml: {where}", name)
         yield from self._templates(at, chart, values)
         yield from _listed(chart, at[len(self._top) :])
@@ -104,9 +105,15 @@ class _Search:
 
     def _values(self, at: str, has_subcharts: bool) -> dict[str, Any]:
         """A chart's own values; not read where nothing in them can be, or be part of, an image."""
-        data = self._files.get(f"{at}values.yaml", b"")
-        is_asked = has_subcharts or at in self._lines or _SPEAKS.search(data)
-        return values_in(data) if is_asked else {}
+        path = f"{at}values.yaml"
+        is_asked = has_subcharts or at in self._lines or _SPEAKS.search(self._files.get(path, b""))
+        return self._read(path) if is_asked else {}
+
+    def _read(self, path: str) -> dict[str, Any]:
+        """What a file says; nothing, once enough was read of one archive."""
+        data = self._files.get(path, b"")
+        self._to_read -= most_values(data)
+        return values_in(data) if self._to_read >= 0 else {}
 
     def _templates(
         self, at: str, chart: Mapping[str, Any], values: dict[str, Any]
@@ -131,13 +138,13 @@ class _Search:
         }
         for folder in sorted(folders):
             if f"{folder}Chart.yaml" in self._files:
-                name = values_in(self._files[f"{folder}Chart.yaml"]).get("name")
+                name = self._read(f"{folder}Chart.yaml").get("name")
                 for alias in called.get(str(name), [str(name)]):
                     found[alias] = folder
         return found
 
     def _aliases(self, at: str, chart: Mapping[str, Any]) -> dict[str, list[str]]:
-        requirements = values_in(self._files.get(f"{at}requirements.yaml", b""))
+        requirements = self._read(f"{at}requirements.yaml")
         called = defaultdict(list)
         for declared in (chart.get("dependencies"), requirements.get("dependencies")):
             for entry in declared if isinstance(declared, list) else ():
@@ -145,6 +152,10 @@ class _Search:
                     alias = entry.get("alias")
                     called[entry["name"]].append(alias if isinstance(alias, str) else entry["name"])
         return called
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _top(files: Mapping[str, bytes]) -> str:

@@ -26,23 +26,29 @@ class Named(NamedTuple):
     sure: bool
 
 
-def named_in(values: Any, app_version: str, key: str = "") -> Iterator[Named]:
-    """The images that values name, in their order.
+class Defaults(NamedTuple):
+    """What stands for what an image's own values leave out; "" for nothing.
 
-    Args:
-        app_version: the tag where one is asked for and none is spelled; "" if there is none.
-        key: that of the values themselves.
+    ``tag``: the chart's appVersion. ``registry``: ``global.imageRegistry``, which by its convention
+    takes the place of every ``registry``.
     """
+
+    tag: str = ""
+    registry: str = ""
+
+
+def named_in(values: Any, defaults: Defaults, key: str = "") -> Iterator[Named]:
+    """The images that values name, in their order; ``key`` is that of the values themselves."""
     if isinstance(values, list):
         for item in values:
-            yield from named_in(item, app_version, f"{key}[]")
+            yield from named_in(item, defaults, f"{key}[]")
     elif isinstance(values, dict):
-        mapping = _Mapping(values, app_version, key)
+        mapping = _Mapping(values, defaults, key)
         yield from mapping.as_one_image()
         for name, value in values.items():
             below = f"{key}.{name}" if key else name
             if isinstance(value, dict | list):
-                yield from named_in(value, app_version, below)
+                yield from named_in(value, defaults, below)
             elif isinstance(value, str) and value and name not in mapping.taken:
                 yield from mapping.under(name, value, below)
 
@@ -50,10 +56,12 @@ def named_in(values: Any, app_version: str, key: str = "") -> Iterator[Named]:
 class _Mapping:
     """One mapping among the values."""
 
-    def __init__(self, values: dict[str, Any], app_version: str, key: str) -> None:
-        self._values, self._app, self._key = values, app_version, key
+    def __init__(self, values: dict[str, Any], defaults: Defaults, key: str) -> None:
+        self._values, self._app, self._key = values, defaults.tag, key
         self._is_image = key.lower().endswith("image")
         self._registry = self._first(_REGISTRIES)
+        if defaults.registry and "registry" in values:
+            self._registry = defaults.registry
         self.taken: tuple[str, ...] = ()
 
     def _first(self, keys: tuple[str, ...]) -> str:
