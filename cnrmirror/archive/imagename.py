@@ -23,6 +23,7 @@ _IN_TEXT = re.compile(
     rf"(?::[\w][\w.-]{{0,127}}|@{_DIGEST}))(?![\w/:])",
     re.A,
 )
+_DIGIT = re.compile("[0-9]")
 _DOCKER = ("index.docker.io", "registry-1.docker.io", "docker.io", None)
 MAX_TEXT = 512
 """Characters; what is longer is no reference."""
@@ -72,7 +73,12 @@ def in_text(text: str) -> list[ImageName]:
     if "/" not in text or len(text) > 4096:
         return []
     found = (parse(match[1]) for match in _IN_TEXT.finditer(text))
-    return [name for name in found if name and (name.digest or re.search("[0-9]", name.tag))]
+    return [name for name in found if name and is_telling(name)]
+
+
+def is_telling(name: ImageName) -> bool:
+    """Whether it has a digest, or a tag with a digit: hardly anything else looks so."""
+    return bool(name.digest) or _DIGIT.search(name.tag) is not None
 
 
 def has_tag(text: str) -> bool:

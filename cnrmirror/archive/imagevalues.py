@@ -96,9 +96,11 @@ class _Mapping:
         """The images that the text under one key names."""
         low = key.lower()
         if not low.endswith("image") and low not in _WHOLE:
-            is_container = low.endswith(("img", "container"))
-            whole = imagename.parse(value) if is_container and ":" in value else None
-            for name in [whole] if whole else imagename.in_text(value):
+            whole = imagename.parse(value) if low.endswith(("img", "container")) else None
+            if whole and "/" in value and imagename.is_telling(whole):
+                yield Named(whole, where, True)
+                return
+            for name in imagename.in_text(value):
                 yield Named(name, where, True)
             return
         tag = self._tag_beside(key)
