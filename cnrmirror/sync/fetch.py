@@ -205,7 +205,7 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    facts = facts_of(info.telling)
+    facts = facts_of(info.telling, info.clues)
     return Fetched(info.blob, info.diff_id, tuple(sorted(flags)), facts, more)
 
 
