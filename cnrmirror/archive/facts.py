@@ -31,7 +31,10 @@ _SCALARS = {
 }  # fmt: skip
 _TEXTS = {"keywords", "sources"}
 _OF_MAINTAINER = {"name", "email", "url"}
-_OF_DEPENDENCY = {"name", "version", "repository", "alias", "condition", "tags"}
+_OF_DEPENDENCY = {"name", "version", "repository", "alias", "condition", "enabled"}
+_OF_IMPORT = {"child", "parent"}
+_TRUTHS = {"deprecated", "enabled"}
+_BOOL, _NULL = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"
 _MAX_TEXT = 4096
 _MAX_NODES = 4000
 _MAX_CHARACTERS = 64 << 10
@@ -48,13 +51,22 @@ def facts_of(telling: dict[str, bytes], clues: Clues = Clues()) -> ArchiveFacts 
         files = by_file_name(telling, Path())
         if "Chart.yaml" not in files:
             return None
-        chart = _Look().chart(mapping_in(files["Chart.yaml"], ""))
-        if REQUIREMENTS in files and "dependencies" not in chart:
-            more = _Look().chart(mapping_in(files[REQUIREMENTS], ""))
-            chart |= {key: more[key] for key in ("dependencies",) if key in more}
+        look = _Look()
+        chart = look.chart(mapping_in(files["Chart.yaml"], ""))
+        if REQUIREMENTS in files:
+            more = _Look().chart(mapping_in(files[REQUIREMENTS], "")).get("dependencies", [])
+            if more:
+                chart["dependencies"] = _both(chart.get("dependencies", []), more)
     except InputError:
         return None  # who must know its name and version has said so already
-    return ArchiveFacts(EXTRACTOR, dict(sorted(chart.items())), images_in(clues))
+    chart = dict(sorted(chart.items()))
+    return ArchiveFacts(EXTRACTOR, chart, images_in(clues), unreadable=look.unreadable)
+
+
+def _both(chart: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The dependencies of requirements.yaml, which Helm reads over those of Chart.yaml."""
+    below = [*chart, *({} for _ in more)]
+    return [dict(sorted({**old, **new}.items())) for old, new in zip(below, more, strict=False)]
 
 
 def odd_keys(telling: dict[str, bytes]) -> list[str]:
@@ -92,43 +104,83 @@ def missing_dependencies(facts: ArchiveFacts | None, subcharts: Collection[str])
 
 
 class _Look:
-    """A walk over one document's nodes, bounded whatever aliases it has."""
+    """A walk over one document's nodes, bounded whatever aliases it has.
+
+    ``unreadable`` is the first known field whose value is of another kind than Helm reads there (a
+    list for a text): Helm then reads no field of the chart.
+    """
 
     def __init__(self) -> None:
         self._nodes = _MAX_NODES
         self._characters = _MAX_CHARACTERS
+        self.unreadable = ""
 
     def chart(self, node: yaml.MappingNode) -> dict[str, Any]:
         """The known fields of a Chart.yaml or requirements.yaml."""
         found: dict[str, Any] = {}
         for key, value in self._pairs(node):
             entry: Any = None
-            if key == "deprecated":
-                entry = self._text(value) == "true"
-            elif key in _SCALARS:
-                entry = self._text(value)
+            if key in _SCALARS:
+                entry = self._scalar(key, value)
             elif key in _TEXTS:
-                entry = [text for item in self._items(value) if (text := self._text(item))]
+                entry = self._texts(key, value)
             elif key == "annotations":
-                entry = {k: t for k, v in self._pairs(value) if (t := self._text(v))}
+                self._expect(key, value, yaml.MappingNode)
+                entry = {k: t for k, v in self._pairs(value) if (t := self._scalar(key, v))}
             elif key == "maintainers":
-                entry = [self._some(item, _OF_MAINTAINER) for item in self._items(value)]
+                entry = [self._some(key, item, _OF_MAINTAINER) for item in self._list(key, value)]
             elif key == "dependencies":
-                entry = [self._some(item, _OF_DEPENDENCY) for item in self._items(value)]
+                entry = [self._some(key, item, _OF_DEPENDENCY) for item in self._list(key, value)]
             found.pop(key, None)  # of a key that stands twice, the last value counts for Helm
             if entry:
                 found[key] = entry
         return found
 
-    def _some(self, node: yaml.Node, known: set[str]) -> dict[str, Any]:
+    def _some(self, of: str, node: yaml.Node, known: set[str]) -> dict[str, Any]:
+        """The known fields of one maintainer or dependency."""
         found: dict[str, Any] = {}
+        self._expect(of, node, yaml.MappingNode)
         for key, value in self._pairs(node):
-            if key in known:
-                texts = [text for item in self._items(value) if (text := self._text(item))]
-                entry = texts or self._text(value)
-                if entry:
-                    found.setdefault(key, entry)
+            where = f"{of}.{key}"
+            entry: Any = None
+            if key == "import-values":
+                entry = [self._import(item) for item in self._list(where, value)]
+            elif key == "tags":
+                entry = self._texts(where, value)
+            elif key in known:
+                entry = self._scalar(where, value)
+            if entry:
+                found.setdefault(key, entry)
         return dict(sorted(found.items()))
+
+    def _import(self, node: yaml.Node) -> str | dict[str, str]:
+        if not isinstance(node, yaml.MappingNode):
+            return self._text(node)
+        return {k: t for k, v in self._pairs(node) if k in _OF_IMPORT and (t := self._text(v))}
+
+    def _scalar(self, where: str, node: yaml.Node) -> str | bool:
+        """A text, or whether it is true, where a truth is wanted."""
+        self._expect(where, node, yaml.ScalarNode)
+        if where.rpartition(".")[2] not in _TRUTHS:
+            return self._text(node)
+        if node.tag not in (_BOOL, _NULL):
+            self._refuse(where)
+        return node.tag == _BOOL and node.value.lower() in ("true", "yes", "on")
+
+    def _texts(self, where: str, node: yaml.Node) -> list[str]:
+        found = [self._scalar(where, item) for item in self._list(where, node)]
+        return [text for text in found if isinstance(text, str) and text]
+
+    def _list(self, where: str, node: yaml.Node) -> Iterator[yaml.Node]:
+        self._expect(where, node, yaml.SequenceNode)
+        return self._items(node)
+
+    def _expect(self, where: str, node: yaml.Node, kind: type[yaml.Node]) -> None:
+        if not isinstance(node, kind) and node.tag != _NULL:
+            self._refuse(where)
+
+    def _refuse(self, where: str) -> None:
+        self.unreadable = self.unreadable or where
 
     def _pairs(self, node: yaml.Node) -> Iterator[tuple[str, yaml.Node]]:
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
@@ -147,7 +199,7 @@ class _Look:
 
     def _text(self, node: yaml.Node) -> str:
         """A scalar as it is written; "" for null, for what is none, and for what is too long."""
-        if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
+        if not isinstance(node, yaml.ScalarNode) or node.tag == _NULL:
             return ""
         text: str = node.value
         self._characters -= len(text)

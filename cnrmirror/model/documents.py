@@ -162,13 +162,15 @@ class ArchiveFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml;
     ``images`` what it names, sorted. ``first`` is ``chart`` as an older extractor saw it first, if
-    that differs: what was made of it has a digest that people pin.
+    that differs: what was made of it has a digest that people pin. ``unreadable``: the field of
+    Chart.yaml because of which Helm reads none.
     """
 
     extractor: Count = always(1)
     chart: dict[Text, Any] = {}
     images: list[Image] = []
     first: dict[Text, Any] = {}
+    unreadable: Text = ""
 
 
 class PackageDocument(

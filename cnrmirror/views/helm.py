@@ -85,6 +85,9 @@ def _charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
                 "nothing is known of its Chart.yaml",
             )
             continue
+        if facts.unreadable:
+            yield release, f"Helm cannot read {facts.unreadable} of its Chart.yaml"
+            continue
         archive = repacked(release)
         if archive is None and ROOT_FILES in release.flags:
             yield release, "its files are not in one folder, and it is too large to be repacked"
