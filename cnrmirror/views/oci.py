@@ -33,11 +33,13 @@ from cnrmirror.views.ocimanifest import (
     chart_manifest,
     described,
     encode,
+    error,
     index_of,
     other_manifest,
 )
 
 OCTETS = "application/octet-stream"
+NOT_FOUND = "this mirror has nothing of that name"
 Described = dict[str, Any]
 
 
@@ -244,6 +246,7 @@ class OciRegistry:
         """See ``base.View``."""
         if self._on:
             yield Resource(f"{TOP}/index.json", EMPTY + b"\n", JSON_TYPE)
+            yield Resource(f"{TOP}/404.json", error("MANIFEST_UNKNOWN", NOT_FOUND))
 
     def rank(self, path: str) -> int:
         """See ``base.View``."""

@@ -3,6 +3,7 @@
 ::
 
     v2/index.json                         /v2/
+    v2/404.json                           what a static host answers where there is nothing
     v2/_catalog                           every repository
     v2/REPO/manifests/TAG, …/sha256/HEX   OCI image manifests
     v2/REPO/indexes/…                     OCI indexes
