@@ -88,7 +88,4 @@ def configurations(root: str, folder: str, address: str, port: int) -> dict[str,
         "folders": FOLDERS, "index_type": OCI_INDEX,
     }  # fmt: skip
     templates = environment()
-    return {
-        name: templates.get_template(f"hosts/{name}").render(values)
-        for name in _TEMPLATES
-    }
+    return {name: templates.get_template(f"hosts/{name}").render(values) for name in _TEMPLATES}

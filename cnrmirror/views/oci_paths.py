@@ -95,6 +95,22 @@ def url_of(path: str) -> str:
     return f"{TOP}/{match['repo']}/{folder}/{match['name'].replace('sha256/', 'sha256:')}"
 
 
+def folder_of(address: str) -> str:
+    """What an address asks for: ``manifests``, ``blobs``, ``referrers``, ``tags``; "" for the rest."""
+    if address.endswith("/tags/list"):
+        return "tags"
+    match = _FILE.search(address)
+    return match["folder"] if match else ""
+
+
+def digest_of(path: str) -> str:
+    """The digest of a manifest or blob as its path says it; "" for all else."""
+    match = _FILE.fullmatch(path)
+    named = match is not None and match["folder"] != "referrers"
+    name = match["name"].replace("/", ":") if match and named else ""
+    return name if name.startswith("sha256:") else ""
+
+
 def files_of(address: str) -> list[str]:
     """The files that may answer an address, the first that is there."""
     if address.rstrip("/") == TOP:
