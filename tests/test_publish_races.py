@@ -8,7 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,11 +26,13 @@ from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
 from cnrmirror.objects.base import STATE
+from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, is_over, this_process
 from cnrmirror.trust import rotation
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, write_key
 from cnrmirror.trust.signing import Repository
+from cnrmirror.trust.verify import Policy, Trust
 from tests.conftest import chart_bytes
 from tests.mirrors import key, make, reopen
 from tests.places import Killed
@@ -453,3 +455,27 @@ def test_real_publishers_at_once_lose_nothing(tmp_path: Path) -> None:
         case.arena.readers_are_well()
         case.settle()
         shutil.rmtree(case.arena.folder)
+
+
+class _Overtaken(FolderReader):
+    """A reader to whom something happens just before it reads the timestamp."""
+
+    def __init__(self, folder: Path, happens: list[Callable[[], object]]) -> None:
+        super().__init__(folder)
+        self._happens = happens
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        if path == TIMESTAMP and self._happens:
+            self._happens.pop()()
+        return super().fetch(path, max_bytes)
+
+
+@pytest.mark.parametrize("purpose", [REFRESH, PUBLISH])
+def test_a_reader_that_is_overtaken_by_a_rotation_looks_again(tmp_path: Path, purpose: str) -> None:
+    rivals = rivals_in(tmp_path, "folder")
+    arena, one = rivals.arena, rivals.one
+    rotate(one, purpose, tmp_path / "keys-of-one")
+    reader = _Overtaken(arena.place, [lambda: arena.session(one).publish(NOW)])
+    trust = Trust(rivals.pinned, tmp_path / "cache", tmp_path / "marks")
+    verified = trust.verify(reader, Policy(), datetime.now(UTC))
+    assert verified.at == one.head().catalog

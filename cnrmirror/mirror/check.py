@@ -31,6 +31,7 @@ _DIFFERS: dict[str, tuple[Problem, str]] = {
     "digest": ("wrong", OTHER_BYTES),
 }
 _NO_FILE = "not a file"
+_MOST_LEFT_OUT = 20
 _HEAD = 4
 """The signed files that say what the mirror stands at: timestamp, snapshot, targets, catalog."""
 
@@ -85,6 +86,14 @@ class Seen(msgspec.Struct):
     roots: int = 0
     entries: ViewEntries = msgspec.field(default_factory=dict)
     notes: list[str] = msgspec.field(default_factory=list)
+    left_out: list[str] = msgspec.field(default_factory=list)
+    large: list[str] = msgspec.field(default_factory=list)
+
+    def all_notes(self) -> list[str]:
+        """What is no fault: of what a view leaves out, the first are named."""
+        more = len(self.left_out) - _MOST_LEFT_OUT
+        rest = [f"{more} more are in no index: see 'cnrmirror show'"] if more > 0 else []
+        return [*self.notes, *self.large, *self.left_out[:_MOST_LEFT_OUT], *rest]
 
 
 def check(project: Project) -> CheckReport:
@@ -109,7 +118,7 @@ def check(project: Project) -> CheckReport:
         registry=head.registry, root=root,
         timestamp=timestamp, revision=head.revision, catalog=signed.at.digest,
         unchecked=sorted(_unchecked(project, head, signed)),
-        findings=sorted(set(findings)), notes=[*seen.notes, *closed_note(project.site)],
+        findings=sorted(set(findings)), notes=[*seen.all_notes(), *closed_note(project.site)],
     )  # fmt: skip
 
 
@@ -155,10 +164,13 @@ def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
                     package = views.load(project.catalog, document)
                 except DamageError:  # its facts are reported by themselves
                     package = Package(document)
+                seen.left_out += views.left_out(package)
                 add_entries(seen.entries, views.entries([package]))
                 yield from _compared(project, views.package(package), seen)
             progress.advance()
-    yield from _compared(project, views.all_lists(seen.entries), seen)
+    lists = views.all_lists(seen.entries)
+    seen.large += views.too_large(lists)
+    yield from _compared(project, lists, seen)
     yield from _compared(project, views.fixed(), seen)
 
 

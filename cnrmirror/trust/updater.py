@@ -27,7 +27,7 @@ from cnrmirror.model.errors import (
     Tampered,
 )
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TARGET, TIMESTAMP
-from cnrmirror.objects.base import Reader
+from cnrmirror.objects.base import Reader, read
 from cnrmirror.trust.memory import root_identity
 from cnrmirror.trust.view import TrustedView
 
@@ -36,6 +36,7 @@ _CONFIG = UpdaterConfig(
     snapshot_max_length=MAX_BYTES, targets_max_length=MAX_BYTES,
 )  # fmt: skip
 MAX_ROOTS = _CONFIG.max_root_rotations + 1
+_ROTATIONS = 2
 _BASE = "mirror:///"
 
 
@@ -103,6 +104,26 @@ def trusted_view(reader: Reader, files: TrustedFiles, reference: datetime) -> Tr
         StaleError: expired; ``details["expires"]`` says when, unless it is the root: that is final.
         IncompleteError, NetworkError: something cannot be had.
     """
+    for _ in range(_ROTATIONS):
+        try:
+            return _look_once(reader, files, reference)
+        except BadSignature:
+            # Who looked for roots just before keys were rotated meets what the new ones signed.
+            if not _has_newer_root(reader, files):
+                raise
+    return _look_once(reader, files, reference)
+
+
+def _has_newer_root(reader: Reader, files: TrustedFiles) -> bool:
+    newest = max(map(int, files.roots()), default=0)
+    try:
+        read(reader.fetch(f"{METADATA}/{newest + 1}.root.json", MAX_BYTES))
+    except CnrMirrorError:
+        return False
+    return newest > 0
+
+
+def _look_once(reader: Reader, files: TrustedFiles, reference: datetime) -> TrustedView:
     bridge = _Bridge(reader)
     with _translated(reader.name, bridge):
         updater = Updater(

@@ -25,7 +25,7 @@ from cnrmirror.views.base import (
 )
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
-from cnrmirror.views.helm import HelmRepository
+from cnrmirror.views.helm import WARN_FROM, HelmRepository
 from cnrmirror.views.oci import OciRegistry
 
 VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, FrontPage)
@@ -190,6 +190,16 @@ class Site:
     def left_out(self, package: Package) -> list[str]:
         """What of a package some clients cannot have, and why."""
         return [text for view in self._views for text in view.left_out(package)]
+
+    @staticmethod
+    def too_large(lists: Iterable[Resource]) -> list[str]:
+        """The indexes that Helm's clients read slowly, and what to do."""
+        return [
+            f"{r.path} has {len(r.body)} bytes, which every 'helm repo update' reads: split the "
+            "namespace, or give jobs the index of one package"
+            for r in lists
+            if isinstance(r.body, bytes) and r.path.startswith("helm/") and len(r.body) > WARN_FROM
+        ]
 
     def _adapted(self, resources: Iterable[Resource]) -> Iterator[Resource]:
         plain = self._settings.profile == "plain"

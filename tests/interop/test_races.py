@@ -100,7 +100,7 @@ class Race:
 
         def look() -> None:
             try:
-                while not done.is_set():
+                while not done.wait(0.05):
                     self.read()
             except BaseException as error:
                 errors.append(error)
