@@ -245,7 +245,9 @@ class OciRegistry:
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""
         if self._on:
-            yield Resource(f"{TOP}/index.json", EMPTY + b"\n", JSON_TYPE)
+            # Clients look at its status alone, and a bucket's key with a slash at its end can be
+            # a folder: some services refuse bytes there, or lose them.
+            yield Resource(f"{TOP}/index.json", b"", JSON_TYPE)
             yield Resource(f"{TOP}/404.json", error("MANIFEST_UNKNOWN", NOT_FOUND))
 
     def rank(self, path: str) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.interop.today import PLACES, Place, Shop, hosted
 
 SERVERS = ("nginx", "caddy", "apache", "lighttpd")
 _RESULTS: dict[str, dict[str, str]] = {}
@@ -61,3 +64,21 @@ def pytest_sessionfinish() -> None:
             for name, row in _RESULTS.items()
         ]
         Path(target).write_text(_HEAD + "\n".join(rows) + "\n" + _TAIL)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One mirror for every test of Helm and OCI clients: none changes it."""
+    shop = Shop(tmp_path_factory.mktemp("shop"))
+    yield shop
+    shop.signer.close()
+
+
+@pytest.fixture(scope="session", params=PLACES)
+def place(
+    request: pytest.FixtureRequest, shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """The mirror on each kind of host, started once."""
+    folder = tmp_path_factory.mktemp("place")
+    with hosted(request.param, shop, folder / request.param) as url:
+        yield Place(request.param, url, folder)
