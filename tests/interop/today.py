@@ -37,7 +37,7 @@ from tests.conftest import tar_gz
 from tests.interop.bucket import BUCKET, s3_server
 from tests.interop.ports import free_port
 from tests.interop.servers import need, running, serving
-from tests.recorded import NOW, Recorded
+from tests.recorded import CONFORMANCE, NOW, Recorded
 
 ROOT = Path(__file__).parents[2]
 WEB_SERVERS = ("nginx", "caddy", "apache", "lighttpd")
@@ -139,8 +139,20 @@ class Shop:
         self._attach(archives / "web-1.0.0.tgz", "application/spdx+json", folder / "sbom")
         self.sealed = _seal(self.project)
 
+    @property
+    def versions(self) -> set[tuple[str, str]]:
+        """Name and version of each chart in ``edge``."""
+        stems = (file.removesuffix(".tgz") for file in self.archives)
+        return {(name, version) for name, _, version in (s.partition("-") for s in stems)}
+
     def _attach(self, archive: Path, media_type: str, file: Path) -> None:
         push(self.project, [archive], EDGE, NOW, What(attached=[(media_type, file)]))
+
+
+def archive_of(package: str, release: str, media_type: str) -> bytes:
+    """The archive of a package of the conformance set."""
+    name = f"{package.replace('/', '__')}__{release}__{media_type}.tar.gz"
+    return (CONFORMANCE / "packages" / name).read_bytes()
 
 
 def _seal(project: Project) -> str:

@@ -1,0 +1,397 @@
+"""Helm 3 (old and new) and 4, skopeo and oras, as people use them, against every kind of host.
+
+A check is a test; what a client cannot do by itself is asserted as that, and stands in
+docs/hosts.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import tar_gz
+from tests.interop.helm import Result, helm, run
+from tests.interop.servers import need
+from tests.interop.today import SBOM, Place, Shop, archive_of
+
+pytestmark = pytest.mark.interop
+HELMS = ("helm4", "helm3", "helm39")
+
+
+class Client:
+    """One helm with a home of its own that knows the repositories of one place."""
+
+    def __init__(self, name: str, place: Place, shop: Shop, home: Path) -> None:
+        self.name = name
+        self.shop = shop
+        self.url = place.url
+        self.registry = place.registry
+        self._program = helm(name)
+        self._home = home
+        # Helm 3.9 speaks plain HTTP to loopback by itself, and has no option for it.
+        self.plain = () if name == "helm39" else ("--plain-http",)
+
+    def run(self, *words: str | Path) -> Result:
+        return run(self._program, self._home, *words)
+
+    def __call__(self, *words: str | Path) -> str:
+        done = self.run(*words)
+        assert done.code == 0, done.out + done.err
+        return done.out + done.err
+
+    def oci(self, name: str) -> str:
+        return f"oci://{self.registry}/{name}"
+
+    def pull(self, out: Path, *words: str | Path) -> list[str]:
+        """The names of the files that a pull leaves."""
+        plain = self.plain if any(str(w).startswith("oci://") for w in words) else ()
+        self("pull", *words, *plain, "-d", out)
+        return sorted(path.name for path in out.iterdir())
+
+    def depends(self, folder: Path, *lines: str) -> Path:
+        """A chart on the disk that depends on others."""
+        folder.mkdir()
+        dependencies = "".join(f"- {{{line}}}\n" for line in lines)
+        (folder / "Chart.yaml").write_text(
+            f"apiVersion: v2\nname: {folder.name}\nversion: 1.0.0\ndependencies:\n{dependencies}"
+        )
+        return folder
+
+
+@pytest.fixture(scope="session", params=HELMS)
+def client(
+    request: pytest.FixtureRequest, place: Place, shop: Shop,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Client]:  # fmt: skip
+    client = Client(request.param, place, shop, tmp_path_factory.mktemp("home"))
+    for name in ("edge", "charts", "myname"):
+        client("repo", "add", name, f"{place.url}/helm/{name}")
+    yield client
+
+
+# -- a repository -----------------------------------------------------------------------------
+
+
+def test_repo_update_reads_every_index(client: Client) -> None:
+    said = client("repo", "update")
+    assert said.count("Successfully got an update") == 3
+
+
+def test_the_index_of_one_package_is_a_repository(client: Client, tmp_path: Path) -> None:
+    url = f"{client.url}/helm/edge/web"
+    assert client.pull(tmp_path, "web", "--repo", url, "--version", "1.0.0") == ["web-1.0.0.tgz"]
+    same(client, tmp_path / "web-1.0.0.tgz")
+
+
+def same(client: Client, path: Path) -> None:
+    """What was pulled is what was pushed."""
+    assert path.read_bytes() == client.shop.archives[path.name]
+
+
+def test_search_lists_all_versions(client: Client) -> None:
+    rows = client("search", "repo", "edge/", "-l", "--devel").splitlines()[1:]
+    found = {tuple(row.split()[:2]) for row in rows}
+    wanted = {(f"edge/{name}", version) for name, version in client.shop.versions}
+    assert found == wanted
+
+
+def test_pull_gives_the_newest_release(client: Client, tmp_path: Path) -> None:
+    [name] = client.pull(tmp_path, "edge/web")
+    assert name in ("web-1.2.0.tgz", "web-1.2.0+build.5.tgz")
+    same(client, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("version", "file"),
+    [("1.0.0", "web-1.0.0.tgz"), ("~1.1", "web-1.1.0.tgz"), ("<1.1.0", "web-1.0.0.tgz"),
+     ("1.2.0+build.5", "web-1.2.0+build.5.tgz"), ("2.0.0-rc.1", "web-2.0.0-rc.1.tgz")],
+)  # fmt: skip
+def test_pull_gives_the_version_that_is_asked_for(
+    client: Client, tmp_path: Path, version: str, file: str
+) -> None:
+    assert client.pull(tmp_path, "edge/web", "--version", version) == [file]
+    same(client, tmp_path / file)
+
+
+def test_pull_devel_gives_the_prerelease(client: Client, tmp_path: Path) -> None:
+    assert client.pull(tmp_path, "edge/web", "--devel") == ["web-2.0.0-rc.1.tgz"]
+
+
+def test_show_says_what_the_chart_says(client: Client) -> None:
+    said = client("show", "all", "edge/full")
+    assert 'appVersion: "1.10"' in said and "Zoë" in said and "a: 1" in said
+
+
+def test_template_renders_a_chart(client: Client) -> None:
+    assert 'v: "1.1.0"' in client("template", "x", "edge/web", "--version", "1.1.0")
+
+
+def test_what_helm_must_refuse_is_refused(client: Client) -> None:
+    library, newer = (client.run("template", "x", f"edge/{n}") for n in ("lib", "newkube"))
+    assert library.code and "not installable" in library.err
+    assert newer.code and "kubeVersion" in newer.err
+
+
+def test_pull_verifies_provenance(client: Client, tmp_path: Path) -> None:
+    ring = client.shop.signer.keyring
+    found = client.pull(tmp_path, "edge/signed", "--verify", "--keyring", ring)
+    assert found == ["signed-1.0.0.tgz", "signed-1.0.0.tgz.prov"]
+    assert "Signed by: Tests" in client("verify", tmp_path / "signed-1.0.0.tgz", "--keyring", ring)
+
+
+def test_pull_with_a_keyring_refuses_what_is_not_signed(client: Client, tmp_path: Path) -> None:
+    ring = client.shop.signer.keyring
+    assert client.run("pull", "edge/web", "--verify", "--keyring", ring, "-d", tmp_path).code
+
+
+def test_dependencies_come_from_a_repository(client: Client, tmp_path: Path) -> None:
+    source = f"repository: {client.url}/helm/edge"
+    chart = client.depends(
+        tmp_path / "above", f"name: web, version: ~1.1.0, {source}",
+        f"name: lib, version: 1.x.x, {source}",
+    )  # fmt: skip
+    client("dependency", "update", chart)
+    wanted = ["lib-1.0.0.tgz", "web-1.1.0.tgz"]
+    assert sorted(p.name for p in (chart / "charts").iterdir()) == wanted
+    for path in (chart / "charts").iterdir():
+        same(client, path)
+        path.unlink()
+    client("dependency", "build", chart)
+    assert sorted(p.name for p in (chart / "charts").iterdir()) == wanted
+    assert "above" in client("package", chart, "-d", tmp_path)
+
+
+def test_a_chart_with_its_files_at_the_root_is_pulled_repacked(
+    client: Client, tmp_path: Path
+) -> None:
+    """The registry's documented demo. Helm reads its archive, and not its maintainers."""
+    [name] = client.pull(tmp_path, "myname/elasticsearch")
+    assert name == "elasticsearch-2.2.1.tgz"
+    done = client.run("show", "chart", tmp_path / name)
+    assert done.code and "Maintainer" in done.err
+
+
+# -- an OCI registry --------------------------------------------------------------------------
+
+
+def test_oci_pull_gives_the_newest_tag(client: Client, tmp_path: Path) -> None:
+    [name] = client.pull(tmp_path, client.oci("edge/web"))
+    assert name in ("web-1.2.0.tgz", "web-1.2.0+build.5.tgz")
+
+
+@pytest.mark.parametrize(
+    ("version", "file"),
+    [("1.0.0", "web-1.0.0.tgz"), ("~1.1", "web-1.1.0.tgz"),
+     ("1.2.0+build.5", "web-1.2.0+build.5.tgz"), ("2.0.0-rc.1", "web-2.0.0-rc.1.tgz"),
+     (">0.0.0-0", "web-2.0.0-rc.1.tgz")],
+)  # fmt: skip
+def test_oci_pull_gives_the_version_that_is_asked_for(
+    client: Client, tmp_path: Path, version: str, file: str
+) -> None:
+    assert client.pull(tmp_path, client.oci("edge/web"), "--version", version) == [file]
+    same(client, tmp_path / file)
+
+
+def test_oci_pull_by_digest(client: Client, tmp_path: Path) -> None:
+    digest = manifest_digest(client.shop, "edge/web", "1.0.0")
+    wanted = f"{client.oci('edge/web')}@{digest}"
+    if client.name == "helm39":
+        # It knows references with a tag only.
+        done = client.run("pull", wanted, "-d", tmp_path)
+        assert done.code and "invalid reference format" in done.err
+        return
+    [name] = client.pull(tmp_path, wanted)
+    assert (tmp_path / name).read_bytes() == client.shop.archives["web-1.0.0.tgz"]
+
+
+def manifest_digest(shop: Shop, package: str, tag: str) -> str:
+    body = (shop.project.site / f"v2/{package}/manifests/{tag}").read_bytes()
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
+def test_oci_pull_fetches_and_verifies_provenance(client: Client, tmp_path: Path) -> None:
+    ring = client.shop.signer.keyring
+    for option in (("--prov",), ("--verify", "--keyring", ring)):
+        out = tmp_path / option[0].strip("-")
+        out.mkdir()
+        words = client.oci("edge/signed"), "--version", "1.0.0", *option
+        assert client.pull(out, *words) == ["signed-1.0.0.tgz", "signed-1.0.0.tgz.prov"]
+
+
+def test_oci_show_and_template(client: Client) -> None:
+    words = "--version", "1.0.0", *client.plain
+    assert "Zoë" in client("show", "chart", client.oci("edge/full"), *words)
+    assert 'v: "1.0.0"' in client("template", "x", client.oci("edge/full"), *words)
+
+
+def test_oci_pull_of_a_chart_that_came_with_its_own_manifest(
+    client: Client, tmp_path: Path
+) -> None:
+    client.pull(tmp_path, client.oci("edge/sealed"), "--version", "1.0.0")
+    same(client, tmp_path / "sealed-1.0.0.tgz")
+
+
+def test_oci_pull_where_a_release_has_several_formats(client: Client, tmp_path: Path) -> None:
+    client.pull(tmp_path, client.oci("charts/nginx"), "--version", "1.2.0")
+    path = tmp_path / "nginx-1.2.0.tgz"
+    assert path.read_bytes() == archive_of("charts/nginx", "1.2.0", "helm")
+
+
+def test_oci_pull_chooses_the_chart_out_of_an_index(client: Client, tmp_path: Path) -> None:
+    [name] = client.pull(tmp_path, client.oci("charts/nginx/formats"), "--version", "1.2.0")
+    wanted = archive_of("charts/nginx", "1.2.0", "helm")
+    assert (tmp_path / name).read_bytes() == wanted
+
+
+def test_dependencies_come_from_an_oci_registry(client: Client, tmp_path: Path) -> None:
+    source = f"repository: {client.oci('edge')}"
+    chart = client.depends(tmp_path / "above", f"name: web, version: ^1.0.0, {source}")
+    client("dependency", "update", chart, *client.plain)
+    [found] = (chart / "charts").iterdir()
+    same(client, found)
+    found.unlink()
+    client("dependency", "build", chart, *client.plain)
+    assert found.exists()
+
+
+def test_oci_login_is_not_asked_for_and_nothing_is_pushed(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "web-9.9.9.tgz"
+    path.write_bytes(tar_gz({"web/Chart.yaml": b"apiVersion: v2\nname: web\nversion: 9.9.9\n"}))
+    assert client.run("push", path, client.oci("edge"), *client.plain).code != 0
+
+
+# -- skopeo -----------------------------------------------------------------------------------
+
+
+class Skopeo:
+    """skopeo for one place; no policy of the machine is asked."""
+
+    def __init__(self, place: Place, home: Path) -> None:
+        self.registry = f"docker://{place.registry}"
+        self._program = need("skopeo")
+        self._home = home
+
+    def __call__(self, command: str, *words: str | Path) -> bytes:
+        option = "--src-tls-verify=false" if command in ("copy", "sync") else "--tls-verify=false"
+        done = subprocess.run(
+            [self._program, "--insecure-policy", command, option, *words], capture_output=True,
+            env={"PATH": os.environ["PATH"], "HOME": str(self._home)}, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+
+@pytest.fixture
+def skopeo(place: Place, tmp_path: Path) -> Skopeo:
+    return Skopeo(place, tmp_path)
+
+
+def test_skopeo_inspects_a_manifest_verbatim(skopeo: Skopeo, shop: Shop) -> None:
+    raw = skopeo("inspect", "--raw", f"{skopeo.registry}/edge/sealed:1.0.0")
+    assert f"sha256:{hashlib.sha256(raw).hexdigest()}" == shop.sealed
+
+
+def test_skopeo_lists_tags(skopeo: Skopeo) -> None:
+    said = skopeo("list-tags", f"{skopeo.registry}/edge/web").decode()
+    assert '"1.2.0_build.5"' in said and '"2.0.0-rc.1"' in said
+
+
+def test_skopeo_copies_a_chart_by_tag_and_by_digest(
+    skopeo: Skopeo, shop: Shop, tmp_path: Path
+) -> None:
+    digest = manifest_digest(shop, "edge/web", "1.0.0")
+    for reference in (":1.0.0", f"@{digest}"):
+        out = tmp_path / reference[1:7]
+        skopeo("copy", f"{skopeo.registry}/edge/web{reference}", f"oci:{out}:x")
+        archive = hashlib.sha256(shop.archives["web-1.0.0.tgz"]).hexdigest()
+        assert (out / f"blobs/sha256/{archive}").read_bytes() == shop.archives["web-1.0.0.tgz"]
+
+
+def test_skopeo_copies_an_index_of_formats_with_all_that_it_names(
+    skopeo: Skopeo, shop: Shop, tmp_path: Path
+) -> None:
+    source = f"{skopeo.registry}/charts/nginx/formats:1.2.0"
+    skopeo("copy", "--all", source, f"oci:{tmp_path}/out:x")
+    for kind in ("helm", "kpm", "docker-compose"):
+        data = archive_of("charts/nginx", "1.2.0", kind)
+        copied = tmp_path / f"out/blobs/sha256/{hashlib.sha256(data).hexdigest()}"
+        assert copied.read_bytes() == data
+
+
+def test_skopeo_copies_another_format(skopeo: Skopeo, tmp_path: Path) -> None:
+    skopeo("copy", f"{skopeo.registry}/charts/nginx/kpm:1.2.0", f"oci:{tmp_path}/out:x")
+
+
+def test_skopeo_syncs_a_repository(skopeo: Skopeo, tmp_path: Path) -> None:
+    source = f"{skopeo.registry}/edge/web".removeprefix("docker://")
+    skopeo("sync", "--src", "docker", "--dest", "dir", source, tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("manifest.json"))) == 5
+
+
+def test_skopeo_copies_a_signature_by_its_tag(skopeo: Skopeo, shop: Shop, tmp_path: Path) -> None:
+    tag = f"{shop.sealed.replace(':', '-')}.sig"
+    skopeo("copy", f"{skopeo.registry}/edge/sealed:{tag}", f"oci:{tmp_path}/out:x")
+    digest = hashlib.sha256(b"a signature\n").hexdigest()
+    assert (tmp_path / f"out/blobs/sha256/{digest}").is_file()
+
+
+@pytest.mark.parametrize("tag", ["image", "images"])
+def test_skopeo_copies_an_image_of_docker_types(skopeo: Skopeo, tmp_path: Path, tag: str) -> None:
+    skopeo("copy", "--all", f"{skopeo.registry}/edge/sealed:{tag}", f"dir:{tmp_path}/out")
+    assert b"docker.distribution.manifest" in (tmp_path / "out/manifest.json").read_bytes()
+
+
+# -- oras -------------------------------------------------------------------------------------
+
+_ORAS = """
+import json, sys, oras.client
+registry, wanted, *out = sys.argv[1:]
+client = oras.client.OrasClient(hostname=registry, insecure=True)
+target = f"{registry}/{wanted}"
+print(json.dumps(client.pull(target=target, outdir=out[0]) if out else client.get_tags(target)))
+"""
+
+
+def oras(place: Place, *words: str | Path) -> str:
+    """The Python client of ORAS."""
+    if importlib.util.find_spec("oras") is None:
+        assert not os.environ.get("CI"), "oras is missing, and CI must not skip this test"
+        pytest.skip("oras is not on this machine: pip install oras")
+    command = [sys.executable, "-c", _ORAS, place.registry, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_oras_lists_tags(place: Place) -> None:
+    assert oras(place, "edge/web").count('"') == 10
+
+
+def test_oras_pulls_a_chart(place: Place, shop: Shop, tmp_path: Path) -> None:
+    oras(place, "edge/web:1.0.0", tmp_path)
+    [found] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert found.read_bytes() == shop.archives["web-1.0.0.tgz"]
+
+
+def test_oras_pulls_another_format_under_its_title(
+    place: Place, shop: Shop, tmp_path: Path
+) -> None:
+    oras(place, "charts/nginx/kpm:1.2.0", tmp_path)
+    found = tmp_path / "charts_nginx_1.2.0.tar.gz"
+    assert found.read_bytes() == archive_of("charts/nginx", "1.2.0", "kpm")
+
+
+def test_oras_pulls_what_refers_to_a_chart(place: Place, shop: Shop, tmp_path: Path) -> None:
+    digest = manifest_digest(shop, "edge/web", "1.0.0").replace(":", "-")
+    text = (shop.project.site / f"v2/edge/web/indexes/{digest}").read_text()
+    referrer = text.partition('"digest":"')[2].partition('"')[0]
+    oras(place, f"edge/web@{referrer}", tmp_path)
+    [found] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert found.read_bytes() == SBOM
