@@ -20,7 +20,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.flags import ROOT_FILES
 from cnrmirror.model.oci import HELM_LAYER, HELM_PROVENANCE
-from cnrmirror.views.base import Package, Settings
+from cnrmirror.views.base import ArtifactHub, Package, Settings
 from cnrmirror.views.helm import HelmRepository
 from tests.charts import attached, blob_of, package, release
 from tests.conftest import NOW, chart_bytes, tar_gz
@@ -191,3 +191,15 @@ def test_a_provenance_file_beside_an_archive_is_pushed_with_it(
     assert [a.media_type for a in document.releases[0].attachments] == [HELM_PROVENANCE]
     (prov,) = (project.site / "helm").rglob("*.prov")
     assert prov.read_bytes().startswith(b"-----BEGIN")
+
+
+def test_artifact_hub_finds_its_file_beside_each_index() -> None:
+    hub = ArtifactHub("123", [{"name": "A", "email": "a@example.com"}])
+    view = HelmRepository(Settings(artifacthub=hub))
+    given = package("ns/a", release("1.0.0"))
+    entry = view.entry(given)
+    files = {r.path: r.body for r in view.lists({"ns/a": entry}, {"ns/a": (None, entry)})}
+    assert msgspec.json.decode(bytes(files["helm/ns/artifacthub-repo.yml"])) == {  # type: ignore[arg-type]
+        "owners": [{"email": "a@example.com", "name": "A"}], "repositoryID": "123",
+    }  # fmt: skip
+    assert len(list(VIEW.lists({"ns/a": entry}, {"ns/a": (None, entry)}))) == 1

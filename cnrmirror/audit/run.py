@@ -146,6 +146,8 @@ def check_settings(state: AuditState) -> None:
     before, state.seen = state.seen, Part(state.reader, state.site)
     state.seen.add(before)
     state.seen.views.note(f"it sends clients to {url or 'no other address'}")
+    if state.root.settings.get("oci") is True and not state.site.has_oci:
+        state.seen.views.note("it is no OCI registry here: there is no v2/")
 
 
 def check_packages(state: AuditState) -> None:

@@ -8,19 +8,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
+from cnrmirror.model.errors import CnrMirrorError, DamageError, IncompleteError, Tampered
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.views.base import Package
+from cnrmirror.views.base import ArtifactHub, Package
 from cnrmirror.views.layout import key_of
 from cnrmirror.views.site import Site, ViewEntries, ViewSettings
 
 ADDRESS = ".well-known/app-registry-uri.json"
+OCI_ROOT = "v2/index.json"
 _MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
@@ -213,12 +216,27 @@ def site_at(reader: Reader, settings: Mapping[str, Any]) -> tuple[Site, str]:
     with suppress(CnrMirrorError):
         if b"cnr-api" in ask("cnr/version/index.json"):
             vendor = "cnr"
-    found = settings.get("artifacthub", {})
+    try:
+        hub = msgspec.convert(settings.get("artifacthub", {}), ArtifactHub)
+    except msgspec.ValidationError as error:
+        raise DamageError(f"the catalog root's settings: artifacthub: {error}") from error
     form = ViewSettings(
         vendor, precompress=False, helm=settings.get("helm") is True,
-        oci=settings.get("oci") is True, artifacthub=found if isinstance(found, dict) else {},
+        oci=settings.get("oci") is True, artifacthub=hub,
     )  # fmt: skip
+    if form.oci and not _answers(reader, site, OCI_ROOT):
+        form = msgspec.structs.replace(form, oci=False)
     return Site(form, url, rules=False), url
+
+
+def _answers(reader: Reader, site: Site, path: str) -> bool:
+    """Whether a file of a view is there. Raises CnrMirrorError if nobody can tell."""
+    try:
+        for _ in reader.ask(addresses(reader, site, path)[0], _MAX_FIXED):
+            pass
+    except IncompleteError:
+        return False
+    return True
 
 
 def _blob_of(body: Descriptor | Base64Json) -> Descriptor:

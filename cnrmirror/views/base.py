@@ -29,6 +29,18 @@ class Package(msgspec.Struct, frozen=True):
     facts: Mapping[str, ArchiveFacts] = {}
 
 
+class ArtifactHub(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What an ``artifacthub-repo.yml`` says (artifacthub.io/docs/topics/repositories).
+
+    ``repositoryID``: proves to Artifact Hub who publishes here. ``owners``: with ``name`` and
+    ``email``. ``ignore``: packages that are not to be listed, with ``name`` and ``version``.
+    """
+
+    repositoryID: str = ""
+    owners: list[dict[str, str]] = []
+    ignore: list[dict[str, str]] = []
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What views take from mirror.yaml; it stands in the catalog root.
 
@@ -41,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True):
     dialect: Vendor = "appr"
     helm: bool = True
     oci: bool = True
-    artifacthub: Mapping[str, Any] = {}
+    artifacthub: ArtifactHub = ArtifactHub()
 
 
 Entries = Mapping[str, Any]

@@ -52,7 +52,20 @@ def _dependency(item: Mapping[str, Any]) -> dict[str, Any]:
     found["repository"] = _string(item.get("repository"))
     if tags := _strings(item.get("tags")):
         found["tags"] = tags
+    if item.get("enabled") is True:
+        found["enabled"] = True
+    given = item.get("import-values")
+    imports = [_import(value) for value in given] if isinstance(given, list) else []
+    if imports := [value for value in imports if value]:
+        found["import-values"] = imports
     return found
+
+
+def _import(value: Any) -> str | dict[str, str]:
+    """What a dependency's values are to be: a name, or from where to where."""
+    if isinstance(value, Mapping):
+        return {key: text for key in ("child", "parent") if (text := _string(value.get(key)))}
+    return _string(value)
 
 
 def _string(value: Any) -> str:
@@ -91,6 +104,8 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
     spaced = ("\x20" if character.isspace() else character for character in text)
     return "".join(c for c in spaced if c.isprintable())
 

@@ -27,6 +27,7 @@ from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
     PACKAGE_RANK,
+    ArtifactHub,
     Changes,
     Entries,
     Package,
@@ -59,8 +60,21 @@ class Chart(msgspec.Struct, frozen=True):
     provenance: Descriptor | None
 
 
-def charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
+_latest: tuple[Package | None, list[Chart | tuple[Release, str]]] = (None, [])
+
+
+def charts(package: Package) -> list[Chart | tuple[Release, str]]:
     """The charts of a package, newest first; in the place of one that Helm cannot use, why."""
+    global _latest  # two views ask twice for each package
+    known, found = _latest
+    if known is not package:
+        found = list(_charts(package))
+        _latest = (package, found)
+    return found
+
+
+def _charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
+    name = package.document.package.partition("/")[2]
     for release in package.document.releases:
         if release.media_type != "helm":
             continue
@@ -75,7 +89,7 @@ def charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
         if archive is None and ROOT_FILES in release.flags:
             yield release, "its files are not in one folder, and it is too large to be repacked"
             continue
-        if len(_names(f"{package.document.package.partition('/')[2]}-{release.release}")) != 1:
+        if _has_number(name) and len(_names(f"{name}-{release.release}")) > 1:
             yield release, "where its name ends and its version begins cannot be told"
             continue
         fields = typed(facts.first or facts.chart)
@@ -120,6 +134,10 @@ def _file(name: str, chart: Chart) -> str:
     return f"b/{chart.archive.digest}/{name}-{chart.release.release}.tgz"
 
 
+def _has_number(name: str) -> bool:
+    return any(word[:1].isdigit() for word in name.split("-")[1:])
+
+
 def _names(stem: str) -> list[str]:
     """What may be the name in NAME-VERSION."""
     words = stem.split("-")
@@ -151,7 +169,7 @@ class HelmRepository:
 
     def __init__(self, settings: Settings) -> None:
         self._on = settings.helm
-        self._artifacthub = dict(settings.artifacthub)
+        self._artifacthub = settings.artifacthub
 
     def package(self, package: Package) -> Iterator[Resource]:
         """See ``base.View``."""
@@ -206,7 +224,7 @@ class HelmRepository:
         versions = {name: map(bytes, entry.versions) for name, entry in found.items()}
         base = f"{TOP}/{namespace}"
         yield Resource(f"{base}/index.yaml", index(versions, newest), YAML_TYPE)
-        if self._artifacthub:
+        if self._artifacthub != ArtifactHub():
             text = _encode(self._artifacthub) + b"\n"
             yield Resource(f"{base}/artifacthub-repo.yml", text, YAML_TYPE)
 

@@ -16,6 +16,7 @@ from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
+    ArtifactHub,
     Changes,
     MakeView,
     Package,
@@ -57,12 +58,13 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: list[str] = []
     helm: bool = True
     oci: bool = True
-    artifacthub: dict[str, Any] = {}
+    artifacthub: ArtifactHub = ArtifactHub()
 
     def in_catalog(self, url: str) -> dict[str, Any]:
         """What the views take from mirror.yaml, as it stands in the catalog root."""
         found = {"url": url, "dialect": self.dialect, "helm": self.helm, "oci": self.oci}
-        return {**found, "artifacthub": self.artifacthub} if self.artifacthub else found
+        hub = msgspec.to_builtins(self.artifacthub)
+        return {**found, "artifacthub": hub} if hub else found
 
 
 ViewEntries = dict[str, dict[str, Any]]
@@ -86,6 +88,7 @@ class Site:
         self._rules = settings.profile == "full" if rules is None else rules
         # A host without rules knows neither the media types nor the addresses of a registry.
         oci = settings.oci and settings.profile == "full"
+        self._oci = oci
         given = Settings(url, settings.dialect, settings.helm, oci, settings.artifacthub)
         self._views = [make(given) for make in VIEWS]
         self._url = url
@@ -97,6 +100,11 @@ class Site:
         """Differs whenever the same catalog would give other files."""
         views = " ".join(f"{view.name}/{view.version}" for view in self._views)
         return f"{VERSION} {views} {self._url} {self._rules} {encode(self._settings).decode()}"
+
+    @property
+    def has_oci(self) -> bool:
+        """Whether it answers as an OCI registry."""
+        return self._oci
 
     def keeps(self, path: str) -> bool:
         """Whether a file of the site is somebody else's, to be left alone."""
