@@ -245,8 +245,8 @@ class OciRegistry:
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""
         if self._on:
-            # Clients look at its status alone, and a bucket's key with a slash at its end can be
-            # a folder: some services refuse bytes there, or lose them.
+            # Clients look at its status alone; and a key with a slash at its end is a folder in
+            # some buckets (SeaweedFS), which lose what is written there.
             yield Resource(f"{TOP}/index.json", b"", JSON_TYPE)
             yield Resource(f"{TOP}/404.json", error("MANIFEST_UNKNOWN", NOT_FOUND))
 

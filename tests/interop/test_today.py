@@ -205,7 +205,7 @@ def test_oci_pull_by_digest(client: Client, tmp_path: Path) -> None:
     if client.name == "helm39":
         # It knows references with a tag only.
         done = client.run("pull", wanted, "-d", tmp_path)
-        assert done.code and "invalid reference format" in done.err
+        assert done.code and "invalid" in done.err
         return
     [name] = client.pull(tmp_path, wanted)
     assert (tmp_path / name).read_bytes() == client.shop.archives["web-1.0.0.tgz"]
