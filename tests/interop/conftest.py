@@ -14,8 +14,10 @@ import pytest
 from tests.interop.today import PLACES, Place, Shop, hosted
 
 SERVERS = ("nginx", "caddy", "apache", "lighttpd")
-CLIENTS = {"helm4": "helm 4.1", "helm3": "helm 3.17", "helm39": "helm 3.9", "skopeo": "skopeo 1.9",
-           "oras": "oras 0.2 (Python)"}  # fmt: skip
+CLIENTS = {
+    "helm4": "helm 4.1", "helm3": "helm 3.17", "helm39": "helm 3.9", "skopeo": "skopeo 1.9",
+    "containerd": "containerd 1.6", "oras": "oras 0.2 (Python)",
+}  # fmt: skip
 _TEST = re.compile(r"test_(hosts|views|today)\.py::test_(\w+)\[(.*)\]$")
 # By table, row and column: how many tests there were, and how many passed.
 _RESULTS: dict[str, dict[str, dict[str, list[bool]]]] = {"hosts": {}, "views": {}, "today": {}}
@@ -67,7 +69,7 @@ def pytest_sessionfinish() -> None:
     text = Path(target).read_text()
     for name, rows in _RESULTS.items():
         if rows:
-            pattern = rf"(<!-- {name}: .*-->\n).*?(<!-- end -->)"
+            pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)"
             table = f"\\1\n{_table(name)}\n\\2"
             text = re.sub(pattern, table, text, flags=re.S)
     Path(target).write_text(text)

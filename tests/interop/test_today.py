@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import tar_gz
+from tests.interop.containerd import Containerd, containerd
 from tests.interop.helm import Result, helm, run
 from tests.interop.servers import need
 from tests.interop.today import SBOM, Place, Shop, archive_of
@@ -346,6 +347,42 @@ def test_skopeo_copies_a_signature_by_its_tag(skopeo: Skopeo, shop: Shop, tmp_pa
 def test_skopeo_copies_an_image_of_docker_types(skopeo: Skopeo, tmp_path: Path, tag: str) -> None:
     skopeo("copy", "--all", f"{skopeo.registry}/edge/sealed:{tag}", f"dir:{tmp_path}/out")
     assert b"docker.distribution.manifest" in (tmp_path / "out/manifest.json").read_bytes()
+
+
+def test_skopeo_reads_a_chart_as_no_image(skopeo: Skopeo) -> None:
+    with pytest.raises(AssertionError, match="on artifact with type"):
+        skopeo("inspect", f"{skopeo.registry}/edge/web:1.0.0")
+
+
+# -- containerd -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def daemon(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]:
+    """A new one for each place: it asks nobody for what it has."""
+    with containerd(tmp_path_factory.mktemp("cd")) as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["edge/sealed:image", "edge/sealed:images", "charts/nginx:1.2.0", "charts/nginx/formats:1.2.0"],
+)
+def test_containerd_fetches_images_and_artifacts(
+    daemon: Containerd, place: Place, reference: str
+) -> None:
+    daemon.mirror(place.registry, place.url)
+    daemon.fetch(f"{place.registry}/{reference}")
+
+
+def test_containerd_fetches_what_it_asks_a_mirror_of_another_host_for(
+    daemon: Containerd, place: Place, shop: Shop
+) -> None:
+    """It adds ``?ns=`` to what it asks."""
+    daemon.mirror("other.example", place.url)
+    digest = manifest_digest(shop, "edge/web", "1.0.0")
+    daemon.fetch(f"other.example/edge/web@{digest}")
+    assert "vnd.cncf.helm.config" in daemon.content(digest)
 
 
 # -- oras -------------------------------------------------------------------------------------

@@ -138,6 +138,17 @@ def test_what_is_not_there_is_404_in_the_form_of_the_specification(
             assert "immutable" not in answer.headers.get("Cache-Control", "")
 
 
+def test_a_query_changes_no_answer(place: Place, session: requests.Session) -> None:
+    """containerd names the host that it asks a mirror for; others ask for pages."""
+    for path in ("manifests/1.0.0", "tags/list"):
+        with session.get(f"{place.url}/v2/edge/web/{path}") as answer:
+            wanted = answer.status_code, answer.headers["Content-Type"], answer.content
+        for query in ("ns=docker.io", "ns=../x", "n=1&last=1.0.0"):
+            with session.get(f"{place.url}/v2/edge/web/{path}?{query}") as answer:
+                found = answer.status_code, answer.headers["Content-Type"], answer.content
+            assert found == wanted, query
+
+
 def test_nothing_outside_of_the_site_is_answered(place: Place) -> None:
     for target in OUTSIDE:
         connection = http.client.HTTPConnection(urlsplit(place.url).netloc, timeout=10)
