@@ -1,6 +1,6 @@
 """What OCI clients want beside the bytes: headers, and errors in the form of their specification.
 
-Source: distribution-spec 1.1, "Pulling manifests", "Error Codes"; Docker's registry API for headers.
+Source: distribution-spec 1.1, "Pulling manifests" and "Error Codes".
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def url_of(path: str) -> str:
 
 
 def folder_of(address: str) -> str:
-    """What an address asks for: ``manifests``, ``blobs``, ``referrers``, ``tags``; "" for the rest."""
+    """What an address asks for: ``manifests``, ``blobs``, ``referrers``, ``tags``, or else ""."""
     if address.endswith("/tags/list"):
         return "tags"
     match = _FILE.search(address)

@@ -29,6 +29,8 @@ if method ~= "GET" and method ~= "HEAD" then
   return document(405, "405.json")
 end
 
+if uri:find("/../", 1, true) then return document(404, "404.json") end
+
 local LONG = "public, max-age=31536000, immutable"
 -- In the order in which they are looked for.
 local FOLDERS = {

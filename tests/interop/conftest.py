@@ -18,7 +18,7 @@ CLIENTS = {
     "helm4": "helm 4.1", "helm3": "helm 3.17", "helm39": "helm 3.9", "skopeo": "skopeo 1.9",
     "containerd": "containerd 1.6", "oras": "oras 0.2 (Python)",
 }  # fmt: skip
-_TEST = re.compile(r"test_(hosts|views|today)\.py::test_(\w+)\[(.*)\]$")
+_TEST = re.compile(r"test_(hosts|views|today|oci_clients)\.py::test_(\w+)\[(.*)\]$")
 # By table, row and column: how many tests there were, and how many passed.
 _RESULTS: dict[str, dict[str, dict[str, list[bool]]]] = {"hosts": {}, "views": {}, "today": {}}
 
@@ -28,7 +28,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     match = _TEST.search(report.nodeid)
     if match is None or (report.when != "call" and report.passed):
         return
-    table, name, parameters = match.groups()
+    file, name, parameters = match.groups()
+    table = "today" if file == "oci_clients" else file
     words = parameters.split("-")
     column = next((place for place in PLACES if place in words), None)
     row = name.replace("_", " ")

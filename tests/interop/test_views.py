@@ -272,3 +272,12 @@ def test_every_index_leads_to_archives_of_their_digests(
                 assert answer.headers["Content-Type"] == "application/x-gzip"
             count += 1
     assert count > 20
+
+
+def test_the_archives_of_the_catalog_have_the_type_that_every_client_takes(
+    place: Place, session: requests.Session, shop: Shop
+) -> None:
+    digest = hashlib.sha256(shop.archives["web-1.0.0.tgz"]).hexdigest()
+    with session.get(f"{place.url}/catalog/blobs/sha256/{digest[:2]}/{digest}") as answer:
+        assert answer.content == shop.archives["web-1.0.0.tgz"]
+        assert answer.headers["Content-Type"] == "application/x-gzip"

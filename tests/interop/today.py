@@ -155,6 +155,12 @@ def archive_of(package: str, release: str, media_type: str) -> bytes:
     return (CONFORMANCE / "packages" / name).read_bytes()
 
 
+def manifest_digest(shop: Shop, package: str, tag: str) -> str:
+    """The digest of the manifest of a tag."""
+    body = (shop.project.site / f"v2/{package}/manifests/{tag}").read_bytes()
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"
+
+
 def _seal(project: Project) -> str:
     """Give ``edge/sealed`` what a chart brings from an OCI registry; its manifest's digest."""
     package = "edge/sealed"
