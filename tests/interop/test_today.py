@@ -6,6 +6,8 @@ docs/hosts.md.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import pytest
 
 from tests.conftest import tar_gz
 from tests.interop.helm import Result, helm, run
+from tests.interop.ports import free_port
+from tests.interop.servers import running
 from tests.interop.today import Place, Shop, archive_of, manifest_digest
+from tests.mirrors import reopen
 
 pytestmark = pytest.mark.interop
 HELMS = ("helm4", "helm3", "helm39")
@@ -170,6 +175,25 @@ def test_a_chart_with_its_files_at_the_root_is_pulled_repacked(
     assert name == "elasticsearch-2.2.1.tgz"
     done = client.run("show", "chart", tmp_path / name)
     assert done.code and "Maintainer" in done.err
+
+
+@pytest.mark.parametrize("program", HELMS)
+def test_a_host_that_only_knows_index_html_is_a_repository(
+    shop: Shop, tmp_path: Path, program: str
+) -> None:
+    plain = tmp_path / "plain"
+    shutil.copytree(shop.project.folder, plain, symlinks=True)
+    (plain / "mirror.yaml").write_text("{id: conformance, views: {profile: plain}}\n")
+    with reopen(plain).writing():
+        pass
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    with running(command, port, tmp_path, cwd=plain / "site"):
+        words = "--repo", f"http://127.0.0.1:{port}/helm/edge", "-d", tmp_path
+        done = run(helm(program), tmp_path, "pull", "web", "--version", "1.2.0+build.5", *words)
+        assert done.code == 0, done.err
+    file = "web-1.2.0+build.5.tgz"
+    assert (tmp_path / file).read_bytes() == shop.archives[file]
 
 
 # -- an OCI registry --------------------------------------------------------------------------

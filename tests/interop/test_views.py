@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 import requests
 
 from cnrmirror.model.oci import OCI_INDEX, OCI_MANIFEST
 from cnrmirror.model.resource import CACHE_CONTROL, Alias, Resource
 from cnrmirror.views.oci_paths import digest_of
-from cnrmirror.views.site import Site, ViewSettings
+from cnrmirror.views.site import Site
 from tests.interop.today import SBOM, Place, Shop
 
 pytestmark = pytest.mark.interop
@@ -47,7 +48,8 @@ def session() -> Iterator[requests.Session]:
 def files(shop: Shop) -> list[tuple[str, Resource, bytes]]:
     """Each file of the two views: its address, what it is, its bytes."""
     project = shop.project
-    site = Site(ViewSettings(precompress=False), "", rules=False)
+    settings = msgspec.structs.replace(project.config.views, precompress=False)
+    site = Site(settings, "", rules=False)
     packages = [site.load(project.catalog, project.catalog.document(ref))
                 for ref in project.catalog.packages(project.tree())]  # fmt: skip
     made = [r for package in packages for r in site.package(package)]
@@ -65,6 +67,7 @@ def files(shop: Shop) -> list[tuple[str, Resource, bytes]]:
         if path != "v2/404.json":
             found.append((f"/{address}", resource, body))
     assert len(found) > 200
+    assert "/helm/edge/artifacthub-repo.yml" in {address for address, _, _ in found}
     return found
 
 

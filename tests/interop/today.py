@@ -37,6 +37,7 @@ from tests.conftest import tar_gz
 from tests.interop.bucket import BUCKET, s3_server
 from tests.interop.ports import free_port
 from tests.interop.servers import need, running, serving
+from tests.mirrors import reopen
 from tests.recorded import CONFORMANCE, NOW, Recorded
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,9 @@ WEB_SERVERS = ("nginx", "caddy", "apache", "lighttpd")
 PLACES = (*WEB_SERVERS, "serve", "bundle", "bucket")
 SBOM = b'{"spdxVersion": "SPDX-2.3"}\n'
 EDGE = Override(namespace="edge")
+_SETTINGS = """id: conformance
+views: {dialect: appr, artifacthub: {owners: [{name: a, email: a@example.test}]}}
+"""
 _CONFIG_MAP = (
     b'kind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\ndata:\n  v: "{{ .Chart.Version }}"\n'
 )
@@ -121,7 +125,9 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.project = Recorded("appr").mirror(folder / "mirror")
+        Recorded("appr").mirror(folder / "mirror")
+        (folder / "mirror/mirror.yaml").write_text(_SETTINGS)
+        self.project = reopen(folder / "mirror")
         self.signer = Signer(folder)
         archives = folder / "archives"
         archives.mkdir()
