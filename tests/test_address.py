@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cnrmirror.model.errors import InputError
-from cnrmirror.objects.address import origin, without_credentials
+from cnrmirror.objects.address import without_credentials
+from cnrmirror.objects.origin import origin
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_the_annotated_example_is_a_good_configuration(tmp_path: Path) -> None:
     path = tmp_path / "mirror.yaml"
     path.write_text(example)
     loaded = config.load(path)
-    assert len(loaded.sources) == 6 and len(loaded.publish) == 2
+    assert len(loaded.sources) == 7 and len(loaded.publish) == 2
     assert loaded.limits == config.Config("x").limits and loaded.retention == config.Retention()
 
 

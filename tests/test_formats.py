@@ -74,18 +74,21 @@ def test_an_old_mirror_is_checked_and_continued(
 def test_only_upgrade_raises_the_format_of_a_mirror(
     golden: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "KNOWN", Format(1, 2))
+    newest = formats.KNOWN
+    newer = Format(newest.read, newest.write + 1)
+    monkeypatch.setattr(formats, "KNOWN", newer)
     before = golden.root().format
+    assert before.write <= newest.write
     push(golden, [chart("a", "1.0.0")], NS, NOW)
-    assert golden.root().format == before == Format(1, 1)
-    assert golden.upgrade(NOW) == (before, Format(1, 2))
-    assert golden.root().format == Format(1, 2)
+    assert golden.root().format == before
+    assert golden.upgrade(NOW) == (before, newer)
+    assert golden.root().format == newer
     push(golden, [chart("a", "1.1.0")], NS, NOW)
-    assert golden.root().format == Format(1, 2)
+    assert golden.root().format == newer
     revision = golden.head().revision
-    assert golden.upgrade(NOW) == (Format(1, 2), Format(1, 2))
+    assert golden.upgrade(NOW) == (newer, newer)
     assert golden.head().revision == revision
-    monkeypatch.setattr(formats, "KNOWN", Format(1, 1))
+    monkeypatch.setattr(formats, "KNOWN", newest)
     files = {p: p.read_bytes() for p in golden.folder.rglob("*") if p.is_file()}
     older = reopen(golden.folder)
     assert older.document("new/a").versions() == ["1.1.0", "1.0.0"]

@@ -81,10 +81,10 @@ def repo(tmp_path: Path) -> Iterator[Repository]:
         http.close()
 
 
-def test_a_plain_index_costs_one_request_and_one_an_archive(repo: Repository) -> None:
+def test_a_plain_index_costs_one_request_and_two_an_archive(repo: Repository) -> None:
     entries = {n: [row(n, "1.0.0", repo.archive(n)), row(n, "1.1.0", repo.archive(n, "1.1.0"))]
                for n in ("a", "b")}  # fmt: skip
-    assert repo.sync(entries).exit_code == 0 and len(repo.asked()) == 1 + 4
+    assert repo.sync(entries).exit_code == 0 and len(repo.asked()) == 1 + 2 * 4
     assert repo.sync(entries).exit_code == 0 and repo.asked() == ["/index.yaml"]
 
 
@@ -95,7 +95,8 @@ def test_of_two_digests_at_one_address_the_archives_own_is_taken(
     both = [row("a", "1.0.0", OTHER), row("a", "1.0.0", repo.archive("a"))]
     entries = {"a": both[::-1] if turned else both}
     assert repo.sync(entries).exit_code == 0
-    assert repo.asked() == ["/a-1.0.0.tgz", "/index.yaml"], "one archive is fetched"
+    asked = ["/a-1.0.0.tgz", "/a-1.0.0.tgz.prov", "/index.yaml"]
+    assert repo.asked() == asked, "one archive is fetched"
     report = repo.sync(entries)
     assert report.exit_code == 0 and [a.kind for a in report.actions] == ["same"]
     neither = {"l": [row("l", "1.0.0", OTHER), row("l", "1.0.0", "cd" * 32)]}
@@ -154,14 +155,14 @@ def test_an_archive_of_another_version_is_not_what_the_index_says(repo: Reposito
     assert hole.reason == "c/a@1.0.0: the archive calls itself c/a@1.0.1"
 
 
-def test_one_web_address_among_several_is_enough(repo: Repository) -> None:
+def test_one_address_that_answers_among_several_is_enough(repo: Repository) -> None:
     digest = repo.archive("a")
-    mixed = ["oci://127.0.0.1/c/a:1.0.0", "ftp://x/y", 7, "//[x", "a-1.0.0.tgz"]
-    only = row("b", "1.0.0", urls=["oci://127.0.0.1/c/b:1.0.0"])
+    mixed = ["oci://127.0.0.1:9/c/a:1.0.0", "ftp://x/y", 7, "//[x", "a-1.0.0.tgz"]
+    only = row("b", "1.0.0", urls=["ftp://127.0.0.1/c/b:1.0.0"])
     report = repo.sync({"a": [row("a", "1.0.0", digest, urls=mixed)], "b": [only]})
     assert releases(repo.project) == {"c/a@1.0.0"}
     (hole,) = report.holes
-    assert hole.what == "c/b@1.0.0" and "'oci://127.0.0.1/c/b:1.0.0': no web address" in hole.reason
+    assert hole.what == "c/b@1.0.0" and "'ftp://127.0.0.1/c/b:1.0.0': no address" in hole.reason
 
 
 @pytest.mark.parametrize("form", ["{}", "sha256:{}", "UPPER", "null", "~", '""', "absent"])
@@ -259,7 +260,7 @@ def test_a_large_index_is_read_and_only_what_is_wanted_is_asked_for(repo: Reposi
     rules = Rules(filter=Filter(packages=["c/n7"], releases="1.3.0"))
     report = repo.sync(text, rules)
     assert (report.exit_code, report.offered, report.fetched) == (0, 70, 1)
-    assert repo.asked() == ["/index.yaml", "/n7-1.3.0.tgz"]
+    assert repo.asked() == ["/index.yaml", "/n7-1.3.0.tgz", "/n7-1.3.0.tgz.prov"]
 
 
 def test_no_index_is_read_beyond_its_bound(

@@ -74,7 +74,7 @@ def test_without_its_file_nobody_knows_the_kind(project: Project) -> None:
 
 def test_settings_know_their_kind() -> None:
     tags = [kind.settings.__struct_config__.tag for kind in KINDS]
-    assert tags == ["registry", "helm", "mirror", "charts", "keyvalue", "backup"]
+    assert tags == ["registry", "helm", "oci", "mirror", "charts", "keyvalue", "backup"]
     chart = charts.Charts(folder="x", namespace="ns")
     assert kind_of(chart) is charts.KIND
 

@@ -154,7 +154,7 @@ def test_a_later_look_at_the_chart_changes_no_manifest() -> None:
     before = package("ns/chat", release("1.0.0"), chart={"description": "x"})
     (digest,) = before.facts
     first = before.facts[digest].chart
-    facts = ArchiveFacts(9, {**first, "description": "seen otherwise"}, first)
+    facts = ArchiveFacts(9, {**first, "description": "seen otherwise"}, first=first)
     after = msgspec.structs.replace(before, facts={digest: facts})
     assert Registry(before).files.keys() == Registry(after).files.keys()
 

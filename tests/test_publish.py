@@ -251,6 +251,8 @@ def test_two_publishers_lose_nothing_of_each_other(project: Project) -> None:
     assert names == ["ns/a", "ns/b", "ns/c"]
     assert second.document("ns/a").versions() == ["1.2.0", "1.1.0", "1.0.0"]
     assert check(second).findings == []
+    for name, count in (("ns/a", 3), ("ns/b", 1), ("ns/c", 1)):
+        assert len(second.catalog.facts(second.document(name))) == count
     verified_reader_sees_no_gap(objects)
     done = session(project, objects).publish(NOW)
     assert done.puts == 0 and "ahead" in done.notes[-1]

@@ -357,6 +357,7 @@ def run(project: Project, *arguments: str) -> Result:
 
 
 def test_show_says_what_a_chart_says_of_itself(tmp_path: Path, project: Project) -> None:
+    pin = f"sha256:{'ab' * 32}"
     text = CHART.format(name="c") + DEPENDS + (
         "description: A shop\nappVersion: '2.0'\nmaintainers: [{name: Ann, email: a@b.example}]\n"
         "annotations:\n  artifacthub.io/images: |\n    - {name: x, image: 'example/init:1'}\n"
@@ -364,20 +365,29 @@ def test_show_says_what_a_chart_says_of_itself(tmp_path: Path, project: Project)
     values = (
         "image: {registry: quay.example, repository: shop/web, tag: 1.10}\n"
         "db: {image: 'postgres:16'}\nnot: {repository: 'https://a.example/charts'}\n"
-        "side: [{image: {repository: cache, digest: 'sha256:ab'}}]\n"
+        f"side: [{{image: {{repository: cache, digest: '{pin}'}}}}]\n"
     )
     path = folder(
         tmp_path / "c",
-        {"Chart.yaml": text, "values.yaml": values, "charts/d/values.yaml": "image: other:1"},
+        {
+            "Chart.yaml": text,
+            "values.yaml": values,
+            "charts/d/values.yaml": "image: other:1",
+            "charts/d/Chart.yaml": CHART.format(name="d"),
+        },
     )
     push(project, [path], NS, NOW)
     shown = run(project, "show", "ns/c")
     for word in ("A shop", "2.0", "Ann <a@b.example>", "db 1.x"):
         assert word in shown.stderr
-    images = ["cache@sha256:ab", "example/init:1", "postgres:16", "quay.example/shop/web:1.10"]
-    assert [line[7:] for line in shown.stderr.splitlines() if line.startswith("image: ")] == images
+    # As Helm reads it, the number 1.10 is 1.1.
+    hub = "docker.io/library"
+    images = ["docker.io/example/init:1", f"{hub}/other:1", f"{hub}/postgres:16",
+              f"{hub}/cache@{pin}", "quay.example/shop/web:1.1"]  # fmt: skip
+    lines = [line[7:] for line in shown.stderr.splitlines() if line.startswith("image: ")]
+    assert lines == sorted(images)
     told = json.loads(run(project, "--json", "show", "ns/c").stdout)
-    assert told["images"] == images
+    assert [image["ref"] for image in told["images"]] == [i.partition("@")[0] for i in lines]
     assert [f["chart"]["description"] for f in told["inline_facts"].values()] == ["A shop"]
 
 

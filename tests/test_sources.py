@@ -33,11 +33,13 @@ from cnrmirror.sources.filters import Filter, Wanted
 from cnrmirror.sources.helm import HelmSource
 from cnrmirror.sources.keys import EtcdKeys, FolderKeys
 from cnrmirror.sources.keyvalue import KeyValueSource
+from cnrmirror.sources.oci import OciSource
 from cnrmirror.sources.registry import RegistrySource
 from cnrmirror.sync.open import open_sources
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.hostile import Host, hosting
 from tests.mirrors import make, reopen
+from tests.oci_double import Registry
 from tests.test_sync import Memory
 
 MANIFEST = "application/vnd.appr.package-manifest.helm.v0.json"
@@ -149,6 +151,36 @@ class InHelm(InCharts):
 
     def damage(self) -> None:
         (self.folder / "data/index.yaml").write_text("entries: [")
+
+
+class InOci(Place):
+    def fill(self, packages: dict[str, list[str]]) -> None:
+        (self.folder / "data").mkdir()
+        self.registry = Registry()
+        for name, release in of(packages):
+            self.registry.chart(name, release, archive(name, release))
+        self.host = self.stack.enter_context(hosting(self.folder / "data"))
+        self.host.fault = self.registry
+        self.http = HttpReader(self.host.url, Patience(attempts=1), sleep=lambda seconds: None)
+        self.stack.callback(self.http.close)
+
+    def source(self) -> Source:
+        return OciSource("up", self.http, max_archive=LIMIT)
+
+    def break_package(self) -> str:
+        self.registry.answers["/v2/ns/b/tags/list"] = 200, b'{"tags": 3}', {}
+        return "ns/b"
+
+    def damage(self) -> None:
+        self.registry.answers["/v2/_catalog"] = 200, b"[{", {}
+
+    def remove(self) -> None:
+        self.registry.answers["/v2/_catalog"] = 404, b"{}", {}
+
+    def swell(self) -> None:
+        digest = self.registry.tags["ns/b"]["1.0.0"]
+        layer = json.loads(self.registry.manifests["ns/b", digest][0])["layers"][0]
+        self.registry.blobs[layer["digest"]] = BIG
 
 
 class InRegistry(Place):
@@ -360,7 +392,7 @@ def reply(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **hea
 
 
 KINDS: dict[str, type[Place]] = {
-    "registry": InRegistry, "helm": InHelm, "charts": InCharts, "keyvalue": InKeys,
+    "registry": InRegistry, "helm": InHelm, "oci": InOci, "charts": InCharts, "keyvalue": InKeys,
     "backup": InBackup, "mirror": InMirror, "memory": InMemory,
 }  # fmt: skip
 
@@ -437,6 +469,7 @@ def test_an_archive_is_not_read_without_bound(place: Place) -> None:
 @pytest.mark.parametrize(
     ("kind", "limit"),
     [("registry", "registrylist.MAX_LIST_BYTES"), ("helm", "helm.MAX_INDEX"),
+     ("oci", "ociclient.MAX_PAGE"), ("oci", "ociclient.MAX_MANIFEST"),
      ("keyvalue", "keyvalue.MAX_DOCUMENT_BYTES"),
      ("registry", "registrypackage.MAX_DOCUMENT_BYTES"), ("backup", "backup.MAX_DOCUMENT_BYTES")],
 )  # fmt: skip
@@ -446,7 +479,7 @@ def test_a_list_is_not_read_without_bound(
     with ExitStack() as stack:
         place = KINDS[kind](tmp_path, stack)
         monkeypatch.setattr(f"cnrmirror.sources.{limit}", 20)
-        if "DOCUMENT" in limit:
+        if "DOCUMENT" in limit or "MANIFEST" in limit:
             listing = look(place.source())
             assert listing.offers == [] and len(listing.holes) >= 3
         else:

@@ -24,6 +24,7 @@ from cnrmirror.mirror.project import Project, newest_upstreams
 from cnrmirror.mirror.push import push
 from cnrmirror.model.documents import Upstream
 from cnrmirror.model.errors import Equivocation, NewerFormat, Rollback
+from cnrmirror.model.format import KNOWN
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.sources.mirror import refuse_older
 from cnrmirror.sync.memory import remembered
@@ -226,7 +227,7 @@ def test_a_memory_that_a_newer_program_wrote_is_named_as_such(pair: Pair) -> Non
     pair.sync()
     path = pair.second.layout.source_memory("up")
     memory = json.loads(path.read_bytes())
-    assert memory["format"] == {"read": 1, "write": 1}
+    assert memory["format"] == msgspec.to_builtins(KNOWN)
     path.write_text(json.dumps({"format": {"read": 99, "write": 99}, "what": "else"}))
     before = files(pair.second.folder)
     with pytest.raises(NewerFormat, match="newer cnrmirror"):

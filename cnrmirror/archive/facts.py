@@ -1,4 +1,4 @@
-"""What one look into an archive tells views: the known fields of its Chart.yaml.
+"""What one look into an archive tells: the known fields of its Chart.yaml, the images it names.
 
 Everything is text as it is written there; what is too long or too much is left out, so that no
 chart makes a list of charts unreadable.
@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
+from cnrmirror.archive.clues import Clues
 from cnrmirror.archive.identify import by_file_name
+from cnrmirror.archive.images import images_in
 from cnrmirror.archive.inspect import REQUIREMENTS, ArchiveInfo
 from cnrmirror.archive.yamltext import mapping_in, repeated_keys
 from cnrmirror.model.documents import ArchiveFacts
@@ -20,7 +22,7 @@ from cnrmirror.model.errors import InputError
 from cnrmirror.model.flags import REPEATED_KEYS, ROOT_FILES
 from cnrmirror.model.names import is_utf8
 
-EXTRACTOR = 2
+EXTRACTOR = 3
 """Raise it when the same archive would give other facts."""
 
 _SCALARS = {
@@ -35,8 +37,8 @@ _MAX_NODES = 4000
 _MAX_CHARACTERS = 64 << 10
 
 
-def facts_of(telling: dict[str, bytes]) -> ArchiveFacts | None:
-    """The facts of an archive, out of ``ArchiveInfo.telling``; None if there are none.
+def facts_of(telling: dict[str, bytes], clues: Clues = Clues()) -> ArchiveFacts | None:
+    """The facts of an archive, out of its ``ArchiveInfo``; None if there are none.
 
     Example:
         >>> facts_of({"x/Chart.yaml": b"name: x\\nversion: 1.0.0\\nappVersion: 1.10"}).chart
@@ -52,7 +54,7 @@ def facts_of(telling: dict[str, bytes]) -> ArchiveFacts | None:
             chart |= {key: more[key] for key in ("dependencies",) if key in more}
     except InputError:
         return None  # who must know its name and version has said so already
-    return ArchiveFacts(EXTRACTOR, dict(sorted(chart.items())))
+    return ArchiveFacts(EXTRACTOR, dict(sorted(chart.items())), images_in(clues))
 
 
 def odd_keys(telling: dict[str, bytes]) -> list[str]:

@@ -12,6 +12,7 @@ import msgspec
 from isal import isal_zlib
 
 from cnrmirror.archive import gziphead, kinds
+from cnrmirror.archive.clues import ClueKeeper, Clues
 from cnrmirror.archive.scan import Limits, Sink, TarScanner
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.errors import HostileArchive
@@ -40,7 +41,7 @@ class ArchiveInfo(msgspec.Struct, frozen=True):
 
     ``blob`` describes the gzip bytes, ``diff_id`` is the CNR digest, ``telling`` holds the small
     files that say what the package is, by their path inside; ``subcharts`` the names of what lies
-    in ``charts/``.
+    in ``charts/``; ``clues`` what shows the images that it names.
     """
 
     blob: Descriptor
@@ -49,6 +50,7 @@ class ArchiveInfo(msgspec.Struct, frozen=True):
     flags: tuple[str, ...]
     telling: dict[str, bytes]
     subcharts: tuple[str, ...] = ()
+    clues: Clues = Clues()
 
 
 class ArchiveReader:
@@ -72,7 +74,8 @@ class ArchiveReader:
         self._head: bytes | None = b""
         self._unpacked_size = 0
         self._gunzip = isal_zlib.decompressobj(wbits=31)
-        self._scanner = TarScanner(limits, _wanted, sink)
+        self._clues = ClueKeeper(limits, sink)
+        self._scanner = TarScanner(limits, _wanted, self._clues)
 
     def feed(self, chunk: bytes) -> None:
         """The next gzip bytes.
@@ -150,6 +153,7 @@ class ArchiveReader:
             tuple(sorted(self._scanner.flags)),
             self._scanner.captured,
             tuple(sorted(_subcharts(self._scanner.names))),
+            self._clues.close(),
         )
 
 

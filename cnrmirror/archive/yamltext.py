@@ -33,6 +33,14 @@ def node_in(data: bytes, where: str) -> yaml.Node | None:
         raise InvalidDocument(f"{where}: not YAML: {error}") from error
 
 
+def compose(data: bytes, where: str) -> yaml.Node | None:
+    """As ``node_in``; for what is asked once, and may be large. Raises InvalidDocument."""
+    try:
+        return yaml.compose(data, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidDocument(f"{where}: not YAML: {error}") from error
+
+
 @functools.lru_cache(maxsize=4)
 def _composed(data: bytes) -> yaml.Node | None:
     # Who a package is and what is known of it are asked one after the other.

@@ -15,9 +15,13 @@ import msgspec
 from cnrmirror.catalog.tree import Catalog
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import FACTS_MAX, ArchiveFacts, Facts, PackageDocument
+from cnrmirror.model.format import Format
 
 INLINE_MAX = 2048
 """Bytes of facts that stand in the document itself."""
+
+_IMAGES_SINCE = 2  # a writer version
+_BEFORE_IMAGES = 2  # an extractor
 
 _NONE: tuple[list[Descriptor], dict[str, ArchiveFacts]] = ([], {})
 
@@ -46,13 +50,40 @@ def with_facts(
     for some in (*sources, fresh):
         for digest, facts in some.items():
             other = known.get(digest)
-            if digest in archives and (other is None or other.extractor <= facts.extractor):
+            if digest not in archives:
+                continue
+            if other is None:
                 known[digest] = facts
+            elif other.extractor <= facts.extractor:
+                known[digest] = _instead(other, facts)
     known = dict(sorted(known.items()))
     if len(msgspec.json.encode(known)) <= INLINE_MAX:
         return msgspec.structs.replace(document, facts=[], inline_facts=known)
     nodes = [catalog.store.put(Facts(document.package, group)) for group in _groups(known)]
     return msgspec.structs.replace(document, facts=sorted(nodes), inline_facts={})
+
+
+def _instead(old: ArchiveFacts, new: ArchiveFacts) -> ArchiveFacts:
+    """Newer facts in the place of old ones, with the chart as it was seen first, if it differs.
+
+    A manifest that was made of it has a digest that people pin, whatever is seen today.
+    """
+    first = old.first or (old.chart if old.chart != new.chart else {})
+    return msgspec.structs.replace(new, first=first if first != new.chart else {})
+
+
+def facts_for(format: Format, fresh: Mapping[str, ArchiveFacts]) -> Mapping[str, ArchiveFacts]:
+    """New facts as a catalog of this format can keep them.
+
+    A program that may write beside a format before 2 knows of no images, and would lose them
+    without a word: there, facts are those of extractor 2.
+    """
+    if format.write >= _IMAGES_SINCE:
+        return fresh
+    return {
+        digest: ArchiveFacts(min(facts.extractor, _BEFORE_IMAGES), facts.chart)
+        for digest, facts in fresh.items()
+    }
 
 
 def _groups(facts: dict[str, ArchiveFacts], depth: int = 0) -> Iterator[dict[str, ArchiveFacts]]:

@@ -18,9 +18,9 @@ from cnrmirror.cli.context import Context, plain
 from cnrmirror.model.errors import CnrMirrorError, StorageError
 
 COMMANDS = (
-    "init", "push", "channel", "remove", "rollback", "list", "show", "log", "diff", "build",
-    "check", "gc", "sync", "report", "config", "publish", "export", "have", "import", "serve",
-    "pull", "search", "keys", "root", "refresh", "upgrade", "adopt",
+    "init", "push", "channel", "remove", "rollback", "list", "show", "images", "log", "diff",
+    "build", "check", "gc", "sync", "report", "config", "publish", "export", "have", "import",
+    "serve", "pull", "search", "keys", "root", "refresh", "upgrade", "adopt",
 )  # fmt: skip
 
 

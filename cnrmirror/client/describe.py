@@ -8,17 +8,17 @@ from typing import Any
 
 import msgspec
 
-from cnrmirror.archive.images import images_of
-from cnrmirror.archive.scan import Limits
+from cnrmirror.archive.facts import EXTRACTOR, facts_of
+from cnrmirror.archive.inspect import ArchiveReader
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.client.choose import meant
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.documents import ArchiveFacts, Image, PackageDocument
 from cnrmirror.model.errors import InputError, NotFoundError
 from cnrmirror.model.names import Reference
 
 _MAX_OPENED = 4 << 20
-"""A larger archive is not fetched only to see what images it names."""
+"""Where facts are older, a larger archive is not fetched only to see what images it names."""
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -28,12 +28,13 @@ class Shown(msgspec.Struct, frozen=True):
     """
 
     document: PackageDocument
-    images: list[str]
+    images: list[Image]
 
     @property
     def chart(self) -> dict[str, Any]:
         """What the Chart.yaml of the newest release says; empty if there is none."""
-        return _chart(self.document)
+        facts = _facts(self.document)
+        return facts.chart if facts else {}
 
     def about(self) -> Iterator[tuple[str, str]]:
         """What it says of itself, for people: a name and a text each."""
@@ -50,7 +51,7 @@ class Shown(msgspec.Struct, frozen=True):
             parts = (other.get(key, "") for key in ("name", "version", "repository"))
             yield "depends on", " ".join(part for part in parts if part)
         for image in self.images:
-            yield "image", image
+            yield "image", f"{image}{'' if image.sure else ' (a guess)'}"
 
 
 def describe(
@@ -74,15 +75,23 @@ def describe(
     archives = {release.blob.digest for release in document.releases}
     known = {d: facts for d, facts in catalog.facts(document).items() if d in archives}
     document = msgspec.structs.replace(document, facts=[], inline_facts=known)
-    images: list[str] = []
-    if (chart := _chart(document)) and document.releases[0].blob.size <= _MAX_OPENED:
+    facts = _facts(document)
+    if facts and facts.extractor < EXTRACTOR and document.releases[0].blob.size <= _MAX_OPENED:
         with contextlib.suppress(InputError):  # it was accepted under other limits
-            images = images_of(chart, blob(document.releases[0].blob), Limits())
-    return Shown(document, images)
+            facts = _looked_into(blob(document.releases[0].blob)) or facts
+    return Shown(document, facts.images if facts else [])
 
 
-def _chart(document: PackageDocument) -> dict[str, Any]:
+def _facts(document: PackageDocument) -> ArchiveFacts | None:
+    """Those of the newest release."""
     if not document.releases:
-        return {}
-    facts = document.inline_facts.get(document.releases[0].blob.digest)
-    return facts.chart if facts else {}
+        return None
+    return document.inline_facts.get(document.releases[0].blob.digest)
+
+
+def _looked_into(archive: Iterable[bytes]) -> ArchiveFacts | None:
+    reader = ArchiveReader()
+    for piece in archive:
+        reader.feed(piece)
+    info = reader.close()
+    return facts_of(info.telling, info.clues)

@@ -13,7 +13,7 @@ import msgspec
 from cnrmirror.catalog.nodes import RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import PackageDocument, PackageRef, blob_path
+from cnrmirror.model.documents import ArchiveFacts, PackageDocument, PackageRef, blob_path
 from cnrmirror.model.errors import (
     AccessDenied,
     CnrMirrorError,
@@ -69,6 +69,13 @@ class Remote:
         """Every package document, sorted by name. The executor fetches them."""
         try:
             yield from in_parallel(self.catalog.document, self.refs(), executor)
+        except InvalidDocument as error:
+            raise Tampered(f"{self.reader.name}: {error.message}") from error
+
+    def facts(self, document: PackageDocument) -> dict[str, ArchiveFacts]:
+        """The facts of a package, by the digest of the archive. Raises as ``document`` does."""
+        try:
+            return self.catalog.facts(document)
         except InvalidDocument as error:
             raise Tampered(f"{self.reader.name}: {error.message}") from error
 

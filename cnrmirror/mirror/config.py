@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -12,10 +13,12 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
+from cnrmirror.archive import imagename
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InvalidDocument, UsageError
 from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.acknowledge import Acknowledgement
+from cnrmirror.sources.filters import glob_matches
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import KINDS, kind_of
 from cnrmirror.views.hosts import listening
@@ -49,6 +52,36 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     revisions: int = 100
     grace_hours: float = 168
+
+
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is added to the images that charts name, and left out, where they are listed.
+
+    ``add_for``: packages (globs, or regular expressions between slashes) → references, in which
+    {appVersion} and {release} stand for those of the release. ``exclude``: globs, or regular
+    expressions between slashes, of references that are written out in full.
+    """
+
+    add_for: dict[str, list[str]] = {}
+    exclude: list[str] = []
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Each pattern or reference that cannot be: its key, and what is wrong with it."""
+        for key, patterns in (("add_for", [*self.add_for]), ("exclude", self.exclude)):
+            for pattern in patterns:
+                try:
+                    glob_matches("", pattern)
+                except InvalidDocument as error:
+                    yield key, error.message
+        for pattern, references in self.add_for.items():
+            for reference in references:
+                if imagename.parse(filled(reference, "1", "1")) is None:
+                    yield f"add_for.{pattern}", f"{reference}: not a reference of an image"
+
+
+def filled(reference: str, app_version: str, release: str) -> str:
+    """A reference of ``images.add_for`` for one release."""
+    return reference.replace("{appVersion}", app_version).replace("{release}", release)
 
 
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +145,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trust: Trust = Trust()
     sources: dict[str, SourceConfig] = {}
     acknowledge: list[Acknowledgement] = []
+    images: Images = Images()
     hooks: Hooks = Hooks()
     publish: dict[str, PublishTo] = {}
     follow: str = ""
@@ -138,6 +172,8 @@ def load(path: Path) -> Config:
         for name in config.publish:
             if not _SOURCE_NAME.fullmatch(name):
                 raise InvalidDocument(f"use letters, digits, '-' and '_' - at `$.publish.{name}`")
+        for key, reason in config.images.problems():
+            raise InvalidDocument(f"{reason} - at `$.images.{key}`")
         try:
             listening(config.hosts.address)
         except InvalidDocument as error:

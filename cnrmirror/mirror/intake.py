@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from cnrmirror.archive.clues import Clues
 from cnrmirror.archive.facts import facts_of, flags_of, missing_dependencies, odd_keys
 from cnrmirror.archive.identify import Identity, Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
@@ -51,7 +52,7 @@ class How(msgspec.Struct, frozen=True):
 class Incoming(msgspec.Struct, frozen=True):
     """One archive that is in the store already, and what is to be said of it.
 
-    Its ``info.telling`` is empty: it was looked at.
+    Its ``info.telling`` and ``info.clues`` are empty: they were looked at.
     """
 
     where: str
@@ -139,7 +140,7 @@ def _provenance_beside(store: Store, path: Path, identity: Identity) -> list[Att
 
 def looked_into(where: str, identity: Identity, info: ArchiveInfo) -> Incoming:
     """What is to be said of an archive: its facts, what is odd about it, what to warn of."""
-    facts = facts_of(info.telling)
+    facts = facts_of(info.telling, info.clues)
     flags = flags_of(info, identity.media_type)
     warnings = [
         meaning_of(flag) + (f": {', '.join(odd_keys(info.telling))}" * (flag == REPEATED_KEYS))
@@ -150,7 +151,7 @@ def looked_into(where: str, identity: Identity, info: ArchiveInfo) -> Incoming:
             f"its charts/ lacks {', '.join(missing)}, which its Chart.yaml declares; run "
             "'helm dependency build' first"
         )
-    slim = msgspec.structs.replace(info, flags=tuple(flags), telling={})
+    slim = msgspec.structs.replace(info, flags=tuple(flags), telling={}, clues=Clues())
     return Incoming(where, identity, slim, facts, warnings)
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from cnrmirror.catalog.facts import with_facts
+from cnrmirror.catalog.facts import facts_for, with_facts
 from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.tree import EMPTY, Catalog, counts
 from cnrmirror.mirror import config, retire
@@ -216,7 +216,8 @@ class Project:
         Returns:
             The new head, or None if nothing changed: then nothing was written.
         """
-        tree = self.tree()
+        root = self.root()
+        tree, facts = root.tree, facts_for(root.format, facts)
         refs = {
             name: None if document is None else self.put(document, tree, facts)
             for name, document in changes.items()

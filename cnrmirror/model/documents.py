@@ -141,15 +141,33 @@ class Tombstone(msgspec.Struct, frozen=True):
     reason: Text
 
 
+class Image(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A container image that a chart names: ``docker.io/library/nginx:1.25``, written out in full.
+
+    ``why``: where it was found. ``sure`` is false where the tag is a guess. ``digest``
+    (``sha256:HEX``): what the chart pins it to.
+    """
+
+    ref: Text
+    why: Text
+    sure: bool = True
+    digest: Text = ""
+
+    def __str__(self) -> str:
+        return f"{self.ref}@{self.digest}" if self.digest else self.ref
+
+
 class ArchiveFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one look into an archive told. ``extractor`` is the version of the look.
 
     ``chart`` holds the known fields of Chart.yaml, with the dependencies of requirements.yaml;
-    ``first`` is what it held when it was first looked at, if that is something else.
+    ``images`` what it names, sorted. ``first`` is ``chart`` as an older extractor saw it first, if
+    that differs: what was made of it has a digest that people pin.
     """
 
     extractor: Count = always(1)
     chart: dict[Text, Any] = {}
+    images: list[Image] = []
     first: dict[Text, Any] = {}
 
 

@@ -20,8 +20,8 @@ class Format(msgspec.Struct, frozen=True):
     write: Size = 1
 
 
-KNOWN = Format()
-"""What this program knows."""
+KNOWN = Format(1, 2)
+"""What this program knows. Writer version 2: facts have ``images`` and ``first``."""
 
 FIRST = Format()
 """What a document without versions has."""

@@ -28,7 +28,9 @@ class Access(msgspec.Struct, frozen=True):
     allow_private: bool = False
     tls: Tls = Tls()
 
-    def refused(self, where: str, status: int, given: bool, stranger: str) -> AccessDenied:
+    def refused(
+        self, where: str, status: int, given: bool, stranger: str, challenge: str = ""
+    ) -> AccessDenied:
         """The error for an answer 401 or 403.
 
         Args:
@@ -36,6 +38,7 @@ class Access(msgspec.Struct, frozen=True):
             status: the answer's.
             given: whether there are credentials.
             stranger: the host that answers, if it is not the site's own: it never gets them.
+            challenge: what the host wants to see (RFC 9110, 11.6.1).
         """
         if stranger:
             what = "the credentials were not" if given else "no credentials are"
@@ -44,7 +47,9 @@ class Access(msgspec.Struct, frozen=True):
             reason = f"the credentials of {self.setting} are refused"
         else:
             reason = self.advice
-        return AccessDenied(f"{self._who}{where} refuses ({status}); {reason}", status=status)
+        text = f"{self._who}{where} refuses ({status}); {reason}"
+        wanted = {"challenge": challenge} if challenge else {}
+        return AccessDenied(text, status=status, **wanted)
 
     def private(self, where: str, error: PrivateAddress) -> Tampered:
         """The error for an address that leads from a public host into this network."""

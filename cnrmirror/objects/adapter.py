@@ -16,9 +16,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from cnrmirror.model.errors import InputError
-from cnrmirror.objects.address import origin
 from cnrmirror.objects.certificates import Tls
 from cnrmirror.objects.guard import Guard
+from cnrmirror.objects.origin import origin
 
 
 class Adapter(requests.adapters.HTTPAdapter):

@@ -12,6 +12,7 @@ from requests.utils import select_proxy
 
 from cnrmirror.model.errors import InputError
 from cnrmirror.objects.base import misplaced
+from cnrmirror.objects.origin import origin
 
 
 def without_credentials(url: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
@@ -46,27 +47,6 @@ def for_every_host(url: str) -> str:
 def host_of(url: str) -> str:
     """The host's name or address, without its port."""
     return urlsplit(url).hostname or ""
-
-
-def origin(url: str) -> tuple[str, str]:
-    """Scheme, and host with its port where that is not the usual one (RFC 3986, 6.2)."""
-    parts = urlsplit(url)
-    host = _ascii(parts.netloc.rpartition("@")[2].lower())
-    return parts.scheme, host.removesuffix(_USUAL.get(parts.scheme, ":")).removesuffix(":")
-
-
-def _ascii(host: str) -> str:
-    """A host as it is asked for (IDNA), if it can be."""
-    if host.isascii():
-        return host
-    name, colon, port = host.partition(":")
-    try:
-        return f"{name.encode('idna').decode()}{colon}{port}"
-    except UnicodeError:
-        return host
-
-
-_USUAL = {"http": ":80", "https": ":443"}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -53,11 +53,15 @@ class Reader(Protocol):
 
 
 class CachedAnswer(msgspec.Struct, frozen=True):
-    """An answer, and what to ask with whether it is still the answer."""
+    """An answer, and what to ask with whether it is still the answer.
+
+    ``said``: the headers that were wanted of it.
+    """
 
     body: bytes
     etag: str = ""
     modified: str = ""
+    said: dict[str, str] = {}
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -65,15 +69,46 @@ class CachedAnswer(msgspec.Struct, frozen=True):
         return {name: value for name, value in found.items() if value}
 
 
+class Extra(msgspec.Struct, frozen=True):
+    """What one request has beside its address.
+
+    Args:
+        headers: sent to whatever host it leads to.
+        authorization: sent in the place of the reader's own to the host that is asked first, and
+            to no other; "" for nothing, None for the reader's own.
+        wanted: the headers of the answer that are wanted.
+    """
+
+    headers: dict[str, str] = {}
+    authorization: str | None = None
+    wanted: tuple[str, ...] = ()
+
+    @property
+    def conditional(self) -> bool:
+        return any(name.startswith("If-") for name in self.headers)
+
+
+PLAIN = Extra()
+
+
 class WebReader(Reader, Protocol):
     """Reads whole addresses, below one host's and elsewhere."""
+
+    @property
+    def authorization(self) -> str:
+        """The header of this name that it was given for its own host; "" for none."""
 
     @property
     def gave_up(self) -> bool:
         """Whether so many requests failed in a row that nothing more is asked."""
 
     def get(
-        self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
+        self,
+        url: str,
+        max_bytes: int,
+        where: str = "",
+        as_sent: bool = False,
+        extra: Extra = PLAIN,
     ) -> Iterator[bytes]:
         """As ``fetch``, of a whole address (with a query).
 
@@ -83,7 +118,9 @@ class WebReader(Reader, Protocol):
                 servers say "gzip" of an archive that is gzipped by itself.
         """
 
-    def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
+    def document(
+        self, url: str, max_bytes: int, kept: CachedAnswer | None = None, extra: Extra = PLAIN
+    ) -> CachedAnswer:
         """A whole, small answer, tried again if it breaks off; gzipped ones are gunzipped, bounded.
 
         Args:

@@ -16,7 +16,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import TypeVar, cast
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -26,15 +25,24 @@ import urllib3
 from cnrmirror.model.errors import AccessDenied, IncompleteError, NetworkError, Tampered
 from cnrmirror.objects.access import Access
 from cnrmirror.objects.adapter import Adapter
-from cnrmirror.objects.address import for_every_host, host_of, origin, proxies, without_credentials
-from cnrmirror.objects.base import PIECE, CachedAnswer, Reader, ViewForm, bounded, check_path, read
+from cnrmirror.objects.address import for_every_host, host_of, proxies, without_credentials
+from cnrmirror.objects.base import (
+    PIECE,
+    PLAIN,
+    CachedAnswer,
+    Extra,
+    Reader,
+    ViewForm,
+    bounded,
+    check_path,
+    read,
+)
 from cnrmirror.objects.certificates import not_vouched_for
 from cnrmirror.objects.guard import Guard, Net, PrivateAddress
+from cnrmirror.objects.origin import origin
 from cnrmirror.objects.s3_words import MAX_BYTES, Said
+from cnrmirror.objects.within import Outcome, Wait, within
 
-T = TypeVar("T")
-Outcome = tuple[object, BaseException | None]
-Wait = Callable[["queue.SimpleQueue[Outcome]", float], Outcome]
 _AGENT = {"User-Agent": "cnrmirror", "Accept-Encoding": "identity"}
 _RETRIED = {408, 429, 500, 502, 503, 504, *range(520, 530)}
 _MAX_REDIRECTS = 5
@@ -120,21 +128,34 @@ class HttpReader(Reader):
         """See ``base.Reader``."""
         return self.get(f"{self.name}/{address}", max_bytes)
 
+    @property
+    def authorization(self) -> str:
+        """See ``WebReader``."""
+        return self._headers.get("Authorization", "")
+
     def get(
-        self, url: str, max_bytes: int, where: str = "", as_sent: bool = False
+        self,
+        url: str,
+        max_bytes: int,
+        where: str = "",
+        as_sent: bool = False,
+        extra: Extra = PLAIN,
     ) -> Iterator[bytes]:
         """See ``WebReader``."""
         where = where or url
-        with self._response(url, where) as response:
+        with self._response(url, where, extra) as response:
             if not as_sent and _encoding(response):
                 raise Tampered(f"{where}: encoded, though it was asked for as it is")
             yield from bounded(self._pieces(response, where), max_bytes, where)
 
-    def document(self, url: str, max_bytes: int, kept: CachedAnswer | None = None) -> CachedAnswer:
+    def document(
+        self, url: str, max_bytes: int, kept: CachedAnswer | None = None, extra: Extra = PLAIN
+    ) -> CachedAnswer:
         """See ``WebReader``."""
-        conditions = kept.conditions if kept else {}
+        if kept:
+            extra = msgspec.structs.replace(extra, headers={**extra.headers, **kept.conditions})
         for attempt in range(1, self._patience.attempts + 1):
-            with self._response(url, url, conditions) as response:
+            with self._response(url, url, extra) as response:
                 if response.status_code == 304 and kept is not None:
                     return kept
                 pieces = bounded(self._pieces(response, url), max_bytes, url)
@@ -147,7 +168,9 @@ class HttpReader(Reader):
                 if _encoding(response):
                     body = _gunzipped(body, max_bytes, url)
                 headers = response.headers
-                return CachedAnswer(body, headers.get("ETag", ""), headers.get("Last-Modified", ""))
+                etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+                said = {name: headers[name] for name in extra.wanted if name in headers}
+                return CachedAnswer(body, etag, modified, said)
         raise AssertionError("the last attempt returns or raises")
 
     @property
@@ -159,15 +182,13 @@ class HttpReader(Reader):
         """Let go of the connections."""
         self._adapter.close()
 
-    def _response(
-        self, url: str, where: str, conditions: Mapping[str, str] | None = None
-    ) -> requests.Response:
+    def _response(self, url: str, where: str, extra: Extra) -> requests.Response:
         if self.gave_up:
             raise NetworkError(
                 f"{where}: not asked, {self._failures} requests failed in a row", gave_up=True
             )
         try:
-            response = self._answer(for_every_host(url), where, conditions or {})
+            response = self._answer(for_every_host(url), where, extra)
         except NetworkError:
             with self._lock:
                 self._failures += 1
@@ -175,11 +196,11 @@ class HttpReader(Reader):
         self._failures = 0
         return response
 
-    def _answer(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
+    def _answer(self, url: str, where: str, extra: Extra) -> requests.Response:
         for attempt in range(1, self._patience.attempts + 1):
             last = attempt == self._patience.attempts
             try:
-                response = self._follow(url, where, conditions)
+                response = self._follow(url, where, extra)
             except PrivateAddress as error:
                 raise self._access.private(where, error) from error
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError,
@@ -191,16 +212,16 @@ class HttpReader(Reader):
                 self._sleep(random.uniform(0.1, 0.5) * 2**attempt)
                 continue
             status = response.status_code
-            if status == 200 or (status == 304 and conditions):
+            if status == 200 or (status == 304 and extra.conditional):
                 return response
             gone = status in (401, 403, 404, 410)
             final = gone or last or status not in _RETRIED
             said = self._said(response, where) if final else Said()
             response.close()
             if gone:
-                raise self._lacking(response, where, said)
+                raise self._lacking(response, url, where, said, extra)
             if final:
-                details = {"code": said.code, "region": said.region}
+                details = {"status": status, "code": said.code, "region": said.region}
                 raise NetworkError(f"{where}: the host answers {_shown(status, said)}", **details)
             self._rest(_retry_after(response) or random.uniform(0.1, 0.5) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
@@ -212,30 +233,37 @@ class HttpReader(Reader):
         if "xml" in response.headers.get("Content-Type", ""):
             take = functools.partial(response.raw.read, MAX_BYTES, decode_content=False)
             with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, NetworkError):
-                text = _within(2 * self._timeout, take, where, self._wait)
+                text = within(2 * self._timeout, take, where, self._wait)
         said = Said.parse(text.decode(errors="replace"))
         return msgspec.structs.replace(said, region=region or said.region)
 
     def _lacking(
-        self, response: requests.Response, where: str, said: Said
+        self, response: requests.Response, url: str, where: str, said: Said, extra: Extra
     ) -> IncompleteError | AccessDenied:
         status = response.status_code
         if status == 401 or (status == 403 and not self._access.static):
-            stranger = "" if origin(response.url) == self._origin else host_of(response.url)
+            own = origin(url) if extra.authorization else self._origin
+            stranger = "" if origin(response.url) == own else host_of(response.url)
             given = "Authorization" in self._headers
-            return self._access.refused(where, status, given, stranger)
+            challenge = response.headers.get("WWW-Authenticate", "")
+            return self._access.refused(where, status, given, stranger, challenge)
         what = "missing, or not for this user" if status == 403 else "missing"
         details = {"status": status, "code": said.code, "region": said.region}
         return IncompleteError(f"{where}: {what} ({_shown(status, said)})", **details)
 
-    def _follow(self, url: str, where: str, conditions: Mapping[str, str]) -> requests.Response:
+    def _follow(self, url: str, where: str, extra: Extra) -> requests.Response:
+        asked = origin(url)
         for _ in range(_MAX_REDIRECTS):
             self._take_turn()
-            ours = self._headers if origin(url) == self._origin else {}
-            request = requests.Request("GET", url, {**_AGENT, **ours, **conditions}).prepare()
+            ours = dict(self._headers) if origin(url) == self._origin else {}
+            if extra.authorization is not None and origin(url) in (asked, self._origin):
+                ours.pop("Authorization", None)
+                if extra.authorization and origin(url) == asked:
+                    ours["Authorization"] = extra.authorization
+            request = requests.Request("GET", url, {**_AGENT, **ours, **extra.headers}).prepare()
             if origin(url) == self._origin:
                 request.headers.update(self._sign(str(request.url)))
-            response = _within(
+            response = within(
                 2 * self._timeout,
                 functools.partial(
                     self._adapter.send, request, stream=True, timeout=self._timeout,
@@ -274,7 +302,7 @@ class HttpReader(Reader):
             take = functools.partial(raw.read1, PIECE, decode_content=False)
             # Bytes of known length cannot be held back without being late; those of chunks can.
             if raw.chunked:
-                take = functools.partial(_within, 2 * self._timeout, take, where, self._wait)
+                take = functools.partial(within, 2 * self._timeout, take, where, self._wait)
             while piece := take():
                 seen += len(piece)
                 yield piece
@@ -305,64 +333,6 @@ def _gunzipped(data: bytes, max_bytes: int, where: str) -> bytes:
     if len(body) > max_bytes or not gunzip.eof:
         raise Tampered(f"{where}: longer than the {max_bytes} bytes that it may have")
     return body
-
-
-def _within(seconds: float, action: Callable[[], T], url: str, wait: Wait) -> T:
-    """What ``action`` gives, if it gives it in time.
-
-    A socket's timeout begins anew with each byte: a host that drips header lines is only given up
-    by somebody who waits beside. Raises NetworkError.
-    """
-    helper: _Helper | None = getattr(_helpers, "mine", None)
-    if helper is None:
-        helper = _helpers.mine = _Helper()
-    helper.give(action)
-    try:
-        result, failure = helper.take(seconds, wait)
-    except queue.Empty:
-        _helpers.mine = None  # it is stuck; it ends by itself, some time
-        raise NetworkError(f"{url}: no answer within {seconds:g} seconds") from None
-    if failure is not None:
-        raise failure
-    return cast(T, result)
-
-
-class _Helper:
-    """A thread that does one thing at a time for another one, which waits only so long."""
-
-    def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        threading.Thread(target=_help, args=(self._work, self._done), daemon=True).start()
-
-    def give(self, action: Callable[[], object]) -> None:
-        self._work.put(action)
-
-    def take(self, seconds: float, wait: Wait) -> Outcome:
-        """What came of it. Raises queue.Empty if it takes longer."""
-        return wait(self._done, seconds)
-
-    def __del__(self) -> None:
-        self._work.put(_end)
-
-
-def _end() -> None:
-    raise SystemExit
-
-
-def _help(
-    work: queue.SimpleQueue[Callable[[], object]],
-    done: queue.SimpleQueue[Outcome],
-) -> None:
-    while (action := work.get()) is not _end:
-        try:
-            done.put((action(), None))
-        except BaseException as error:
-            done.put((None, error))
-        del action  # else what it holds lives until the next one
-
-
-_helpers = threading.local()
 
 
 def _retry_after(response: requests.Response) -> float:

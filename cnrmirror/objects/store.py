@@ -13,6 +13,7 @@ are still right is checked whenever a node is read, and for all by ``cnrmirror c
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -178,7 +179,8 @@ class Store:
 
     def _add(self, path: str, chunks: Iterable[bytes]) -> None:
         self._folder(path)
-        temporary = self.scratch_file(os.path.basename(path))
+        # Two threads may bring the same bytes: what two releases share.
+        temporary = self.scratch_file(f"{threading.get_ident()}.{os.path.basename(path)}")
         write_new(temporary, chunks)
         os.rename(temporary, path)
 

@@ -19,6 +19,7 @@ from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.project import Project, newest_format, newest_upstreams
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
+    ArchiveFacts,
     CatalogRoot,
     Channel,
     Head,
@@ -106,7 +107,11 @@ def _joined(
             changes[name] = joined(name, *documents)
         else:
             changes[name] = merged(name, reader.get(base.tree, name), *documents)
-    refs = {name: project.put(document, theirs.tree) for name, document in changes.items()}
+    # With the facts of both sides: a merge keeps those of the higher extractor.
+    refs = {
+        name: project.put(document, theirs.tree, _facts(reader, ours, name))
+        for name, document in changes.items()
+    }
     tree = project.catalog.change(theirs.tree, refs)
     both = (
         tree, newest_format(ours.format, theirs.format),
@@ -126,6 +131,11 @@ def _joined(
         now,
         above,
     )
+
+
+def _facts(reader: CatalogReader, root: CatalogRoot, name: str) -> dict[str, ArchiveFacts]:
+    document = reader.get(root.tree, name)
+    return reader.facts(document) if document else {}
 
 
 def _order(head: Head) -> tuple[int, str]:

@@ -2,5 +2,6 @@
 
 May import what lies below. Entry points: ``base`` (``Source``, ``Ask``, ``Offer``, ``Listing``,
 ``Hole``), ``kind`` (``Kind``, ``SourceRules``, ``SourceRoom``), ``kinds.KINDS``,
-``filters.Filter``. Kinds: ``registry``, ``helm``, ``mirror``, ``charts``, ``keyvalue``, ``backup``.
+``filters.Filter``. Kinds: ``registry``, ``helm``, ``oci``, ``mirror``, ``charts``, ``keyvalue``,
+``backup``.
 """

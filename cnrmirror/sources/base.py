@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -131,3 +131,29 @@ class Source(Protocol):
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """The archive of an offer, bounded, piece by piece. Raises as ``look`` does."""
+
+
+class More(msgspec.Struct, frozen=True):
+    """What belongs to a release beside what its offer names.
+
+    Args:
+        attachments: the descriptors.
+        data: their bytes, by digest; what is not in it is asked for, as the offer's own are.
+        notes: what a reader should know.
+    """
+
+    attachments: list[Attachment] = []
+    data: dict[str, bytes] = {}
+    notes: list[str] = []
+
+
+@runtime_checkable
+class Attaching(Protocol):
+    """A source that can tell only by asking what belongs to a release."""
+
+    def attached(self, offer: Offer) -> More:
+        """What belongs to an offer; it is asked once for each archive that has been fetched.
+
+        Raises:
+            As ``Source.look`` does: then the release is a hole.
+        """

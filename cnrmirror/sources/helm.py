@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit, urlunsplit
 
+from cnrmirror.model import oci
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Attachment
 from cnrmirror.model.errors import (
     AccessDenied,
+    CnrMirrorError,
     IncompleteError,
+    InvalidDocument,
     InvalidName,
     NetworkError,
     Tampered,
 )
 from cnrmirror.model.names import PackageName, Vendor, manifest_type
-from cnrmirror.objects.base import WebReader
-from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
+from cnrmirror.objects.base import WebReader, read
+from cnrmirror.sources.base import Ask, Hole, Listing, More, Offer, Source
 from cnrmirror.sources.helmindex import MAX_INDEX, Duplicates, Reading, Version, entries_of
+from cnrmirror.sources.helmoci import Address, ChartsInRegistries, address_of
 from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_namespace, bad_url
+
+MAX_PROVENANCE = 1 << 20
+_SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
 
 class HelmSource:
@@ -28,6 +38,7 @@ class HelmSource:
         vendor: whose media types the manifests get.
         max_archive: bytes that an archive may have.
         duplicates: which of two entries for one release is taken.
+        provenance: whether ``ARCHIVE.prov`` is asked for beside each archive that is fetched.
     """
 
     def __init__(
@@ -38,6 +49,7 @@ class HelmSource:
         vendor: Vendor = "appr",
         max_archive: int = 100_000_000,
         duplicates: Duplicates = "refuse",
+        provenance: bool = True,
     ) -> None:
         self.name = name
         self._http = http
@@ -45,7 +57,10 @@ class HelmSource:
         self._vendor = vendor
         self._max_archive = max_archive
         self._duplicates = duplicates
-        self._urls: dict[tuple[str, str], list[str]] = {}
+        self._provenance = provenance
+        self._registries = ChartsInRegistries(http)
+        self._versions: dict[tuple[str, str], Version] = {}
+        self._used: dict[tuple[str, str], str] = {}
 
     def look(self, ask: Ask) -> Listing:
         """See ``Source``: one request."""
@@ -69,7 +84,7 @@ class HelmSource:
         return Listing(found, {}, holes, [])
 
     def _offer(self, package: str, version: Version) -> Offer:
-        self._urls[package, version.release] = version.urls
+        self._versions[package, version.release] = version
         digest, *others = version.digests or [""]
         return Offer(
             package, version.release, "helm", version.created,
@@ -79,17 +94,62 @@ class HelmSource:
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``Source``; where the first address has nothing, the next one is asked."""
-        urls = self._urls[offer.upstream, offer.release]
-        for url in urls:
+        version = self._versions[offer.upstream, offer.release]
+        for url in version.urls:
             begun = False
             try:
-                for piece in self._http.get(url, self._max_archive, as_sent=True):
+                for piece in self._pieces(url, version):
                     begun = True
                     yield piece
+                self._used[offer.upstream, offer.release] = url
                 return
-            except (AccessDenied, IncompleteError, NetworkError, Tampered):
-                if begun or url == urls[-1]:
+            except (AccessDenied, IncompleteError, InvalidDocument, NetworkError, Tampered):
+                if begun or url == version.urls[-1]:
                     raise
+
+    def _pieces(self, url: str, version: Version) -> Iterator[bytes]:
+        if url.startswith("oci:"):
+            return self._registries.open(_address(url, version), self._max_archive)
+        return self._http.get(url, self._max_archive, as_sent=True)
+
+    def attached(self, offer: Offer) -> More:
+        """See ``Attaching``: the provenance that lies beside the archive, wherever that was.
+
+        None is no error; what is there and cannot be had, or is none, is a note.
+        """
+        version = self._versions[offer.upstream, offer.release]
+        url = self._used.get((offer.upstream, offer.release), version.urls[0])
+        if url.startswith("oci:"):
+            return self._registries.attached(_address(url, version), self._provenance)
+        if not self._provenance:
+            return More()
+        beside = _beside(url)
+        try:
+            data = read(self._http.get(beside, MAX_PROVENANCE, as_sent=True))
+        except IncompleteError:
+            return More()
+        except CnrMirrorError as error:
+            # Static hosts answer so for what is not there.
+            forbidden = error.details.get("status") == 403
+            return More() if forbidden else More(notes=[f"no provenance: {error.message}"[:1000]])
+        if not data.lstrip().startswith(_SIGNED):
+            return More(notes=[f"no provenance: {beside} is no such file"[:1000]])
+        blob = Descriptor.of(data)
+        attachment = Attachment(oci.HELM_PROVENANCE, blob.digest, blob.size)
+        return More([attachment], {blob.digest: data})
+
+
+def _beside(url: str) -> str:
+    """Where the provenance of an archive is, as Helm looks for it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path}.prov"))
+
+
+def _address(url: str, version: Version) -> Address:
+    found = address_of(url, version.written)
+    if found is None:
+        raise InvalidDocument(f"{url[:300]}: not oci://HOST/REPOSITORY:TAG")
+    return found
 
 
 # -- its kind -------------------------------------------------------------------------------------
@@ -99,12 +159,14 @@ class Helm(Web, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="helm
     """A Helm repository, whose charts go into ``namespace``.
 
     ``duplicates``: which of two entries that its index has for one release is taken, if they differ
-    and are at other addresses; ``plain`` is the one without a "v".
+    and are at other addresses; ``plain`` is the one without a "v". ``provenance``: ask for
+    ``ARCHIVE.prov`` beside each archive that is fetched.
     """
 
     url: str
     namespace: str
     duplicates: Duplicates = "refuse"
+    provenance: bool = True
 
 
 class _Kind:
@@ -119,8 +181,9 @@ class _Kind:
         """See ``Kind``."""
         http = room.http(settings.url, settings)
         return HelmSource(
-            name, http, settings.namespace, room.vendor, room.limits.packed, settings.duplicates
-        )
+            name, http, settings.namespace, room.vendor, room.limits.packed, settings.duplicates,
+            settings.provenance,
+        )  # fmt: skip
 
 
 KIND = _Kind()

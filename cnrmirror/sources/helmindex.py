@@ -41,7 +41,7 @@ class Version(msgspec.Struct, frozen=True):
     Args:
         release: the semantic version.
         written: as it stands in the index.
-        urls: where the archive is, absolute web addresses.
+        urls: where the archive is, absolute web addresses, and ``oci://`` ones.
         digests: what the archive may have as sha256; any, if there are none.
         created: UTC without an offset; "" if unknown.
     """
@@ -148,7 +148,7 @@ class Reading:
             raise InvalidDocument("it has no address")
         return Version(
             release, written, list(self._web_addresses(urls[:_MAX_URLS])),
-            list(_digest(value.get("digest"))), _time(value.get("created")),
+            list(_digest(value.get("digest"))), time_of(value.get("created")),
         )  # fmt: skip
 
     def _web_addresses(self, urls: list[Any]) -> Iterator[str]:
@@ -156,7 +156,7 @@ class Reading:
         found = [address for url in urls if (address := self._address(url))]
         if not found:
             shown = ", ".join(repr(str(url)[:200]) for url in urls[:3])
-            raise InvalidDocument(f"{shown}: no web address")
+            raise InvalidDocument(f"{shown}: no address that can be asked")
         yield from dict.fromkeys(found)
 
     def _address(self, url: Any) -> str:
@@ -166,7 +166,7 @@ class Reading:
             try:
                 found = urljoin(self._base, url)
                 parts = urlsplit(found)
-                good = parts.scheme in ("http", "https") and bool(parts.hostname)
+                good = parts.scheme in ("http", "https", "oci") and bool(parts.hostname)
             except ValueError:
                 good = False
             self._addresses[url] = found if good else ""
@@ -223,7 +223,7 @@ def _release_of(value: Any) -> str:
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)?")
 
 
-def _time(value: Any) -> str:
+def time_of(value: Any) -> str:
     """As the registry writes times: UTC, no offset; "" for what is none."""
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cnrmirror.sources import backup, charts, helm, keyvalue, mirror, registry
+from cnrmirror.sources import backup, charts, helm, keyvalue, mirror, oci, registry
 from cnrmirror.sources.kind import AnyKind, SourceRules
 
 KINDS: tuple[AnyKind, ...] = (
-    registry.KIND, helm.KIND, mirror.KIND, charts.KIND, keyvalue.KIND, backup.KIND,
+    registry.KIND, helm.KIND, oci.KIND, mirror.KIND, charts.KIND, keyvalue.KIND, backup.KIND,
 )  # fmt: skip
 
 

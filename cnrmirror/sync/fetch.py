@@ -31,7 +31,7 @@ from cnrmirror.model.flags import OTHER_NAME
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import storage_errors, write_all
 from cnrmirror.objects.parallel import in_parallel
-from cnrmirror.sources.base import Hole, Offer, Source
+from cnrmirror.sources.base import Attaching, Hole, More, Offer, Source
 from cnrmirror.sync.plan import Key
 
 _ATTEMPTS = 3
@@ -45,6 +45,7 @@ class Fetched(msgspec.Struct, frozen=True):
     flags: tuple[str, ...]
     facts: ArchiveFacts | None = None
     attachments: list[Attachment] = []
+    notes: list[str] = []
 
     @property
     def blobs(self) -> list[Descriptor]:
@@ -139,8 +140,10 @@ def _result(
         return known
     try:
         fetched = _fetch_patiently(project, source, offer)
-        attachments = all_attachments(_attached(project, source, offer), fetched.attachments)
-        fetched = msgspec.structs.replace(fetched, attachments=attachments)
+        more = source.attached(offer) if isinstance(source, Attaching) else More()
+        attached = _attached(project, source, offer, more)
+        attachments = all_attachments(attached, fetched.attachments)
+        fetched = msgspec.structs.replace(fetched, attachments=attachments, notes=more.notes)
     except StorageError:
         raise
     except CnrMirrorError as error:
@@ -153,10 +156,14 @@ def _result(
 
 
 def _oddities(offer: Offer, result: Fetched) -> list[str]:
-    if offer.size in (0, result.blob.size):
-        return []
     what = f"{offer.package}@{offer.release}"
-    return [f"{what}: its manifest says {offer.size} bytes, its archive has {result.blob.size}"]
+    notes = [f"{what}: {note}" for note in result.notes]
+    if offer.size in (0, result.blob.size):
+        return notes
+    return [
+        *notes,
+        f"{what}: its manifest says {offer.size} bytes, its archive has {result.blob.size}",
+    ]
 
 
 def _fetch_patiently(project: Project, source: Source, offer: Offer) -> Fetched:
@@ -198,26 +205,29 @@ def _fetch(project: Project, source: Source, offer: Offer) -> Fetched:
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
-    facts = facts_of(info.telling)
+    facts = facts_of(info.telling, info.clues)
     return Fetched(info.blob, info.diff_id, tuple(sorted(flags)), facts, more)
 
 
-def _attached(project: Project, source: Source, offer: Offer) -> list[Attachment]:
+def _attached(project: Project, source: Source, offer: Offer, more: More) -> list[Attachment]:
     """What belongs to a release, fetched into the store.
 
     Raises:
         Tampered: other bytes than were offered.
     """
-    for attachment in offer.attachments:
+    found = [*offer.attachments, *(a for a in more.attachments if a not in offer.attachments)]
+    for attachment in found:
         if not project.store.has_blob(attachment.blob):
             asked = offer.of_attachment(attachment)
             where = f"{offer.upstream}@{offer.release}: attachment {attachment.digest}"
             if attachment.size > project.config.limits.packed:
                 raise TooLarge(f"{where}: larger than {project.config.limits.packed} bytes")
-            data = checked(attachment.blob, b"".join(_pieces(source, asked)), where)
+            given = more.data.get(attachment.digest)
+            data = given if given is not None else b"".join(_pieces(source, asked))
+            data = checked(attachment.blob, data, where)
             with storage_errors(str(project.folder)):
                 project.store.add_blob(attachment.blob, [data])
-    return offer.attachments
+    return found
 
 
 def _pieces(source: Source, offer: Offer) -> Iterator[bytes]:

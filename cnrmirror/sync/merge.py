@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from cnrmirror.model.documents import (
+    MAX_ATTACHMENTS,
     Channel,
     Content,
     PackageDocument,
@@ -90,7 +91,10 @@ def _with_attachments(release: Release, before: Release | None) -> Release:
     """The release with what belonged to the same archive before: attachments are only added."""
     if before is None or before.blob != release.blob:
         return release
-    attachments = all_attachments(before.attachments, release.attachments)
+    more = [a for a in release.attachments if a not in before.attachments]
+    # What does not fit any more is no reason to lose the whole source.
+    room = MAX_ATTACHMENTS - len(before.attachments)
+    attachments = all_attachments(before.attachments, more[:room])
     return msgspec.structs.replace(release, attachments=attachments)
 
 
