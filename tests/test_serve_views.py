@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
+from cnrmirror.airgap.export import plan, write
 from cnrmirror.archive.identify import Override
+from cnrmirror.bundle.format import Selection
+from cnrmirror.bundle.read import BundleReader
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
 from cnrmirror.model.oci import OCI_INDEX, OCI_MANIFEST
 from cnrmirror.server.app import Application
+from cnrmirror.server.bundle import BundleMirror
 from tests.conftest import NOW, chart_bytes
+from tests.mirrors import reopen
 
 RELEASE = "1.0.0+b.1"
 ARCHIVE = chart_bytes("a", RELEASE)
@@ -102,3 +107,21 @@ def test_an_index_of_helm_leads_to_the_archive(client: Client) -> None:
     assert (archive.data, archive.content_type) == (ARCHIVE, "application/x-gzip")
     for path in ("none/index.yaml", f"ns/b/{'0' * 64}/a-1.0.0.tgz", "ns/../../mirror.yaml"):
         assert client.get(f"/helm/{path}").status_code == 404
+
+
+def test_a_bundle_answers_with_the_views_that_its_mirror_has(
+    project: Project, tmp_path: Path
+) -> None:
+    settings = "views: {oci: false, dialect: cnr, artifacthub: {owners: [{name: a}]}}\n"
+    with (project.folder / "mirror.yaml").open("a") as config:
+        config.write(settings)
+    project = reopen(project.folder)
+    (tmp_path / "a-1.0.0.tgz").write_bytes(chart_bytes("a", "1.0.0"))
+    push(project, [tmp_path / "a-1.0.0.tgz"], Override(namespace="ns"), NOW)
+    signed = project.metadata.signed_head()
+    write(project, tmp_path / "bundle", plan(project, Selection(signed.at.digest), signed))
+    bundle = Client(Application(BundleMirror(BundleReader([tmp_path / "bundle"]))))
+    assert bundle.get("/v2/").status_code == 404
+    assert bundle.get("/version").json == {"cnr-api": "0.2.7"}
+    hub = bundle.get("/helm/ns/artifacthub-repo.yml")
+    assert json.loads(hub.data) == {"owners": [{"name": "a"}]}
