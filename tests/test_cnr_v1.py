@@ -96,8 +96,8 @@ def file(path: str, value: Any) -> Resource:
     return Resource(f"{BASE}/{path}", compact(value))
 
 
-def alias(path: str, target: str) -> Resource:
-    return Resource(f"{BASE}/{path}", Alias(target))
+def alias(path: str, target: str, single: bool = False) -> Resource:
+    return Resource(f"{BASE}/{path}", Alias(target, single))
 
 
 def blobs(*items: Release) -> list[Resource]:
@@ -124,7 +124,7 @@ def test_a_package_of_one_media_type_has_these_files_in_this_order() -> None:
         file("channels/stable/index.json", stable),
         file("channels/index.json", [beta, stable]),
         file("index.json", [manifest(two), manifest(one)]),
-        alias("type-helm.json", "index.json"),
+        alias("type-helm.json", "index.json", single=True),
     ]
 
 

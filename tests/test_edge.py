@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.oci import OCI_INDEX, OCI_MANIFEST
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import JSON_TYPE, Resource
 from cnrmirror.publish.open import DestinationMemory
@@ -138,6 +141,12 @@ class Typed(WatchedObjects):
         (f"{P}?response-content-type=text/html", P),
         ("//", "/index.html"),
         ("/%", "/%"),
+        ("/v2", "/v2/"),
+        ("/v2/", "/v2/"),
+        ("/v2/a/b/tags/list/", "/v2/a/b/tags/list"),
+        (f"/v2/a/b/manifests/sha256:{HEX}?ns=example.com", f"/v2/a/b/manifests/sha256:{HEX}"),
+        (f"/v2/a/b/blobs/sha256%3a{HEX}", f"/v2/a/b/blobs/sha256:{HEX}"),
+        (f"/helm/a/b/{HEX}/b-1.0.0+x.tgz", f"/helm/a/b/{HEX}/b-1.0.0%2Bx.tgz"),
         ("/apis", "/apis"),
         ("/versions", "/versions"),
     ],
@@ -172,6 +181,28 @@ def test_the_function_and_a_bucket_answer_as_the_reference_server(
             compared += 1
     assert "\n".join(wrong[:20]) == ""
     assert compared > 800
+
+
+def test_the_function_and_a_bucket_are_a_helm_repository_and_an_oci_registry(
+    tmp_path: Path,
+) -> None:
+    need_node()
+    project = Recorded("appr").mirror(tmp_path / "mirror")
+    place = Typed(project, {})
+    target = PublishTo(to="s3://memory/x", grace_minutes=0)
+    Session(project, target, DestinationMemory(project, target), place).publish(NOW)
+    of_today = [f"/{key}" for key in place.headers if key.startswith(("v2/", "helm/"))]
+    escaped = [key.replace(":", "%3A").replace("+", "%2B") for key in of_today]
+    answers = [place.answer(request["uri"]) for request in at_the_edge(of_today + escaped)]
+    assert len(of_today) > 100 and {status for status, _, _ in answers} == {200}
+    assert answers[: len(of_today)] == answers[len(of_today) :]
+    types = {
+        key.partition("/manifests/")[0]: answer[1]["Content-Type"]
+        for key, answer in zip(of_today, answers, strict=False)
+        if "/manifests/1" in key
+    }
+    assert types["/v2/charts/nginx"] == types["/v2/charts/nginx/kpm"] == OCI_MANIFEST
+    assert types["/v2/charts/nginx/formats"] == OCI_INDEX
 
 
 def test_the_function_fits_into_the_edge() -> None:
@@ -301,3 +332,22 @@ def test_the_rules_keep_to_what_a_host_takes(project: Project, tmp_path: Path, h
     cached = place.answer("/catalog/metadata/timestamp.json")[1]["Cache-Control"]
     assert cached == "no-cache"
     assert place.answer(f"{P}/no/where")[0] == 404
+
+
+@pytest.mark.parametrize("host", ["netlify", "cloudflare-pages"])
+def test_a_static_host_is_a_helm_repository_with_files_for_archives(
+    tmp_path: Path, host: str
+) -> None:
+    project = Recorded("appr").mirror(tmp_path / "mirror")
+    target = PublishTo(to=str(tmp_path / "out"), host=host, grace_minutes=0)  # type: ignore[arg-type]
+    with Session.open(project, target) as session:
+        session.publish(NOW)
+    place = StaticHost(tmp_path / "out", host == "netlify")
+    for index in ("/helm/charts/index.yaml", "/helm/charts/nginx/index.yaml"):
+        status, headers, body = place.answer(index)
+        assert (status, headers["Content-Type"]) == (200, "application/yaml")
+        for version in json.loads(body)["entries"]["nginx"]:
+            url = posixpath.normpath(f"{posixpath.dirname(index)}/{version['urls'][0]}")
+            archive = place.answer(url)[2]
+            assert hashlib.sha256(archive).hexdigest() == version["digest"]
+    assert not (tmp_path / "out/v2").exists()

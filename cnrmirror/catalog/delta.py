@@ -14,12 +14,11 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Facts, Node, blob_path, node_path
 from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import Resource
+from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.model.signed import METADATA, SignedHead
 from cnrmirror.objects.files import sync_filesystem
 from cnrmirror.objects.store import Store
 
-BLOB_TYPE = "application/gzip"
 _BATCH = 2000
 
 
@@ -117,7 +116,7 @@ def _below(
             for blob in sorted(has.blobs() - (had.blobs() if had else set())):
                 if blob.digest not in sent:
                     sent.add(blob.digest)
-                    yield Resource(blob_path(blob.digest), blob, BLOB_TYPE, "immutable")
+                    yield Resource(blob_path(blob.digest), blob, GZIP_TYPE, "immutable")
             nodes += [f for f in has.facts if had is None or f not in had.facts]
     for node in chain(nodes, catalog.added(old, new)):
         if node.digest not in sent:

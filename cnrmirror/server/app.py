@@ -28,6 +28,7 @@ from cnrmirror.model.errors import (
     TooLarge,
     UsageError,
 )
+from cnrmirror.server.oci import completed, is_registry
 from cnrmirror.server.reading import Reading, Served
 from cnrmirror.server.writing import READ_METHODS, Writing
 from cnrmirror.views import cnr_v1 as v1
@@ -80,6 +81,8 @@ class Application:
         except OSError as error:
             message = f"the mirror cannot be read: {error.strerror}"
             response = _json(v1.error("internal-error", message), 500)
+        if is_registry(request.path):
+            response = completed(response, request.path)
         response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response(environ, start_response)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import msgspec
 
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.catalog.nodes import RemoteNodes
@@ -17,7 +20,7 @@ from cnrmirror.model.documents import Head, Node, blob_path
 from cnrmirror.model.errors import DamageError, InputError
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, signed_head_of
 from cnrmirror.objects.base import read
-from cnrmirror.views.site import ViewEntries
+from cnrmirror.views.site import ViewEntries, ViewSettings
 
 # What is not larger is checked each time it is sent; it waits in memory for a client that is slow.
 SMALL = 1 << 16
@@ -44,7 +47,6 @@ class BundleMirror:
             )
         self._reader = reader
         self._checked = _Checked()
-        self.config = Config(contents.registry)
         self.catalog = CatalogReader(RemoteNodes(reader))
 
         def get(name: str, info: FileInfo) -> bytes:
@@ -53,7 +55,9 @@ class BundleMirror:
         timestamp = read(reader.fetch(TIMESTAMP, MAX_BYTES))
         signed = signed_head_of(timestamp, get, f"{reader.name}: {METADATA}")
         self._head = Head(signed.at, signed.revision)
-        self._tree = self.catalog.root(signed.at).tree
+        root = self.catalog.root(signed.at)
+        self._tree = root.tree
+        self.config = _config(contents.registry, root.settings)
 
     def head(self) -> Head:
         """See ``reading.Served``."""
@@ -92,6 +96,16 @@ class BundleMirror:
             raise
         stream.seek(0)
         return stream
+
+
+def _config(registry: str, settings: Mapping[str, Any]) -> Config:
+    """The views as the mirror has them from which the bundle came. Raises DamageError."""
+    fields = ("dialect", "helm", "oci", "artifacthub")
+    try:
+        views = msgspec.convert({k: settings[k] for k in fields if k in settings}, ViewSettings)
+        return Config(registry, msgspec.convert(settings.get("url", ""), str), views)
+    except msgspec.ValidationError as error:
+        raise DamageError(f"the catalog root's settings: {error}") from error
 
 
 class _Checked:

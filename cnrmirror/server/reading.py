@@ -29,6 +29,7 @@ from cnrmirror.server.missing import no_channel, no_match, no_package
 from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
+from cnrmirror.views.oci_paths import digest_of
 from cnrmirror.views.routes import Route, route
 from cnrmirror.views.site import Site, ViewEntries
 
@@ -90,7 +91,10 @@ class Reading:
         if match := _CATALOG.fullmatch(request.path):
             return self._catalog_file(match, request)
         if resource := self._file(request.path.lstrip("/")):
-            return self._send(resource, request)
+            response = self._send(resource, request)
+            if digest := digest_of(resource.path):
+                response.headers["Docker-Content-Digest"] = digest
+            return response
         raise NotFoundError(v1.NOT_FOUND)
 
     def _file(self, path: str) -> Resource | None:
@@ -106,7 +110,8 @@ class Reading:
         for each in self._site.files_of(path):
             resource = found.get(each) or self._fixed.get(f"/{each}")
             if resource is not None and isinstance(resource.body, Alias):
-                resource = found.get(resource.body.seen_from(each))
+                target = found.get(resource.body.seen_from(each))
+                resource = target and msgspec.structs.replace(target, cache=resource.cache)
             if resource is not None:
                 return resource
         return None

@@ -9,9 +9,11 @@ import ipaddress
 import re
 
 from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.model.oci import OCI_INDEX
 from cnrmirror.model.resource import GZIP_TYPE, JSON_TYPE, Resource
 from cnrmirror.views.cnr_v1 import not_found
 from cnrmirror.views.front import environment
+from cnrmirror.views.oci_paths import FOLDERS
 
 _TEMPLATES = (
     "nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua", "cloudfront.js",
@@ -81,11 +83,9 @@ def configurations(root: str, folder: str, address: str, port: int) -> dict[str,
                 f"{path}: server configurations need a plain path (letters, digits, . _ - + @); "
                 "set hosts.root in mirror.yaml"
             )
-    address = listening(address)
+    values = {
+        "root": root, "folder": folder, "address": listening(address), "port": port,
+        "folders": FOLDERS, "index_type": OCI_INDEX,
+    }  # fmt: skip
     templates = environment()
-    return {
-        name: templates.get_template(f"hosts/{name}").render(
-            root=root, folder=folder, address=address, port=port
-        )
-        for name in _TEMPLATES
-    }
+    return {name: templates.get_template(f"hosts/{name}").render(values) for name in _TEMPLATES}

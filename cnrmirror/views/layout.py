@@ -50,7 +50,11 @@ def expanded(resources: Iterable[Resource]) -> Iterator[Resource]:
         base = resource.body.seen_from(resource.path)
         for other in known.copy():
             if other.path == base or other.path.startswith(f"{base}/"):
-                copy = msgspec.structs.replace(other, path=resource.path + other.path[len(base) :])
+                # What a tag leads to never changes; where it leads does.
+                cache = resource.cache if resource.body.single else other.cache
+                copy = msgspec.structs.replace(
+                    other, path=resource.path + other.path[len(base) :], cache=cache
+                )
                 known.append(copy)
                 yield copy
 

@@ -33,11 +33,13 @@ from cnrmirror.views.ocimanifest import (
     chart_manifest,
     described,
     encode,
+    error,
     index_of,
     other_manifest,
 )
 
 OCTETS = "application/octet-stream"
+NOT_FOUND = "this mirror has nothing of that name"
 Described = dict[str, Any]
 
 
@@ -243,7 +245,10 @@ class OciRegistry:
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""
         if self._on:
-            yield Resource(f"{TOP}/index.json", EMPTY + b"\n", JSON_TYPE)
+            # Clients look at its status alone; and a key with a slash at its end is a folder in
+            # some buckets (SeaweedFS), which lose what is written there.
+            yield Resource(f"{TOP}/index.json", b"", JSON_TYPE)
+            yield Resource(f"{TOP}/404.json", error("MANIFEST_UNKNOWN", NOT_FOUND))
 
     def rank(self, path: str) -> int:
         """See ``base.View``."""

@@ -3,6 +3,7 @@
 ::
 
     v2/index.json                         /v2/
+    v2/404.json                           what a static host answers where there is nothing
     v2/_catalog                           every repository
     v2/REPO/manifests/TAG, …/sha256/HEX   OCI image manifests
     v2/REPO/indexes/…                     OCI indexes
@@ -92,6 +93,22 @@ def url_of(path: str) -> str:
         return path
     folder = "manifests" if match["folder"] in FOLDERS.values() else match["folder"]
     return f"{TOP}/{match['repo']}/{folder}/{match['name'].replace('sha256/', 'sha256:')}"
+
+
+def folder_of(address: str) -> str:
+    """What an address asks for: ``manifests``, ``blobs``, ``referrers``, ``tags``, or else ""."""
+    if address.endswith("/tags/list"):
+        return "tags"
+    match = _FILE.search(address)
+    return match["folder"] if match else ""
+
+
+def digest_of(path: str) -> str:
+    """The digest of a manifest or blob as its path says it; "" for all else."""
+    match = _FILE.fullmatch(path)
+    named = match is not None and match["folder"] != "referrers"
+    name = match["name"].replace("/", ":") if match and named else ""
+    return name if name.startswith("sha256:") else ""
 
 
 def files_of(address: str) -> list[str]:

@@ -101,6 +101,11 @@ def _artifact(kind: str, layer: dict[str, Any], **more: Any) -> bytes:
     return encode(document)
 
 
+def error(code: str, message: str) -> bytes:
+    """An error document (distribution-spec 1.1, "Error Codes")."""
+    return encode({"errors": [{"code": code, "message": message}]}) + b"\n"
+
+
 def index_of(manifests: list[dict[str, Any]]) -> bytes:
     """An index over manifests: a list, which may change."""
     return encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})

@@ -1,5 +1,6 @@
 // A CloudFront function (viewer request, runtime 2.0) in front of a bucket that
-// `cnrmirror publish` fills: both prefixes, trailing slashes, ?format=json, list filters.
+// `cnrmirror publish` fills: both prefixes, trailing slashes, ?format=json, list filters,
+// OCI digests with an escaped colon.
 function value(query, name) {
   var found = query[name];
   if (!found || !found.value) return "";
@@ -16,7 +17,9 @@ function handler(event) {
   var request = event.request;
   var query = request.querystring;
   var uri = request.uri;
+  uri = uri.replace(/\/sha256%3[aA]([0-9a-f]{64})$/, "/sha256:$1");
   if (uri.length > 1 && uri.charAt(uri.length - 1) === "/") uri = uri.slice(0, -1);
+  if (uri === "/v2") uri = "/v2/"; // the one key with a slash at its end
   if (uri === "/" || uri === "/cnr") uri = "/index.html";
   if (/^\/(api\/|version$)/.test(uri)) uri = "/cnr" + uri;
   var namespace = value(query, "namespace");

