@@ -271,7 +271,7 @@ def test_a_channel_that_points_at_what_is_not_wanted_is_no_hole(
 
 
 @pytest.mark.parametrize(
-    "bad", [{"digest": "x"}, {"urls": ["oci://h/x"]}, {"version": None}, {"version": 1.1}]
+    "bad", [{"digest": "x"}, {"urls": ["ftp://h/x"]}, {"version": None}, {"version": 1.1}]
 )  # fmt: skip
 def test_an_entry_of_an_index_that_went_bad_keeps_the_release_that_it_was(
     repo: Repository,

@@ -81,7 +81,11 @@ def test_a_memory_says_in_which_format_it_is_and_an_older_one_is_read(tmp_path: 
 
 def test_a_memory_of_a_newer_program_is_named_as_such_and_not_written_over(tmp_path: Path) -> None:
     memory = TrustMemory(tmp_path, IDENTITY)
-    newer = {**msgspec.to_builtins(MARK), "format": {"read": 1, "write": 2}, "more": 1}
+    newer = {
+        **msgspec.to_builtins(MARK),
+        "format": {"read": 1, "write": KNOWN.write + 1},
+        "more": 1,
+    }
     memory.path.write_text(json.dumps(newer))
     before = memory.path.read_bytes()
     assert memory.recall() is not None
