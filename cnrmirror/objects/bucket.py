@@ -192,7 +192,8 @@ class BucketReader(Reader):
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``. Follows a bucket to its region."""
         where = f"{self.name}/{path}"
-        key = quote(f"{self._prefix}{check_path(path)}", safe="/~")
+        check_path(path.removesuffix("/"))  # a key may end with a slash
+        key = quote(f"{self._prefix}{path}", safe="/~")
         asked = self._connection.region
         try:
             yield from self._got(key, max_bytes, where)

@@ -301,15 +301,15 @@ class BucketObjects(Objects):
             one(resource)
 
     def _put(self, resource: Resource, only_new: bool) -> None:
-        body = resource.body
-        where = f"{self.name}/{resource.path}"
-        copied = isinstance(body, Descriptor) and body.size >= _COPY_FROM
-        if copied and not named_by_digest(resource.path):
-            assert isinstance(body, Descriptor)
+        body, path = resource.body, resource.path
+        where = f"{self.name}/{path}"
+        if path.endswith("/") and isinstance(body, bytes):
+            self._write(path, body, {})  # obstore would take the slash away
+        elif isinstance(body, Descriptor) and body.size >= _COPY_FROM and not named_by_digest(path):
             self._copy(resource, body)
-            return
-        with self._bulky if body_size(resource) > _BULKY else contextlib.nullcontext():
-            self.limiter.run(lambda: self._send(resource, where, only_new), where)
+        else:
+            with self._bulky if body_size(resource) > _BULKY else contextlib.nullcontext():
+                self.limiter.run(lambda: self._send(resource, where, only_new), where)
 
     def _send(self, resource: Resource, where: str, only_new: bool) -> None:
         attributes = attributes_of(resource, self._settings.storage_class)

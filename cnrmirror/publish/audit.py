@@ -27,7 +27,11 @@ def audit(work: Work) -> list[Finding]:
     found = []
     for resource in work.everything():
         item = listed.pop(resource.path, None)
-        if item is None:
+        if item is None and resource.path.endswith("/"):
+            # Some services list a key as a folder, that is not.
+            if work.destination.read(resource.path, MAX_BYTES) is None:
+                found.append(Finding(resource.path, "missing", "not there"))
+        elif item is None:
             found.append(Finding(resource.path, "missing", "not there"))
         elif not work.destination.holds(item, resource) and not _is_superseded(work, resource):
             same = item.size == size_of(resource)

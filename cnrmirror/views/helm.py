@@ -41,6 +41,8 @@ TEXT_TYPE = "text/plain"
 WARN_FROM = 20_000_000
 """Bytes of an index from which on clients need seconds and hundreds of megabytes to read it."""
 
+UNKNOWN = "nothing is known of its Chart.yaml; 'cnrmirror build --facts' looks again"
+
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -52,19 +54,23 @@ class HelmEntry(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True):
-    """A release as Helm gets it: ``fields`` of its Chart.yaml, the archive and its provenance."""
+    """A release as Helm gets it: ``fields`` of its Chart.yaml, the archive and its provenance.
+
+    ``refused`` is why Helm cannot use it; "" if it can.
+    """
 
     release: Release
     fields: dict[str, Any]
     archive: Descriptor
     provenance: Descriptor | None
+    refused: str
 
 
-_latest: tuple[Package | None, list[Chart | tuple[Release, str]]] = (None, [])
+_latest: tuple[Package | None, list[Chart]] = (None, [])
 
 
-def charts(package: Package) -> list[Chart | tuple[Release, str]]:
-    """The charts of a package, newest first; in the place of one that Helm cannot use, why."""
+def charts(package: Package) -> list[Chart]:
+    """The charts of a package of whose Chart.yaml anything is known, newest first."""
     global _latest  # two views ask twice for each package
     known, found = _latest
     if known is not package:
@@ -73,34 +79,30 @@ def charts(package: Package) -> list[Chart | tuple[Release, str]]:
     return found
 
 
-def _charts(package: Package) -> Iterator[Chart | tuple[Release, str]]:
+def _charts(package: Package) -> Iterator[Chart]:
     name = package.document.package.partition("/")[2]
     for release in package.document.releases:
-        if release.media_type != "helm":
-            continue
-        facts = package.facts.get(release.blob.digest)
+        facts = package.facts.get(release.blob.digest) if release.media_type == "helm" else None
         if facts is None or not facts.chart:
-            yield (
-                release,
-                "nothing is known of its Chart.yaml",
-            )
             continue
-        if facts.unreadable:
-            yield release, f"Helm cannot read {facts.unreadable} of its Chart.yaml"
-            continue
-        archive = repacked(release)
-        if archive is None and ROOT_FILES in release.flags:
-            yield release, "its files are not in one folder, and it is too large to be repacked"
-            continue
-        if _has_number(name) and len(_names(f"{name}-{release.release}")) > 1:
-            yield release, "where its name ends and its version begins cannot be told"
-            continue
-        fields = typed(facts.first or facts.chart)
+        fields, archive = typed(facts.first or facts.chart), repacked(release)
         provenance = None if archive else provenance_of(release)
-        if reason := refused_by_helm(fields):
-            yield release, reason
-            continue
-        yield Chart(release, fields, archive or release.blob, provenance)
+        reason = refused_by_helm(fields)
+        if facts.unreadable:
+            reason = f"Helm cannot read {facts.unreadable} of its Chart.yaml"
+        elif archive is None and ROOT_FILES in release.flags:
+            reason = "its files are not in one folder, and it is too large to be repacked"
+        elif _has_number(name) and len(_names(f"{name}-{release.release}")) > 1:
+            reason = "where its name ends and its version begins cannot be told"
+        yield Chart(release, fields, archive or release.blob, provenance, reason)
+
+
+def unknown_charts(package: Package) -> Iterator[Release]:
+    """The charts of a package of whose Chart.yaml nothing is known."""
+    known = {chart.release.key for chart in charts(package)}
+    for release in package.document.releases:
+        if release.media_type == "helm" and release.key not in known:
+            yield release
 
 
 def repacked(release: Release) -> Descriptor | None:
@@ -192,14 +194,16 @@ class HelmRepository:
 
     def _charts(self, package: Package) -> list[Chart]:
         """Those that Helm can use."""
-        return [c for c in charts(package) if isinstance(c, Chart)] if self._on else []
+        return [c for c in charts(package) if not c.refused] if self._on else []
 
     def left_out(self, package: Package) -> Iterator[str]:
         """See ``base.View``."""
-        for chart in charts(package) if self._on else ():
-            if not isinstance(chart, Chart):
-                release, reason = chart
-                yield f"{package.document.package}@{release.release}: not in Helm's index: {reason}"
+        if not self._on:
+            return
+        reasons = [(c.release.release, c.refused) for c in charts(package) if c.refused]
+        reasons += [(r.release, UNKNOWN) for r in unknown_charts(package)]
+        for release, reason in reasons:
+            yield f"{package.document.package}@{release}: not in Helm's index: {reason}"
 
     def entry(self, package: Package) -> HelmEntry | None:
         """See ``base.View``."""

@@ -25,7 +25,7 @@ from cnrmirror.model.oci import (
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views import oci_paths
 from cnrmirror.views.base import Changes, Entries, Package, Settings
-from cnrmirror.views.helm import Chart, charts
+from cnrmirror.views.helm import UNKNOWN, Chart, charts, unknown_charts
 from cnrmirror.views.oci_paths import FOLDERS, FORMATS, TOP, refused_name, tag_of
 from cnrmirror.views.ocimanifest import (
     EMPTY,
@@ -107,32 +107,32 @@ def repositories(package: Package) -> list[Repository]:
     document = package.document
     formats = Repository(f"{document.package}/{FORMATS}")
     found = {"helm": Repository(document.package)}
-    usable = {c.release.key: c for c in charts(package) if isinstance(c, Chart)}
+    known = {c.release.key: c for c in charts(package)}
     for release in document.versions():
         tag = tag_of(release)
         if tag is None:
             continue
         members = []
         for item in document.of_release(release):
-            if _reason(document, item) or (item.media_type == "helm" and item.key not in usable):
+            if _reason(document, item) or (item.media_type == "helm" and item.key not in known):
                 continue
             name = f"{document.package}/{item.media_type}"
             repository = found.setdefault(item.media_type, Repository(name))
-            manifest = _one(repository, document.package, item, usable.get(item.key))
+            manifest = _one(repository, document.package, item, known.get(item.key))
             repository.tag(tag, manifest)
             members.append((item, manifest))
         if len(members) > 1:
-            _several(formats, tag, document.package, members, usable)
+            _several(formats, tag, document.package, members, known)
     return [each for each in (*found.values(), formats) if each.tags]
 
 
 def _several(
     formats: Repository, tag: str, package: str, members: list[tuple[Release, Described]],
-    usable: dict[tuple[str, str], Chart],
+    known: dict[tuple[str, str], Chart],
 ) -> None:  # fmt: skip
     """A release of several formats: each once more, below an index of all."""
     for item, _ in members:
-        _one(formats, package, item, usable.get(item.key), alone=False)
+        _one(formats, package, item, known.get(item.key), alone=False)
     kinds = [HELM_CONFIG if i.media_type == "helm" else i.manifest_type for i, _ in members]
     of_all = [{**m, "artifactType": kind} for (_, m), kind in zip(members, kinds, strict=True)]
     formats.tag(tag, formats.manifest(OCI_INDEX, index_of(of_all)))
@@ -222,12 +222,15 @@ class OciRegistry:
             yield from repository.files()
 
     def left_out(self, package: Package) -> Iterator[str]:
-        """See ``base.View``; charts that Helm cannot use are named by its own view."""
+        """See ``base.View``; charts that Helm cannot use are here for other clients."""
         document = package.document
+        unknown = {release.key for release in unknown_charts(package)}
         for item in document.releases if self._on else ():
             reason = _reason(document, item)
             if not reason and tag_of(item.release) is None:
                 reason = "no tag can be so long"
+            if not reason and item.key in unknown:
+                reason = UNKNOWN
             if reason:
                 what = f"{document.package}@{item.release} ({item.media_type})"
                 yield f"{what}: not in the OCI registry: {reason}"

@@ -170,11 +170,15 @@ def test_dependencies_come_from_a_repository(client: Client, tmp_path: Path) -> 
 def test_a_chart_with_its_files_at_the_root_is_pulled_repacked(
     client: Client, tmp_path: Path
 ) -> None:
-    """The registry's documented demo. Helm reads its archive, and not its maintainers."""
-    [name] = client.pull(tmp_path, "myname/elasticsearch")
-    assert name == "elasticsearch-2.2.1.tgz"
-    done = client.run("show", "chart", tmp_path / name)
-    assert done.code and "Maintainer" in done.err
+    assert client.pull(tmp_path, "myname/flat") == ["flat-1.0.0.tgz"]
+    assert "name: flat" in client("show", "chart", tmp_path / "flat-1.0.0.tgz")
+
+
+def test_a_chart_that_helm_cannot_read_is_in_no_index(client: Client, tmp_path: Path) -> None:
+    """The registry's documented demo: its maintainers are texts, and Helm wants objects."""
+    assert "elasticsearch" not in client("search", "repo", "myname/", "-l")
+    done = client.run("pull", "myname/elasticsearch", "-d", tmp_path)
+    assert done.code and "not found" in done.err
 
 
 @pytest.mark.parametrize("program", HELMS)

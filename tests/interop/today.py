@@ -119,6 +119,8 @@ class Signer:
 class Shop:
     """The mirror: conformance packages, and in the namespace ``edge`` charts with every odd thing.
 
+    ``myname/flat`` has its files at the root.
+
     ``edge/signed`` has a ``.prov``; ``edge/web@1.0.0`` an SBOM; ``edge/sealed`` came with its own
     manifest, a cosign tag, a referrer, and an image of Docker's under two tags.
     """
@@ -138,6 +140,13 @@ class Shop:
         for name, data in self.archives.items():
             (archives / name).write_bytes(data)
         push(self.project, [archives], EDGE, NOW)
+        flat = folder / "flat-1.0.0.tgz"
+        flat.write_bytes(
+            tar_gz(
+                {"Chart.yaml": b"apiVersion: v2\nname: flat\nversion: 1.0.0\n", "values.yaml": b""}
+            )
+        )
+        push(self.project, [flat], Override(namespace="myname"), NOW)
         signed = "signed-1.0.0.tgz"
         (folder / "prov").write_bytes(self.signer.provenance(signed, self.archives[signed]))
         (folder / "sbom").write_bytes(SBOM)
