@@ -107,7 +107,7 @@ def test_every_entry_is_as_helm_would_index_it(tmp_path: Path, name: str) -> Non
     }
     # Helm makes text of the number that it reads: 1.10 is "1.1". The view has what is written.
     for (_, field), (theirs_says, ours_says) in different.items():
-        assert field == "appVersion" and theirs_says == helms_text(yaml.safe_load(ours_says))
+        assert field == "appVersion" and theirs_says == helms_text(yaml.safe_load(str(ours_says)))
     assert len(different) < COUNT / 4
 
 
