@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -203,3 +205,20 @@ def test_artifact_hub_finds_its_file_beside_each_index() -> None:
         "owners": [{"email": "a@example.com", "name": "A"}], "repositoryID": "123",
     }  # fmt: skip
     assert len(list(VIEW.lists({"ns/a": entry}, {"ns/a": (None, entry)}))) == 1
+
+
+def test_show_says_who_signed_and_what_clients_cannot_have(
+    project: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "a-1.0.0.tgz"
+    path.write_bytes(tar_gz({"a/Chart.yaml": b"name: a\nversion: 1.0.0\nmaintainers: [me]\n"}))
+    path.with_name("a-1.0.0.tgz.prov").write_bytes(b"signed")
+    push(project, [path], Override(namespace="Team"), NOW)
+    command = [sys.executable, "-m", "cnrmirror", "-C", str(project.folder), "show", "Team/a"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "signed, not verified here: 1.0.0 (helm): provenance" in done.stderr
+    assert "not in Helm's index: Helm cannot read maintainers of its Chart.yaml" in done.stderr
+    assert "not in the OCI registry: no OCI repository can be called 'Team/a'" in done.stderr
+    shown = json.loads(subprocess.run([*command, "--json"], capture_output=True).stdout)
+    assert [each["signatures"] for each in shown["signatures"]] == [["provenance"]]
+    assert len(shown["left_out"]) == 2

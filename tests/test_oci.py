@@ -193,7 +193,9 @@ def test_signatures_of_an_upstream_have_their_tags_and_are_not_listed() -> None:
     signature = attached("sig", OCI_MANIFEST, role="tag", tag=tag)
     referrer = attached("ref", OCI_MANIFEST, "application/sig", role="referrer",
                         subject=f"sha256:{own.digest}")  # fmt: skip
-    registry = Registry(package("ns/chat", release("1.0.0", "helm", own, signature, referrer)))
+    signed = release("1.0.0", "helm", own, signature, referrer)
+    assert signed.signatures == ["cosign"] and release("1.0.0", "helm", own).signatures == []
+    registry = Registry(package("ns/chat", signed))
     found = registry.ask(f"ns/chat/manifests/{tag}")
     assert found is not None and found.body == signature.blob
     (listed,) = registry.json(f"ns/chat/referrers/sha256:{own.digest}")["manifests"]

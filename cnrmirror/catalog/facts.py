@@ -54,7 +54,7 @@ def with_facts(
                 continue
             if other is None:
                 known[digest] = facts
-            elif other.extractor <= facts.extractor:
+            elif other.extractor < facts.extractor:
                 known[digest] = _instead(other, facts)
     known = dict(sorted(known.items()))
     if len(msgspec.json.encode(known)) <= INLINE_MAX:

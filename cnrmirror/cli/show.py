@@ -16,6 +16,8 @@ from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import PackageDocument, blob_path
 from cnrmirror.model.flags import meaning_of
 from cnrmirror.model.names import Reference
+from cnrmirror.views.base import Package
+from cnrmirror.views.site import Site, ViewSettings
 
 _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
 
@@ -58,9 +60,21 @@ def _pieces(project: Project, blob: Descriptor) -> Iterator[bytes]:
 
 
 def _value(shown: Shown) -> dict[str, object]:
-    """The document as it stands in the catalog, and the images beside it."""
+    """The document as it stands in the catalog, and beside it what was worked out of it."""
     fields = msgspec.json.decode(msgspec.json.encode(shown.document), type=dict[str, msgspec.Raw])
-    return {**fields, "images": shown.images}
+    signatures = [
+        {"release": r.release, "media_type": r.media_type, "signatures": r.signatures}
+        for r in shown.document.releases
+        if r.signatures
+    ]
+    more = {"images": shown.images, "signatures": signatures, "left_out": _left_out(shown)}
+    return {**fields, **more}
+
+
+def _left_out(shown: Shown) -> list[str]:
+    """What of it Helm and OCI clients cannot have, and why."""
+    package = Package(shown.document, shown.document.inline_facts)
+    return Site(ViewSettings(), "").left_out(package)
 
 
 def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ...]]:
@@ -89,6 +103,12 @@ def _tell_the_rest(shown: Shown) -> None:
                 f"{attachment.size} bytes, {blob_path(attachment.digest)}",
                 err=True,
             )
+    for release in document.releases:
+        if found := release.signatures:
+            what = f"{release.release} ({release.media_type})"
+            click.echo(f"signed, not verified here: {what}: {', '.join(found)}", err=True)
+    for text in _left_out(shown):
+        click.echo(plain(text), err=True)
     for stone in document.tombstones:
         click.echo(
             f"removed: {stone.release} ({stone.media_type}) on {stone.removed_at}: {stone.reason}",

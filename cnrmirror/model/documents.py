@@ -25,7 +25,7 @@ from cnrmirror.model.digest import Descriptor, DiffID, Digest, Size
 from cnrmirror.model.errors import TooLarge
 from cnrmirror.model.format import FIRST, Format
 from cnrmirror.model.names import PackageName, default_release, newest_first, release_key
-from cnrmirror.model.oci import HELM_PROVENANCE, PGP_SIGNATURE, ROLE
+from cnrmirror.model.oci import HELM_PROVENANCE, PGP_SIGNATURE, ROLE, TAG
 
 LEAF_MAX = 64
 FACTS_MAX = 64
@@ -77,6 +77,13 @@ class Attachment(
         """Whether it is the ``.prov`` file of a chart."""
         return not self.role and self.media_type in (HELM_PROVENANCE, PGP_SIGNATURE)
 
+    @property
+    def is_cosign(self) -> bool:
+        """Whether it is a signature of cosign's: under its tag, or as a referrer."""
+        tag, kind = self.annotations.get(TAG, ""), self.artifact_type
+        signed = self.role == "tag" and tag.endswith(".sig")
+        return signed or (self.role == "referrer" and ("cosign" in kind or "sigstore" in kind))
+
 
 def all_attachments(*some: Iterable[Attachment]) -> list[Attachment]:
     """Each of these attachments once, in the one order that is canonical. Raises TooLarge.
@@ -121,6 +128,15 @@ class Release(
     def blobs(self) -> list[Descriptor]:
         """Its archive, and whatever is attached to it."""
         return [self.blob, *(attachment.blob for attachment in self.attachments)]
+
+    @property
+    def signatures(self) -> list[str]:
+        """The kinds of signatures that it carries: ``provenance``, ``cosign``; none is verified."""
+        kinds = {
+            "provenance": any(a.is_provenance for a in self.attachments),
+            "cosign": any(a.is_cosign for a in self.attachments),
+        }
+        return [kind for kind, there in kinds.items() if there]
 
 
 class Channel(msgspec.Struct, frozen=True, order=True):
