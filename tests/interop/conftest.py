@@ -23,6 +23,17 @@ _TEST = re.compile(r"test_(hosts|views|today|oci_clients)\.py::test_(\w+)\[(.*)\
 _RESULTS: dict[str, dict[str, dict[str, list[bool]]]] = {"hosts": {}, "views": {}, "today": {}}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a bucket cannot do, as the mark of the test says."""
+
+    def is_left_out(item: pytest.Item) -> bool:
+        of_bucket = getattr(item, "callspec", None) and "bucket" in item.callspec.params.values()  # type: ignore[attr-defined]
+        return bool(of_bucket) and item.get_closest_marker("not_on_a_bucket") is not None
+
+    config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
+    items[:] = [item for item in items if not is_left_out(item)]
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep a result under the table, row and column in which docs/hosts.md has it."""
     match = _TEST.search(report.nodeid)
