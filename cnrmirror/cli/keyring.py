@@ -47,8 +47,12 @@ def repository(project: Project, allow_past: bool = True) -> Repository:
         allow_past: sign for whatever time is said; else for none that the clock belies.
     """
     online = online_keys(project.config)
-    guard = Guard(None if allow_past else clock, _witness(project))
+    guard = Guard(None if allow_past else clock, _witness(project), _warn)
     return rotate.repository(project, online.folder, guard, online.given)
+
+
+def _warn(text: str) -> None:
+    click.echo(f"warning: {text}", err=True)
 
 
 def _witness(project: Project) -> Witness | None:

@@ -73,10 +73,8 @@ def publish(
     if (save or apply) and len(targets) > 1:
         raise UsageError("--plan and --apply are for one target")
     mode: _Mode = functools.partial(_publish, catch_up=catch_up)
-    if catch_up and project.signer:
-        project.signer.guard.accept_older()
-    elif not context.allow_past and not project.config.follow:
-        repository(project).require_newest()
+    if not (catch_up or context.allow_past or project.config.follow):
+        repository(project).look_back()
     if audit:
         mode = functools.partial(_audit, repair=repair)
     elif dry_run or save:

@@ -23,14 +23,17 @@ class Guard:
         clock: the machine's, against which the times are held for which something is to be signed;
             None: sign for whatever time is said, and though something later was signed.
         witness: knows what was signed last.
+        tell: is told, once, that the mirror is older than that.
     """
 
     def __init__(
-        self, clock: Callable[[], Instant] | None = None, witness: Witness | None = None
-    ) -> None:
+        self, clock: Callable[[], Instant] | None = None, witness: Witness | None = None,
+        tell: Callable[[str], object] = lambda text: None,
+    ) -> None:  # fmt: skip
         self._clock = clock
         self._witness = witness
-        self._older_is_meant = False
+        self._tell = tell
+        self._is_told = False
 
     def require(self, now: str, before: Metadata[Timestamp] | None) -> None:
         """Refuse to sign what is not good.
@@ -42,20 +45,17 @@ class Guard:
         Raises:
             StaleError: what is signed for that time would be expired already, or sooner than what
                 is there.
-            ConflictError: see ``require_newest``.
         """
         if self._clock is not None:
             self.expiry(now, before)
-            self.require_newest(before)
+            self.look_back(before)
 
-    def require_newest(self, before: Metadata[Timestamp] | None) -> None:
-        """Raises ConflictError if a later timestamp than the one in force was signed here."""
-        if self._witness and before and not self._older_is_meant:
-            self._witness.require(before.signed.version)
-
-    def accept_older(self) -> None:
-        """Sign though something later was signed here: it is about to be brought up."""
-        self._older_is_meant = True
+    def look_back(self, before: Metadata[Timestamp] | None) -> None:
+        """Tell, once, if a later timestamp than the one in force was signed here."""
+        text = self._witness.later_than(before.signed.version) if self._witness and before else ""
+        if text and not self._is_told:
+            self._tell(text)
+            self._is_told = True
 
     def expiry(self, now: str, before: Metadata[Timestamp] | None) -> datetime:
         """When a timestamp that is signed for a time expires: never sooner than the one before.

@@ -172,7 +172,7 @@ class Repository:
 
         Raises:
             NotTrusted: the targets key is not in the folder.
-            StaleError, ConflictError: see ``Guard``.
+            StaleError: see ``Guard``.
         """
         self._require(now)
         signer = offline.signer("targets", self.keys_of("targets"))
@@ -190,18 +190,18 @@ class Repository:
 
         Raises:
             NotTrusted: a key is missing.
-            StaleError, ConflictError: see ``Guard``.
+            StaleError: see ``Guard``.
         """
         self._require(now)
         self._signer("catalog")
         self._signer("snapshot")
 
-    def require_newest(self) -> None:
-        """Raises ConflictError if something later than what is in force was signed here."""
-        self.guard.require_newest(self.current(Timestamp, "timestamp"))
+    def look_back(self) -> None:
+        """See ``Guard``."""
+        self.guard.look_back(self.current(Timestamp, "timestamp"))
 
     def _require(self, now: str) -> None:
-        """Refuse what must not be signed. Raises StaleError, ConflictError."""
+        """Refuse what must not be signed. Raises StaleError."""
         self.guard.require(now, self.current(Timestamp, "timestamp"))
 
     def sign_revision(
@@ -218,7 +218,7 @@ class Repository:
 
         Raises:
             NotTrusted: an online key is missing.
-            StaleError, ConflictError: see ``Guard``.
+            StaleError: see ``Guard``.
         """
         self._require(now)
         old = self._in_force()
@@ -236,7 +236,7 @@ class Repository:
 
         Raises:
             NotTrusted: there is no revision, or no key.
-            StaleError, ConflictError: see ``Guard``.
+            StaleError: see ``Guard``.
         """
         self._require(now)
         old = self._in_force()

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from cnrmirror.model.errors import ConflictError
-
 
 class Seen(msgspec.Struct, frozen=True):
     """The versions that were signed last, and the number of the revision."""
@@ -45,17 +43,17 @@ class Witness:
             return Seen()
         return found if found.registry == self._registry else Seen()
 
-    def require(self, timestamp: int) -> None:
-        """Raises ConflictError if a later timestamp than the one in force was signed here."""
+    def later_than(self, timestamp: int) -> str:
+        """What to say if a later timestamp than the one in force was signed here; else ""."""
         seen = self.seen()
-        if timestamp < seen.timestamp:
-            raise ConflictError(
-                f"this mirror stands at timestamp {timestamp}, and timestamp {seen.timestamp} "
-                f"(revision {seen.revision}) was signed here: an older copy was put back. Bring "
-                "it up from a destination that has the newer one: 'cnrmirror publish "
-                "--catch-up DESTINATION'. If none has it, say --allow-past: what is signed then is "
-                "above what readers have seen"
-            )
+        if timestamp >= seen.timestamp:
+            return ""
+        return (
+            f"this mirror stands at timestamp {timestamp}, and timestamp {seen.timestamp} "
+            f"(revision {seen.revision}) was signed here: an older copy was put back. What is "
+            "signed now is above that. If a destination has what is missing, 'cnrmirror publish "
+            "--catch-up DESTINATION' brings it back"
+        )
 
     def note(self, seen: Seen) -> None:
         """Remember what is signed now; a machine that cannot is none the worse for signing."""
