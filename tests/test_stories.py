@@ -204,6 +204,7 @@ IN_TURNS = [
 @settings(max_examples=STORIES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEP, min_size=4, max_size=14))
 @example(steps=IN_TURNS)
+@example(steps=[("rotate", 0, 0), ("publish", 0, 0), ("publish", 1, 0), ("publish", 1, 1)])
 def test_whatever_happened_a_publish_ends_in_equality(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
 ) -> None:

@@ -31,7 +31,7 @@ from cnrmirror.model.documents import (
 from cnrmirror.model.errors import ConflictError, IncompleteError
 from cnrmirror.model.format import require_writable
 from cnrmirror.model.signed import MAX_BYTES, METADATA, SignedHead
-from cnrmirror.objects.base import read
+from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import replace_durably
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ def merge(
                   project.progress)  # fmt: skip
             head = _joined(project, remote, CatalogReader(keeping), base, above, now)
         project.lineage.join(head.catalog.digest, [at.digest for at, _ in reversed(since)])
-        _take_metadata(project, remote, above)
+        take_superseded(project, remote.reader, above)
         return head
 
 
@@ -142,15 +142,19 @@ def _order(head: Head) -> tuple[int, str]:
     return head.revision, head.catalog.digest
 
 
-def _take_metadata(project: Project, remote: Remote, above: SignedHead) -> None:
-    """Superseded files as they are there, in the place of ours that nobody has seen."""
+def take_superseded(project: Project, reader: Reader, above: SignedHead) -> None:
+    """Superseded files as they are there, in the place of ours that nobody has seen.
+
+    Args:
+        above: what stands there, above which ours is signed.
+    """
     retained = above.retained()
     for role in ("catalog", "snapshot"):
         for version in reversed(retained[role]):
             name = f"{version}.{role}.json"
             path = project.metadata.path / name
             try:
-                data = read(remote.reader.fetch(f"{METADATA}/{name}", MAX_BYTES))
+                data = read(reader.fetch(f"{METADATA}/{name}", MAX_BYTES))
             except IncompleteError:
                 break  # not kept any more
             if path.exists() and path.read_bytes() == data:

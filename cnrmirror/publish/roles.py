@@ -7,6 +7,7 @@ from cnrmirror.model.errors import CnrMirrorError, NotTrusted
 from cnrmirror.model.signed import MAX_BYTES, METADATA
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.look import Seen
+from cnrmirror.publish.merge import take_superseded
 from cnrmirror.trust.roles import parse, registry_of
 from cnrmirror.trust.succession import Succession, succession
 from cnrmirror.trust.verify import parse_pinned
@@ -98,6 +99,8 @@ def take_over(
         for version, data in newer.roots.items():
             signer.write_root(data, version)
         signer.sign_revision(project.head(), now, seen.head)
+        if seen.head is not None:
+            take_superseded(project, destination, seen.head)
 
 
 def _news(destination: Objects, newer: Succession, root: int) -> str:
