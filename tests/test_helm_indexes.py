@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,20 @@ def row(name: str, release: str = "1.0.0", digest: Any = None, **fields: Any) ->
     return found if digest is None else {**found, "digest": digest}
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[Repository]:
+    """A repository that a host of the tests has, and a mirror beside it."""
+    (folder / "repo").mkdir()
+    with hosting(folder / "repo") as host:
+        http = HttpReader(host.url, Patience(attempts=1), sleep=lambda s: None)
+        yield Repository(folder, host, http)
+        http.close()
+
+
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repository]:
-    (tmp_path / "repo").mkdir()
-    with hosting(tmp_path / "repo") as host:
-        http = HttpReader(host.url, Patience(attempts=1), sleep=lambda s: None)
-        yield Repository(tmp_path, host, http)
-        http.close()
+    with served(tmp_path) as repository:
+        yield repository
 
 
 def test_a_plain_index_costs_one_request_and_two_an_archive(repo: Repository) -> None:

@@ -19,7 +19,7 @@ from cnrmirror.sync.report import PARTIAL
 from tests.conftest import chart_bytes
 from tests.hostile import Host, hosting
 from tests.oci_double import BASIC, Registry, digest_of
-from tests.test_helm_indexes import Repository, row
+from tests.test_helm_indexes import Repository, row, served
 from tests.test_sources import reply
 from tests.test_sync import releases
 
@@ -28,11 +28,8 @@ PROV = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nname: a\n"
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Iterator[Repository]:
-    (tmp_path / "repo").mkdir()
-    with hosting(tmp_path / "repo") as host:
-        http = HttpReader(host.url, Patience(attempts=1), sleep=lambda s: None)
-        yield Repository(tmp_path, host, http)
-        http.close()
+    with served(tmp_path) as repository:
+        yield repository
 
 
 def attached(repo: Repository, package: str = "c/a") -> list[Attachment]:

@@ -90,15 +90,21 @@ def test_what_it_remembers_is_lost(owner: Machine, old: Machine, tmp_path: Path)
     goes_on(owner, old, tmp_path)
 
 
-def test_a_backup_is_put_back_that_is_older_than_what_readers_have_seen(
-    owner: Machine, tmp_path: Path
-) -> None:
+def reader_of_what_a_backup_lacks(owner: Machine, tmp_path: Path) -> Machine:
+    """Somebody who has seen a release that the mirror, which is put back, has no more."""
     shutil.copytree(owner.folder / "m", owner.folder / "backup", symlinks=True)
     push(owner, 2)
     owner(*M, "publish", "./pub")
     old = reader(tmp_path, owner, "old")
     shutil.rmtree(owner.folder / "m")
     (owner.folder / "backup").rename(owner.folder / "m")
+    return old
+
+
+def test_a_backup_is_put_back_that_is_older_than_what_readers_have_seen(
+    owner: Machine, tmp_path: Path
+) -> None:
+    old = reader_of_what_a_backup_lacks(owner, tmp_path)
     said = owner(*M, "publish", "./pub")
     assert "an older copy was put back" in said and "it is ahead of this mirror" in said
     owner(*M, "publish", "./pub", "--catch-up")
@@ -109,12 +115,7 @@ def test_a_backup_is_put_back_that_is_older_than_what_readers_have_seen(
 def test_what_is_pushed_into_an_older_backup_is_joined_with_what_is_published(
     owner: Machine, tmp_path: Path
 ) -> None:
-    shutil.copytree(owner.folder / "m", owner.folder / "backup", symlinks=True)
-    push(owner, 2)
-    owner(*M, "publish", "./pub")
-    old = reader(tmp_path, owner, "old")
-    shutil.rmtree(owner.folder / "m")
-    (owner.folder / "backup").rename(owner.folder / "m")
+    old = reader_of_what_a_backup_lacks(owner, tmp_path)
     assert "an older copy was put back" in push(owner, 3)
     assert "an older copy was put back" not in owner(*M, "publish", "./pub")
     said = owner(*M, "show", "ns/a")

@@ -16,7 +16,7 @@ from cnrmirror.archive.clues import Clues
 from cnrmirror.archive.identify import by_file_name
 from cnrmirror.archive.images import images_in
 from cnrmirror.archive.inspect import REQUIREMENTS, ArchiveInfo
-from cnrmirror.archive.yamltext import mapping_in, repeated_keys
+from cnrmirror.archive.yamltext import TRUE, mapping_in, repeated_keys
 from cnrmirror.model.documents import ArchiveFacts
 from cnrmirror.model.errors import InputError
 from cnrmirror.model.flags import REPEATED_KEYS, ROOT_FILES
@@ -165,7 +165,7 @@ class _Look:
             return self._text(node)
         if node.tag not in (_BOOL, _NULL):
             self._refuse(where)
-        return node.tag == _BOOL and node.value.lower() in ("true", "yes", "on")
+        return node.tag == _BOOL and node.value.lower() in TRUE
 
     def _texts(self, where: str, node: yaml.Node) -> list[str]:
         found = [self._scalar(where, item) for item in self._list(where, node)]

@@ -15,6 +15,8 @@ import yaml
 from cnrmirror.model.errors import InvalidDocument
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+TRUE = ("true", "yes", "on")
+"""The words that say yes (YAML 1.1), in lower case."""
 
 
 def mapping_in(data: bytes, where: str) -> yaml.MappingNode:

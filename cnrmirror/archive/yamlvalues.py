@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cnrmirror.archive.yamltext import compose, node_in
+from cnrmirror.archive.yamltext import TRUE, compose, node_in
 from cnrmirror.model.errors import InputError
 
 MAX_BYTES = 1 << 20
@@ -22,7 +22,6 @@ _MAX_TEXT = 1 << 16
 # Each value of a document needs one of these, but for the first.
 _SEPARATORS = b",:\n[{-?"
 _TYPES = "tag:yaml.org,2002:"
-_TRUE = ("true", "yes", "on")
 
 
 def values_in(data: bytes) -> dict[str, Any]:
@@ -116,7 +115,7 @@ def _scalar(node: yaml.ScalarNode) -> str | bool | None:
     if kind == "null" or len(text) > _MAX_TEXT:
         return None
     if kind == "bool":
-        return text.lower() in _TRUE
+        return text.lower() in TRUE
     return _float(text) if kind == "float" else text
 
 

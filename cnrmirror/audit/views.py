@@ -13,12 +13,12 @@ import msgspec
 from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import CnrMirrorError, DamageError, IncompleteError, Tampered
+from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.views.base import ArtifactHub, Package
+from cnrmirror.views.base import Package
 from cnrmirror.views.layout import key_of
 from cnrmirror.views.site import Site, ViewEntries, ViewSettings
 
@@ -216,27 +216,15 @@ def site_at(reader: Reader, settings: Mapping[str, Any]) -> tuple[Site, str]:
     with suppress(CnrMirrorError):
         if b"cnr-api" in ask("cnr/version/index.json"):
             vendor = "cnr"
-    try:
-        hub = msgspec.convert(settings.get("artifacthub", {}), ArtifactHub)
-    except msgspec.ValidationError as error:
-        raise DamageError(f"the catalog root's settings: artifacthub: {error}") from error
-    form = ViewSettings(
-        vendor, precompress=False, helm=settings.get("helm") is True,
-        oci=settings.get("oci") is True, artifacthub=hub,
-    )  # fmt: skip
-    if form.oci and not _answers(reader, site, OCI_ROOT):
-        form = msgspec.structs.replace(form, oci=False)
+    # What an older program did not say, it had not.
+    form = ViewSettings.from_catalog({"helm": False, "oci": False, **settings})
+    form = msgspec.structs.replace(form, dialect=vendor, precompress=False)
+    if form.oci:
+        try:
+            ask(OCI_ROOT)
+        except IncompleteError:
+            form = msgspec.structs.replace(form, oci=False)
     return Site(form, url, rules=False), url
-
-
-def _answers(reader: Reader, site: Site, path: str) -> bool:
-    """Whether a file of a view is there. Raises CnrMirrorError if nobody can tell."""
-    try:
-        for _ in reader.ask(addresses(reader, site, path)[0], _MAX_FIXED):
-            pass
-    except IncompleteError:
-        return False
-    return True
 
 
 def _blob_of(body: Descriptor | Base64Json) -> Descriptor:

@@ -49,9 +49,9 @@ def with_facts(
     sources = [catalog.facts(d) for d in (old, document) if d is not None]
     for some in (*sources, fresh):
         for digest, facts in some.items():
-            other = known.get(digest)
             if digest not in archives:
                 continue
+            other = known.get(digest)
             if other is None:
                 known[digest] = facts
             elif other.extractor < facts.extractor:
@@ -72,13 +72,18 @@ def _instead(old: ArchiveFacts, new: ArchiveFacts) -> ArchiveFacts:
     return msgspec.structs.replace(new, first=first if first != new.chart else {})
 
 
+def has_room_for_images(format: Format) -> bool:
+    """Whether a catalog of this format keeps all that this program finds in an archive."""
+    return format.write >= _IMAGES_SINCE
+
+
 def facts_for(format: Format, fresh: Mapping[str, ArchiveFacts]) -> Mapping[str, ArchiveFacts]:
     """New facts as a catalog of this format can keep them.
 
     A program that may write beside a format before 2 knows of no images, and would lose them
     without a word: there, facts are those of extractor 2.
     """
-    if format.write >= _IMAGES_SINCE:
+    if has_room_for_images(format):
         return fresh
     return {
         digest: ArchiveFacts(min(facts.extractor, _BEFORE_IMAGES), facts.chart)

@@ -22,7 +22,7 @@ def build(context: Context, facts: bool) -> None:
     """All views again, and the server configurations in hosts/.
 
     Only files that differ are written; files that do not belong into the site are removed.
-    """  # fmt: skip
+    """
     extracted = extract_anew(signing_project(context), now()) if facts else None
     project = context.project()
     with project.alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import msgspec
 from cnrmirror.archive.facts import EXTRACTOR, facts_of
 from cnrmirror.archive.inspect import inspect
 from cnrmirror.archive.scan import Limits
-from cnrmirror.catalog.facts import facts_for
-from cnrmirror.mirror.build import processes
+from cnrmirror.catalog.facts import has_room_for_images
+from cnrmirror.mirror.chunks import in_chunks
 from cnrmirror.mirror.images import CHART
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
@@ -45,10 +46,7 @@ def extract_anew(project: Project, now: str) -> Extracted:
         UsageError: the mirror's format cannot keep them.
     """
     with project.signing(now):
-        if (
-            facts_for(project.root().format, {"": ArchiveFacts(EXTRACTOR)})[""].extractor
-            < EXTRACTOR
-        ):
+        if not has_room_for_images(project.root().format):
             raise UsageError(
                 f"{project.folder}: the format of this mirror has no place for the facts that this "
                 "program finds; run 'cnrmirror upgrade' first"
@@ -85,32 +83,19 @@ def _look_into(project: Project, blobs: Sequence[Descriptor]) -> Iterator[_Looke
     limits = project.config.limits
     root, scratch = project.store.root, project.layout.making
     with stage(project.progress, "Reading archives", len(blobs)) as progress:
-        if len(blobs) < _WORTH_PROCESSES:
-            for blob in blobs:
-                yield _look(project.store, blob, limits)
-                progress.advance()
-            return
-        chunks = [blobs[i : i + _CHUNK] for i in range(0, len(blobs), _CHUNK)]
-        with processes() as pool:
-            jobs = [pool.submit(_look_into_some, root, scratch, chunk, limits) for chunk in chunks]
-            try:
-                for job in jobs:
-                    found = job.result()
-                    yield from found
-                    progress.advance(len(found))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        one = functools.partial(_look, project.store, limits)
+        some = functools.partial(_look_into_some, root, scratch, limits)
+        yield from in_chunks(blobs, one, some, progress, _WORTH_PROCESSES, _CHUNK)
 
 
 def _look_into_some(
-    root: Path, scratch: Path, blobs: Sequence[Descriptor], limits: Limits
+    root: Path, scratch: Path, limits: Limits, blobs: Sequence[Descriptor]
 ) -> list[_Looked]:
     store = Store(root, scratch)
-    return [_look(store, blob, limits) for blob in blobs]
+    return [_look(store, limits, blob) for blob in blobs]
 
 
-def _look(store: Store, blob: Descriptor, limits: Limits) -> _Looked:
+def _look(store: Store, limits: Limits, blob: Descriptor) -> _Looked:
     try:
         with store.open_blob(blob) as stream:
             info = inspect(stream, limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,20 +17,20 @@ from cnrmirror.archive.identify import Identity, Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.archive.scan import Limits
 from cnrmirror.catalog.tree import Catalog
-from cnrmirror.mirror.build import processes
+from cnrmirror.mirror.attach import attach
+from cnrmirror.mirror.chunks import in_chunks
 from cnrmirror.mirror.folder import keep_folder
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.repack import repack_for_helm
-from cnrmirror.model.digest import CHUNK, Descriptor
+from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.documents import ArchiveFacts, Attachment, Node
 from cnrmirror.model.errors import ConflictError, InputError, TooLarge
 from cnrmirror.model.flags import REPEATED_KEYS, meaning_of
-from cnrmirror.model.oci import HELM_PROVENANCE
+from cnrmirror.model.oci import HELM_PROVENANCE, MAX_PROVENANCE
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import read_given, write_all
 from cnrmirror.objects.store import Store
 
-MAX_PROVENANCE = 1 << 20
 _WORTH_PROCESSES = 200
 _CHUNK = 100
 
@@ -78,32 +79,19 @@ def take_all(project: Project, found: Sequence[Path], how: How) -> Iterator[Inco
     """
     catalog, tree = project.catalog, project.tree()
     with stage(project.progress, "Reading archives", len(found)) as progress:
-        if len(found) < _WORTH_PROCESSES:
-            for path in found:
-                yield _take(catalog, tree, path, how)
-                progress.advance()
-            return
-        chunks = [found[i : i + _CHUNK] for i in range(0, len(found), _CHUNK)]
-        root, scratch = project.store.root, project.layout.making
-        with processes() as pool:
-            jobs = [pool.submit(_take_some, root, scratch, tree, chunk, how) for chunk in chunks]
-            try:
-                for job, chunk in zip(jobs, chunks, strict=True):
-                    yield from job.result()
-                    progress.advance(len(chunk))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        one = functools.partial(_take, catalog, tree, how)
+        some = functools.partial(_take_some, project.store.root, project.layout.making, tree, how)
+        yield from in_chunks(found, one, some, progress, _WORTH_PROCESSES, _CHUNK)
 
 
 def _take_some(
-    root: Path, scratch: Path, tree: Node, paths: Sequence[Path], how: How
+    root: Path, scratch: Path, tree: Node, how: How, paths: Sequence[Path]
 ) -> list[Incoming | Refusal]:
     catalog = Catalog(Store(root, scratch))
-    return [_take(catalog, tree, path, how) for path in paths]
+    return [_take(catalog, tree, how, path) for path in paths]
 
 
-def _take(catalog: Catalog, tree: Node, path: Path, how: How) -> Incoming | Refusal:
+def _take(catalog: Catalog, tree: Node, how: How, path: Path) -> Incoming | Refusal:
     where = str(path)
     try:
         if path.is_dir():
@@ -133,9 +121,7 @@ def _provenance_beside(store: Store, path: Path, identity: Identity) -> list[Att
     if identity.media_type != "helm" or path.is_dir() or not beside.is_file():
         return []
     data = read_given(beside, MAX_PROVENANCE, "; no provenance file is so large")
-    blob = Descriptor.of(data)
-    store.add_blob(blob, [data])
-    return [Attachment(HELM_PROVENANCE, blob.digest, blob.size)]
+    return [attach(store, HELM_PROVENANCE, data)]
 
 
 def looked_into(where: str, identity: Identity, info: ArchiveInfo) -> Incoming:

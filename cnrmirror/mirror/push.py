@@ -9,11 +9,11 @@ from typing import NoReturn
 import msgspec
 
 from cnrmirror.archive.identify import Identity, Override, find
+from cnrmirror.mirror.attach import attach
 from cnrmirror.mirror.intake import How, Incoming, Refusal, looked_into, take_all, take_bytes
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.releases import Merge, Pushed, What
 from cnrmirror.mirror.repack import repack_for_helm
-from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Attachment, PackageDocument, all_attachments
 from cnrmirror.model.errors import ConflictError, InputError, ReleaseConflict, UsageError
 from cnrmirror.objects.files import read_given
@@ -157,6 +157,4 @@ def _refuse(refusals: Sequence[Refusal], total: int) -> NoReturn:
 def _attachment(project: Project, media_type: str, path: Path) -> Attachment:
     """Keep a file that belongs to a release. Raises InputError, TooLarge."""
     data = read_given(path, project.config.limits.packed, "; see limits.packed")
-    blob = Descriptor.of(data)
-    project.store.add_blob(blob, [data])
-    return Attachment(media_type, blob.digest, blob.size)
+    return attach(project.store, media_type, data)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from cnrmirror.archive.inspect import ArchiveInfo
 from cnrmirror.archive.repack import MAX_UNPACKED, repacked
-from cnrmirror.model.digest import Descriptor
+from cnrmirror.mirror.attach import attach
 from cnrmirror.model.documents import Attachment
 from cnrmirror.model.flags import ROOT_FILES
 from cnrmirror.model.oci import HELM_LAYER, ROLE
@@ -24,6 +24,4 @@ def repack_for_helm(
         return []
     with store.open_blob(info.blob) as archive:
         data = repacked(archive, package)
-    blob = Descriptor.of(data)
-    store.add_blob(blob, [data])
-    return [Attachment(HELM_LAYER, blob.digest, blob.size, annotations={ROLE: "repacked"})]
+    return [attach(store, HELM_LAYER, data, {ROLE: "repacked"})]

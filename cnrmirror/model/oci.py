@@ -11,6 +11,8 @@ HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
 HELM_LAYER = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 HELM_PROVENANCE = "application/vnd.cncf.helm.chart.provenance.v1.prov"
 PGP_SIGNATURE = "application/pgp-signature"
+MAX_PROVENANCE = 1 << 20
+"""Bytes of a chart's ``.prov`` file."""
 
 ROLE = "cnrmirror.role"
 """An attachment's annotation: what it is to the release's OCI manifest.

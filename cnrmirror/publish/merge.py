@@ -70,9 +70,9 @@ def merge(
             head = _sign(project, project.head(), above, now)
         else:
             keeping = LayeredNodes(project.store, nodes, keep=True)
-            span = Span(EMPTY, [], remote.verified.root.tree)
-            bring(Span(base.tree, since[::-1]) if base else span, keeping, remote.blob,
-                  project.progress)  # fmt: skip
+            everything = Span(EMPTY, [], remote.verified.root.tree)
+            span = Span(base.tree, since[::-1]) if base else everything
+            bring(span, keeping, remote.blob, project.progress)
             head = _joined(project, remote, CatalogReader(keeping), base, above, now)
         project.lineage.join(head.catalog.digest, [at.digest for at, _ in reversed(since)])
         take_superseded(project, remote.reader, above)

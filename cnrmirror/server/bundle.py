@@ -100,9 +100,8 @@ class BundleMirror:
 
 def _config(registry: str, settings: Mapping[str, Any]) -> Config:
     """The views as the mirror has them from which the bundle came. Raises DamageError."""
-    fields = ("dialect", "helm", "oci", "artifacthub")
+    views = ViewSettings.from_catalog(settings)
     try:
-        views = msgspec.convert({k: settings[k] for k in fields if k in settings}, ViewSettings)
         return Config(registry, msgspec.convert(settings.get("url", ""), str), views)
     except msgspec.ValidationError as error:
         raise DamageError(f"the catalog root's settings: {error}") from error

@@ -24,7 +24,6 @@ from cnrmirror.sources.helmindex import MAX_INDEX, Duplicates, Reading, Version,
 from cnrmirror.sources.helmoci import Address, ChartsInRegistries, address_of
 from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_namespace, bad_url
 
-MAX_PROVENANCE = 1 << 20
 _SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
 
@@ -125,7 +124,7 @@ class HelmSource:
             return More()
         beside = _beside(url)
         try:
-            data = read(self._http.get(beside, MAX_PROVENANCE, as_sent=True))
+            data = read(self._http.get(beside, oci.MAX_PROVENANCE, as_sent=True))
         except IncompleteError:
             return More()
         except CnrMirrorError as error:

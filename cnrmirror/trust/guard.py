@@ -21,7 +21,7 @@ class Guard:
 
     Args:
         clock: the machine's, against which the times are held for which something is to be signed;
-            None: sign for whatever time is said, and though something later was signed.
+            None: sign for whatever time is said, and say nothing.
         witness: knows what was signed last.
         tell: is told, once, that the mirror is older than that.
     """

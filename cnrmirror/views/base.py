@@ -8,7 +8,7 @@ of views (``site.VIEWS``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -112,6 +112,27 @@ class View(Protocol):
 
     def left_out(self, package: Package) -> Iterator[str]:
         """What of a package its clients cannot have from this view, and why."""
+
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """What was worked out of the package that was asked about last.
+
+    Views, and the methods of one view, ask for the same of one package in turn.
+    """
+
+    def __init__(self, work: Callable[[Package], T]) -> None:
+        self._work = work
+        self._last: tuple[Package, T] | None = None
+
+    def __call__(self, package: Package) -> T:
+        """What ``work`` gives for it."""
+        last = self._last
+        if last is None or last[0] is not package:
+            self._last = last = package, self._work(package)
+        return last[1]
 
 
 MakeView = Callable[[Settings], View]

@@ -30,6 +30,7 @@ from cnrmirror.views.base import (
     ArtifactHub,
     Changes,
     Entries,
+    Latest,
     Package,
     Settings,
 )
@@ -66,17 +67,9 @@ class Chart(msgspec.Struct, frozen=True):
     refused: str
 
 
-_latest: tuple[Package | None, list[Chart]] = (None, [])
-
-
 def charts(package: Package) -> list[Chart]:
     """The charts of a package of whose Chart.yaml anything is known, newest first."""
-    global _latest  # two views ask twice for each package
-    known, found = _latest
-    if known is not package:
-        found = list(_charts(package))
-        _latest = (package, found)
-    return found
+    return _latest(package)
 
 
 def _charts(package: Package) -> Iterator[Chart]:
@@ -95,6 +88,9 @@ def _charts(package: Package) -> Iterator[Chart]:
         elif _has_number(name) and len(_names(f"{name}-{release.release}")) > 1:
             reason = "where its name ends and its version begins cannot be told"
         yield Chart(release, fields, archive or release.blob, provenance, reason)
+
+
+_latest = Latest(lambda package: list(_charts(package)))
 
 
 def unknown_charts(package: Package) -> Iterator[Release]:

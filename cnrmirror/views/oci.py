@@ -24,7 +24,8 @@ from cnrmirror.model.oci import (
 )
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views import oci_paths
-from cnrmirror.views.base import Changes, Entries, Package, Settings
+from cnrmirror.views.base import Changes, Entries, Latest, Package, Settings
+from cnrmirror.views.cnr_v1 import NOT_FOUND
 from cnrmirror.views.helm import UNKNOWN, Chart, charts, unknown_charts
 from cnrmirror.views.oci_paths import FOLDERS, FORMATS, TOP, refused_name, tag_of
 from cnrmirror.views.ocimanifest import (
@@ -39,7 +40,6 @@ from cnrmirror.views.ocimanifest import (
 )
 
 OCTETS = "application/octet-stream"
-NOT_FOUND = "this mirror has nothing of that name"
 Described = dict[str, Any]
 
 
@@ -104,6 +104,10 @@ class Repository:
 
 def repositories(package: Package) -> list[Repository]:
     """Those of one package that have anything."""
+    return _latest(package)
+
+
+def _repositories(package: Package) -> list[Repository]:
     document = package.document
     formats = Repository(f"{document.package}/{FORMATS}")
     found = {"helm": Repository(document.package)}
@@ -124,6 +128,9 @@ def repositories(package: Package) -> list[Repository]:
         if len(members) > 1:
             _several(formats, tag, document.package, members, known)
     return [each for each in (*found.values(), formats) if each.tags]
+
+
+_latest = Latest(_repositories)
 
 
 def _several(
@@ -157,7 +164,7 @@ def _one(
         manifest = repository.manifest(OCI_MANIFEST, other_manifest(package, item))
     if alone:
         for attachment in item.attachments:
-            _attached(repository, attachment, manifest, own is not None)
+            _attached(repository, attachment, manifest)
     return manifest
 
 
@@ -174,9 +181,7 @@ def _chart(repository: Repository, chart: Chart) -> Described:
     return manifest
 
 
-def _attached(
-    repository: Repository, attachment: Attachment, manifest: Described, upstream: bool
-) -> None:
+def _attached(repository: Repository, attachment: Attachment, manifest: Described) -> None:
     """What belongs to a release, where clients look for it."""
     kind = {"artifactType": attachment.artifact_type} if attachment.artifact_type else {}
     if attachment.role == "referrer" and attachment.media_type in FOLDERS:

@@ -12,6 +12,7 @@ from cnrmirror.archive.pack import gzip_bytes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.canonical import encode
 from cnrmirror.model.documents import Node, PackageDocument
+from cnrmirror.model.errors import DamageError
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views.base import (
@@ -65,6 +66,18 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found = {"url": url, "dialect": self.dialect, "helm": self.helm, "oci": self.oci}
         hub = msgspec.to_builtins(self.artifacthub)
         return {**found, "artifacthub": hub} if hub else found
+
+    @classmethod
+    def from_catalog(cls, settings: Mapping[str, Any]) -> ViewSettings:
+        """What ``in_catalog`` gave, in the full profile. Raises DamageError if it is none of that.
+
+        What is not said there is as in a mirror.yaml that does not say it.
+        """
+        fields = ("dialect", "helm", "oci", "artifacthub")
+        try:
+            return msgspec.convert({k: settings[k] for k in fields if k in settings}, cls)
+        except msgspec.ValidationError as error:
+            raise DamageError(f"the catalog root's settings: {error}") from error
 
 
 ViewEntries = dict[str, dict[str, Any]]
