@@ -8,9 +8,11 @@ from datetime import datetime
 from cnrmirror import __version__
 from cnrmirror.audit.report import Asked, Audit, Keys
 from cnrmirror.audit.state import AuditState
+from cnrmirror.audit.views import pages_unknown
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.evidence import Checked, Unchecked
 from cnrmirror.model.instant import Instant
+from cnrmirror.views.pages import PagesForm
 
 _ONLINE = 4
 """The signed files below the root that a client reads: timestamp, snapshot, targets, catalog."""
@@ -74,7 +76,7 @@ def _unchecked(state: AuditState) -> Iterator[Unchecked]:
         yield Unchecked("catalog", "no catalog could be verified: nothing below it was looked at")
     else:
         yield from _packages(state, state.root)
-        yield from _views(state)
+        yield from _views(state, state.root)
         yield from _history(state)
     if not state.order.strict:
         yield Unchecked("metadata", "superseded signed files: only a strict check reads them")
@@ -96,7 +98,7 @@ def _packages(state: AuditState, root: CatalogRoot) -> Iterator[Unchecked]:
         yield Unchecked("interrupted", reason, state.journal.known)
 
 
-def _views(state: AuditState) -> Iterator[Unchecked]:
+def _views(state: AuditState, root: CatalogRoot) -> Iterator[Unchecked]:
     if not state.order.views:
         yield Unchecked("views", "the registry's API was left out, as asked")
     elif not state.with_views:
@@ -105,6 +107,11 @@ def _views(state: AuditState) -> Iterator[Unchecked]:
         yield Unchecked("lists", "the lists of the registry's API need every package")
     elif not state.fixed_known:
         yield Unchecked("lists", "the mirror does not say where it sends clients")
+    reason = pages_unknown(root.settings, state.order.templates) if state.with_views else ""
+    if state.order.pages and not (state.with_views and PagesForm.of(root.settings)):
+        reason = "there are none"
+    if reason:
+        yield Unchecked("pages", reason)
 
 
 def _history(state: AuditState) -> Iterator[Unchecked]:

@@ -19,7 +19,7 @@ import msgspec
 from cnrmirror.audit.files import Known, second_form
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.state import AuditState
-from cnrmirror.audit.views import ViewAudit
+from cnrmirror.audit.views import Copies, ViewAudit
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.catalog.nodes import RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
@@ -135,7 +135,7 @@ class _Views:
             if self._lists > _REVISIONS_OF_LISTS and not other.to_come:
                 return [], {}
             entries = self._site.read_entries(self._catalog, other.root.tree)
-            return self._site.all_lists(entries), {}
+            return self._site.all_lists(entries, other.root), {}
         ref = self._catalog.find(other.root.tree, name)
         if ref is None or ref.digest in self._seen.setdefault(name, set()):
             return [], {}
@@ -144,7 +144,8 @@ class _Views:
         copies = {blob.digest: work / blob.digest for blob in blobs_of(document)}
         good = {b.digest: copies[b.digest] for b in blobs_of(document)
                 if self._part.blob(b, copies[b.digest])}  # fmt: skip
-        return self._site.package(self._site.load(self._catalog, document)), good
+        package = self._site.load(self._catalog, document, Copies(good))
+        return self._site.package(package), good
 
     def _match(
         self, name: str | None, resources: Sequence[Resource], copies: dict[str, Path], other: Other

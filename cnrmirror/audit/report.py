@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -37,7 +38,8 @@ class Order(msgspec.Struct, frozen=True):
     ``now`` is the time at which metadata must be good. ``sample``: only so many packages, chosen at
     random (``seed``). ``strict``: also that metadata has its one form, that all that is retained is
     whole, and (in a folder) that there is no file to which nothing refers. ``views``: compare the
-    answers of the registry's API with what the catalog says.
+    answers of the registry's API with what the catalog says. ``templates``: the mirror's own ones
+    of its pages, by file name; without them such pages are not compared. ``pages``: that is told.
     """
 
     policy: Policy
@@ -46,6 +48,8 @@ class Order(msgspec.Struct, frozen=True):
     strict: bool = False
     views: bool = True
     seed: int | None = None
+    templates: Mapping[str, str] = {}
+    pages: bool = False
 
     @property
     def began(self) -> str:

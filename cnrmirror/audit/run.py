@@ -138,7 +138,7 @@ def check_settings(state: AuditState) -> None:
     if not state.with_views or state.root is None:
         return
     try:
-        state.site, url = site_at(state.reader, state.root.settings)
+        state.site, url = site_at(state.reader, state.root.settings, state.order.templates)
     except CnrMirrorError as error:
         state.seen.findings.append(Finding.of(ADDRESS, error))
         return
@@ -213,8 +213,8 @@ def check_lists(state: AuditState) -> None:
     """The views that need all packages, and those that need none."""
     if state.order.views and not state.with_views:
         state.notes.append("a bundle holds the catalog alone, not the registry's API")
-    if state.with_views and state.complete:
-        state.seen.views.lists(state.entries)
+    if state.with_views and state.complete and state.root is not None:
+        state.seen.views.lists(state.entries, state.root)
         if state.fixed_known:
             state.seen.views.fixed()
 

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.names import Vendor
@@ -20,7 +21,9 @@ from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
 from cnrmirror.views.layout import key_of
+from cnrmirror.views.pages import Pages, PagesForm
 from cnrmirror.views.site import Site, ViewEntries, ViewSettings
+from cnrmirror.views.templates import digest_of_templates
 
 ADDRESS = ".well-known/app-registry-uri.json"
 OCI_ROOT = "v2/index.json"
@@ -28,6 +31,19 @@ _MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
 _JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"
+
+
+class Copies:
+    """Blobs that were read, as archives for views (``base.Archives``)."""
+
+    def __init__(self, copies: Mapping[str, Path]) -> None:
+        self._copies = copies
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """See ``base.Archives``."""
+        if blob.digest not in self._copies:
+            raise IncompleteError(f"{blob.digest} was not read")
+        return self._copies[blob.digest].open("rb")
 
 
 class ViewAudit:
@@ -72,14 +88,15 @@ class ViewAudit:
         Args:
             copies: the good blobs by their digests; what is made of others is not compared.
         """
+        package = msgspec.structs.replace(package, archives=Copies(copies))
         resources = {r.path: r for r in self._site.package(package)}
         for path, resource in resources.items():
             other = resources.get(f"{path}.json") if path.endswith("/pull") else None
             self._view(resource, copies, other)
 
-    def lists(self, entries: ViewEntries) -> None:
+    def lists(self, entries: ViewEntries, root: CatalogRoot) -> None:
         """The lists, which need all packages."""
-        for resource in self._site.all_lists(entries):
+        for resource in self._site.all_lists(entries, root):
             self._view(resource, {})
 
     def fixed(self) -> None:
@@ -104,6 +121,8 @@ class ViewAudit:
         if resource.by_rule and folder is not None and not (folder / resource.path).exists():
             return  # the host finds the blob by a rule
         try:
+            if not self._site.renders(resource.path):
+                return  # by templates that are not here
             if isinstance(body, Alias):
                 self._alias(resource.path, body)
             elif isinstance(body, bytes) or _blob_of(body).digest in copies:
@@ -193,11 +212,14 @@ def addresses(reader: Reader, site: Site, path: str) -> list[str]:
             return list(dict.fromkeys((key_of(path), path)))
 
 
-def site_at(reader: Reader, settings: Mapping[str, Any]) -> tuple[Site, str]:
+def site_at(
+    reader: Reader, settings: Mapping[str, Any], templates: Mapping[str, str]
+) -> tuple[Site, str]:
     """The views as a mirror says that it has them, and where it sends clients.
 
     Args:
-        settings: those of the catalog root, which say whether there are views for Helm and OCI.
+        settings: those of the catalog root, which say which views there are.
+        templates: the mirror's own ones of its pages, if they are here.
 
     Raises:
         CnrMirrorError: it does not say.
@@ -224,7 +246,29 @@ def site_at(reader: Reader, settings: Mapping[str, Any]) -> tuple[Site, str]:
             ask(OCI_ROOT)
         except IncompleteError:
             form = msgspec.structs.replace(form, oci=False)
-    return Site(form, url, rules=False), url
+    unknown = ("pages",) if pages_unknown(settings, templates) else ()
+    return Site(form, url, rules=False, templates=templates, unknown=unknown), url
+
+
+def pages_unknown(settings: Mapping[str, Any], templates: Mapping[str, str]) -> str:
+    """Why the bytes of a mirror's pages cannot be said; "" if they can, or if it has none.
+
+    Args:
+        settings: those of the catalog root.
+        templates: the mirror's own ones, if they are here.
+    """
+    form = PagesForm.of(settings)
+    if form is None:
+        return ""
+    if form.version != Pages.version:
+        return (
+            f"not compared: made by version {form.version} of the renderer, and this program has "
+            f"version {Pages.version}"
+        )
+    if form.templates != digest_of_templates(templates):
+        own = "own templates, not compared; --templates DIR gives them"
+        return own if not templates else "not compared: the templates are not those of the mirror"
+    return ""
 
 
 def _blob_of(body: Descriptor | Base64Json) -> Descriptor:

@@ -17,7 +17,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from cnrmirror.model.documents import Head, RetentionFloor
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Head, RetentionFloor, RootFile
 from cnrmirror.model.errors import DamageError, InputError
 from cnrmirror.model.freshness import LIFETIME_DAYS, Expiry, Freshness
 from cnrmirror.model.instant import Instant
@@ -70,6 +71,13 @@ class MetadataFolder:
         """The current head. Raises as ``signed_head`` does."""
         signed = self.signed_head()
         return Head(signed.at, signed.revision)
+
+    def root_in_force(self) -> RootFile:
+        """The root that the timestamp names; the first one before anything is signed."""
+        signed = (self.path / "timestamp.json").exists()
+        version = self.timestamp().kept.root if signed else 1
+        data = self.read(f"{version}.root.json")
+        return RootFile(version, Descriptor.of(data).digest)
 
     def freshness(self) -> Freshness:
         """When the roles in force expire. Raises DamageError."""

@@ -8,7 +8,8 @@ from cnrmirror.cli.context import Context, counted, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror import hosts
 from cnrmirror.mirror.facts import Extracted, extract_anew
-from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import InvalidDocument, NotTrusted
 
 
 @click.command()
@@ -21,10 +22,12 @@ from cnrmirror.model.errors import InvalidDocument
 def build(context: Context, facts: bool) -> None:
     """All views again, and the server configurations in hosts/.
 
-    Only files that differ are written; files that do not belong into the site are removed.
+    Only files that differ are written; files that do not belong into the site are removed. Where
+    mirror.yaml says something else of the views than the newest revision, a revision is made.
     """
     extracted = extract_anew(signing_project(context), now()) if facts else None
     project = context.project()
+    _say_settings(context, project)
     with project.alone():
         project.require_writable()
         written, removed = project.builder.rebuild(project.head())
@@ -42,6 +45,22 @@ def build(context: Context, facts: bool) -> None:
             + ("; server configurations in hosts/" if configurations else ""),
         ],
     )
+
+
+def _say_settings(context: Context, project: Project) -> None:
+    """Sign what mirror.yaml says of the views, so that others can render the same."""
+    if project.config.follow or project.says(project.root()):
+        return
+    try:
+        signer = signing_project(context)
+        with signer.signing(now()):
+            signer.commit_tree(signer.tree(), "the views of mirror.yaml", now())
+    except NotTrusted as error:
+        click.echo(
+            f"cnrmirror: the newest revision says something else of the views: {error.message}; "
+            "the next one that is signed will say it, and an auditor finds a difference until then",
+            err=True,
+        )
 
 
 def _told(extracted: Extracted) -> str:

@@ -40,8 +40,10 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.model.schema import schema_text
 from cnrmirror.trust.chain import read_chain
 from cnrmirror.trust.verify import Trust
+from cnrmirror.views.templates import own_templates
 
 _FAILURES = (TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, NewerFormat)
+PAGES_NOT_COMPARED = 20
 _PROBLEMS = {9: "wrong", 10: "stale", 11: "missing"}
 
 
@@ -85,6 +87,10 @@ class Elsewhere(msgspec.Struct, frozen=True):
               help="Keep the report in this file, as --json prints it.")  # fmt: skip
 @click.option("--against", type=click.Path(path_type=Path, dir_okay=False),
               help="A kept report: is this the same mirror, or a later state of it?")  # fmt: skip
+@click.option("--pages", is_flag=True,
+              help="End with 20 if the pages for people could not be compared.")  # fmt: skip
+@click.option("--templates", type=click.Path(path_type=Path, file_okay=False, exists=True),
+              help="The mirror's own templates of its pages, to compare them, too.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
 @pass_context
@@ -98,6 +104,8 @@ def check(
     no_views: bool,
     report: Path | None,
     against: Path | None,
+    pages: bool,
+    templates: Path | None,
     schema: bool,
     fresh_for: str | None,
 ) -> None:
@@ -111,6 +119,7 @@ def check(
     cnrmirror check --fresh-for 3d
     cnrmirror check --from https://mirror.example.com --root root.json --strict --report day1.json
     cnrmirror check --from https://mirror.example.com --against day1.json
+    cnrmirror check --from https://mirror.example.com --root root.json --pages
     cnrmirror check --compare https://mirror.example.com --compare https://other.example.com
     """
     if schema:
@@ -122,7 +131,10 @@ def check(
         _check_here(context, least)
         return
     chosen = secrets.randbits(32) if seed is None and sample is not None else seed
-    order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen)
+    if pages and no_views:
+        raise UsageError("--pages compares pages, and --no-views leaves them out: choose one")
+    own = own_templates(Path(), str(templates)) if templates is not None else {}
+    order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen, own, pages)
     kept = read_report(against) if against is not None else None
     _check_elsewhere(context, Elsewhere(origin, order, others, least, kept, report, against))
 
@@ -180,6 +192,8 @@ def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
         reports.append(report)
         lines += [*_told(report, source), *_told_besides(report, source)]
         codes += _codes(report)
+        if wanted.order.pages and any(each.what == "pages" for each in report.unchecked):
+            codes.append(PAGES_NOT_COMPARED)
         if report.expires and _expires_within(report, wanted.fresh_for):
             lines.append(f"{source}: readers take it until {report.expires} only")
             codes.append(freshness.REFUSED)

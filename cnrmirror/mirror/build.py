@@ -93,14 +93,14 @@ class Builder:
         if built is None or not self._store.has_root(built.at):
             self.rebuild(head)
         elif built.at != head.catalog:
-            old = self._catalog.root(built.at).tree
-            new = self._catalog.root(head.catalog).tree
-            differences = list(self._catalog.diff(old, new))
+            old = self._catalog.root(built.at)
+            new = self._catalog.root(head.catalog)
+            differences = list(self._catalog.diff(old.tree, new.tree))
             names = [difference.name for difference in differences]
             before = self.views.decoded(built.entries)
             after = updated(before, self._packages(differences), names)
             moved = changes_of(before, after, names)
-            lists = self.views.lists(before, moved), self.views.lists(after, moved)
+            lists = self.views.lists(before, moved, old), self.views.lists(after, moved, new)
             self.tree.update(*changes(*lists))
             self._remember(head, after)
 
@@ -112,17 +112,17 @@ class Builder:
         """
         written, removed = self.tree.written, self.tree.removed
         self._state.unlink(missing_ok=True)
-        tree = self._catalog.root(head.catalog).tree
+        root = self._catalog.root(head.catalog)
         fixed = self.views.fixed()
         self.tree.update(self._wrong(fixed), [])
         expected = {r.path for r in fixed}
-        refs = list(self._catalog.packages(tree))
+        refs = list(self._catalog.packages(root.tree))
         if not (self._site / PACKAGES).exists():
             entries = self._packages([Difference(ref.name, None, ref) for ref in refs])
-            self.tree.update(self.views.all_lists(entries), [])
+            self.tree.update(self.views.all_lists(entries, root), [])
         else:
             entries = self._compared(refs, expected)
-            lists = self.views.all_lists(entries)
+            lists = self.views.all_lists(entries, root)
             expected.update(r.path for r in lists)
             self.tree.update(self._wrong(lists), [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
@@ -134,7 +134,7 @@ class Builder:
         entries: ViewEntries = {}
         with stage(self._progress, "Comparing packages", len(refs)) as progress:
             for ref in refs:
-                package = self.views.load(self._catalog, self._catalog.document(ref))
+                package = self.views.load(self._catalog, self._catalog.document(ref), self._store)
                 resources = self.views.package(package)
                 expected.update(r.path for r in resources)
                 self.tree.update(self._wrong(resources), [])
@@ -178,7 +178,7 @@ class Builder:
     def _packages(self, differences: Sequence[Difference]) -> ViewEntries:
         with stage(self._progress, "Writing packages", len(differences)) as progress:
             if len(differences) < _WORTH_PROCESSES:
-                return bring_packages(self._catalog, self.views, self.tree, differences, progress)
+                return bring_packages(self._store, self.views, self.tree, differences, progress)
             entries: ViewEntries = {}
             chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
             with processes() as pool:
@@ -202,13 +202,15 @@ class Builder:
 
 
 def bring_packages(
-    catalog: Catalog, views: Site, tree: SiteTree, differences: Sequence[Difference],
+    store: Store, views: Site, tree: SiteTree, differences: Sequence[Difference],
     progress: Progress,
 ) -> ViewEntries:  # fmt: skip
     """Bring packages' files from the old documents to the new; the entries of the new."""
 
+    catalog = Catalog(store)
+
     def load(ref: PackageRef | None) -> Package | None:
-        return views.load(catalog, catalog.document(ref)) if ref else None
+        return views.load(catalog, catalog.document(ref), store) if ref else None
 
     entries: ViewEntries = {}
     for difference in differences:
@@ -223,8 +225,8 @@ def _build_some(
     site: Path, scratch: Path, views: Site, differences: Sequence[Difference]
 ) -> tuple[ViewEntries, int, int]:
     store = Store(site / "catalog", scratch)
-    catalog, tree = Catalog(store), SiteTree(site, store)
-    entries = bring_packages(catalog, views, tree, differences, NoProgress())
+    tree = SiteTree(site, store)
+    entries = bring_packages(store, views, tree, differences, NoProgress())
     return entries, tree.written, tree.removed
 
 

@@ -161,14 +161,14 @@ def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
             else:
                 _see(document, seen)
                 try:
-                    package = views.load(project.catalog, document)
+                    package = views.load(project.catalog, document, project.store)
                 except DamageError:  # its facts are reported by themselves
-                    package = Package(document)
+                    package = Package(document, {}, project.store)
                 seen.left_out += views.left_out(package)
                 add_entries(seen.entries, views.entries([package]))
                 yield from _compared(project, views.package(package), seen)
             progress.advance()
-    lists = views.all_lists(seen.entries)
+    lists = views.all_lists(seen.entries, project.root())
     seen.large += views.too_large(lists)
     yield from _compared(project, lists, seen)
     yield from _compared(project, views.fixed(), seen)

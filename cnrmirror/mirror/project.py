@@ -36,6 +36,7 @@ from cnrmirror.model.documents import (
     PackageRef,
     RetentionFloor,
     Upstream,
+    log_after,
 )
 from cnrmirror.model.errors import (
     DamageError,
@@ -51,6 +52,7 @@ from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
 from cnrmirror.objects.store import Store
 from cnrmirror.views.site import Site, ViewEntries
+from cnrmirror.views.templates import own_templates
 
 EMPTY_MESSAGE = "an empty mirror"
 
@@ -77,7 +79,8 @@ class Project:
         self.metadata = MetadataFolder(self.layout.metadata)
         self.lineage = Lineage(self.layout.lineage)
         self.signer = signer
-        views = Site(self.config.views, self.config.url)
+        self.templates = own_templates(folder, self.config.views.templates)
+        views = Site(self.config.views, self.config.url, templates=self.templates)
         self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
 
     @contextlib.contextmanager
@@ -243,7 +246,7 @@ class Project:
     ) -> Head | None:
         """As ``commit``, with the whole tree given."""
         head, root = self.head(), self.root()
-        if tree == root.tree and root.settings in ({}, self.settings):
+        if tree == root.tree and self.says(root):
             return None
         new = self._after((head.catalog, root), tree, message, now)
         return self._make(_with_upstreams(new, upstreams), now)
@@ -291,7 +294,11 @@ class Project:
     @property
     def settings(self) -> dict[str, Any]:
         """What views take from mirror.yaml: whoever has the catalog can render the same bytes."""
-        return self.config.views.in_catalog(self.config.url)
+        return self.config.views.in_catalog(self.config.url, self.templates)
+
+    def says(self, root: CatalogRoot) -> bool:
+        """Whether a revision says of its views what mirror.yaml says now."""
+        return root.settings in ({}, self.settings)
 
     def _after(
         self, before: tuple[Descriptor, CatalogRoot] | None, tree: Node, message: str, now: str
@@ -300,6 +307,8 @@ class Project:
         packages, releases = counts(tree)
         seen = self.signer.guard.seen_revision if self.signer else 0
         at, root = before or (None, None)
+        format = root.format if root else formats.KNOWN
+        remembers = format.write >= formats.LOG_SINCE
         return CatalogRoot(
             registry=self.config.id,
             revision=max(root.revision, seen) + 1 if root else 0,
@@ -309,9 +318,11 @@ class Project:
             releases=releases,
             tree=tree,
             parent=at,
-            format=root.format if root else formats.KNOWN,
+            format=format,
             settings=self.settings,
             upstreams=root.upstreams if root else {},
+            log=log_after(root) if root and remembers else [],
+            root=self.metadata.root_in_force() if remembers else None,
         )
 
     def _make(

@@ -29,6 +29,7 @@ from cnrmirror.model.oci import HELM_PROVENANCE, PGP_SIGNATURE, ROLE, TAG
 
 LEAF_MAX = 64
 FACTS_MAX = 64
+LOG_MAX = 30
 
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Count = Size
@@ -307,10 +308,29 @@ class Upstream(msgspec.Struct, frozen=True):
     time: Text
 
 
+class Logged(msgspec.Struct, frozen=True):
+    """An earlier revision, as a later one remembers it; the message may be cut."""
+
+    revision: Count
+    time: Text
+    message: Text
+    packages: Count
+    releases: Count
+
+
+class RootFile(msgspec.Struct, frozen=True):
+    """The signed root with which a reader of this revision may begin: its version and sha256."""
+
+    version: Count
+    digest: Digest
+
+
 class CatalogRoot(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="catalog"):
     """One revision: everything the mirror holds, and the revision before it.
 
     ``settings``: what views take from mirror.yaml. ``upstreams``: by the name of the source.
+    ``log``: the last ``LOG_MAX`` revisions before this one, newest first: who has one revision can
+    show what changed. ``root``: the root in force when it was made.
     """
 
     registry: Text
@@ -324,6 +344,8 @@ class CatalogRoot(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ki
     format: Format = always(FIRST)
     settings: dict[Text, Any] = {}
     upstreams: dict[Text, Upstream] = {}
+    log: list[Logged] = []
+    root: RootFile | None = None
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -347,6 +369,15 @@ class RetentionFloor(msgspec.Struct, frozen=True):
 
 
 D = TypeVar("D", bound=msgspec.Struct)
+_LOGGED_MESSAGE = 200
+
+
+def log_after(root: CatalogRoot) -> list[Logged]:
+    """The log of the revision that follows one."""
+    last = Logged(
+        root.revision, root.time, root.message[:_LOGGED_MESSAGE], root.packages, root.releases
+    )
+    return [last, *root.log[: LOG_MAX - 1]]
 
 
 def name_digest(package: str) -> str:

@@ -11,9 +11,10 @@ from cnrmirror.model.digest import Digest, Size
 # catalog: nothing below the metadata. packages, lists, views, files: some of these. interrupted:
 # read by a run before this one. history: older revisions. retention: what is not kept any more.
 # metadata: superseded role files. freshness: whether it is the newest. signatures: by whom.
+# pages: made by other templates, or another renderer.
 Aspect = Literal[
     "catalog", "packages", "interrupted", "views", "lists", "metadata", "history", "retention",
-    "files", "freshness", "signatures",
+    "files", "freshness", "signatures", "pages",
 ]  # fmt: skip
 
 

@@ -20,8 +20,12 @@ class Format(msgspec.Struct, frozen=True):
     write: Size = 1
 
 
-KNOWN = Format(1, 2)
-"""What this program knows. Writer version 2: facts have ``images`` and ``first``."""
+KNOWN = Format(1, 3)
+"""What this program knows. Writer version 2: facts have ``images`` and ``first``; 3: catalog roots
+have ``log`` and ``root``."""
+
+LOG_SINCE = 3
+"""The writer version from which on catalog roots have ``log`` and ``root``."""
 
 FIRST = Format()
 """What a document without versions has."""

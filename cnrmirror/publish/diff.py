@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import msgspec
 
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
-from cnrmirror.model.documents import Node
+from cnrmirror.model.documents import CatalogRoot, Node
 from cnrmirror.model.resource import Resource
-from cnrmirror.views.base import RANKS, Package
+from cnrmirror.views.base import RANKS, Archives, Package
 from cnrmirror.views.hosts import HOST_FILES
 from cnrmirror.views.site import (
     NO_JEKYLL,
@@ -46,13 +46,15 @@ class Form(msgspec.Struct, frozen=True):
         """As ``Site.package``, as the destination has them."""
         return self.placed(self.site.package(package))
 
-    def lists(self, entries: ViewEntries, changed: ViewChanges) -> list[Resource]:
+    def lists(
+        self, entries: ViewEntries, changed: ViewChanges, root: CatalogRoot
+    ) -> list[Resource]:
         """As ``Site.lists``, as the destination has them."""
-        return self.placed(self.site.lists(entries, changed))
+        return self.placed(self.site.lists(entries, changed, root))
 
-    def all_lists(self, entries: ViewEntries) -> list[Resource]:
+    def all_lists(self, entries: ViewEntries, root: CatalogRoot) -> list[Resource]:
         """As ``Site.all_lists``, as the destination has them."""
-        return self.placed(self.site.all_lists(entries))
+        return self.placed(self.site.all_lists(entries, root))
 
     def fixed(self) -> list[Resource]:
         """As ``Site.fixed``, as the destination has them, and what the host wants."""
@@ -75,27 +77,29 @@ class ViewDiff:
 
     Args:
         catalog: reads the documents of all these revisions.
+        archives: those that are here; of one that is not, a page is taken for another.
         form: the views at the destination.
-        states: the trees between which the views stand; None for "there are no views".
-        new: the tree that they go to.
+        states: the revisions between which the views stand; None for "there are no views".
+        new: the revision that they go to.
         entries: the entries of ``new``.
     """
 
     def __init__(
-        self, catalog: CatalogReader, form: Form, states: Sequence[Node | None], new: Node,
-        entries: ViewEntries,
+        self, catalog: CatalogReader, archives: Archives, form: Form,
+        states: Sequence[CatalogRoot | None], new: CatalogRoot, entries: ViewEntries,
     ) -> None:  # fmt: skip
         self._catalog = catalog
+        self._archives = archives
         self._form = form
-        self._trees = [EMPTY if state is None else state for state in states]
-        self._empty = [state is None for state in states]
+        self._states = list(states)
+        self._trees = [state.tree if state else EMPTY for state in states]
         self._new = new
         self._entries = entries
 
     def batches(self) -> Iterator[Batch]:
         """Everything that differs from any of the states, each package rendered once."""
         names = sorted(
-            {d.name for tree in self._trees for d in self._catalog.diff(tree, self._new)}
+            {d.name for tree in self._trees for d in self._catalog.diff(tree, self._new.tree)}
         )
         old_entries: list[ViewEntries] = [{} for _ in self._trees]
         for start in range(0, len(names), _PACKAGES_AT_ONCE):
@@ -106,29 +110,31 @@ class ViewDiff:
                     add_entries(entries, self._form.site.entries([old] if old else []))
                 puts, deletes = self._difference(
                     [self._form.package(old) for old in olds],
-                    self._form.package(self._package(self._new, name)),
+                    self._form.package(self._package(self._new.tree, name)),
                 )
                 for resource in puts:
                     ranked[self._form.site.rank(resource.path)].puts.append(resource)
                 ranked[-1].deletes.extend(deletes)
             yield from (batch for batch in ranked if batch.puts or batch.deletes)
-        if names or any(self._empty):
+        if any(state != self._new for state in self._states):
             yield self._lists(old_entries, names)
-        if any(self._empty):
+        if None in self._states:
             yield Batch(self._form.fixed())
 
     def _package(self, tree: Node, name: str) -> Package | None:
         document = self._catalog.get(tree, name)
-        return self._form.site.load(self._catalog, document) if document else None
+        if document is None:
+            return None
+        return self._form.site.load(self._catalog, document, self._archives)
 
     def _lists(self, old_entries: Sequence[ViewEntries], names: Sequence[str]) -> Batch:
         puts: dict[str, Resource] = {}
         deletes: dict[str, None] = {}
-        for fresh, empty in zip(old_entries, self._empty, strict=True):
+        for fresh, state in zip(old_entries, self._states, strict=True):
             before = updated(self._entries, fresh, names)
             changed = changes_of(before, self._entries, names)
-            old = [] if empty else self._form.lists(before, changed)
-            written, gone = changes(old, self._form.lists(self._entries, changed))
+            old = self._form.lists(before, changed, state) if state else []
+            written, gone = changes(old, self._form.lists(self._entries, changed, self._new))
             puts.update((resource.path, resource) for resource in written)
             deletes.update(dict.fromkeys(gone))
         return Batch(list(puts.values()), list(deletes))

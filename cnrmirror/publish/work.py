@@ -14,7 +14,7 @@ from cnrmirror.catalog.tree import EMPTY, CatalogReader, Nodes
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.retire import between
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Head, Node
+from cnrmirror.model.documents import CatalogRoot, Head
 from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import TIMESTAMP
@@ -100,7 +100,7 @@ class Work:
     def views(self) -> Iterator[Batch]:
         """What of the views may not be as it must be."""
         states = [None] if self.new_form else self.states
-        return self._diff([self._tree_of(state) for state in states]).batches()
+        return self._diff([self._state_of(state) for state in states]).batches()
 
     def metadata(self) -> list[Resource]:
         """The signed files that the destination may lack, but for the timestamp."""
@@ -127,9 +127,9 @@ class Work:
         site = self.form.site
         for name in {name for key in pending if (name := site.package_in(key))}:
             document = self._nodes.get(self.root.tree, name)
-            package = site.load(self._nodes, document) if document else None
+            package = site.load(self._nodes, document, None) if document else None
             wanted.update(r.path for r in self.form.package(package))
-        wanted.update(r.path for r in self.form.all_lists(self.entries))
+        wanted.update(r.path for r in self.form.all_lists(self.entries, self.root))
         return {key: when for key, when in pending.items() if key not in wanted}
 
     def retired(self) -> list[str]:
@@ -149,12 +149,15 @@ class Work:
         except (DamageError, IncompleteError):
             return []
 
-    def _diff(self, trees: Sequence[Node | None]) -> ViewDiff:
-        return ViewDiff(self._nodes, self.form, trees, self.root.tree, self.entries)
+    def _diff(self, states: Sequence[CatalogRoot | None]) -> ViewDiff:
+        store = self.project.store
+        return ViewDiff(self._nodes, store, self.form, states, self.root, self.entries)
 
-    def _tree_of(self, state: State) -> Node | None:
-        root = self._root_of(state) if state else None
-        return root.tree if root else None if state is None else EMPTY
+    def _state_of(self, state: State) -> CatalogRoot | None:
+        """The root of a state; of one that cannot be read, a root of nothing."""
+        if state is None:
+            return None
+        return self._root_of(state) or msgspec.structs.replace(self.root, tree=EMPTY, revision=0)
 
     def _root_of(self, at: Descriptor) -> CatalogRoot | None:
         try:

@@ -58,6 +58,7 @@ class BundleMirror:
         root = self.catalog.root(signed.at)
         self._tree = root.tree
         self.config = _config(contents.registry, root.settings)
+        self.templates: Mapping[str, str] = {}
 
     def head(self) -> Head:
         """See ``reading.Served``."""

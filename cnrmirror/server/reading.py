@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -40,10 +41,14 @@ _CATALOG = re.compile(
 )
 
 
+_TOP = ("/", "/cnr/", "/cnr")
+
+
 class Served(Protocol):
     """What is needed of a mirror to answer for it: of a project, or of a bundle as it lies."""
 
     config: Config
+    templates: Mapping[str, str]
 
     @property
     def catalog(self) -> CatalogReader:
@@ -75,11 +80,10 @@ class Reading:
         self._lists = functools.lru_cache(maxsize=2)(self._read_lists)
         config = mirror.config
         views = msgspec.structs.replace(config.views, profile="full", precompress=False)
-        self._site = Site(views, config.url, rules=False)
+        self._site = Site(views, config.url, rules=False, templates=mirror.templates)
         self._of_package = functools.lru_cache(maxsize=32)(self._read_package)
         fixed = self._site.fixed()
         self._fixed = {f"/{r.path}": r for r in fixed if isinstance(r.body, bytes)}
-        self._fixed |= dict.fromkeys(("/", "/cnr/", "/cnr"), self._fixed["/index.html"])
 
     def answer(self, request: Request) -> Response:
         """The answer to a GET or HEAD. Raises CnrMirrorError, HTTPException."""
@@ -88,6 +92,8 @@ class Reading:
             return self._get(found, request)
         if request.path in self._fixed:
             return self._send(self._fixed[request.path], request)
+        if request.path in _TOP and (page := self._file("index.html")):
+            return self._send(page, request)
         if match := _CATALOG.fullmatch(request.path):
             return self._catalog_file(match, request)
         if resource := self._file(request.path.lstrip("/")):
@@ -119,7 +125,10 @@ class Reading:
     def _read_package(self, ref: PackageRef) -> dict[str, Resource]:
         catalog = self._mirror.catalog
         return {
-            r.path: r for r in self._site.package(self._site.load(catalog, catalog.document(ref)))
+            r.path: r
+            for r in self._site.package(
+                self._site.load(catalog, catalog.document(ref), self._mirror)
+            )
         }
 
     def _get(self, found: Route, request: Request) -> Response:
@@ -190,7 +199,8 @@ class Reading:
         return self._site.read_entries(catalog, catalog.root(head.catalog).tree)
 
     def _read_lists(self, head: Head) -> dict[str, Resource]:
-        return {r.path: r for r in self._site.all_lists(self._entries(head))}
+        root = self._mirror.catalog.root(head.catalog)
+        return {r.path: r for r in self._site.all_lists(self._entries(head), root)}
 
     def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
         document = self._mirror.catalog.document(ref)

@@ -8,11 +8,12 @@ of views (``site.VIEWS``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, BinaryIO, Generic, Protocol, TypeVar
 
 import msgspec
 
-from cnrmirror.model.documents import ArchiveFacts, PackageDocument
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import ArchiveFacts, CatalogRoot, PackageDocument
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Resource
 
@@ -22,11 +23,22 @@ RANKS = 9
 PACKAGE_RANK, LISTS_RANK = 7, 8
 
 
+class Archives(Protocol):
+    """Where views that show long texts (a readme) find the archives."""
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """An archive. Raises CnrMirrorError if it is not there."""
+
+
 class Package(msgspec.Struct, frozen=True):
-    """A package as views see it: its document, and facts by the digest of the archive."""
+    """A package as views see it: its document, and facts by the digest of the archive.
+
+    ``archives``: None where only the names of files are wanted, not their bytes.
+    """
 
     document: PackageDocument
     facts: Mapping[str, ArchiveFacts] = {}
+    archives: Archives | None = None
 
 
 class ArtifactHub(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -41,12 +53,25 @@ class ArtifactHub(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     ignore: list[dict[str, str]] = []
 
 
+class Look(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How the pages look.
+
+    ``title``: what the mirror is called. ``logo``: one or two letters in the place of a picture.
+    ``accent``: the colour of links and buttons, ``#rrggbb``; the one for dark screens follows.
+    """
+
+    title: Annotated[str, msgspec.Meta(max_length=100)] = "Application packages"
+    logo: Annotated[str, msgspec.Meta(max_length=2)] = ""
+    accent: Annotated[str, msgspec.Meta(pattern=r"^#[0-9a-fA-F]{6}$")] = "#0b57d0"
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What views take from mirror.yaml; it stands in the catalog root.
 
     ``url``: the public address without a slash at the end, or "". ``dialect``: whose words the
-    CNR v1 view uses. ``helm``, ``oci``: whether there are these views. ``artifacthub``: what stands
-    in artifacthub-repo.yml.
+    CNR v1 view uses. ``helm``, ``oci``, ``pages``: whether there are these views. ``artifacthub``:
+    what stands in artifacthub-repo.yml. ``look``: how the pages look. ``templates``: own ones of
+    the pages, by file name.
     """
 
     url: str = ""
@@ -54,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True):
     helm: bool = True
     oci: bool = True
     artifacthub: ArtifactHub = ArtifactHub()
+    pages: bool = True
+    look: Look = Look()
+    templates: Mapping[str, str] = {}
 
 
 Entries = Mapping[str, Any]
@@ -92,8 +120,11 @@ class View(Protocol):
     def entry(self, package: Package) -> Any | None:
         """What the lists need to know of a package; None if they leave it out."""
 
-    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
-        """The lists that these changes touch, as they are for all ``entries``."""
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+        """The lists that these changes touch, as they are for all ``entries`` at a revision.
+
+        What follows from the revision alone (its number, its log) is always among them.
+        """
 
     def fixed(self) -> Iterator[Resource]:
         """The files that do not depend on what the mirror holds."""

@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Channel, PackageDocument, Release
+from cnrmirror.model.documents import CatalogRoot, Channel, PackageDocument, Release
 from cnrmirror.model.names import Vendor, release_key
 from cnrmirror.model.resource import GZIP_TYPE, Alias, Base64Json, Resource
 from cnrmirror.views.base import Changes, Entries, Package, Settings, in_order, touched
@@ -277,7 +277,7 @@ class CnrV1:
         """See ``base.View``."""
         return list_entry(package.document)
 
-    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         """See ``base.View``."""
         return list_resources(list(in_order(entries)), touched(changes))
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import jinja2
 import msgspec
 
+from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.resource import Resource
 from cnrmirror.views.base import LISTS_RANK, Changes, Entries, Package, Settings
 
@@ -34,16 +35,17 @@ def recovery_script() -> bytes:
 
 
 class FrontPage:
-    """``index.html``, with the discovery tags of both clients if the public address is known."""
+    """``recover.sh``; and a plain ``index.html`` where there are no pages (``views.pages: false``)."""
 
     name = "front"
-    version = 2
-    tops = ("index.html", "recover.sh")
+    version = 3
     uses_facts = False
     entry_type = msgspec.UnsetType
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.url
+        self._alone = not settings.pages
+        self.tops = ("index.html", "recover.sh") if self._alone else ("recover.sh",)
 
     def package(self, package: Package) -> Iterator[Resource]:
         """A package has no file here."""
@@ -52,15 +54,16 @@ class FrontPage:
     def entry(self, package: Package) -> None:
         """No list names it."""
 
-    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         """There are none."""
         yield from ()
 
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""
-        template = environment().get_template("index.html")
-        page = template.render(url=self._url, domain=urlsplit(self._url).netloc)
-        yield Resource("index.html", page.encode(), HTML_TYPE)
+        if self._alone:
+            template = environment().get_template("index.html")
+            page = template.render(url=self._url, domain=urlsplit(self._url).netloc)
+            yield Resource("index.html", page.encode(), HTML_TYPE)
         yield Resource("recover.sh", recovery_script(), "text/x-shellscript")
 
     def rank(self, path: str) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Release, blob_path
+from cnrmirror.model.documents import CatalogRoot, Release, blob_path
 from cnrmirror.model.flags import ROOT_FILES
 from cnrmirror.model.names import is_release
 from cnrmirror.model.resource import GZIP_TYPE, Resource
@@ -210,7 +210,7 @@ class HelmRepository:
         lines = [msgspec.Raw(_encode(_line(name, chart, ""))) for chart in found]
         return HelmEntry(max(created(chart.release) for chart in found), lines)
 
-    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         """See ``base.View``."""
         namespaces = {name.partition("/")[0] for name, pair in changes.items() if any(pair)}
         members: dict[str, dict[str, HelmEntry]] = {namespace: {} for namespace in namespaces}

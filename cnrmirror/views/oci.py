@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Attachment, PackageDocument, Release
+from cnrmirror.model.documents import Attachment, CatalogRoot, PackageDocument, Release
 from cnrmirror.model.oci import (
     HELM_CONFIG,
     OCI_INDEX,
@@ -244,7 +244,7 @@ class OciRegistry:
         """See ``base.View``."""
         return [each.name for each in repositories(package)] or None if self._on else None
 
-    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         """See ``base.View``."""
         if self._on:
             names = sorted(name for each in entries.values() for name in each)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -11,14 +12,16 @@ import msgspec
 from cnrmirror.archive.pack import gzip_bytes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model.canonical import encode
-from cnrmirror.model.documents import Node, PackageDocument
+from cnrmirror.model.documents import CatalogRoot, Node, PackageDocument
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
+    Archives,
     ArtifactHub,
     Changes,
+    Look,
     MakeView,
     Package,
     Settings,
@@ -29,13 +32,15 @@ from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
 from cnrmirror.views.helm import WARN_FROM, HelmRepository
 from cnrmirror.views.oci import OciRegistry
+from cnrmirror.views.pages import Pages, PagesForm
+from cnrmirror.views.templates import digest_of_templates
 
-VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, FrontPage)
+VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, FrontPage, Pages)
 """Every view that a mirror has."""
 
 NO_JEKYLL = ".nojekyll"
 # Raise it when the forms change (``_adapted``): every mirror is then built again.
-VERSION = 5
+VERSION = 6
 # Smaller documents fit into one packet anyway.
 _PRECOMPRESS_FROM = 1400
 
@@ -49,7 +54,10 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``appr pull`` asks for). ``precompress``: write ``.gz`` beside larger JSON documents. ``keep``:
     globs of files in the site that are somebody else's (``CNAME``, ``robots.txt``). ``helm``,
     ``oci``: whether Helm and OCI clients are served, too. ``artifacthub``: what stands in the
-    artifacthub-repo.yml of each namespace (``repositoryID``, ``owners``, ``ignore``).
+    artifacthub-repo.yml of each namespace (``repositoryID``, ``owners``, ``ignore``). ``pages``:
+    whether there are pages for people. ``look``: their ``title``, ``logo`` (one or two letters) and
+    ``accent`` (a colour, #rrggbb). ``templates``: a folder with own templates of the pages, seen
+    from mirror.yaml; see docs/pages.md.
     """
 
     dialect: Vendor = "appr"
@@ -60,12 +68,24 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     helm: bool = True
     oci: bool = True
     artifacthub: ArtifactHub = ArtifactHub()
+    pages: bool = True
+    look: Look = Look()
+    templates: str = ""
 
-    def in_catalog(self, url: str) -> dict[str, Any]:
-        """What the views take from mirror.yaml, as it stands in the catalog root."""
+    def in_catalog(self, url: str, templates: Mapping[str, str]) -> dict[str, Any]:
+        """What the views take from mirror.yaml, as it stands in the catalog root.
+
+        Args:
+            url: the public address.
+            templates: the own ones of the pages.
+        """
         found = {"url": url, "dialect": self.dialect, "helm": self.helm, "oci": self.oci}
-        hub = msgspec.to_builtins(self.artifacthub)
-        return {**found, "artifacthub": hub} if hub else found
+        if hub := msgspec.to_builtins(self.artifacthub):
+            found["artifacthub"] = hub
+        if self.pages:
+            form = PagesForm(Pages.version, digest_of_templates(templates), self.look)
+            found["pages"] = msgspec.to_builtins(form)
+        return found
 
     @classmethod
     def from_catalog(cls, settings: Mapping[str, Any]) -> ViewSettings:
@@ -74,8 +94,10 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         What is not said there is as in a mirror.yaml that does not say it.
         """
         fields = ("dialect", "helm", "oci", "artifacthub")
+        pages = PagesForm.of(settings)
         try:
-            return msgspec.convert({k: settings[k] for k in fields if k in settings}, cls)
+            found = msgspec.convert({k: settings[k] for k in fields if k in settings}, cls)
+            return msgspec.structs.replace(found, pages=bool(pages), look=pages and pages.look or Look())
         except msgspec.ValidationError as error:
             raise DamageError(f"the catalog root's settings: {error}") from error
 
@@ -94,15 +116,25 @@ class Site:
         settings: which form.
         url: the public address of the mirror without a slash at the end, or "".
         rules: whether the host has rules, and finds blobs by them; by default as the profile says.
+        templates: own templates of the pages, by file name.
+        unknown: views whose files are there, and whose bytes only other templates make.
     """
 
-    def __init__(self, settings: ViewSettings, url: str, rules: bool | None = None) -> None:
+    def __init__(
+        self, settings: ViewSettings, url: str, rules: bool | None = None,
+        templates: Mapping[str, str] = MappingProxyType({}), unknown: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._rules = settings.profile == "full" if rules is None else rules
         # A host without rules knows neither the media types nor the addresses of a registry.
         oci = settings.oci and settings.profile == "full"
         self._oci = oci
-        given = Settings(url, settings.dialect, settings.helm, oci, settings.artifacthub)
+        given = Settings(
+            url, settings.dialect, settings.helm, oci, settings.artifacthub, settings.pages,
+            settings.look, templates,
+        )  # fmt: skip
+        self._own = digest_of_templates(templates)
+        self._unknown = unknown
         self._views = [make(given) for make in VIEWS]
         self._url = url
         self._uses_facts = any(view.uses_facts for view in self._views)
@@ -112,7 +144,8 @@ class Site:
     def fingerprint(self) -> str:
         """Differs whenever the same catalog would give other files."""
         views = " ".join(f"{view.name}/{view.version}" for view in self._views)
-        return f"{VERSION} {views} {self._url} {self._rules} {encode(self._settings).decode()}"
+        form = f"{self._rules} {self._own} {encode(self._settings).decode()}"
+        return f"{VERSION} {views} {self._url} {form}"
 
     @property
     def has_oci(self) -> bool:
@@ -125,9 +158,11 @@ class Site:
 
     # -- what is rendered --
 
-    def load(self, catalog: CatalogReader, document: PackageDocument) -> Package:
+    def load(
+        self, catalog: CatalogReader, document: PackageDocument, archives: Archives | None
+    ) -> Package:
         """A package as the views see it; its facts are read only if a view looks at them."""
-        return Package(document, catalog.facts(document) if self._uses_facts else {})
+        return Package(document, catalog.facts(document) if self._uses_facts else {}, archives)
 
     def package(self, package: Package | None) -> list[Resource]:
         """Every file of one package, leaves first; none for None."""
@@ -147,7 +182,7 @@ class Site:
     def read_entries(self, catalog: CatalogReader, tree: Node) -> ViewEntries:
         """The entries of every view at a revision, out of all its documents."""
         documents = (catalog.document(ref) for ref in catalog.packages(tree))
-        return self.entries(self.load(catalog, document) for document in documents)
+        return self.entries(self.load(catalog, document, None) for document in documents)
 
     def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
         """Entries out of the JSON that they were written as. Raises msgspec.DecodeError."""
@@ -157,19 +192,22 @@ class Site:
             if view.name in entries
         }
 
-    def lists(self, entries: ViewEntries, changes: ViewChanges) -> list[Resource]:
-        """The lists that these changes touch, as they are for all ``entries``."""
+    def lists(
+        self, entries: ViewEntries, changes: ViewChanges, root: CatalogRoot
+    ) -> list[Resource]:
+        """The lists that these changes touch, as they are for all ``entries`` at a revision."""
         return [
             resource
             for view in self._views
             for resource in self._adapted(
-                view.lists(entries.get(view.name, {}), changes.get(view.name, {}))
+                view.lists(entries.get(view.name, {}), changes.get(view.name, {}), root)
             )
         ]
 
-    def all_lists(self, entries: ViewEntries) -> list[Resource]:
-        """Every list, as it is for these entries."""
-        return self.lists(entries, {view: all_changes(each) for view, each in entries.items()})
+    def all_lists(self, entries: ViewEntries, root: CatalogRoot) -> list[Resource]:
+        """Every list, as it is for these entries at a revision."""
+        everything = {view: all_changes(each) for view, each in entries.items()}
+        return self.lists(entries, everything, root)
 
     def fixed(self) -> list[Resource]:
         """What does not depend on what the mirror holds."""
@@ -187,6 +225,11 @@ class Site:
     def has_top(self, path: str) -> bool:
         """Whether a path is below one of the names that are views'."""
         return self._view_of(path) is not None
+
+    def renders(self, path: str) -> bool:
+        """Whether the bytes of a view's file are known here."""
+        view = self._view_of(path)
+        return view is None or view.name not in self._unknown
 
     def rank(self, path: str) -> int:
         """When a file may be written: only after all of a lower rank."""

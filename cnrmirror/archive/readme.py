@@ -1,0 +1,67 @@
+"""The readme of a package, out of its archive."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import BinaryIO, cast
+
+import msgspec
+from isal import isal_zlib
+
+from cnrmirror.archive.scan import Limits, TarScanner
+from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.errors import InputError
+
+MAX_README = 512 << 10
+_NAME = re.compile(r"(?:[^/]+/)?(readme(?:\.md|\.markdown|\.txt|\.rst)?)", re.IGNORECASE)
+_ORDER = (".md", ".markdown", "", ".txt", ".rst")
+# isal's stubs call its error class an instance.
+_BROKEN = (cast(type[Exception], isal_zlib.error), zlib.error, EOFError)
+
+
+class Readme(msgspec.Struct, frozen=True):
+    """A readme: its name in the archive, and its bytes."""
+
+    name: str
+    data: bytes
+
+    @property
+    def is_markdown(self) -> bool:
+        return self.name.lower().endswith((".md", ".markdown"))
+
+
+def readme_in(archive: BinaryIO) -> Readme | None:
+    """The readme at the root of an archive, or in the one folder there; None if there is none.
+
+    What cannot be read has none: whoever checks archives says more of it. One of more than
+    ``MAX_README`` bytes is none, either.
+    """
+    wanted: list[str] = []
+
+    def keep(name: str) -> int | None:
+        match = _NAME.fullmatch(name)
+        if match:
+            wanted.append(name)
+        return MAX_README if match else None
+
+    scanner = TarScanner(Limits(member=1 << 62, members=1 << 20), keep)
+    gunzip = isal_zlib.decompressobj(wbits=31)
+    try:
+        while chunk := archive.read(CHUNK):
+            data = gunzip.decompress(chunk, max_length=CHUNK)
+            scanner.feed(data)
+            while gunzip.unconsumed_tail and not gunzip.eof:
+                scanner.feed(gunzip.decompress(gunzip.unconsumed_tail, max_length=CHUNK))
+    except (InputError, *_BROKEN):
+        pass
+    found = [name for name in wanted if scanner.captured.get(name)]
+    if not found:
+        return None
+    best = min(found, key=_rank)
+    return Readme(best.rpartition("/")[2], scanner.captured[best])
+
+
+def _rank(path: str) -> tuple[int, int, str]:
+    name = path.rpartition("/")[2].lower().removeprefix("readme")
+    return _ORDER.index(name), path.count("/"), path

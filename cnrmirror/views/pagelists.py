@@ -1,0 +1,137 @@
+"""The pages that list packages: home, namespaces, the feed; and how a long list is split.
+
+A list of more than ``ROWS`` names is split by their next letters, never by position: a new name
+changes one page, not all behind it. Which pages a change touches follows from the names before and
+after it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
+
+from cnrmirror.views.base import Changes
+from cnrmirror.views.pageicon import icon
+from cnrmirror.views.pagevalues import Values
+from cnrmirror.views.searchshards import Words
+
+ROWS = 200
+"""Rows of a page."""
+NEWEST, FEED = 30, 50
+OF_ONE = 10
+"""How many of the newest releases of one package a list may show."""
+
+
+class Dated(msgspec.Struct, frozen=True, array_like=True):
+    """A release with its time, as ``pagevalues.moment`` gives it."""
+
+    created: str
+    release: str
+    media_type: str
+
+
+class PageEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What lists and search show of a package: ``newest`` are its newest releases by their time."""
+
+    words: Words
+    media_types: list[str]
+    newest: list[Dated]
+    deprecated: bool = False
+
+
+Found = Mapping[str, PageEntry]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One page of a list that is split: the names that begin with ``prefix``."""
+
+    prefix: str
+    names: list[str]
+
+    @property
+    def file(self) -> str:
+        """What the page is called: no name that a file system keeps for itself."""
+        return f"p-{self.prefix}.html"
+
+
+def parts_of(names: Collection[str], prefix: str = "") -> list[Part]:
+    """A list as pages of at most ``ROWS`` names, in order; one page if that is enough.
+
+    Names that differ in nothing but small and large letters stay together.
+    """
+    ordered = sorted(names, key=lambda name: (name.lower(), name))
+    if len(ordered) <= ROWS or all(name.lower() == prefix for name in ordered):
+        return [Part(prefix, ordered)]
+    at = len(prefix) + 1
+    below: dict[str, list[str]] = {}
+    for name in ordered:
+        below.setdefault(name[:at].lower(), []).append(name)
+    # A name that ends here stands on a page of its own, before those that go on.
+    found = []
+    for start, some in below.items():
+        whole = start == prefix
+        found += [Part(f"{prefix}~", some)] if whole else parts_of(some, start)
+    return found
+
+
+def touched(now: Collection[str], changes: Changes) -> tuple[list[Part], list[Part]]:
+    """The pages of a list, and those of them that a change of some names touches.
+
+    Args:
+        now: the names, before the change or after it.
+        changes: what every name that changed was and is; None for "not there".
+    """
+    gone = {name for name, (_, new) in changes.items() if new is None}
+    come = {name for name, (old, _) in changes.items() if old is None}
+    names = set(now)
+    before, after = (names | gone) - come, (names | come) - gone
+    shapes = [[part.prefix for part in parts_of(some)] for some in (before, after)]
+    parts = parts_of(names)
+    if shapes[0] != shapes[1]:  # each page names the others
+        return parts, parts
+    return parts, [part for part in parts if changes.keys() & part.names]
+
+
+def by_namespace(entries: Found) -> dict[str, list[str]]:
+    """The names of the packages of each namespace, without it; both sorted."""
+    found: dict[str, list[str]] = {}
+    for package in sorted(entries):
+        namespace, _, name = package.partition("/")
+        found.setdefault(namespace, []).append(name)
+    return found
+
+
+def newest_packages(entries: Found) -> Iterator[Values]:
+    """The packages with the newest releases, each once, newest first."""
+    dated = [(entry.newest[0], package) for package, entry in entries.items() if entry.newest]
+    for first, package in heapq.nlargest(NEWEST, dated, key=_newer):
+        entry = entries[package]
+        yield {
+            "package": package, "release": first.release, "media_type": first.media_type,
+            "created": first.created, "description": entry.words.description,
+            "icon": icon(package), "href": f"packages/{package}/index.html",
+        }  # fmt: skip
+
+
+def newest_releases(entries: Found) -> list[tuple[Dated, str]]:
+    """The newest releases of all packages, at most ``OF_ONE`` of one."""
+    every = ((dated, package) for package, entry in entries.items() for dated in entry.newest)
+    return heapq.nlargest(FEED, every, key=_newer)
+
+
+def _newer(pair: tuple[Dated, str]) -> tuple[str, str, str, str]:
+    dated, package = pair
+    return dated.created, package, dated.release, dated.media_type
+
+
+def row(package: str, entry: PageEntry, up: str) -> Values:
+    """A package in the list of its namespace; ``up`` leads to the top of the site."""
+    first = entry.newest[0].created if entry.newest else ""
+    return {
+        "package": package, "name": package.partition("/")[2], "release": entry.words.release,
+        "media_types": entry.media_types, "created": first,
+        "description": entry.words.description, "deprecated": entry.deprecated,
+        "icon": icon(package), "href": f"{up}packages/{package}/index.html",
+    }  # fmt: skip

@@ -1,0 +1,318 @@
+"""The catalogue for people: pages that a browser reads from any host, or from a disk.
+
+::
+
+    index.html                        what this is, newest packages, namespaces
+    packages/index.html               every namespace; packages/-/PREFIX.html where they are many
+    packages/NS/index.html            its packages; packages/NS/-/PREFIX.html where they are many
+    packages/NS/NAME/index.html       one page a package; releases are drawn by the script
+    revisions/index.html, feed.xml    what changed
+    search/s-PREFIX.js, r-HEX.js      the index of the search (searchshards)
+    trust.html, assets/               what the check of the page proves; scripts and styles
+
+Links name ``index.html`` (buckets and disks have no index documents) and are relative. Every page
+follows from the catalog, the settings in its root, and the archives' readmes: an auditor renders
+the same bytes. No file of a package is ever a file of the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cnrmirror.model.documents import CatalogRoot
+from cnrmirror.model.errors import DamageError
+from cnrmirror.model.resource import Resource
+from cnrmirror.views import pagelists
+from cnrmirror.views.base import (
+    LISTS_RANK,
+    PACKAGE_RANK,
+    Changes,
+    Entries,
+    Look,
+    Package,
+    Settings,
+)
+from cnrmirror.views.pagelists import Dated, Found, PageEntry, Part, by_namespace, parts_of, row
+from cnrmirror.views.pagetext import texts
+from cnrmirror.views.pagevalues import (
+    Values,
+    chart_of,
+    description_of,
+    moment,
+    newest,
+    package_values,
+)
+from cnrmirror.views.searchshards import shards, words_of
+from cnrmirror.views.templates import asset, environment
+from cnrmirror.views.theme import theme
+
+HTML_TYPE = "text/html; charset=utf-8"
+FEED_TYPE = "application/atom+xml; charset=utf-8"
+SCRIPT_TYPE = "text/javascript; charset=utf-8"
+STYLE_TYPE = "text/css; charset=utf-8"
+SCRIPTS = ("trust.js", "archive.js", "diff.js", "search.js", "pages.js")
+STYLE = "pages.css"
+TOPS = ("index.html", "trust.html", "feed.xml", "packages", "revisions", "search", "assets")
+
+
+class PagesForm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the catalog root says of the pages: which renderer, and what they take from mirror.yaml.
+
+    ``templates``: the digest of own templates (``templates.digest_of_templates``); "" for none.
+    """
+
+    version: int
+    templates: str = ""
+    look: Look = Look()
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> PagesForm | None:
+        """What a catalog root's settings say; None if there are no pages. Raises DamageError."""
+        if "pages" not in settings:
+            return None
+        try:
+            return msgspec.convert(settings["pages"], cls)
+        except msgspec.ValidationError as error:
+            raise DamageError(f"the catalog root's settings: pages: {error}") from error
+
+
+class Pages:
+    """Pages for people as a view (``base.View``)."""
+
+    name = "pages"
+    version = 1
+    tops = TOPS
+    uses_facts = True
+    entry_type = PageEntry
+
+    def __init__(self, settings: Settings) -> None:
+        self._on = settings.pages
+        self._settings = settings
+        self._templates = settings.templates
+        self._look = settings.look
+
+    # -- what it renders --
+
+    def package(self, package: Package) -> Iterator[Resource]:
+        """See ``base.View``."""
+        if self._on:
+            path = f"packages/{package.document.package}/index.html"
+            yield self._page("package.html", path, package_values(package, self._settings))
+
+    def entry(self, package: Package) -> PageEntry | None:
+        """See ``base.View``."""
+        if not self._on:
+            return None
+        document = package.document
+        release = newest(document)
+        chart = chart_of(package, release)
+        dated = [
+            Dated(moment(r.created_at), r.release, r.media_type) for r in document.releases
+        ]
+        words = words_of(
+            document.package, release.release if release else "", description_of(chart),
+            texts(chart.get("keywords", [])),
+        )  # fmt: skip
+        return PageEntry(
+            words,
+            sorted({r.media_type for r in document.releases}),
+            sorted(dated, key=lambda d: (d.created, d.release, d.media_type), reverse=True)[
+                : pagelists.OF_ONE
+            ],
+            chart.get("deprecated") is True,
+        )
+
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+        """See ``base.View``."""
+        if not self._on:
+            return
+        shown = {name: e.words for name, e in entries.items()}
+        moved = {
+            name: (old and old.words, new and new.words) for name, (old, new) in changes.items()
+        }
+        for name, data in shards(shown, moved):
+            yield Resource(f"search/{name}", data, SCRIPT_TYPE)
+        namespaces = by_namespace(entries)
+        yield from self._namespaces(entries, namespaces, changes)
+        yield from self._of_mirror(entries, namespaces, root)
+
+    def _namespaces(
+        self, entries: Found, namespaces: Mapping[str, list[str]], changes: Changes
+    ) -> Iterator[Resource]:
+        """The lists of the packages of each namespace that changed."""
+        of_one: dict[str, dict[str, tuple[Any, Any]]] = {}
+        for package, pair in changes.items():
+            namespace, _, name = package.partition("/")
+            of_one.setdefault(namespace, {})[name] = pair
+        for namespace, changed in sorted(of_one.items()):
+            members = namespaces.get(namespace, [])
+            if not members:
+                continue
+            base = f"packages/{namespace}"
+            parts, some = pagelists.touched(members, changed)
+            values = {"namespace": namespace, "total": len(members)}
+            for part in some if len(parts) > 1 else ():
+                rows = [row(f"{namespace}/{n}", entries[f"{namespace}/{n}"], "../../../") for n in part.names]
+                more = {"rows": rows, "parts": _links(parts, part)}
+                yield self._page("namespace.html", f"{base}/-/{part.file}", values | more)
+            first = parts[0].names if len(parts) == 1 else []
+            rows = [row(f"{namespace}/{n}", entries[f"{namespace}/{n}"], "../../") for n in first]
+            more = {"rows": rows, "parts": _links(parts, None)}
+            yield self._page("namespace.html", f"{base}/index.html", values | more)
+
+    def _of_mirror(
+        self, entries: Found, namespaces: Mapping[str, list[str]], root: CatalogRoot
+    ) -> Iterator[Resource]:
+        """What every revision changes."""
+        shared = _of_revision(root)
+        first = list(namespaces)[: pagelists.ROWS]
+        values = {
+            "newest": list(pagelists.newest_packages(entries)),
+            "namespaces": [_namespace(name, namespaces, "") for name in first],
+            "all_namespaces": len(namespaces),
+        }
+        yield self._page("home.html", "index.html", values | shared)
+        yield from self._namespace_lists(namespaces)
+        yield self._page("revisions.html", "revisions/index.html", _log(root) | shared)
+        yield self._page("trust.html", "trust.html", shared)
+        yield self._feed(entries, root)
+        pin = msgspec.json.encode(shared["pin"]).decode()
+        text = f'"use strict";globalThis.cnrmirror={{pin:{pin}}};\n'
+        yield Resource("assets/root.js", text.encode(), SCRIPT_TYPE)
+
+    def _namespace_lists(self, namespaces: Mapping[str, list[str]]) -> Iterator[Resource]:
+        parts = parts_of(namespaces)
+        for part in parts if len(parts) > 1 else ():
+            rows = [_namespace(name, namespaces, "../../") for name in part.names]
+            values = {"namespaces": rows, "parts": _links(parts, part)}
+            yield self._page("namespaces.html", f"packages/-/{part.file}", values)
+        first = parts[0].names if len(parts) == 1 else []
+        values = {
+            "namespaces": [_namespace(name, namespaces, "../") for name in first],
+            "parts": _links(parts, None),
+        }
+        yield self._page("namespaces.html", "packages/index.html", values)
+
+    def _feed(self, entries: Found, root: CatalogRoot) -> Resource:
+        found = [
+            {
+                "id": f"urn:cnr:{root.registry}:{package}:{dated.release}:{dated.media_type}",
+                "title": f"{package} {dated.release} ({dated.media_type})",
+                "href": f"{self._up(0)}packages/{package}/index.html",
+                "updated": dated.created or moment(root.time),
+                "summary": entries[package].words.description,
+            }
+            for dated, package in pagelists.newest_releases(entries)
+        ]
+        values = {
+            "updated": found[0]["updated"] if found else moment(root.time),
+            "entries": found, "registry": root.registry,
+            "url": f"{self._settings.url}/feed.xml" if self._settings.url else "",
+        }  # fmt: skip
+        return self._page("feed.xml", "feed.xml", values, FEED_TYPE)
+
+    def _up(self, depth: int) -> str:
+        return f"{self._settings.url}/" if self._settings.url else "../" * depth
+
+    def fixed(self) -> Iterator[Resource]:
+        """See ``base.View``."""
+        if not self._on:
+            return
+        for name in SCRIPTS:
+            yield Resource(f"assets/{name}", asset(name, self._templates), SCRIPT_TYPE)
+        yield Resource(f"assets/{STYLE}", asset(STYLE, self._templates), STYLE_TYPE)
+        yield Resource("assets/theme.css", theme(self._look.accent).encode(), STYLE_TYPE)
+
+    def _page(
+        self, template: str, path: str, values: Values, media_type: str = HTML_TYPE
+    ) -> Resource:
+        up = "../" * path.count("/")
+        page = self._environment.get_template(f"pages/{template}").render(
+            root=up, site=self._site, version=self.version, **values
+        )
+        return Resource(path, page.encode("utf-8", "replace"), media_type)
+
+    @property
+    def _environment(self) -> Any:
+        return environment(self._templates)
+
+    @cached_property
+    def _site(self) -> Values:
+        """What all pages say of the mirror."""
+        settings = self._settings
+        return {
+            "title": self._look.title, "logo": self._look.logo or self._look.title[:1].upper(),
+            "accent": self._look.accent, "url": settings.url,
+            "host": urlsplit(settings.url).netloc, "helm": settings.helm, "oci": settings.oci,
+        }  # fmt: skip
+
+    # -- files by their paths --
+
+    def rank(self, path: str) -> int:
+        """See ``base.View``: what pages load comes before them, and what links to them behind."""
+        if path.startswith(("assets/", "search/")):
+            return PACKAGE_RANK - 1
+        return LISTS_RANK if self.package_in(path) is None else PACKAGE_RANK
+
+    def package_in(self, path: str) -> str | None:
+        """See ``base.View``."""
+        parts = path.split("/")
+        if len(parts) == 4 and parts[0] == "packages" and parts[2] != "-":
+            return f"{parts[1]}/{parts[2]}"
+        return None
+
+    def address(self, path: str) -> str | None:
+        """See ``base.View``."""
+        return path
+
+    def files_of(self, address: str) -> list[str]:
+        """See ``base.View``."""
+        name = address.rpartition("/")[2]
+        return [address] if "." in name else [f"{address.rstrip('/')}/index.html", address]
+
+    def left_out(self, package: Package) -> Iterator[str]:
+        """See ``base.View``: a page has all."""
+        yield from ()
+
+
+def _of_revision(root: CatalogRoot) -> Values:
+    pin = root.root
+    return {
+        "revision": {
+            "number": root.revision, "time": moment(root.time), "message": root.message,
+            "packages": root.packages, "releases": root.releases, "registry": root.registry,
+        },
+        "pin": {"version": pin.version, "sha256": pin.digest} if pin else None,
+    }  # fmt: skip
+
+
+def _log(root: CatalogRoot) -> Values:
+    every = [root, *root.log]
+    return {
+        "log": [
+            {
+                "revision": each.revision, "time": moment(each.time), "message": each.message[:200],
+                "packages": each.packages, "releases": each.releases,
+            }
+            for each in every
+        ]
+    }  # fmt: skip
+
+
+def _namespace(name: str, namespaces: Mapping[str, list[str]], up: str) -> Values:
+    href = f"{up}packages/{name}/index.html"
+    return {"name": name, "packages": len(namespaces[name]), "href": href}
+
+
+def _links(parts: list[Part], current: Part | None) -> list[Values]:
+    """All pages of a list, seen from one of them, or from its first page; none if it has one."""
+    base = "" if current else "-/"
+    return [
+        {"prefix": part.prefix, "href": f"{base}{part.file}", "current": part is current}
+        for part in (parts if len(parts) > 1 else ())
+    ]

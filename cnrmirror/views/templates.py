@@ -1,0 +1,89 @@
+"""The templates of the pages: the program's own, or others in their place."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.views.pagetext import as_bytes, day, link
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+_MAX_FILES, _MAX_BYTES = 50, 256 << 10
+_ENDINGS = (".html", ".xml", ".css", ".js")
+
+
+def own_templates(project: Path, folder: str) -> dict[str, str]:
+    """The files of a folder of own templates, by name; none if ``folder`` is "".
+
+    Args:
+        project: from where a relative folder is seen.
+
+    Raises:
+        InvalidDocument: there is no such folder, or it has something else, or too much.
+    """
+    if not folder:
+        return {}
+    where = project / folder
+    found = {}
+    try:
+        for path in sorted(where.iterdir()):
+            if not path.name.endswith(_ENDINGS) or not path.is_file():
+                continue
+            if len(found) == _MAX_FILES or path.stat().st_size > _MAX_BYTES:
+                most = f"{_MAX_FILES} files of {_MAX_BYTES >> 10} KiB"
+                raise InvalidDocument(f"{where}: more than {most}: these are no templates")
+            found[path.name] = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidDocument(f"views.templates: {where}: {error}") from error
+    return found
+
+
+def digest_of_templates(templates: Mapping[str, str]) -> str:
+    """One sha256 over own templates, in hex; "" if there are none."""
+    if not templates:
+        return ""
+    hasher = hashlib.sha256()
+    for name, text in sorted(templates.items()):
+        for part in (name.encode(), text.encode()):
+            hasher.update(b"%d:%b" % (len(part), part))
+    return hasher.hexdigest()
+
+
+def asset(name: str, own: Mapping[str, str]) -> bytes:
+    """A script or style sheet of the pages."""
+    return own[name].encode() if name in own else _asset(name)
+
+
+@functools.cache
+def _asset(name: str) -> bytes:
+    return (TEMPLATES / "assets" / name).read_bytes()
+
+
+def environment(own: Mapping[str, str]) -> jinja2.Environment:
+    """Templates that escape HTML, and fail on a name that is not there; ``own`` come first."""
+    return _environment(tuple(sorted(own.items())))
+
+
+@functools.lru_cache(maxsize=4)
+def _environment(own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
+    originals = jinja2.FileSystemLoader(TEMPLATES)
+    found = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([
+            jinja2.DictLoader({f"pages/{name}": text for name, text in own}),
+            jinja2.PrefixLoader({"original": originals}),
+            originals,
+        ]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    found.filters.update(bytes=as_bytes, day=day, link=link)
+    return found
