@@ -15,6 +15,7 @@ from cnrmirror.mirror.change import Removal, remove
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.resource import Resource
 from cnrmirror.server.app import Application
 from cnrmirror.views import site
@@ -30,6 +31,7 @@ from cnrmirror.views.base import (
 )
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
+from cnrmirror.views.pages import Pages
 from tests.conftest import NOW, tar_gz
 from tests.mirrors import reopen
 
@@ -53,7 +55,7 @@ class Toy:
         facts = package.facts.get(releases[0].blob.digest) if releases else None
         return f"{package.document.package}: {facts.chart.get('description')}" if facts else None
 
-    def lists(self, entries: Entries, changes: Changes) -> Iterator[Resource]:
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         yield Resource("toy/all.txt", "\n".join(in_order(entries)).encode(), "text/plain")
 
     def fixed(self) -> Iterator[Resource]:
@@ -130,15 +132,15 @@ def test_a_view_keeps_the_laws_of_views(make: MakeView, project: Project, tmp_pa
     push(project, [chart(tmp_path, "a", "1.0.0", "x"), chart(tmp_path, "a", "1.1.0", "y")], NS, NOW)
     push(project, [chart(tmp_path, "b", "1.0.0", "y")], NS, NOW)
     view = make(Settings("https://example.com"))
-    catalog, tree = project.catalog, project.tree()
-    documents = [catalog.document(ref) for ref in catalog.packages(tree)]
-    packages = [Package(document, catalog.facts(document)) for document in documents]
+    catalog, root = project.catalog, project.root()
+    documents = [catalog.document(ref) for ref in catalog.packages(root.tree)]
+    packages = [Package(d, catalog.facts(d), project.store) for d in documents]
     entries = {p.document.package: e for p in packages if (e := view.entry(p)) is not None}
     again = msgspec.json.decode(msgspec.json.encode(entries), type=dict[str, view.entry_type])  # type: ignore[name-defined]
     assert again == entries
     changes = {name: (None, entry) for name, entry in entries.items()}
     files = [r for p in packages for r in view.package(p)]
-    files += [*view.lists(entries, changes), *view.fixed()]
+    files += [*view.lists(entries, changes, root), *view.fixed()]
     assert len({r.path for r in files}) == len(files)
     assert all(r.path in view.tops or r.path.partition("/")[0] in view.tops for r in files)
     for package in packages:
@@ -147,7 +149,7 @@ def test_a_view_keeps_the_laws_of_views(make: MakeView, project: Project, tmp_pa
         assert {view.package_in(r.path) for r in view.package(package)} <= {
             package.document.package
         }
-    assert all(view.package_in(r.path) is None for r in view.lists(entries, changes))
+    assert all(view.package_in(r.path) is None for r in view.lists(entries, changes, root))
     assert list(view.fixed()) == list(make(Settings("https://example.com")).fixed())
 
 
@@ -159,4 +161,5 @@ def test_the_settings_of_views_stand_in_the_catalog(project: Project, tmp_path: 
     push(changed, [chart(tmp_path, "a", "1.1.0", "x")], NS, NOW)
     assert json.loads(msgspec.json.encode(changed.root().settings)) == {
         "dialect": "appr", "url": "https://example.com", "helm": True, "oci": True,
+        "pages": {"version": Pages.version},
     }  # fmt: skip

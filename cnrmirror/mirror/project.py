@@ -272,7 +272,7 @@ class Project:
         new = msgspec.structs.replace(
             new,
             revision=revision,
-            format=newest_format(before.format, ours.format),
+            format=formats.newest(before.format, ours.format),
             upstreams=newest_upstreams(ours.upstreams, before.upstreams),
         )
         kept = None
@@ -367,11 +367,6 @@ class Project:
 
 def _with_upstreams(root: CatalogRoot, upstreams: Mapping[str, Upstream]) -> CatalogRoot:
     return msgspec.structs.replace(root, upstreams={**root.upstreams, **upstreams})
-
-
-def newest_format(one: Format, other: Format) -> Format:
-    """The format in which both of two catalogs can be written."""
-    return Format(max(one.read, other.read), max(one.write, other.write))
 
 
 def newest_upstreams(

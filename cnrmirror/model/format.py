@@ -31,6 +31,11 @@ FIRST = Format()
 """What a document without versions has."""
 
 
+def newest(one: Format, other: Format) -> Format:
+    """The format in which both of two catalogs can be written."""
+    return Format(max(one.read, other.read), max(one.write, other.write))
+
+
 def require_readable(format: Format, where: str) -> None:
     """Raises NewerFormat if this program cannot read a document of this format."""
     if format.read > KNOWN.read:

@@ -16,7 +16,7 @@ from cnrmirror.catalog.delta import Span, bring
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
 from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.project import Project, newest_format, newest_upstreams
+from cnrmirror.mirror.project import Project, newest_upstreams
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     ArchiveFacts,
@@ -29,7 +29,7 @@ from cnrmirror.model.documents import (
     all_attachments,
 )
 from cnrmirror.model.errors import ConflictError, IncompleteError
-from cnrmirror.model.format import require_writable
+from cnrmirror.model.format import newest, require_writable
 from cnrmirror.model.signed import MAX_BYTES, METADATA, SignedHead
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import replace_durably
@@ -114,7 +114,7 @@ def _joined(
     }
     tree = project.catalog.change(theirs.tree, refs)
     both = (
-        tree, newest_format(ours.format, theirs.format),
+        tree, newest(ours.format, theirs.format),
         newest_upstreams(ours.upstreams, theirs.upstreams),
     )  # fmt: skip
     mine, other = project.head(), Head(remote.verified.at, theirs.revision)
