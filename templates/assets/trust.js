@@ -2,260 +2,180 @@
 "use strict";
 (() => {
   const api = (globalThis.cnrmirror ??= {});
-  const META = "catalog/metadata/", ROLE_MAX = 1 << 20, ROOT_MAX = 8 << 20, NODE_MAX = 64 << 20;
-  const READS = 1, SKEW = 600e3, MAX_ROOTS = 64;
-  const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  const bytes = (text) => new TextEncoder().encode(text);
+  const META = "catalog/metadata/", NODES = "catalog/nodes/sha256/";
+  const ROLE_MAX = 1 << 20, TIMESTAMP_MAX = 1 << 14, ROOT_MAX = 8 << 20, NODE_MAX = 64 << 20;
+  const FORMAT = 1, SKEW = 600e3;
 
-  /** What went wrong: kind is refused, missing, unavailable, cannot or newer. */
+  /** What went wrong; kind is refused, missing, unavailable, cannot or newer. */
   class Problem extends Error {
     constructor(kind, reason, path = "") {
       super(reason);
-      Object.assign(this, { kind, reason, path });
+      Object.assign(this, { kind, path });
     }
   }
   const refuse = (reason, path) => { throw new Problem("refused", reason, path); };
   const own = (object, key) => (Object.hasOwn(object, key) ? object[key] : undefined);
-
-  const subtle = () => {
-    const found = globalThis.crypto?.subtle;
-    if (!found) throw new Problem("cannot", "browsers give pages their cryptography by https and on localhost only");
-    return found;
-  };
+  const encode = (text) => new TextEncoder().encode(text);
+  const decode = (data) => JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data));
   const sha256 = async (data) => Array.from(
-    new Uint8Array(await subtle().digest("SHA-256", data)), (b) => b.toString(16).padStart(2, "0")).join("");
-  const unhex = (text) => {
-    if (!/^([0-9a-f]{2})+$/.test(text)) refuse("a signature or key is not in hex");
-    return Uint8Array.from(text.match(/../g), (pair) => parseInt(pair, 16));
-  };
+    new Uint8Array(await crypto.subtle.digest("SHA-256", data)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const unhex = (text) => Uint8Array.from(/^([0-9a-f]{2})*$/.test(text) ? text.match(/../g) : [], (two) => parseInt(two, 16));
 
-  /** The bytes of a file whose size and digest are known. */
-  async function fetchNamed(read, path, size, digest, max) {
-    if (!Number.isSafeInteger(size) || size < 0 || size > max) refuse("its length is not acceptable", path);
+  /** The bytes of a file whose size is at most max, and which has this digest, if one is given. */
+  async function take(read, path, max, digest, size = max) {
+    if (!(size >= 0 && size <= max)) refuse("is too long", path);
     const data = await read(path, size);
-    if (data.length !== size) refuse(`has ${data.length > size ? "more" : "fewer"} bytes than were signed`, path);
-    if ((await sha256(data)) !== digest) refuse("is not the file that was signed", path);
+    if (data.length > size || (digest && (await sha256(data)) !== digest)) refuse("is not the file that was signed", path);
     return data;
   }
 
-  const parse = (data, path) => {
-    try {
-      return JSON.parse(utf8.decode(data));
-    } catch {
-      return refuse("is not JSON", path);
-    }
-  };
-
   /** Canonical JSON of TUF: in a string only \ and " are escaped. */
   function canonical(value) {
-    if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+    if (Array.isArray(value)) return `[${value.map(canonical)}]`;
     if (value && typeof value === "object")
-      return `{${Object.keys(value).sort().map((k) => `${canonical(k)}:${canonical(value[k])}`).join()}}`;
+      return `{${Object.keys(value).sort().map((key) => `${canonical(key)}:${canonical(value[key])}`)}}`;
     if (typeof value === "string") return `"${value.replace(/[\\"]/g, "\\$&")}"`;
     if (typeof value === "number" && !Number.isSafeInteger(value)) refuse("a number is no integer");
     return String(value);
   }
 
-  const SCHEMES = {
-    "ed25519": { name: "Ed25519" },
-    "ecdsa-sha2-nistp256": { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256", half: 32 },
-    "ecdsa-sha2-nistp384": { name: "ECDSA", namedCurve: "P-384", hash: "SHA-384", half: 48 },
-    "rsassa-pss-sha256": { name: "RSA-PSS", hash: "SHA-256", saltLength: 32 },
-    "rsa-pkcs1v15-sha256": { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" },
-  };
-  const pem = (text) => Uint8Array.from(atob(text.replace(/-----[^-]*-----|\s/g, "")), (c) => c.charCodeAt(0));
-
   /** The two halves of an ECDSA signature in DER, as WebCrypto wants them. */
-  function fromDer(der, half) {
-    const out = new Uint8Array(2 * half);
-    for (let at = 2, n = 1; n < 3; n++) {
-      const number = der.subarray(at + 2, (at += 2 + der[at + 1]));
-      const tail = number.subarray(Math.max(0, number.length - half));
-      out.set(tail, n * half - tail.length);
+  function fromDer(der) {
+    const out = new Uint8Array(64);
+    for (let at = 2, end = 32; end <= 64; end += 32) {
+      const half = der.subarray(at + 2, (at += 2 + der[at + 1])).slice(-32);
+      out.set(half, end - half.length);
     }
     return out;
   }
 
-  /** Whether a key has signed; null where the browser does not know its kind. */
-  async function isSigned(key, signature, message) {
-    const how = own(SCHEMES, key.scheme);
-    if (!how) return null;
-    const [form, raw] = how.name === "Ed25519" ? ["raw", unhex(key.keyval.public)] : ["spki", pem(key.keyval.public)];
+  /** Whether a key has signed; null where the browser, or this script, does not know its kind. */
+  async function isSigned({ scheme, keyval }, signature, message) {
+    const raw = scheme === "ed25519", how = raw ? { name: "Ed25519" } : { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+    if (!raw && scheme !== "ecdsa-sha2-nistp256") return null;
     try {
-      const imported = await subtle().importKey(form, raw, how, false, ["verify"]);
-      return await subtle().verify(how, imported, how.half ? fromDer(signature, how.half) : signature, message);
+      const key = raw ? unhex(keyval.public)
+        : Uint8Array.from(atob(keyval.public.replace(/-----[^-]*-----|\s/g, "")), (char) => char.charCodeAt(0));
+      const imported = await crypto.subtle.importKey(raw ? "raw" : "spki", key, how, false, ["verify"]);
+      return await crypto.subtle.verify(how, imported, raw ? signature : fromDer(signature), message);
     } catch (error) {
-      if (error.name === "NotSupportedError") return null;
-      if (error instanceof Problem) throw error;
-      return false;
+      return error.name === "NotSupportedError" ? null : false;
     }
   }
 
-  /** Check that enough distinct keys of a role have signed a file. */
-  async function checkSigned(file, keys, role, path) {
-    const message = bytes(canonical(file.signed)), good = new Set();
+  /** The signed part of a role's file, signed by enough distinct keys, of this type and version. */
+  async function signedPart(file, path, type, keys, role, version) {
+    const { signed } = file, message = encode(canonical(signed)), good = new Set();
     let unknown = false;
     for (const { keyid, sig } of file.signatures.slice(0, 64)) {
       const key = role.keyids.includes(keyid) && own(keys, keyid);
       if (!key || good.has(key.keyval.public)) continue;
-      const signed = await isSigned(key, unhex(sig), message);
-      if (signed) good.add(key.keyval.public);
-      unknown ||= signed === null;
+      const found = await isSigned(key, unhex(sig), message);
+      if (found) good.add(key.keyval.public);
+      unknown ||= found === null;
     }
-    if (Number.isSafeInteger(role.threshold) && role.threshold > 0 && good.size >= role.threshold) return;
-    if (unknown) throw new Problem("cannot", "this browser does not know the kind of the publisher’s signatures", path);
-    refuse("is not signed by enough of the keys that count", path);
-  }
-
-  /** The signed part of a role's file, if it is of this type and, where it is known, version. */
-  function signedPart(file, type, version, path) {
-    const { signed } = file;
+    if (!(role.threshold > 0 && good.size >= role.threshold)) {
+      if (unknown) throw new Problem("cannot", "has signatures of a kind that this browser does not know", path);
+      refuse("is not signed by enough of the keys that count", path);
+    }
     if (signed._type !== type) refuse("is the file of another role", path);
-    if (!Number.isSafeInteger(signed.version) || signed.version < 1) refuse("has no proper version", path);
-    if (version !== undefined && signed.version !== version) refuse(`is of version ${signed.version}, not ${version}`, path);
-    if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(signed.expires)) refuse("says no time of expiry", path);
-    if (!/^1\./.test(signed.spec_version)) throw new Problem("newer", "is of a newer format", path);
+    if (version && signed.version !== version) refuse("is of another version", path);
     return signed;
   }
 
-  /** The newest root: the pinned one, and each next one signed by the old and the new keys. */
-  async function newestRoot(read, pin, claimed) {
-    let path = `${META}${pin.version}.root.json`;
-    const data = await read(path, ROLE_MAX);
-    if ((await sha256(data)) !== pin.sha256) refuse("is not the root that this page names", path);
-    let file = parse(data, path), root = signedPart(file, "root", pin.version, path);
-    await checkSigned(file, root.keys, root.roles.root, path);
-    if (claimed - root.version > MAX_ROOTS) throw new Problem("newer", "this page’s root is too old", path);
-    while (root.version < claimed) {
-      path = `${META}${root.version + 1}.root.json`;
-      file = parse(bounded(await read(path, ROLE_MAX), ROLE_MAX, path), path);
-      const next = signedPart(file, "root", root.version + 1, path);
-      await checkSigned(file, root.keys, root.roles.root, path);
-      await checkSigned(file, next.keys, next.roles.root, path);
-      root = next;
+  /** The newest root: the pinned one, and each next one signed by the old keys and the new. */
+  async function newestRoot(read, pin, newest) {
+    const pathOf = (version) => `${META}${version}.root.json`;
+    const first = decode(await take(read, pathOf(pin.version), ROLE_MAX, pin.sha256));
+    let root = await signedPart(first, pathOf(pin.version), "root", first.signed.keys, first.signed.roles.root, pin.version);
+    while (root.version < newest) {
+      const version = root.version + 1, path = pathOf(version), file = decode(await take(read, path, ROLE_MAX));
+      for (const { keys, roles } of [root, file.signed]) await signedPart(file, path, "root", keys, roles.root, version);
+      root = file.signed;
     }
     return root;
   }
 
-  const bounded = (data, max, path) => (data.length > max ? refuse("is too long", path) : data);
-
-  /** The file of a role that another one names: length, digest, signatures, type, version. */
-  async function lower(read, name, meta, keys, role) {
-    const info = own(meta, `${name}.json`), path = `${META}${info?.version}.${name}.json`;
-    const data = await fetchNamed(read, path, info.length, info.hashes.sha256, ROLE_MAX), file = parse(data, path);
-    await checkSigned(file, keys, role, path);
-    return signedPart(file, name === "snapshot" ? name : "targets", info.version, path);
+  /** The file of a role that another one names, not yet looked at. */
+  function named(read, { meta }, name) {
+    const { version, length, hashes } = meta[`${name}.json`], path = `${META}${version}.${name}.json`;
+    const data = take(read, path, ROLE_MAX, hashes.sha256, length);
+    data.catch(() => 0);
+    return async (type, keys, role) => signedPart(decode(await data), path, type, keys, role, version);
   }
 
-  /** Targets and catalog, at once: the snapshot names both. The first thing wrong is told. */
-  async function delegated(read, snapshot, root) {
-    const info = snapshot.meta["catalog.json"], path = `${META}${info.version}.catalog.json`;
-    const early = fetchNamed(read, path, info.length, info.hashes.sha256, ROLE_MAX);
-    early.catch(() => 0);
-    const targets = await lower(read, "targets", snapshot.meta, root.keys, root.roles.targets);
-    const role = targets.delegations.roles.find((r) => r.name === "catalog" && r.paths?.includes("catalog.json"));
-    if (!role) refuse("delegate the catalog to nobody", `${META}${targets.version}.targets.json`);
-    const catalog = await lower(() => early, "catalog", snapshot.meta, targets.delegations.keys, role);
-    return { targets, catalog, catalogKeys: role.keyids };
-  }
-
-  /** All signed roles, and what they say together. */
+  /** All signed roles: root, timestamp, snapshot, targets, catalog. */
   async function readRoles(read, pin) {
-    const path = `${META}timestamp.json`, first = read(path, 16384);
-    first.catch(() => 0);
-    // The timestamp is read before it is believed: it tells how many roots there are, which is
-    // checked below; so nobody has to ask for a root that is not there.
-    const early = parse(bounded(await first, 16384, path), path);
-    const root = await newestRoot(read, pin, Number(early.signed["x-kept"]?.root) || 0);
-    await checkSigned(early, root.keys, root.roles.timestamp, path);
-    const timestamp = signedPart(early, "timestamp", undefined, path);
-    const newest = timestamp["x-kept"]?.root ?? 1;
-    if (newest > root.version) throw new Problem("missing", `root ${newest} exists, but is held back`, path);
-    const snapshot = await lower(read, "snapshot", timestamp.meta, root.keys, root.roles.snapshot);
-    return { root, timestamp, snapshot, ...(await delegated(read, snapshot, root)) };
+    const path = `${META}timestamp.json`, early = decode(await take(read, path, TIMESTAMP_MAX));
+    // How many roots there are is read before it is believed, so that nobody has to ask for one
+    // that is not there; once the timestamp is known to be signed, it must have been so.
+    const root = await newestRoot(read, pin, early.signed["x-kept"]?.root), { keys, roles } = root;
+    const timestamp = await signedPart(early, path, "timestamp", keys, roles.timestamp);
+    if (timestamp["x-kept"].root > root.version) throw new Problem("missing", "the newest root is held back", path);
+    const snapshot = await named(read, timestamp, "snapshot")("snapshot", keys, roles.snapshot);
+    const [inTargets, inCatalog] = ["targets", "catalog"].map((name) => named(read, snapshot, name));
+    const targets = await inTargets("targets", keys, roles.targets), { delegations } = targets;
+    const role = delegations.roles.find((one) => one.name === "catalog" && one.paths.includes("catalog.json"));
+    return { root, timestamp, snapshot, targets, catalog: await inCatalog("targets", delegations.keys, role), publish: role.keyids };
   }
 
-  /** The catalog root that the roles name. */
-  async function readCatalog(read, roles) {
-    const target = roles.catalog.targets["catalog.json"], digest = target.hashes.sha256;
-    const path = `catalog/targets/${digest}.catalog.json`;
-    const top = parse(await fetchNamed(read, path, target.length, digest, ROOT_MAX), path);
-    if ((top.format?.read ?? 1) > READS) throw new Problem("newer", `is of format ${top.format.read}; this page knows ${READS}`, path);
-    if (top.kind !== "catalog") refuse("is no catalog root", path);
-    if (top.registry !== roles.root["x-registry"]) refuse("is of another registry", path);
-    if (top.revision !== target.custom?.revision) refuse("is of another revision", path);
-    return { top, digest };
+  /** The catalog root that the roles name, and its digest. */
+  async function readCatalog(read, { root, catalog }) {
+    const { length, hashes, custom } = catalog.targets["catalog.json"], path = `catalog/targets/${hashes.sha256}.catalog.json`;
+    const top = decode(await take(read, path, ROOT_MAX, hashes.sha256, length));
+    if (top.format?.read > FORMAT) throw new Problem("newer", `is of format ${top.format.read}`, path);
+    if (top.kind !== "catalog" || top.registry !== root["x-registry"] || top.revision !== custom.revision)
+      refuse("is of another registry or revision", path);
+    return [top, hashes.sha256];
   }
 
   /** The document of a package: down the Merkle tree, by the digits of its name's digest. */
-  async function readDocument(read, top, name) {
-    const digits = await sha256(bytes(name));
-    let node = top.tree, path = "";
-    const below = async (ref) => {
-      path = `catalog/nodes/sha256/${ref.digest.slice(0, 2)}/${ref.digest}`;
-      return parse(await fetchNamed(read, path, ref.size, ref.digest, NODE_MAX), path);
-    };
-    if (node.prefix !== "") refuse("its tree does not begin at the top");
-    for (let depth = 0; node.kind === "branch"; ) {
-      const child = own(node.children, digits[depth++]);
-      if (!child) refuse(`${name} is not in the signed catalog`);
-      node = await below(child);
-      if (node.prefix !== digits.slice(0, depth)) refuse("is another node of the tree", path);
+  async function readDocument(read, { tree }, name) {
+    const digits = await sha256(encode(name));
+    const below = async ({ digest, size }) => decode(await take(read, `${NODES}${digest.slice(0, 2)}/${digest}`, NODE_MAX, digest, size));
+    let node = tree, depth = 0;
+    while (node.kind === "branch" && own(node.children, digits[depth])) {
+      node = await below(node.children[digits[depth++]]);
+      if (node.prefix !== digits.slice(0, depth)) refuse("a part of the catalog is in another’s place");
     }
-    const ref = node.kind === "leaf" && node.packages.find((one) => one.name === name);
-    if (!ref) refuse(`${name} is not in the signed catalog`);
+    const ref = node.packages?.find((one) => one.name === name);
+    if (!ref) refuse(`the signed catalog has no ${name}`);
     const document = await below(ref);
-    if (document.kind !== "package" || document.package !== name) refuse("is another package’s document", path);
+    if (document.kind !== "package" || document.package !== name) refuse("it is another package’s document");
     return document;
   }
 
-  const same = (a, b) => String(a) === String(b);
-
-  /** Refuse what is older than what this reader saw, but for what a new root makes void. */
+  /** Refuse what is older than what this browser saw, but for what a new root makes void. */
   function checkMemory(old, now) {
-    if (!old) return;
-    const seen = (what, a, b) => refuse(`${what} ${a} is older than ${b}, which this browser saw already`);
-    if (now.root < old.root) seen("root", now.root, old.root);
-    const newer = now.root > old.root;
-    if (!(newer && !same(old.timestampKeys, now.timestampKeys)) && now.timestamp < old.timestamp)
-      seen("timestamp", now.timestamp, old.timestamp);
-    if (newer && !same(old.catalogKeys, now.catalogKeys)) return;
-    if (now.revision < old.revision) seen("revision", now.revision, old.revision);
-    if (now.revision === old.revision && now.digest !== old.digest)
-      refuse(`there are two different revisions ${now.revision}`);
-  }
-
-  /** What is out of date, as a sentence; "" if nothing is. */
-  function expiredPart(roles, top, now) {
-    const late = ["root", "timestamp", "snapshot", "targets", "catalog"].find((n) => !(Date.parse(roles[n].expires) > now));
-    if (late) return `the signature of the ${late} expired on ${roles[late].expires}`;
-    const made = Date.parse(`${top.time}Z`);
-    if (!(made <= now + SKEW)) return `the catalog is of ${top.time}, which this clock has in the future`;
-    return "";
+    const renewed = (keys) => now.root > old.root && String(old[keys]) !== String(now[keys]);
+    const isVoid = { timestamp: renewed("refresh"), revision: renewed("publish") };
+    for (const what of ["root", "timestamp", "revision"])
+      if (!isVoid[what] && now[what] < old[what]) refuse(`${what} ${now[what]} is older than ${old[what]}, which this browser saw`);
+    if (!isVoid.revision && now.revision === old.revision && now.digest !== old.digest) refuse("there are two revisions of one number");
   }
 
   async function chain({ read, pin, name, now, memory }) {
     if (!pin) return { kind: "nothing", reason: "this mirror’s pages name no root" };
-    subtle();
-    const roles = await readRoles(read, pin), { top, digest } = await readCatalog(read, roles);
-    const mark = {
-      root: roles.root.version, timestamp: roles.timestamp.version, revision: top.revision, digest,
-      timestampKeys: [...roles.root.roles.timestamp.keyids].sort(), catalogKeys: [...roles.catalogKeys].sort(),
-    };
-    checkMemory(memory?.get(top.registry), mark);
-    const late = expiredPart(roles, top, now);
+    if (!globalThis.crypto?.subtle) throw new Problem("cannot", "browsers give pages their cryptography by https and on localhost only");
+    const { publish, ...roles } = await readRoles(read, pin), [top, digest] = await readCatalog(read, roles);
+    const { root, timestamp } = roles, { registry, revision } = top;
+    const mark = { root: root.version, timestamp: timestamp.version, revision, digest, refresh: [...root.roles.timestamp.keyids].sort(), publish: [...publish].sort() };
+    const old = memory?.get(registry);
+    if (old) checkMemory(old, mark);
     const document = name ? await readDocument(read, top, name) : null;
-    if (!late) memory?.set(top.registry, mark);
-    const until = Math.min(...["root", "timestamp", "snapshot", "targets", "catalog"].map((n) => Date.parse(roles[n].expires)));
-    return { kind: late ? "expired" : "good", reason: late, revision: top.revision, registry: top.registry, until, document };
+    const [until, first] = Object.keys(roles).map((role) => [Date.parse(roles[role].expires) || 0, role]).sort(([a], [b]) => a - b)[0];
+    const late = !(now < until) ? `the ${first} was good until ${roles[first].expires}`
+      : !(Date.parse(`${top.time}Z`) <= now + SKEW) ? `it is of ${top.time}: is this clock behind?` : "";
+    if (!late) memory?.set(registry, mark);
+    return { kind: late ? "expired" : "good", reason: late, revision, registry, until, document };
   }
 
   /**
    * What is signed of a mirror, and of a package in it.
    *
-   * @param options read(path, max): a promise of a file's bytes, cut at max + 1 of them; it rejects
+   * @param options read(path, max): promises a file's bytes, at most max + 1 of them; it rejects
    *   with a Problem. pin: version and sha256 of the root, or null. name: a package, or "". now: the
-   *   clock in ms. memory: get and set of what was seen of a registry.
+   *   clock in ms. memory: get(registry) and set(registry, mark): what was seen.
    * @returns kind "good" or "expired" with revision, registry, until and document; or another kind
    *   with reason and path.
    */
@@ -263,9 +183,8 @@
     try {
       return await chain({ now: Date.now(), name: "", ...options });
     } catch (error) {
-      if (error instanceof Problem) return { kind: error.kind, reason: error.reason, path: error.path };
-      return { kind: "refused", reason: `the metadata cannot be read: ${error.message}`, path: "" };
+      return { kind: error.kind ?? "refused", reason: error.kind ? error.message : `it cannot be read: ${error.message}`, path: error.path ?? "" };
     }
   };
-  Object.assign(api, { Problem, fetchNamed });
+  Object.assign(api, { Problem, take });
 })();

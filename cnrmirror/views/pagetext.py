@@ -1,0 +1,144 @@
+"""A stranger's text as a page shows it: readmes as clean HTML, and small values.
+
+A readme goes through three hands: cmark makes HTML of Markdown, ``pagemarkup`` bounds its shape,
+and nh3 keeps only what it knows. The last of them is the one that safety rests on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import html
+import re
+from typing import Any
+
+import nh3
+from cmarkgfm import cmark
+from markupsafe import Markup, escape
+
+from cnrmirror.views.pagelinks import safe_link, text, texts, without_hidden
+from cnrmirror.views.pagemarkup import BLOCKS, DROPPED, INLINE, tidy
+
+__all__ = ["as_bytes", "day", "link", "readme", "safe_link", "text", "texts"]
+
+MOST_README = 512 * 1024
+_MOST_HTML = 3 * 1024 * 1024
+_REL = "noopener noreferrer nofollow"
+_CUT = f"<p>[This readme is cut after {MOST_README // 1024} KB; all of it is in the archive.]</p>\n"
+_CLEANER = nh3.Cleaner(
+    tags=set(BLOCKS | INLINE),
+    clean_content_tags=set(DROPPED),
+    attributes={"a": {"href", "title"}, "ol": {"start"}},
+    tag_attribute_values={
+        "th": {"align": {"left", "center", "right"}},
+        "td": {"align": {"left", "center", "right"}},
+    },
+    set_tag_attribute_values={"pre": {"tabindex": "0"}},
+    url_schemes={"http", "https", "mailto"},
+    url_relative="deny",
+    link_rel=_REL,
+    strip_comments=True,
+)
+
+
+def readme(source: bytes | str, markdown: bool = True) -> str:
+    """Clean HTML of a readme: Markdown, or any other text as it stands.
+
+    No script, style, image, identifier or relative link is in it. Headings begin at ``<h2>``. What
+    is longer than 512 KB is cut, and says so. What would become very much HTML stays plain text.
+    """
+    data = source.encode("utf-8", "replace") if isinstance(source, str) else source
+    whole = len(data) <= MOST_README
+    given = data.decode("utf-8-sig", "replace") if whole else _beginning(data)
+    made = _rendered(given) if markdown else ""
+    return (made or _plain(given)) + ("" if whole else _CUT)
+
+
+def _beginning(data: bytes) -> str:
+    end = MOST_README
+    while data[end] & 0xC0 == 0x80 and end > MOST_README - 4:
+        end -= 1
+    return data[:end].decode("utf-8-sig", "replace")
+
+
+def _plain(given: str) -> str:
+    shown = html.escape(without_hidden(given), quote=False)
+    return f'<pre tabindex="0">{shown}</pre>\n' if shown.strip() else ""
+
+
+def _rendered(given: str) -> str:
+    made = _commonmark(given)
+    if len(made) > _MOST_HTML:
+        return ""
+    # Hidden characters may be written as entities, so they go last; what is left has no "<" in it.
+    return without_hidden(_CLEANER.clean(tidy(made)))
+
+
+_OPTIONS = cmark.Options.CMARK_OPT_UNSAFE  # Raw HTML stays: the cleaner decides.
+_EXTENSIONS = [
+    (cmark.core_extensions_ensure_registered(), cmark.find_syntax_extension(name))[1]
+    for name in ("table", "strikethrough")
+]
+
+
+def _commonmark(given: str) -> str:
+    """HTML of Markdown. The library's own function frees neither its tree nor its text."""
+    lib, ffi = cmark._cmark.lib, cmark._cmark.ffi
+    parser = cmark.parser_new(options=_OPTIONS)
+    try:
+        for extension in _EXTENSIONS:
+            cmark.parser_attach_syntax_extension(parser, extension)
+        cmark.parser_feed(parser, given)
+        root = cmark.parser_finish(parser)
+        made = lib.cmark_render_html(root, _OPTIONS, lib.cmark_parser_get_syntax_extensions(parser))
+        result: str = ffi.string(made).decode("utf-8")
+        if _free_tree is not None and _free is not None:
+            _free_tree(ctypes.c_void_p(int(ffi.cast("uintptr_t", root))))
+            _free(ctypes.c_void_p(int(ffi.cast("uintptr_t", made))))
+    finally:
+        cmark.parser_free(parser)
+    return result
+
+
+def _function(library: str | None, name: str) -> Any:
+    """A function of C; None where it cannot be reached, and a tree then stays in memory."""
+    try:
+        found = getattr(ctypes.CDLL(library), name)
+    except (OSError, AttributeError, TypeError):
+        return None
+    found.argtypes, found.restype = [ctypes.c_void_p], None
+    return found
+
+
+_free_tree = _function(cmark._cmark.__file__, "cmark_node_free")
+_free = _function(None, "free")
+
+
+def as_bytes(size: int) -> str:
+    """A number of bytes for people.
+
+    Example:
+        >>> as_bytes(1234)
+        '1.2 KB'
+    """
+    if size < 1000:
+        return f"{size} B"
+    amount = float(size)
+    for unit in ("KB", "MB", "GB", "TB"):
+        amount /= 1000
+        if amount < 999.95 or unit == "TB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def day(instant: str) -> str:
+    """The day of an ISO time, ``2026-01-02``; "" if there is none."""
+    found = re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", instant)
+    return found[0] if found else ""
+
+
+def link(url: Any) -> Markup:
+    """A link to an address that may stand in one; any other text as text."""
+    shown = text(url, 2000)
+    if address := safe_link(url):
+        return Markup('<a href="{}" rel="{}">{}</a>').format(address, _REL, shown)
+    return escape(shown)
