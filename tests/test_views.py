@@ -161,5 +161,5 @@ def test_the_settings_of_views_stand_in_the_catalog(project: Project, tmp_path: 
     push(changed, [chart(tmp_path, "a", "1.1.0", "x")], NS, NOW)
     assert json.loads(msgspec.json.encode(changed.root().settings)) == {
         "dialect": "appr", "url": "https://example.com", "helm": True, "oci": True,
-        "pages": {"version": Pages.version},
+        "pages": {"version": Pages.version, "look": {}},
     }  # fmt: skip

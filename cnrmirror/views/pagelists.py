@@ -55,6 +55,11 @@ class Part(msgspec.Struct, frozen=True):
         """What the page is called: no name that a file system keeps for itself."""
         return f"p-{self.prefix}.html"
 
+    def holds(self, name: str) -> bool:
+        """Whether a name has its place here."""
+        low = name.lower()
+        return low + "~" == self.prefix or low.startswith(self.prefix)
+
 
 def parts_of(names: Collection[str], prefix: str = "") -> list[Part]:
     """A list as pages of at most ``ROWS`` names, in order; one page if that is enough.
@@ -91,7 +96,7 @@ def touched(now: Collection[str], changes: Changes) -> tuple[list[Part], list[Pa
     parts = parts_of(names)
     if shapes[0] != shapes[1]:  # each page names the others
         return parts, parts
-    return parts, [part for part in parts if changes.keys() & part.names]
+    return parts, [part for part in parts if any(map(part.holds, changes))]
 
 
 def by_namespace(entries: Found) -> dict[str, list[str]]:
