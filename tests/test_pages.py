@@ -1,4 +1,4 @@
-"""Pages for people: what they show, how lists are split, and that an auditor can make them again."""
+"""Pages for people: what they show, how lists are split, and how an auditor compares them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
 from cnrmirror.cli import cli
-from cnrmirror.mirror.check import check
 from cnrmirror.mirror.change import Removal, remove, set_channel
+from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.objects.folder import FolderReader

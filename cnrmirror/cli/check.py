@@ -134,7 +134,9 @@ def check(
     if pages and no_views:
         raise UsageError("--pages compares pages, and --no-views leaves them out: choose one")
     own = own_templates(Path(), str(templates)) if templates is not None else {}
-    order = Order(origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen, own, pages)
+    order = Order(
+        origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen, own, pages
+    )
     kept = read_report(against) if against is not None else None
     _check_elsewhere(context, Elsewhere(origin, order, others, least, kept, report, against))
 

@@ -79,7 +79,7 @@ class Project:
         self.metadata = MetadataFolder(self.layout.metadata)
         self.lineage = Lineage(self.layout.lineage)
         self.signer = signer
-        self.templates = own_templates(folder, self.config.views.templates)
+        self.templates: Mapping[str, str] = own_templates(folder, self.config.views.templates)
         views = Site(self.config.views, self.config.url, templates=self.templates)
         self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
 

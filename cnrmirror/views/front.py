@@ -35,7 +35,7 @@ def recovery_script() -> bytes:
 
 
 class FrontPage:
-    """``recover.sh``; and a plain ``index.html`` where there are no pages (``views.pages: false``)."""
+    """``recover.sh``; and a plain ``index.html`` where there are no pages."""
 
     name = "front"
     version = 3

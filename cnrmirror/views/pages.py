@@ -17,7 +17,7 @@ the same bytes. No file of a package is ever a file of the site.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,9 +111,7 @@ class Pages:
         document = package.document
         release = newest(document)
         chart = chart_of(package, release)
-        dated = [
-            Dated(moment(r.created_at), r.release, r.media_type) for r in document.releases
-        ]
+        dated = [Dated(moment(r.created_at), r.release, r.media_type) for r in document.releases]
         words = words_of(
             document.package, release.release if release else "", description_of(chart),
             texts(chart.get("keywords", [])),
@@ -157,12 +155,14 @@ class Pages:
             parts, some = pagelists.touched(members, changed)
             values = {"namespace": namespace, "total": len(members)}
             for part in some if len(parts) > 1 else ():
-                rows = [row(f"{namespace}/{n}", entries[f"{namespace}/{n}"], "../../../") for n in part.names]
+                rows = [
+                    row(f"{namespace}/{n}", entries[f"{namespace}/{n}"], "../../../")
+                    for n in part.names
+                ]
                 more = {"rows": rows, "parts": _links(parts, part)}
                 yield self._page("namespace.html", f"{base}/-/{part.file}", values | more)
             first = parts[0].names if len(parts) == 1 else []
-            rows = [row(f"{namespace}/{n}", entries[f"{namespace}/{n}"], "../../") for n in first]
-            more = {"rows": rows, "parts": _links(parts, None)}
+            more = _rows(entries, namespace, first, "../../") | {"parts": _links(parts, None)}
             yield self._page("namespace.html", f"{base}/index.html", values | more)
 
     def _of_mirror(
@@ -302,6 +302,11 @@ def _log(root: CatalogRoot) -> Values:
             for each in every
         ]
     }  # fmt: skip
+
+
+def _rows(entries: Found, namespace: str, names: Iterable[str], up: str) -> Values:
+    packages = [f"{namespace}/{name}" for name in names]
+    return {"rows": [row(package, entries[package], up) for package in packages]}
 
 
 def _namespace(name: str, namespaces: Mapping[str, list[str]], up: str) -> Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,23 @@ _LICENSE = "artifacthub.io/license"
 Values = dict[str, Any]
 
 
+class ReleaseRow(msgspec.Struct, frozen=True):
+    """A release in the table of a page; ``href`` is seen from the page."""
+
+    release: str
+    media_type: str
+    created: str
+    size: int
+    digest: str
+    blob: str
+    href: str
+    file: str
+    app_version: str
+    origin: str
+    signatures: list[str]
+    flags: list[str]
+
+
 def moment(written: str) -> str:
     """A time as it stands in a document, in UTC: ``2026-01-02T03:04:05Z``; "" if it is none.
 
@@ -48,7 +66,7 @@ def moment(written: str) -> str:
 
 
 def newest(document: PackageDocument) -> Release | None:
-    """The release that a page speaks of: the highest that is no prerelease, as a chart if it is one.
+    """The release that a page speaks of: the highest that is no prerelease, the chart of it.
 
     Of prereleases alone, the highest.
     """
@@ -75,10 +93,11 @@ def package_values(package: Package, settings: Settings) -> Values:
     document = package.document
     release = newest(document)
     shown = document.releases[:MOST_RELEASES]
+    short = document.package.partition("/")[2]
     name, source = _readme(package, release)
     return {
         "package": _package(package, release),
-        "releases": [_release(package, each) for each in shown],
+        "releases": [_row(package, each, short) for each in shown],
         "more_releases": len(document.releases) - len(shown),
         "tombstones": [
             msgspec.to_builtins(stone) | {"reason": text(stone.reason)}
@@ -87,7 +106,7 @@ def package_values(package: Package, settings: Settings) -> Values:
             ]
         ],
         "commands": list(_commands(document, release, settings)),
-        "readme": Markup(source),  # noqa: S704 - cleaned by pagetext
+        "readme": Markup(source),
         "readme_name": name,
         "data_href": f"{_UP}{PACKAGES}/{document.package}/index.json",
     }
@@ -145,9 +164,9 @@ def _images(facts: ArchiveFacts | None) -> list[Values]:
 
 
 def _changes(annotation: str) -> list[dict[str, str]]:
-    """What ``artifacthub.io/changes`` says: texts, or mappings with ``kind`` and ``description``."""
+    """What ``artifacthub.io/changes`` says: texts, or mappings with a kind and a description."""
     try:
-        found: Any = yaml.load(annotation, Loader=_Loader)  # noqa: S506 - it makes texts only
+        found: Any = yaml.load(annotation, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return []
     changes = []
@@ -169,23 +188,21 @@ class _Loader(yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
-def _release(package: Package, release: Release) -> Values:
+def _row(package: Package, release: Release, short: str) -> ReleaseRow:
     facts = package.facts.get(release.blob.digest)
-    short = package.document.package.partition("/")[2]
-    return {
-        "release": release.release,
-        "media_type": release.media_type,
-        "created": moment(release.created_at),
-        "size": release.blob.size,
-        "digest": release.content.digest,
-        "blob": release.blob.digest,
-        "href": f"{_UP}{blob_path(release.blob.digest)}",
-        "file": f"{short}-{release.release}.tgz",
-        "app_version": text(facts.chart.get("appVersion", "")) if facts else "",
-        "origin": text(release.origin),
-        "signatures": release.signatures,
-        "flags": [text(meaning_of(flag)) for flag in release.flags],
-    }
+    blob = release.blob
+    return ReleaseRow(
+        release.release, release.media_type, moment(release.created_at), blob.size,
+        release.content.digest, blob.digest, f"{_UP}{blob_path(blob.digest)}",
+        f"{short}-{release.release}.tgz",
+        text(facts.chart.get("appVersion", "")) if facts else "",
+        _origin(release.origin), release.signatures,
+        [text(meaning_of(flag)) for flag in release.flags],
+    )  # fmt: skip
+
+
+# Most releases came from one place.
+_origin = functools.lru_cache(maxsize=256)(text)
 
 
 def _readme(package: Package, release: Release | None) -> tuple[str, str]:
@@ -241,7 +258,11 @@ def _oci(url: str, document: PackageDocument, release: Release, version: str) ->
 
 def _own(url: str, document: PackageDocument, release: Release, version: str) -> _Commands:
     which = f"{document.package}@{version} -t {release.media_type}"
-    yield "cnrmirror", "cnrmirror, verified", f"cnrmirror pull {which} --from {url} --root root.json"
+    yield (
+        "cnrmirror",
+        "cnrmirror, verified",
+        f"cnrmirror pull {which} --from {url} --root root.json",
+    )
 
 
 def _appr(url: str, document: PackageDocument, release: Release, version: str) -> _Commands:

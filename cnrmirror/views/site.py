@@ -97,7 +97,9 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         pages = PagesForm.of(settings)
         try:
             found = msgspec.convert({k: settings[k] for k in fields if k in settings}, cls)
-            return msgspec.structs.replace(found, pages=bool(pages), look=pages and pages.look or Look())
+            return msgspec.structs.replace(
+                found, pages=bool(pages), look=(pages and pages.look) or Look()
+            )
         except msgspec.ValidationError as error:
             raise DamageError(f"the catalog root's settings: {error}") from error
 

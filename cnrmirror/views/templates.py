@@ -73,11 +73,13 @@ def environment(own: Mapping[str, str]) -> jinja2.Environment:
 def _environment(own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
     originals = jinja2.FileSystemLoader(TEMPLATES)
     found = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([
-            jinja2.DictLoader({f"pages/{name}": text for name, text in own}),
-            jinja2.PrefixLoader({"original": originals}),
-            originals,
-        ]),
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.DictLoader({f"pages/{name}": text for name, text in own}),
+                jinja2.PrefixLoader({"original": originals}),
+                originals,
+            ]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,

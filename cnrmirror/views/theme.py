@@ -19,9 +19,10 @@ def theme(accent: str) -> str:
     """
     wanted: Colour = tuple(int(accent[n : n + 2], 16) / 255 for n in (1, 3, 5))  # type: ignore[assignment]
     light, dark = _readable(wanted, _LIGHT, -0.02), _readable(wanted, _DARK, 0.02)
+    on_dark = f":root{{--accent:{_text(dark)};--on-accent:#14181f}}"
     return (
         f":root{{--accent:{_text(light)};--on-accent:#fff}}\n"
-        f"@media (prefers-color-scheme:dark){{:root{{--accent:{_text(dark)};--on-accent:#14181f}}}}\n"
+        f"@media (prefers-color-scheme:dark){{{on_dark}}}\n"
     )
 
 
@@ -40,9 +41,7 @@ def _contrast(one: Colour, other: Colour) -> float:
 
 
 def _luminance(colour: Colour) -> float:
-    red, green, blue = (
-        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour
-    )
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
