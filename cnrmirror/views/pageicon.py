@@ -24,7 +24,7 @@ def icon(name: str) -> str:
     runs = "".join(_row(y, row) for y, row in enumerate(columns))
     return (
         "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 7 7'%3E"
-        f"%3Cpath fill='hsl({hue} 45%25 88%25)' d='M0 0h7v7H0z'/%3E"
+        f"%3Cpath fill='hsl({hue} 45%25 88%25)' d='M0 0h7v7H0'/%3E"
         f"%3Cpath fill='hsl({hue} 60%25 38%25)' d='{runs}'/%3E%3C/svg%3E"
     )
 
@@ -35,6 +35,6 @@ def _row(y: int, row: list[int]) -> str:
     for filled, group in groupby(row):
         width = len(list(group))
         if filled:
-            drawn.append(f"M{x + 1} {y + 1}h{width}v1h-{width}")
+            drawn.append(f"M{x + 1} {y + 1}h{width}v1H{x + 1}")
         x += width
     return "".join(drawn)
