@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from cnrmirror.model.documents import CatalogRoot
+from cnrmirror.model.documents import CatalogRoot, Logged
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.resource import Resource
 from cnrmirror.views import pagelists
@@ -155,11 +155,8 @@ class Pages:
             parts, some = pagelists.touched(members, changed)
             values = {"namespace": namespace, "total": len(members)}
             for part in some if len(parts) > 1 else ():
-                rows = [
-                    row(f"{namespace}/{n}", entries[f"{namespace}/{n}"], "../../../")
-                    for n in part.names
-                ]
-                more = {"rows": rows, "parts": _links(parts, part)}
+                more = _rows(entries, namespace, part.names, "../../../")
+                more["parts"] = _links(parts, part)
                 yield self._page("namespace.html", f"{base}/-/{part.file}", values | more)
             first = parts[0].names if len(parts) == 1 else []
             more = _rows(entries, namespace, first, "../../") | {"parts": _links(parts, None)}
@@ -292,7 +289,7 @@ def _of_revision(root: CatalogRoot) -> Values:
 
 
 def _log(root: CatalogRoot) -> Values:
-    every = [root, *root.log]
+    every: list[CatalogRoot | Logged] = [root, *root.log]
     return {
         "log": [
             {

@@ -29,7 +29,7 @@ def own_templates(project: Path, folder: str) -> dict[str, str]:
     if not folder:
         return {}
     where = project / folder
-    found = {}
+    found: dict[str, str] = {}
     try:
         for path in sorted(where.iterdir()):
             if not path.name.endswith(_ENDINGS) or not path.is_file():
