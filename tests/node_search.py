@@ -1,4 +1,4 @@
-"""search.js in node, with as much of a page as it needs: scripts that are appended are evaluated."""
+"""search.js in node, with as much of a page as it needs: what is appended is evaluated."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import random
 
 from cnrmirror.views.searchwords import Words, words_of
 
-THINGS = (
+_THINGS = (
     "redis nginx postgres postgresql mysql mariadb mongodb kafka zookeeper rabbitmq vault consul "
     "etcd grafana prometheus loki tempo thanos alertmanager fluentd fluentbit elasticsearch kibana "
     "logstash opensearch jenkins gitlab gitea harbor keycloak dex oauth wordpress drupal ghost "
@@ -15,13 +15,13 @@ THINGS = (
     "clickhouse cassandra cockroach tidb influx telegraf chronograf sonarqube nexus artifactory "
     "jaeger zipkin memcached varnish coredns metallb calico cilium flannel rocketchat mattermost "
     "matrix synapse jitsi odoo erpnext magento prestashop redmine phabricator"
-).split()  # fmt: skip
-PARTS = (
+)
+_PARTS = (
     "operator cluster exporter manager controller proxy server agent ha ui dashboard backup "
     "single sidecar gateway api worker scheduler adapter webhook crds stack lite enterprise edge "
     "sync cache store registry console tools init node router bridge"
-).split()  # fmt: skip
-TALK = (
+)
+_TALK = (
     "kubernetes chart helm deploys highly available open source platform service database queue "
     "monitoring metrics logs tracing secrets certificates storage volume snapshots replication "
     "streaming events message broker search engine full text analytics dashboards visualisation "
@@ -31,7 +31,9 @@ TALK = (
     "relational memory fast simple scalable production ready lightweight multi tenant cloud native "
     "application framework language runtime images containers packages artifacts mirror automatic "
     "encrypted configuration discovery mesh traffic requests responses clients users teams"
-).split()  # fmt: skip
+)
+
+THINGS, PARTS, TALK = _THINGS.split(), _PARTS.split(), _TALK.split()
 
 
 def synthetic(count: int, seed: int = 7) -> dict[str, Words]:

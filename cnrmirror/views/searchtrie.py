@@ -234,7 +234,9 @@ class Trie:
         for size in range(len(stem)):
             # The root names no packages.
             if (named and size) or self._came_or_went(stem):
-                wanted.add(Node(stem[:size], inner=True))
+                above = Node(stem[:size], inner=True)
+                if above not in wanted and (size == 0 or self.letters(above.prefix)):
+                    wanted.add(above)
         for size in range(len(stem), len(word) + 1):
             prefix = word[:size]
             inner = self._is_inner(prefix)
@@ -263,9 +265,9 @@ class Trie:
         return total > SPLIT and self._now.count(prefix) + self._came.total(prefix) > 1
 
     def _below(self, prefix: str) -> Iterator[Node]:
-        """All files whose names begin so; the root is always there."""
+        """All files whose names begin so."""
         if not self._is_inner(prefix):
-            if not prefix or self._now.count(prefix):
+            if self._now.count(prefix):
                 yield Node(prefix)
             return
         yield Node(prefix, inner=True)
