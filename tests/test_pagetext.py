@@ -71,7 +71,7 @@ def test_html_of_readmes_keeps_its_sense() -> None:
     )
     assert made.split() == ["<p>", "<b>x</b><br>", "</p>", "y"]
     made = readme("<ul><li>a<li>b</ul><dl><dt>t<dd>d</dl>")
-    assert made == "<ul><li>a</li><li>b</li></ul><dl><dt>t</dt><dd>d</dd></dl>"
+    assert made == "<ul><li>a</li><li>b</li></ul><dl><dt>t</dt><dd>d</dd></dl>\n"
 
 
 def test_other_texts_stand_as_they_are() -> None:

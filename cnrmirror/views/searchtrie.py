@@ -20,6 +20,7 @@ SPLIT = 64 * 1024
 WITH_RECORD = 100
 MOST_PACKAGES = 10_000
 _RECORDS = 64
+_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Changed = Mapping[str, tuple[Words | None, Words | None]]
 Counts = tuple[int, int, int]
@@ -86,24 +87,28 @@ class Moves:
 
 
 class Texts:
-    """The words of all packages, by kind: a line for each package."""
+    """The words of all packages, by kind, in one text each, with blanks around every word."""
 
     def __init__(self, entries: Mapping[str, Words]) -> None:
         self._packages = list(entries)
         given = list(entries.values())
         self._kinds = (
-            [f" {words.name}\n" for words in given],
-            [f" {words.keywords}\n" for words in given],
-            [f" {words.text}\n" for words in given],
+            [f" {words.name} " for words in given],
+            [f" {words.keywords} " for words in given],
+            [f" {words.text} " for words in given],
         )
         self._joined = ["".join(lines) for lines in self._kinds]
         self._starts = [[0, *accumulate(map(len, lines))] for lines in self._kinds]
 
     def packages_with(self, stem: str, kind: int) -> Iterator[tuple[str, str]]:
         """Every word with a stem, and its package."""
-        starts, packages = self._starts[kind], self._packages
-        for match in re.finditer(f" ({stem}[a-z0-9]*)", self._joined[kind]):
-            yield match[1], packages[bisect_right(starts, match.start()) - 1]
+        starts, packages, find = self._starts[kind], self._packages, self._joined[kind].find
+        joined, wanted = self._joined[kind], f" {stem}"
+        at = find(wanted)
+        while at >= 0:
+            end = find(" ", at + 1)
+            yield joined[at + 1 : end], packages[bisect_right(starts, at) - 1]
+            at = find(wanted, end)
 
     def lists(self, stems: Iterable[str] | None) -> dict[str, Lists]:
         """The packages of all words with these stems, by kind; of all words if there are none."""
@@ -121,6 +126,8 @@ class Texts:
 
     def letters(self, prefix: str) -> str:
         """The letters that come after a prefix, in any word."""
+        if not prefix:  # Each of them is seen early; all of them are most words.
+            return "".join(x for x in _LETTERS if any(f" {x}" in text for text in self._joined))
         found: set[str] = set()
         for joined in self._joined:
             found.update(re.findall(f" {prefix}([a-z0-9])", joined))
