@@ -193,8 +193,10 @@ def _open(writer: _Writer, name: str, match: re.Match[str]) -> None:
 
 def _kept(name: str, match: re.Match[str]) -> str:
     given = _attributes(match)
-    if name in ("td", "th") and given.get("align") in ("left", "center", "right"):
-        return f' align="{given["align"]}"'
+    # The style is how Markdown's tables say it.
+    side = given.get("align") or given.get("style", "").removeprefix("text-align: ")
+    if name in ("td", "th") and side in ("left", "center", "right"):
+        return f' align="{side}"'
     if name == "ol" and re.fullmatch(r"[0-9]{1,9}", given.get("start", "")):
         return f' start="{given["start"]}"'
     return ""

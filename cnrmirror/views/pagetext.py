@@ -1,18 +1,17 @@
 """A stranger's text as a page shows it: readmes as clean HTML, and small values.
 
-A readme goes through three hands: cmark makes HTML of Markdown, ``pagemarkup`` bounds its shape,
-and nh3 keeps only what it knows. The last of them is the one that safety rests on.
+A readme goes through three hands: pulldown-cmark makes HTML of Markdown, ``pagemarkup`` bounds
+its shape, and nh3 keeps only what it knows. The last of them is the one that safety rests on.
 """
 
 from __future__ import annotations
 
-import ctypes
 import html
 import re
 from typing import Any
 
 import nh3
-from cmarkgfm import cmark
+import pyromark
 from markupsafe import Markup, escape
 
 from cnrmirror.views.pagelinks import safe_link, text, texts, without_hidden
@@ -22,6 +21,7 @@ __all__ = ["as_bytes", "day", "link", "readme", "safe_link", "text", "texts"]
 
 MOST_README = 512 * 1024
 _MOST_HTML = 3 * 1024 * 1024
+_OPTIONS = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_STRIKETHROUGH
 _REL = "noopener noreferrer nofollow"
 _CUT = f"<p>[This readme is cut after {MOST_README // 1024} KB; all of it is in the archive.]</p>\n"
 _CLEANER = nh3.Cleaner(
@@ -65,52 +65,17 @@ def _plain(given: str) -> str:
     return f'<pre tabindex="0">{shown}</pre>\n' if shown.strip() else ""
 
 
+def as_markup(given: str) -> str:
+    """HTML of Markdown; what is HTML in it stays as it is: the cleaner decides."""
+    return pyromark.html(given, options=_OPTIONS)
+
+
 def _rendered(given: str) -> str:
-    made = _commonmark(given)
+    made = as_markup(given)
     if len(made) > _MOST_HTML:
         return ""
     # Hidden characters may be written as entities, so they go last; what is left has no "<" in it.
     return without_hidden(_CLEANER.clean(tidy(made)))
-
-
-_OPTIONS = cmark.Options.CMARK_OPT_UNSAFE  # Raw HTML stays: the cleaner decides.
-_EXTENSIONS = [
-    (cmark.core_extensions_ensure_registered(), cmark.find_syntax_extension(name))[1]
-    for name in ("table", "strikethrough")
-]
-
-
-def _commonmark(given: str) -> str:
-    """HTML of Markdown. The library's own function frees neither its tree nor its text."""
-    lib, ffi = cmark._cmark.lib, cmark._cmark.ffi
-    parser = cmark.parser_new(options=_OPTIONS)
-    try:
-        for extension in _EXTENSIONS:
-            cmark.parser_attach_syntax_extension(parser, extension)
-        cmark.parser_feed(parser, given)
-        root = cmark.parser_finish(parser)
-        made = lib.cmark_render_html(root, _OPTIONS, lib.cmark_parser_get_syntax_extensions(parser))
-        result: str = ffi.string(made).decode("utf-8")
-        if _free_tree is not None and _free is not None:
-            _free_tree(ctypes.c_void_p(int(ffi.cast("uintptr_t", root))))
-            _free(ctypes.c_void_p(int(ffi.cast("uintptr_t", made))))
-    finally:
-        cmark.parser_free(parser)
-    return result
-
-
-def _function(library: str | None, name: str) -> Any:
-    """A function of C; None where it cannot be reached, and a tree then stays in memory."""
-    try:
-        found = getattr(ctypes.CDLL(library), name)
-    except (OSError, AttributeError, TypeError):
-        return None
-    found.argtypes, found.restype = [ctypes.c_void_p], None
-    return found
-
-
-_free_tree = _function(cmark._cmark.__file__, "cmark_node_free")
-_free = _function(None, "free")
 
 
 def as_bytes(size: int) -> str:

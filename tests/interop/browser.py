@@ -1,0 +1,119 @@
+"""A real Chromium on the pages of a mirror: over http on localhost, over a plain name, from a disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.interop.servers import need
+
+NAME = "mirror.test"
+"""A name that the browser finds on this machine: no secure context, as in a closed network."""
+ORIGINS = ("localhost", "name", "disk")
+Origin = Literal["localhost", "name", "disk"]
+_WATCH = """
+globalThis.pwned = 0;
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, as long as the block lasts."""
+    program = need("chromium")
+    flags = [f"--host-resolver-rules=MAP {NAME} 127.0.0.1, MAP evil.invalid 127.0.0.1"]
+    if os.geteuid() == 0:
+        flags.append("--no-sandbox")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One page of a browser, and what went wrong in it.
+
+    ``problems`` are messages of its console, errors of scripts, and what the policy forbade.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        page.add_init_script(_WATCH)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(f"{message.type}: {message.text}")
+
+    @property
+    def kind(self) -> str:
+        """What the line about signatures says, once it says something."""
+        self.page.wait_for_selector("#check[data-kind]")
+        return self.page.get_attribute("#check", "data-kind") or ""
+
+    def drawn(self, address: str) -> None:
+        """Wait until a view is drawn."""
+        self.page.wait_for_selector(f'#view[data-drawn="{address}"]')
+
+
+@contextlib.contextmanager
+def visit(browser: Browser, **settings: Any) -> Iterator[Visit]:
+    """A new page, with no memory of others."""
+    context = browser.new_context(**settings)
+    context.set_default_timeout(10_000)
+    yield Visit(context.new_page())
+    context.close()
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """A host that strangers' pages might call: its address, and what was asked of it."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        do_POST = do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def base_of(origin: Origin, url: str, site: Path) -> str:
+    """Where a mirror is that a server on localhost shows at ``url``, by way of an origin."""
+    port = url.rpartition(":")[2]
+    return {
+        "localhost": f"http://localhost:{port}/",
+        "name": f"http://{NAME}:{port}/",
+        "disk": f"{site.as_uri()}/",
+    }[origin]
+
+
+def axe() -> str:
+    """The script of axe-core; skips without it, fails in CI."""
+    package = pytest.importorskip("axe_playwright_python") if not os.environ.get("CI") else None
+    if package is None:
+        import axe_playwright_python as package  # type: ignore[no-redef]  # noqa: PLC0415
+    return (Path(package.__file__).parent / "axe.min.js").read_text()  # type: ignore[union-attr]
