@@ -29,6 +29,7 @@ MAX_KEYRING = 16 << 20
 _SIGNED = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----"
 _BETWEEN = b"\n...\n"
+_HOW = "a file that 'gpg --export NAME > FILE' writes is needed"
 
 
 class Keyring:
@@ -48,8 +49,12 @@ class Keyring:
     def __init__(self, data: bytes, where: str, now: datetime) -> None:
         self._where = where
         self._now = now
-        self._certs = {cert.fingerprint.lower(): cert for cert in _certs(data, where)}
-        self._ids = {name for cert in self._certs.values() for name in _key_ids(cert)}
+        try:
+            certs = pysequoia.Cert.split_bytes(data)
+            self._ids = {name for cert in certs for name in _key_ids(cert)}
+        except RuntimeError as error:
+            raise InputError(f"{where}: not a keyring of OpenPGP keys: {_HOW}") from error
+        self._certs = {cert.fingerprint.lower(): cert for cert in _public(certs, where)}
 
     def __call__(self, package: str, release: Release, blob: Blob) -> Signer:
         """See ``Check``; of several files, one has to be good."""
@@ -111,18 +116,14 @@ class Keyring:
         return cert.expiration is not None and cert.expiration <= self._now
 
 
-def _certs(data: bytes, where: str) -> list[pysequoia.Cert]:
-    how = "a file that 'gpg --export NAME > FILE' writes is needed"
-    try:
-        certs = pysequoia.Cert.split_bytes(data)
-    except RuntimeError as error:
-        raise InputError(f"{where}: not a keyring of OpenPGP keys: {how}") from error
+def _public(certs: list[pysequoia.Cert], where: str) -> list[pysequoia.Cert]:
+    """The same, if they are some, and public. Raises InputError."""
     if not certs:
-        raise InputError(f"{where}: there is no key in it: {how}")
+        raise InputError(f"{where}: there is no key in it: {_HOW}")
     with warnings.catch_warnings():  # that secret keys are to be read otherwise
         warnings.simplefilter("ignore", DeprecationWarning)
         if any(cert.has_secret_keys for cert in certs):
-            raise InputError(f"{where}: there are secret keys in it, and none is needed: {how}")
+            raise InputError(f"{where}: there are secret keys in it, and none is needed: {_HOW}")
     return certs
 
 
