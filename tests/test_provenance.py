@@ -211,8 +211,9 @@ def test_of_two_files_one_has_to_be_good_and_none_is_an_error(ours: Pair) -> Non
 
 def test_what_is_no_keyring_of_public_keys_is_refused(ours: Pair) -> None:
     cut = ours.public[:-7]
-    # A key of a version that there is not: it can be read, and not be written again.
-    odd = ours.public[:2] + b"\x07" + ours.public[3:]
+    # An issuer of a version that there is not: the key can be read, and not be written again.
+    odd = ours.public.replace(b"\x16\x21\x04", b"\x16\x21\x09", 1)
+    assert pysequoia.Cert.split_bytes(odd) and odd != ours.public
     for garbage in (b"", b"garbage", bytes(range(256)), ours.sign(text_of()), cut, odd):
         with pytest.raises(InputError, match="gpg --export"):
             Keyring(garbage, "keys.gpg", TODAY)
