@@ -196,7 +196,7 @@ def test_a_line_may_come_in_pieces() -> None:
     text = b"x: 1\n  image: a/b:1\n  image: a/c:1"
     for size in range(1, len(text)):
         keeper = ClueKeeper(Limits())
-        keeper.member(Member("app/templates/a.yaml", "file", 0, 0, len(text)))
+        keeper.member(Member("app/templates/a.yaml", "file", len(text), b""))
         for at in range(0, len(text), size):
             keeper.content(text[at : at + size])
         assert [line[2] for line in keeper.close().lines] == [b"a/b:1", b"a/c:1"]

@@ -21,6 +21,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.sources.acknowledge import Acknowledgement, names_of
 from cnrmirror.sources.base import Hole
 from cnrmirror.sync.acknowledged import acknowledge
+from cnrmirror.sync.memory import remember, remembered
 from cnrmirror.sync.report import PARTIAL, SourceReport, SyncReport, report_schema
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make
@@ -239,6 +240,17 @@ def test_json_of_sync_and_report_is_what_the_schema_says(mirror: Project) -> Non
     assert say(mirror, "report", "--schema", code=0) == report_schema() + "\n"
     described = json.loads(report_schema())["$defs"]["SourceReport"]["properties"]
     assert set(described) == set(SourceReport.__struct_fields__)
+
+
+def test_signed_releases_are_told_by_kind_where_there_are_any(mirror: Project) -> None:
+    say(mirror, "sync", code=14)
+    assert "; signed: " not in say(mirror, "report", code=14)
+    memory = remembered(mirror, "here")
+    assert memory is not None and memory.report.signed == {}
+    report = msgspec.structs.replace(memory.report, signed={"provenance": 2, "cosign": 1})
+    remember(mirror, msgspec.structs.replace(memory, report=report))
+    said = say(mirror, "report", code=14)
+    assert "; signed: 1 with cosign, 2 with provenance" in said
 
 
 # -- hooks ----------------------------------------------------------------------------------------

@@ -158,13 +158,14 @@ def identify(telling: dict[str, bytes], path: Path, wish: Override) -> Identity:
 
 def _release(release: str, path: Path, wish: Override) -> str:
     try:
-        return check_release(_plain(release))
+        return check_release(plain_release(release))
     except InvalidName as error:
         way_out = "" if wish.release else "; say --release 1.0.0"
         raise InvalidName(f"{path}: {error.message}{way_out}", **error.details) from error
 
 
-def _plain(release: str) -> str:
+def plain_release(release: str) -> str:
+    """A chart's version without the "v" that it may begin with."""
     return release[1:] if re.match(r"v\d", release) else release
 
 

@@ -27,7 +27,14 @@ _DEEP = 8
 _ANNOTATION = "artifacthub.io/images"
 # Of two reasons for one image, the one that a reader can do most with.
 _VALUES, _TEMPLATE, _LISTED = range(3)
-_SPEAKS = re.compile(rb"image|repo|img|container|\.[a-z0-9-]+(?::[0-9]+)?/[a-z0-9]", re.I)
+_WORDS = b"image", b"repo", b"img", b"container"
+_ADDRESS = re.compile(rb"\.[a-z0-9-]+(?::[0-9]+)?/[a-z0-9]")
+
+
+def _speaks(text: bytes) -> bool:
+    """Whether something in a text can be, or be part of, an image."""
+    low = text.lower()
+    return any(word in low for word in _WORDS) or _ADDRESS.search(low) is not None
 
 
 class _Found(NamedTuple):
@@ -106,7 +113,7 @@ class _Search:
     def _values(self, at: str, has_subcharts: bool) -> dict[str, Any]:
         """A chart's own values; not read where nothing in them can be, or be part of, an image."""
         path = f"{at}values.yaml"
-        is_asked = has_subcharts or at in self._lines or _SPEAKS.search(self._files.get(path, b""))
+        is_asked = has_subcharts or at in self._lines or _speaks(self._files.get(path, b""))
         return self._read(path) if is_asked else {}
 
     def _read(self, path: str) -> dict[str, Any]:

@@ -61,16 +61,24 @@ class Limits(msgspec.Struct, frozen=True):
 class Member(msgspec.Struct, frozen=True):
     """One member as it may be unpacked: ``name`` is relative, without ``.`` and ``..``.
 
-    ``mode`` is what the header says, ``mtime`` in seconds since 1970; ``target`` that of a symlink.
-    The name of the top folder itself (``./``) is empty.
+    ``target`` is that of a symlink. The name of the top folder itself (``./``) is empty.
     """
 
     name: str
     kind: Kind
-    mode: int
-    mtime: int
     size: int
+    header: bytes
     target: str = ""
+
+    @property
+    def mode(self) -> int:
+        """What the header says."""
+        return header.mode_of(self.header)
+
+    @property
+    def mtime(self) -> int:
+        """When it was changed, in seconds since 1970."""
+        return header.time_of(self.header)
 
 
 class Sink(Protocol):
@@ -233,8 +241,7 @@ class TarScanner:
         self._place(name, kind)
         self._skip = -(-size // BLOCK) * BLOCK
         if self._sink:
-            mode, mtime = header.mode_of(block), header.time_of(block)
-            self._sink.member(Member(name, kind, mode, mtime, size, target))
+            self._sink.member(Member(name, kind, size, block, target))
             self._left = size
         keep = self._wanted(name) if kind == _FILE else None
         if keep is not None:
@@ -264,7 +271,9 @@ class TarScanner:
         if length > self._limits.name:
             what = f"the archive has a member name of {length} bytes: {name[:40]!r}…"
             raise self._limits.past("name", what, length)
-        if _CONTROL.search(name):
+        # The first three tell it of nearly all names, sixty times as fast.
+        is_plain = name.isascii() and name.isprintable() and "\\" not in name
+        if not is_plain and _CONTROL.search(name):
             raise HostileArchive(f"member {name!r} has a control character or backslash")
         if name.startswith("/") or _DRIVE.match(name):
             raise HostileArchive(f"member {name!r} is an absolute path")

@@ -12,6 +12,7 @@ import msgspec
 from cnrmirror.archive.scan import Limits
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.cli.signatures import checks_of, signature_options
 from cnrmirror.client.pull import pull as pull_package
 from cnrmirror.model.errors import TooLarge
 from cnrmirror.model.names import Reference, check_media_type
@@ -55,6 +56,7 @@ def _limit_options(command: _Command) -> _Command:
     help="The folder in which NS_NAME_RELEASE appears.",
 )  # fmt: skip
 @click.option("--tarball", is_flag=True, help="The archive itself, not what is in it.")
+@signature_options
 @_limit_options
 @pass_context
 def pull(
@@ -65,11 +67,14 @@ def pull(
     media_type: str | None,
     dest: Path,
     tarball: bool,
+    verify_provenance: Path | None,
+    cosign_key: Path | None,
     **limits: int,
 ) -> None:
     """Get a package out of a mirror, verified from the pinned root to the last byte.
 
     RELEASE may be a semver range. Exit code 13: done, with expired metadata that was allowed.
+    With --verify-provenance or --cosign-key, a package that is not signed so is not fetched.
 
     \b
     cnrmirror pull charts/nginx --from https://mirror.example.com --root root.json
@@ -78,9 +83,10 @@ def pull(
     most = Limits(**{key.removeprefix("max_"): value for key, value in limits.items()})
     wanted = Reference.parse(reference)
     short = check_media_type(media_type) if media_type else None
+    checks = checks_of(verify_provenance, cosign_key)
     try:
         pulled, fresh = read_verified(
-            origin, lambda remote: pull_package(remote, wanted, short, dest, tarball, most)
+            origin, lambda remote: pull_package(remote, wanted, short, dest, tarball, most, checks)
         )
     except TooLarge as error:
         if key := error.details.get("limit"):
@@ -97,6 +103,7 @@ def pull(
             f"{pulled.path}",
             f"{pulled.package}@{pulled.release} ({pulled.media_type}), digest {pulled.digest}",
             f"verified: revision {pulled.revision} of {pulled.source}, catalog {pulled.catalog}",
+            *(f"{signer.kind}: good, by {signer}" for signer in pulled.signed_by),
         ],
     )
     exit_if_stale(fresh)

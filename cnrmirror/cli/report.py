@@ -60,8 +60,13 @@ def _sums(source: SourceReport, dry_run: bool) -> str:
         f"{len(source.holes)} holes"
         + (f" and {len(source.acknowledged)} that are known" if source.acknowledged else "")
         + (f"; {gone} are gone upstream and kept (deletes: keep)" if gone else "")
+        + (f"; signed: {_signed(source)}" if source.signed else "")
         + ("" if source.complete else "; there may be more than it lists")
     )
+
+
+def _signed(source: SourceReport) -> str:
+    return ", ".join(f"{number} with {kind}" for kind, number in sorted(source.signed.items()))
 
 
 def show_reports(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 import msgspec
@@ -10,7 +12,10 @@ from rich.filesize import decimal
 
 from cnrmirror.cli.context import Context, pass_context, plain
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
+from cnrmirror.cli.signatures import checks_of, signature_options
 from cnrmirror.client.describe import Shown, describe
+from cnrmirror.client.remote import Remote
+from cnrmirror.client.signatures import Verdict, verdicts
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import PackageDocument, blob_path
@@ -25,32 +30,44 @@ _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS
 @click.command()
 @click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL]")
 @origin_options
+@signature_options
 @pass_context
-def show(context: Context, reference: str, origin: Origin) -> None:
+def show(
+    context: Context,
+    reference: str,
+    origin: Origin,
+    verify_provenance: Path | None,
+    cosign_key: Path | None,
+) -> None:
     """What is known of a package or release, and what its newest one says of itself.
 
     RELEASE may be a semver range. Of this mirror, or of the one that --from names: verified.
+    --verify-provenance and --cosign-key say of each signed release whether a key made it.
 
     \b
     cnrmirror show charts/nginx
     cnrmirror --json show charts/nginx:stable --from https://mirror.example.com
     """
     ref = Reference.parse(reference)
+    checks = checks_of(verify_provenance, cosign_key)
+
+    def of_remote(remote: Remote) -> tuple[Shown, list[Verdict]]:
+        document = remote.document(str(ref.package))
+        found = describe(ref, document, remote.catalog, remote.blob)
+        return found, verdicts(found.document, checks, remote.blob)
+
     fresh = True
     if origin.sources:
-        shown, fresh = read_verified(
-            origin,
-            lambda remote: describe(
-                ref, remote.document(str(ref.package)), remote.catalog, remote.blob
-            ),
-        )
+        (shown, found), fresh = read_verified(origin, of_remote)
     else:
         project = context.project()
-        document = project.document(str(ref.package))
-        shown = describe(ref, document, project.catalog, lambda blob: _pieces(project, blob))
-    context.table(_value(shown), _COLUMNS, _rows(shown.document, context.terminal))
+        blob = functools.partial(_pieces, project)
+        shown = describe(ref, project.document(str(ref.package)), project.catalog, blob)
+        found = verdicts(shown.document, checks, blob)
+    verified = {"verified": found} if checks else {}
+    context.table({**_value(shown), **verified}, _COLUMNS, _rows(shown.document, context.terminal))
     if not context.as_json:
-        _tell_the_rest(shown)
+        _tell_the_rest(shown, found)
     exit_if_stale(fresh)
 
 
@@ -92,7 +109,7 @@ def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ..
     ]
 
 
-def _tell_the_rest(shown: Shown) -> None:
+def _tell_the_rest(shown: Shown, verified: Sequence[Verdict]) -> None:
     document = shown.document
     for flag in sorted({flag for release in document.releases for flag in release.flags}):
         click.echo(f"[{plain(flag)}]: {plain(meaning_of(flag))}", err=True)
@@ -103,10 +120,13 @@ def _tell_the_rest(shown: Shown) -> None:
                 f"{attachment.size} bytes, {blob_path(attachment.digest)}",
                 err=True,
             )
+    asked = {verdict.kind for verdict in verified}
     for release in document.releases:
-        if found := release.signatures:
+        if found := [kind for kind in release.signatures if kind not in asked]:
             what = f"{release.release} ({release.media_type})"
             click.echo(f"signed, not verified here: {what}: {', '.join(found)}", err=True)
+    for verdict in verified:
+        click.echo(plain(verdict), err=True)
     for text in _left_out(shown):
         click.echo(plain(text), err=True)
     for stone in document.tombstones:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from cnrmirror.archive.extract import free, place_file, place_folder, staging, u
 from cnrmirror.archive.scan import Limits
 from cnrmirror.client.choose import meant
 from cnrmirror.client.remote import Remote
+from cnrmirror.client.signatures import Check, Signer
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import PackageDocument, Release
 from cnrmirror.model.errors import NotFoundError, Tampered, UsageError
@@ -37,7 +39,7 @@ def resolve(document: PackageDocument, reference: Reference, media_type: str | N
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """What a pull brought: where it is, and what it is."""
+    """What a pull brought: where it is, what it is, and who signed it, if that was asked."""
 
     path: str
     package: str
@@ -49,6 +51,7 @@ class Pulled(msgspec.Struct, frozen=True):
     revision: int
     catalog: str
     fresh: bool
+    signed_by: list[Signer] = []
 
 
 def pull(
@@ -58,10 +61,15 @@ def pull(
     folder: Path,
     tarball: bool,
     limits: Limits,
+    checks: Sequence[Check] = (),
 ) -> Pulled:
     """The archive of a release in ``folder``, or what is in it; nothing, or the whole.
 
+    Args:
+        checks: each has to find the release signed, before anything of it is fetched.
+
     Raises:
+        BadSignature: a check does not find it signed.
         ConflictError: there is something of that name already.
         HostileArchive, TooLarge: the archive must not be unpacked.
         and what ``Remote`` and ``resolve`` raise.
@@ -70,6 +78,8 @@ def pull(
     release = resolve(remote.document(package), reference, media_type)
     name = f"{package.replace('/', '_')}_{release.release}"
     target = free(folder / (f"{name}.tar.gz" if tarball else name))
+    # A release names the digest of its archive, so that what was signed is known without it.
+    signers = [check(package, release, remote.blob) for check in checks]
     with staging(folder) as work:
         made = work / "archive.tar.gz"
         with made.open("xb") as stream:
@@ -88,5 +98,5 @@ def pull(
     return Pulled(
         str(target), package, release.release, release.media_type, release.content.digest,
         release.blob, remote.reader.name, verified.root.revision, verified.at.digest,
-        verified.fresh,
+        verified.fresh, signers,
     )  # fmt: skip

@@ -142,7 +142,7 @@ class NotTrusted(TrustError):
 
 
 class BadSignature(TrustError):
-    """Not signed by enough of the keys that the role has."""
+    """Not signed by enough of the keys that the role has, or by none of those that were given."""
 
 
 class Tampered(TrustError):

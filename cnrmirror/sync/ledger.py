@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from cnrmirror.mirror.project import Project
@@ -31,8 +32,12 @@ class Ledger:
         self._tree = project.tree()
         self.taken: set[Key] = set()
         self.owned: dict[str, list[Key]] = {name: [] for name in names}
+        self._signed: dict[str, Counter[tuple[str, str]]] = {}
         for ref in project.catalog.packages(self._tree):
-            for release in project.catalog.document(ref).releases:
+            document = project.catalog.document(ref)
+            if signed := _signed(document):
+                self._signed[ref.name] = signed
+            for release in document.releases:
                 if release.origin in self.owned:
                     key = (ref.name, release.release, release.media_type)
                     self.owned[release.origin].append(key)
@@ -74,8 +79,21 @@ class Ledger:
             self._upstreams[plan.source] = listing.upstream
         return owned
 
+    def signed(self, source: str) -> dict[str, int]:
+        """How many releases of a source carry a signature at this point of the run, by its kind."""
+        changed = {name: _signed(document) for name, document in self._changed.items()}
+        found: Counter[str] = Counter()
+        for counts in {**self._signed, **changed}.values():
+            found.update({kind: n for (origin, kind), n in counts.items() if origin == source})
+        return dict(sorted(found.items()))
+
     def commit(self, message: str) -> Head | None:
         """Make the revision, if anything changed."""
         if not self._changed:
             return None
         return self._project.commit(self._changed, message, self._now, self._facts, self._upstreams)
+
+
+def _signed(document: PackageDocument) -> Counter[tuple[str, str]]:
+    """How many releases carry a signature, by their source and its kind."""
+    return Counter((r.origin, kind) for r in document.releases for kind in r.signatures)

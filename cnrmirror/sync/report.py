@@ -49,6 +49,8 @@ class SourceReport(msgspec.Struct, frozen=True):
         error_code: the exit code of the error.
         shrunk: whether so much is gone that nothing was dropped.
         acknowledged: the holes that somebody knows of.
+        signed: how many of its releases that are in the mirror after the run carry a signature, by
+            its kind (``provenance``, ``cosign``); whether it is good was not asked.
     """
 
     source: str
@@ -66,6 +68,7 @@ class SourceReport(msgspec.Struct, frozen=True):
     error_code: int = 0
     shrunk: bool = False
     acknowledged: list[KnownHole] = []
+    signed: dict[str, int] = {}
 
     @classmethod
     def build(

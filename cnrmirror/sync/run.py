@@ -79,6 +79,7 @@ def sync(
         run = _Run(project, ledger, now, dry_run, keep)
         known = acknowledgements(project)
         memories = [_outcome(run, asked) for asked in all_asked]
+        memories = [_with_signed(memory, ledger) for memory in memories]
         reports = [with_acknowledged(memory.report, known, now) for memory in memories]
         if dry_run:
             return SyncReport(now, None, reports)
@@ -109,6 +110,13 @@ def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
     if run.keep or report.error:
         used = asked.before.filter if asked.before else ""
     return SourceMemory(report, used, channels)
+
+
+def _with_signed(memory: SourceMemory, ledger: Ledger) -> SourceMemory:
+    """The same, with the signed releases that are left once every source has had its turn."""
+    signed = ledger.signed(memory.report.source)
+    report = msgspec.structs.replace(memory.report, signed=signed)
+    return msgspec.structs.replace(memory, report=report)
 
 
 def _one(run: _Run, asked: _Asked) -> tuple[SourceReport, dict[str, list[str]]]:
