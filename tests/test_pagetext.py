@@ -230,3 +230,9 @@ def test_a_name_has_one_picture_that_is_small_and_well_formed() -> None:
         assert {element.tag.rpartition("}")[2] for element in tree.iter()} == {"svg", "path"}
     assert len({icon(name) for name in names}) == len(names)
     assert icon("charts/nginx") == icon("charts/nginx")
+
+
+def test_a_link_without_a_text_is_called_by_its_address() -> None:
+    made = readme("[](https://example.com/?a&b) [<b>\u200b</b>](https://example.com)")
+    assert ">https://example.com/?a&amp;b</a>" in made
+    assert "<b></b>https://example.com</a>" in made

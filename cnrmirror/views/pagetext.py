@@ -22,6 +22,7 @@ __all__ = ["as_bytes", "day", "link", "readme", "safe_link", "text", "texts"]
 MOST_README = 512 * 1024
 _MOST_HTML = 3 * 1024 * 1024
 _OPTIONS = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_STRIKETHROUGH
+_NAMELESS = re.compile(r'(<a href="([^"<>]*+)"[^<>]*+>)((?:\s++|<(?!/a>)[^<>]*+>)*+)</a>')
 _REL = "noopener noreferrer nofollow"
 _CUT = f"<p>[This readme is cut after {MOST_README // 1024} KB; all of it is in the archive.]</p>\n"
 _CLEANER = nh3.Cleaner(
@@ -75,7 +76,9 @@ def _rendered(given: str) -> str:
     if len(made) > _MOST_HTML:
         return ""
     # Hidden characters may be written as entities, so they go last; what is left has no "<" in it.
-    return without_hidden(_CLEANER.clean(tidy(made)))
+    clean = without_hidden(_CLEANER.clean(tidy(made)))
+    # A link without a text has no name for who cannot see it.
+    return _NAMELESS.sub(r"\1\3\2</a>", clean)
 
 
 def as_bytes(size: int) -> str:
