@@ -91,9 +91,7 @@ def test_all_of_them_in_one_readme_are_not_active_either() -> None:
 
 def test_there_are_enough_and_without_the_cleaner_they_are_active() -> None:
     assert len(set(PAYLOADS)) == len(PAYLOADS) >= 52
-    active = [
-        p for p in PAYLOADS if Findings(as_markup(p)).found or HIDDEN.search(as_markup(p))
-    ]
+    active = [p for p in PAYLOADS if Findings(as_markup(p)).found or HIDDEN.search(as_markup(p))]
     # The rest are kept because another reader of Markdown may see more in them.
     assert len(active) >= 52 and len(PAYLOADS) - len(active) <= 12
 

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.change import Removal, remove
@@ -21,6 +21,9 @@ from tests.hostile_text import PAYLOADS
 from tests.interop.browser import ORIGINS, Origin, axe, base_of, chromium, listening, visit
 from tests.interop.servers import serving
 from tests.mirrors import make
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.interop
 NOW = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()
@@ -45,7 +48,11 @@ def chart(folder: Path, name: str, release: str, about: str, **files: bytes) -> 
 
 
 def web(folder: Path, release: str) -> Path:
-    readme = b"# Web\n\n" + b"A *server*. " * 200 + b"\n\n```\ncode\n```\n\n| a | b |\n|-|-|\n| 1 | 2 |\n"
+    readme = (
+        b"# Web\n\n"
+        + b"A *server*. " * 200
+        + b"\n\n```\ncode\n```\n\n| a | b |\n|-|-|\n| 1 | 2 |\n"
+    )
     values = f"replicas: 1\n# the image\nimage: docker.io/library/web:{release}\n".encode()
     about = "description: A server of pages\nkeywords: [http]\nhome: https://web.example.com"
     return chart(folder, "web", release, about, README_md=readme, values_yaml=values)
@@ -83,9 +90,7 @@ def canary() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.fixture(scope="module")
-def mirror(
-    tmp_path_factory: pytest.TempPathFactory, canary: tuple[str, list[str]]
-) -> Project:
+def mirror(tmp_path_factory: pytest.TempPathFactory, canary: tuple[str, list[str]]) -> Project:
     folder = tmp_path_factory.mktemp("browsed")
     project = make(folder / "m", "00000000-0000-4000-8000-000000000020", NOW)
     for release in ("0.9.0", "1.0.0", "1.1.0"):
@@ -97,7 +102,9 @@ def mirror(
         for n in range(12)
     ]
     push(project, others, NS, NOW)
-    remove(project, Removal("charts/web", "0.9.0", None, f"<b onclick=pwned=1>{canary[0]}</b>"), NOW)
+    remove(
+        project, Removal("charts/web", "0.9.0", None, f"<b onclick=pwned=1>{canary[0]}</b>"), NOW
+    )
     return project
 
 

@@ -1,0 +1,1 @@
+cnrmirror.search.c("",[["apps",[],["apps/blog","apps/wordpress"]],["blog",[["apps/blog","0.3.1",""]]],["charts",[],["charts/nginx"]],["nginx",[["charts/nginx","1.2.0","A web server"]]],["server",[],[],["charts/nginx"]],["web",[],[],["charts/nginx"]],["wordpress",[["apps/wordpress","4.8.0",""]]]],0);
