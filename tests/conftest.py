@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.documents import CatalogRoot
 from tests.mirrors import make
 from tests.recorded import Recorded
 
@@ -28,6 +30,10 @@ settings.register_profile(
     "mutants", derandomize=True, deadline=None, database=None,
     phases=[Phase.explicit, Phase.generate],
 )  # fmt: skip
+
+
+# A revision without packages, for views whose lists are those of any revision.
+NO_ROOT = CatalogRoot("00000000-0000-4000-8000-000000000001", 1, NOW, "", 0, 0, EMPTY)
 
 
 @pytest.fixture

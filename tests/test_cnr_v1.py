@@ -331,7 +331,7 @@ def test_the_view_gives_these_files_entries_and_paths() -> None:
     assert entry is not None and view.entry(Package(document)) == entry
     assert list(view.package(Package(document))) == list(package_resources(document))
     assert list(view.fixed()) == list(v1.fixed_resources("cnr", "https://example.com"))
-    lists = list(view.lists({entry.name: entry}, {entry.name: (None, entry)}))
+    lists = list(view.lists({entry.name: entry}, {entry.name: (None, entry)}, NO_ROOT))
     assert lists == list(v1.list_resources([entry], [entry])) != []
     for resource in view.package(Package(document)):
         assert view.rank(resource.path) == rank(resource.path)

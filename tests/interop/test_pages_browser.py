@@ -1,4 +1,4 @@
-"""Pages in a real Chromium: found, read, checked, compared; by keyboard, without script, attacked."""
+"""Pages in a real Chromium: found, read, checked, compared, by keyboard, and under attack."""
 
 from __future__ import annotations
 

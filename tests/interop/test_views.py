@@ -50,10 +50,10 @@ def files(shop: Shop) -> list[tuple[str, Resource, bytes]]:
     project = shop.project
     settings = msgspec.structs.replace(project.config.views, precompress=False)
     site = Site(settings, "", rules=False)
-    packages = [site.load(project.catalog, project.catalog.document(ref))
+    packages = [site.load(project.catalog, project.catalog.document(ref), None)
                 for ref in project.catalog.packages(project.tree())]  # fmt: skip
     made = [r for package in packages for r in site.package(package)]
-    made += [*site.all_lists(site.entries(packages)), *site.fixed()]
+    made += [*site.all_lists(site.entries(packages), project.root()), *site.fixed()]
     by_path = {r.path: r for r in made if r.path.startswith(("v2/", "helm/"))}
     found = []
     for path, resource in by_path.items():
