@@ -28,6 +28,7 @@ from cnrmirror.views.cnr_v1 import (
     package_resources,
     to_json,
 )
+from tests.conftest import NO_ROOT
 
 NAME = "ns/chat"
 BASE = f"cnr/api/v1/packages/{NAME}"
