@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample hosts-table clean
+.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -59,13 +59,20 @@ bench: .venv/ready
 	$(BIN)/python -m bench.reads
 	$(BIN)/python -m bench.trust
 	$(BIN)/python -m bench.sync
+	$(BIN)/python -m bench.search
+	$(BIN)/python -m bench.pages
 
 sample: .venv/ready
 	$(BIN)/python -m tests.sample
+
+# Pictures of the pages; docs/pages.png is one. Needs Chromium, and playwright in .venv.
+screens: .venv/ready
+	$(BIN)/python -m tests.screens .screens
+	cp .screens/package-1440-light.png docs/pages.png
 
 hosts-table: .venv/ready
 	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py \
 	  tests/interop/test_views.py tests/interop/test_today.py tests/interop/test_oci_clients.py
 
 clean:
-	rm -rf .venv .venv-* .demo .fuzz .coverage* mutants
+	rm -rf .venv .venv-* .demo .fuzz .screens .coverage* mutants

@@ -7,7 +7,6 @@ after it.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
@@ -111,7 +110,7 @@ def by_namespace(entries: Found) -> dict[str, list[str]]:
 def newest_packages(entries: Found) -> Iterator[Values]:
     """The packages with the newest releases, each once, newest first."""
     dated = [(entry.newest[0], package) for package, entry in entries.items() if entry.newest]
-    for first, package in heapq.nlargest(NEWEST, dated, key=_newer):
+    for first, package in _newest(dated)[:NEWEST]:
         entry = entries[package]
         yield {
             "package": package, "release": first.release, "media_type": first.media_type,
@@ -122,13 +121,14 @@ def newest_packages(entries: Found) -> Iterator[Values]:
 
 def newest_releases(entries: Found) -> list[tuple[Dated, str]]:
     """The newest releases of all packages, at most ``OF_ONE`` of one."""
-    every = ((dated, package) for package, entry in entries.items() for dated in entry.newest)
-    return heapq.nlargest(FEED, every, key=_newer)
+    every = [(dated, package) for package, entry in entries.items() for dated in entry.newest]
+    return _newest(every)[:FEED]
 
 
-def _newer(pair: tuple[Dated, str]) -> tuple[str, str, str, str]:
-    dated, package = pair
-    return dated.created, package, dated.release, dated.media_type
+def _newest(every: list[tuple[Dated, str]]) -> list[tuple[Dated, str]]:
+    """Newest first; those of one time by name, and of one name the order stays."""
+    by_name = sorted(every, key=lambda pair: pair[1])
+    return sorted(by_name, key=lambda pair: pair[0].created, reverse=True)
 
 
 def row(package: str, entry: PageEntry, up: str) -> Values:
