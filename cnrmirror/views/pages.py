@@ -48,15 +48,13 @@ from cnrmirror.views.pagevalues import (
     package_values,
 )
 from cnrmirror.views.searchshards import shards, words_of
-from cnrmirror.views.templates import asset, environment
+from cnrmirror.views.templates import environment, script, style
 from cnrmirror.views.theme import theme
 
 HTML_TYPE = "text/html; charset=utf-8"
 FEED_TYPE = "application/atom+xml; charset=utf-8"
 SCRIPT_TYPE = "text/javascript; charset=utf-8"
 STYLE_TYPE = "text/css; charset=utf-8"
-SCRIPTS = ("trust.js", "archive.js", "diff.js", "search.js", "pages.js")
-STYLE = "pages.css"
 TOPS = ("index.html", "trust.html", "feed.xml", "packages", "revisions", "search", "assets")
 
 
@@ -220,9 +218,8 @@ class Pages:
         """See ``base.View``."""
         if not self._on:
             return
-        for name in SCRIPTS:
-            yield Resource(f"assets/{name}", asset(name, self._templates), SCRIPT_TYPE)
-        yield Resource(f"assets/{STYLE}", asset(STYLE, self._templates), STYLE_TYPE)
+        yield Resource("assets/pages.js", script(self._templates), SCRIPT_TYPE)
+        yield Resource("assets/pages.css", style(self._templates), STYLE_TYPE)
         yield Resource("assets/theme.css", theme(self._look.accent).encode(), STYLE_TYPE)
 
     def _page(

@@ -1,328 +1,72 @@
-// What the pages do: the line about signatures, releases and comparisons, search, copying.
-// Text enters as text and in attributes of fixed names only; nothing is asked of another host.
-"use strict";
-(() => {
-  const api = globalThis.cnrmirror, { Problem, archive, diff } = api;
-  const find = (selector, from = document) => from.querySelector(selector);
-  const all = (selector, from = document) => [...from.querySelectorAll(selector)];
-  const { package: name = "", root } = document.documentElement.dataset, short = name.split("/")[1];
-  const base = new URL(root || "./", location.href.split("#")[0]), isFile = location.protocol === "file:";
-  const TEXT_MAX = 1 << 20, ROWS_MAX = 20000, ARCHIVE_MAX = 1e8;
-
-  // What would not be seen, or would turn text around, is written out.
-  const visible = (text) => String(text).replace(/[\0-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-    (char) => `\u27e8${char.charCodeAt(0).toString(16)}\u27e9`);
-  function make(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const key in attributes) element.setAttribute(key, attributes[key]);
-    element.append(...children.map((child) => (child instanceof Node ? child : visible(child))));
-    return element;
-  }
-  const link = (text, href, more) => make("a", { href, ...more }, text);
-  const dim = (...words) => make("p", { class: "dim" }, words.filter(Boolean).join(" · "));
-  const bytes = (n) => (n < 1e3 ? `${n} B` : n < 1e6 ? `${(n / 1e3).toFixed(1)} KB` : `${(n / 1e6).toFixed(1)} MB`);
-
-  // ---- bytes: from the site, or from the folder that was chosen
-  let chosen;
-  async function read(path, max) {
-    if (isFile) {
-      if (!chosen) throw new Problem("cannot", "on a disk, a page cannot read its neighbours");
-      if (!chosen.has(path)) throw new Problem("missing", "is not in the folder", path);
-      return new Uint8Array(await chosen.get(path).slice(0, max + 1).arrayBuffer());
-    }
-    const parts = [];
-    let size = 0, status;
-    try {
-      const answer = await fetch(new URL(path, base), { cache: "no-cache", credentials: "omit", redirect: "error" });
-      if (!answer.ok) throw (status = answer.status);
-      const reader = answer.body.getReader();
-      for (let step; size <= max && !(step = await reader.read()).done; size += step.value.length) parts.push(step.value);
-      if (size > max) reader.cancel();
-    } catch {
-      throw new Problem(status === 404 ? "missing" : "unavailable", status ? `answers ${status}` : "cannot be reached", path);
-    }
-    return new Uint8Array(await new Blob(parts).slice(0, max + 1).arrayBuffer());
-  }
-
-  /** The files of a folder as paths below the site, which is the folder, or in it. */
-  function filesBelow(files) {
-    const cut = Math.max(...files.map((file) => file.webkitRelativePath.indexOf("catalog/metadata/timestamp.json")), 0);
-    return new Map(files.map((file) => [file.webkitRelativePath.slice(cut), file]));
-  }
-
-  // Without a memory the check is as good as a first one.
-  const remembered = (registry, mark) => {
-    try {
-      const key = `cnrmirror ${registry}`;
-      return mark ? localStorage.setItem(key, JSON.stringify(mark)) : JSON.parse(localStorage.getItem(key));
-    } catch {
-      return null;
-    }
-  };
-
-  // ---- the line about signatures
-  const LINES = {
-    good: ["ok", "\u2713 Signatures check"], expired: ["bad", "\u2717 Expired"], refused: ["bad", "\u2717 Refused"],
-    missing: ["bad", "\u2717 Missing"], unavailable: ["warn", "Not reached"], cannot: ["warn", "Not checked here"],
-    newer: ["warn", "Needs a newer page"], nothing: ["warn", "Nothing to check against"],
-  };
-  let result, releases = [];
-  async function check() {
-    result = await api.verify({ read, pin: api.pin, name, memory: { get: remembered, set: remembered } });
-    const { kind, revision, until, path, reason } = result, [look, words] = LINES[kind], line = find("#check");
-    const rest = kind === "good" ? `revision ${revision}, fresh until ${new Date(until).toISOString().slice(0, 16).replace("T", " ")} UTC`
-      : `${path || ""} ${reason}`.trim();
-    find(".check").className = `check ${look}`;
-    line.replaceChildren(visible(`${words}: ${rest}. `), link("What this proves, and what not", new URL("trust.html", base)));
-    line.dataset.kind = kind;
-    if (name) wake();
-  }
-
-  // ---- releases
-  const fromRow = ({ dataset: d }) => ({ release: d.release, media_type: d.type, blob: { digest: d.blob, size: +d.size } });
-  const called = ({ release, media_type }) => release + (releases.filter((one) => one.release === release).length > 1 ? `:${media_type}` : "");
-  const address = (one, path = "") => `#/${called(one)}${path && `/${encodeURIComponent(path).replaceAll("%2F", "/")}`}`;
-  const pathOf = ({ digest }) => `catalog/blobs/sha256/${digest.slice(0, 2)}/${digest}`;
-  const download = ({ release, blob }) => link("Download", new URL(pathOf(blob), base), { class: "button", download: `${short}-${release}.tgz` });
-  const options = (some) => some.map((one) => make("option", {}, called(one)));
-
-  /** The release of "1.2.0" or "1.2.0:kpm"; of the type of another one, if there is no type. */
-  function named(text, like) {
-    const [release, type] = text.split(":"), found = releases.filter((one) => one.release === release && (!type || one.media_type === type));
-    if (!found.length) throw new Problem("missing", `This mirror has no release ${text}`);
-    return found.find((one) => one.media_type === like?.media_type) ?? found[0];
-  }
-
-  const opened = new Map();
-  /** The files of a release; their archive has its digest, where the browser can tell. */
-  async function filesOf({ blob }) {
-    const digest = globalThis.crypto?.subtle && blob.digest;
-    if (!opened.has(blob.digest)) opened.set(blob.digest, archive.shown(await archive.unpack(await api.take(read, pathOf(blob), ARCHIVE_MAX, digest, blob.size))));
-    return opened.get(blob.digest);
-  }
-
-  /** The text of a file; null if it is none, or too long to be drawn. */
-  function textOf(file) {
-    if (!file) return "";
-    if (file.kind !== "file") return `(${file.kind}) ${file.target}\n`;
-    try {
-      const text = file.body.length > TEXT_MAX ? "\0" : new TextDecoder("utf-8", { fatal: true }).decode(file.body);
-      return text.includes("\0") ? null : text.replaceAll("\r\n", "\u240d\n");
-    } catch {
-      return null;
-    }
-  }
-  const noText = () => dim("No text, or too long to be shown. Download the archive.");
-
-  function tree(paths, from, here, one) {
-    const list = make("ul", { class: "tree" }), folders = new Map();
-    for (const path of paths) {
-      const [first, more] = path.slice(from).split("/", 2);
-      if (more === undefined) list.append(make("li", {}, link(first, address(one, path), path === here && { "aria-current": "true" })));
-      else folders.set(first, [...(folders.get(first) ?? []), path]);
-    }
-    for (const [folder, inside] of folders)
-      list.append(make("li", {}, make("span", { class: "dim" }, `${folder}/`), tree(inside, from + folder.length + 1, here, one)));
-    return list;
-  }
-
-  /** A text with the numbers of its lines; of YAML, keys and comments stand out. */
-  function code(path, text) {
-    const lines = text.replace(/\n$/, "").split("\n"), body = make("pre", { tabindex: 0, role: "region", "aria-label": path });
-    if (!/\.ya?ml$/.test(path) || lines.length > 5000) body.append(visible(lines.join("\n")));
-    else for (const line of lines) {
-      const [, key, rest, note] = /^(\s*(?:- )?[\w./-]+:(?=\s|$))?(.*?)((?:^|\s)#.*)?$/s.exec(line);
-      body.append(make("b", {}, key ?? ""), visible(rest), make("i", {}, note ?? ""), "\n");
-    }
-    return make("div", { class: "code" }, make("pre", { "aria-hidden": "true" }, lines.map((_, n) => n + 1).join("\n")), body);
-  }
-
-  async function drawRelease(view, one, wanted) {
-    const files = await filesOf(one), paths = [...files.keys()];
-    const path = wanted || ["values.yaml", "README.md", "manifest.yaml", "Chart.yaml"].find((each) => files.has(each)) || paths[0];
-    const file = files.get(path), text = textOf(file), other = make("select", { "aria-label": "Another release" }, ...options(releases.filter((each) => each !== one)));
-    const form = make("form", { class: "act" }, download(one), ...(releases.length > 1 ? ["Compare with", other, make("button", {}, "Compare")] : []));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      location.hash = `#/${other.value}...${called(one)}`;
-    });
-    view.append(
-      make("h1", {}, `${short} ${one.release}`),
-      dim(one.media_type, one.created_at?.slice(0, 10), bytes(one.blob.size), `sha256 ${one.blob.digest}`), form,
-      make("div", { class: "split" },
-        make("details", matchMedia("(min-width:50rem)").matches && { open: "" }, make("summary", {}, `${paths.length} files`), tree(paths, 0, path, one)),
-        make("div", {}, make("h2", {}, file ? path : `This release has no file ${path}`), file ? dim(bytes(file.body.length)) : "", text === null ? noText() : code(path, text))),
-    );
-  }
-
-  /** One file's difference, and how many lines came, went, and are drawn. */
-  function drawDiff(path, before, after, room) {
-    const a = textOf(before), b = textOf(after), isText = a !== null && b !== null, rows = isText ? diff.rows(a, b) : [];
-    const count = (sign) => rows.filter((row) => row.sign === sign).length, plus = count("+"), minus = count("-");
-    const folded = diff.fold(rows).slice(0, room), pre = make("pre", { class: "diff", tabindex: 0, role: "region", "aria-label": `Difference of ${path}` });
-    for (const { sign, text, gap } of folded)
-      pre.append(gap ? make("span", { class: "gap" }, `\u22ef ${gap} equal lines`)
-        : make("span", { class: { "+": "add", "-": "del" }[sign] ?? "" }, `${sign} ${text.endsWith("\n") ? text.slice(0, -1) : `${text} \u27e8no line end\u27e9`}`));
-    const what = !before ? "added" : after ? "changed" : "removed";
-    const box = make("details", { open: "" }, make("summary", {}, `${path} `, make("span", { class: "dim" }, `${what} +${plus} \u2212${minus}`)), isText ? pre : noText());
-    if (folded.length === room) box.append(dim("The rest is too long to be shown."));
-    return [box, plus, minus, folded.length];
-  }
-
-  const isEqual = (a, b) => a && b && a.kind + a.target === b.kind + b.target && a.body.length === b.body.length && a.body.every((byte, n) => byte === b.body[n]);
-  async function drawComparison(view, one, two) {
-    const [a, b] = [await filesOf(one), await filesOf(two)], sum = [0, 0, 0];
-    const paths = [...new Set([...a.keys(), ...b.keys()])].sort(), differ = paths.filter((path) => !isEqual(a.get(path), b.get(path)));
-    const boxes = differ.map((path) => {
-      const [box, ...counts] = drawDiff(path, a.get(path), b.get(path), ROWS_MAX - sum[2]);
-      counts.forEach((count, n) => (sum[n] += count));
-      return box;
-    });
-    view.append(
-      make("h1", {}, `${short} ${called(one)} \u2192 ${called(two)}`),
-      dim(`${differ.length} files differ`, `${paths.length - differ.length} are equal`, `+${sum[0]} \u2212${sum[1]} lines`),
-      make("p", { class: "act" }, link(`Files of ${called(one)}`, address(one)), link(`Files of ${called(two)}`, address(two)), link("The other way round", `#/${called(two)}...${called(one)}`)),
-      ...boxes,
-    );
-  }
-
-  async function draw(box) {
-    try {
-      const [first, second] = location.hash.slice(2).split("...").map(decodeURIComponent), slash = `${first}/`.indexOf("/");
-      if (second) {
-        const two = named(second);
-        await drawComparison(box, named(first, two), two);
-      } else await drawRelease(box, named(first.slice(0, slash)), first.slice(slash + 1));
-    } catch ({ path, message }) {
-      box.replaceChildren(make("h1", {}, "This cannot be shown"), make("p", { class: "bad", role: "alert" }, `${path ?? ""} ${message}`));
-    }
-  }
-
-  let turn = 0;
-  /** Show what the address names: a release, a comparison, or the page itself. */
-  async function route() {
-    const view = find("#view"), mine = ++turn, isOpen = location.hash.startsWith("#/"), wasFiles = find(".split", view);
-    if (isOpen) {
-      const box = make("div", {}, make("p", { class: "path" }, link(`\u2190 ${name}`, "#")));
-      if (!result.document) box.append(make("p", { class: "note" }, "Not checked here: these are the bytes that the host sent."));
-      const inner = make("div");
-      await draw(inner);
-      if (mine !== turn) return;
-      view.replaceChildren(box, inner);
-    }
-    const change = view.hidden === isOpen;
-    view.hidden = !isOpen;
-    find("#static").hidden = isOpen;
-    if (!isOpen && !change) return;
-    const target = isOpen ? find(wasFiles && find(".split", view) ? "h2" : "h1", view) : find(location.hash.slice(1) ? location.hash : "h1");
-    target?.setAttribute("tabindex", -1);
-    target?.focus({ preventScroll: isOpen });
-    if (isOpen) scrollTo(0, 0);
-    view.dataset.drawn = location.hash;
-  }
-
-  /** What of a package's page needs the script: links to releases, the form, the long list. */
-  function wake() {
-    const rows = all("#rows [data-blob]"), form = find("#compare"), more = find("#more button");
-    releases = result.document?.releases ?? rows.map(fromRow);
-    if ((isFile && !chosen) || !(result.document || ["cannot", "newer", "nothing"].includes(result.kind))) return;
-    for (const row of rows) {
-      const head = find("th", row).firstChild;
-      head.replaceWith(link(head.textContent, address(fromRow(row))));
-    }
-    for (const each of all("[data-view]")) each.href = address(named(each.dataset.view));
-    for (const each of all("a.script")) each.hidden = false;
-    if (releases.length > 1) {
-      for (const select of all("select", form)) select.replaceChildren(...options(releases));
-      form.elements.old.selectedIndex = 1;
-      form.hidden = false;
-    }
-    if (more && result.document) more.hidden = false;
-    route();
-  }
-  function listMore({ target }) {
-    const rows = all("#rows [data-blob]"), listed = rows.map(fromRow).map(called), cell = (child, tag = "td") => make(tag, tag === "th" ? { scope: "row" } : {}, child);
-    rows.at(-1).after(...releases.filter((one) => !listed.includes(called(one))).map((one) => make("tr", {},
-      cell(link(one.release, address(one)), "th"), cell(one.media_type), cell(one.created_at.slice(0, 10)), cell(bytes(one.blob.size)), cell(download(one)), cell(one.origin))));
-    target.parentElement.remove();
-    find("#rows").parentElement.parentElement.focus();
-  }
-
-  // ---- copying
-  function copies(button) {
-    button.hidden = false;
-    button.addEventListener("click", async () => {
-      const pre = button.previousElementSibling;
-      try {
-        await navigator.clipboard.writeText(pre.textContent);
-      } catch {
-        getSelection().selectAllChildren(pre); // pages on http://name have no clipboard of their own
-        document.execCommand("copy");
-      }
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = "Copy"), 1500);
-    });
-  }
-
-  // ---- search: the combobox of the ARIA authoring practices
-  function searching() {
-    const form = find(".search"), input = find("#query"), list = find("#hits");
-    let at = -1, asked = 0;
-    const mark = (n) => {
-      [...list.children].forEach((option, m) => option.setAttribute("aria-selected", m === n));
-      input.setAttribute("aria-activedescendant", list.children[(at = n)]?.id ?? "");
-      list.children[n]?.scrollIntoView({ block: "nearest" });
-    };
-    const show = (rows) => {
-      list.replaceChildren(...rows.map((row, n) => make("li", { id: `hit-${n}`, role: "option", "data-href": new URL(`packages/${row.package}/index.html`, base) },
-        `${row.package} `, make("span", { class: "dim" }, row.release), make("small", {}, row.description))));
-      list.hidden = !rows.length;
-      input.setAttribute("aria-expanded", !list.hidden);
-      mark(-1);
-    };
-    const ask = async () => {
-      const mine = ++asked, words = input.value.trim(), rows = words ? await api.search.find(words).catch(() => []) : [];
-      if (mine !== asked) return;
-      show(rows);
-      find("#hits-count").textContent = words && `${rows.length} packages found`;
-    };
-    const open = (option) => option && (location.href = option.dataset.href);
-    const keys = {
-      ArrowDown: (n) => mark((at + 1) % n), ArrowUp: (n) => mark((at < 1 ? n : at) - 1), Enter: () => open(list.children[Math.max(at, 0)]),
-      Escape: (n) => (n ? show([]) : (input.value = "")),
-    };
-    input.addEventListener("keydown", (event) => {
-      if (!keys[event.key]) return;
-      event.preventDefault();
-      if (list.children.length || event.key === "Escape") keys[event.key](list.children.length);
-    });
-    input.addEventListener("input", ask);
-    input.addEventListener("focus", ask);
-    input.addEventListener("blur", () => show([]));
-    list.addEventListener("mousedown", (event) => event.preventDefault());
-    list.addEventListener("click", (event) => open(event.target.closest("li")));
-    form.addEventListener("submit", (event) => event.preventDefault());
-    document.addEventListener("keydown", (event) => {
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input,select")) return;
-      event.preventDefault();
-      input.focus();
-    });
-    form.hidden = false;
-  }
-
-  const chooser = find("#pick input");
-  all("[data-copy]").forEach(copies);
-  if (api.search) searching();
-  if (name) addEventListener("hashchange", route);
-  find("#compare")?.addEventListener("submit", (event) => {
-    event.preventDefault();
-    location.hash = `#/${event.target.elements.old.value}...${event.target.elements.new.value}`;
-  });
-  find("#more button")?.addEventListener("click", listMore);
-  chooser.addEventListener("change", () => {
-    chosen = filesBelow([...chooser.files]);
-    check();
-  });
-  find("#pick").hidden = !isFile;
-  check();
-})();
+"use strict";(()=>{const api=(globalThis.cnrmirror??={});const META="catalog/metadata/",NODES="catalog/nodes/sha256/";const ROLE_MAX=1<<20,TIMESTAMP_MAX=1<<14,ROOT_MAX=8<<20,NODE_MAX=64<<20;const FORMAT=1,SKEW=600e3;class Problem extends Error{constructor(kind,reason,path=""){super(reason);Object.assign(this,{kind,path});}}
+const refuse=(reason,path)=>{throw new Problem("refused",reason,path);};const own=(object,key)=>(Object.hasOwn(object,key)?object[key]:undefined);const encode=(text)=>new TextEncoder().encode(text);const decode=(data)=>JSON.parse(new TextDecoder("utf-8",{fatal:true,ignoreBOM:true}).decode(data));const sha256=async(data)=>Array.from(new Uint8Array(await crypto.subtle.digest("SHA-256",data)),(byte)=>byte.toString(16).padStart(2,"0")).join("");const unhex=(text)=>Uint8Array.from(/^([0-9a-f]{2})*$/.test(text)?text.match(/../g):[],(two)=>parseInt(two,16));async function take(read,path,max,digest,size=max){if(!(size>=0&&size<=max))refuse("is too long",path);const data=await read(path,size);if(data.length>size||(digest&&(await sha256(data))!==digest))refuse("is not the file that was signed",path);return data;}
+function canonical(value){if(Array.isArray(value))return`[${value.map(canonical)}]`;if(value&&typeof value==="object")
+return`{${Object.keys(value).sort().map((key) => `${canonical(key)}:${canonical(value[key])}`)}}`;if(typeof value==="string")return`"${value.replace(/[\\"]/g, "\\$&")}"`;if(typeof value==="number"&&!Number.isSafeInteger(value))refuse("a number is no integer");return String(value);}
+function fromDer(der){const out=new Uint8Array(64);for(let at=2,end=32;end<=64;end+=32){const half=der.subarray(at+2,(at+=2+der[at+1])).slice(-32);out.set(half,end-half.length);}
+return out;}
+async function isSigned({scheme,keyval},signature,message){const raw=scheme==="ed25519",how=raw?{name:"Ed25519"}:{name:"ECDSA",namedCurve:"P-256",hash:"SHA-256"};if(!raw&&scheme!=="ecdsa-sha2-nistp256")return null;try{const key=raw?unhex(keyval.public):Uint8Array.from(atob(keyval.public.replace(/-----[^-]*-----|\s/g,"")),(char)=>char.charCodeAt(0));const imported=await crypto.subtle.importKey(raw?"raw":"spki",key,how,false,["verify"]);return await crypto.subtle.verify(how,imported,raw?signature:fromDer(signature),message);}catch(error){return error.name==="NotSupportedError"?null:false;}}
+async function signedPart(file,path,type,keys,role,version){const{signed}=file,message=encode(canonical(signed)),good=new Set();let unknown=false;for(const{keyid,sig}of file.signatures.slice(0,64)){const key=role.keyids.includes(keyid)&&own(keys,keyid);if(!key||good.has(key.keyval.public))continue;const found=await isSigned(key,unhex(sig),message);if(found)good.add(key.keyval.public);unknown||=found===null;}
+if(!(role.threshold>0&&good.size>=role.threshold)){if(unknown)throw new Problem("cannot","has signatures of a kind that this browser does not know",path);refuse("is not signed by enough of the keys that count",path);}
+if(signed._type!==type)refuse("is the file of another role",path);if(version&&signed.version!==version)refuse("is of another version",path);return signed;}
+async function newestRoot(read,pin,newest){const pathOf=(version)=>`${META}${version}.root.json`;const first=decode(await take(read,pathOf(pin.version),ROLE_MAX,pin.sha256));let root=await signedPart(first,pathOf(pin.version),"root",first.signed.keys,first.signed.roles.root,pin.version);while(root.version<newest){const version=root.version+1,path=pathOf(version),file=decode(await take(read,path,ROLE_MAX));for(const{keys,roles}of[root,file.signed])await signedPart(file,path,"root",keys,roles.root,version);root=file.signed;}
+return root;}
+function named(read,{meta},name){const{version,length,hashes}=meta[`${name}.json`],path=`${META}${version}.${name}.json`;const data=take(read,path,ROLE_MAX,hashes.sha256,length);data.catch(()=>0);return async(type,keys,role)=>signedPart(decode(await data),path,type,keys,role,version);}
+async function readRoles(read,pin){const path=`${META}timestamp.json`,early=decode(await take(read,path,TIMESTAMP_MAX));const root=await newestRoot(read,pin,early.signed["x-kept"]?.root),{keys,roles}=root;const timestamp=await signedPart(early,path,"timestamp",keys,roles.timestamp);if(timestamp["x-kept"].root>root.version)throw new Problem("missing","the newest root is held back",path);const snapshot=await named(read,timestamp,"snapshot")("snapshot",keys,roles.snapshot);const[inTargets,inCatalog]=["targets","catalog"].map((name)=>named(read,snapshot,name));const targets=await inTargets("targets",keys,roles.targets),{delegations}=targets;const role=delegations.roles.find((one)=>one.name==="catalog"&&one.paths.includes("catalog.json"));return{root,timestamp,snapshot,targets,catalog:await inCatalog("targets",delegations.keys,role),publish:role.keyids};}
+async function readCatalog(read,{root,catalog}){const{length,hashes,custom}=catalog.targets["catalog.json"],path=`catalog/targets/${hashes.sha256}.catalog.json`;const top=decode(await take(read,path,ROOT_MAX,hashes.sha256,length));if(top.format?.read>FORMAT)throw new Problem("newer",`is of format ${top.format.read}`,path);if(top.kind!=="catalog"||top.registry!==root["x-registry"]||top.revision!==custom.revision)
+refuse("is of another registry or revision",path);return[top,hashes.sha256];}
+async function readDocument(read,{tree},name){const digits=await sha256(encode(name));const below=async({digest,size})=>decode(await take(read,`${NODES}${digest.slice(0, 2)}/${digest}`,NODE_MAX,digest,size));let node=tree,depth=0;while(node.kind==="branch"&&own(node.children,digits[depth])){node=await below(node.children[digits[depth++]]);if(node.prefix!==digits.slice(0,depth))refuse("a part of the catalog is in another’s place");}
+const ref=node.packages?.find((one)=>one.name===name);if(!ref)refuse(`the signed catalog has no ${name}`);const document=await below(ref);if(document.kind!=="package"||document.package!==name)refuse("it is another package’s document");return document;}
+function checkMemory(old,now){const renewed=(keys)=>now.root>old.root&&String(old[keys])!==String(now[keys]);const isVoid={timestamp:renewed("refresh"),revision:renewed("publish")};for(const what of["root","timestamp","revision"])
+if(!isVoid[what]&&now[what]<old[what])refuse(`${what} ${now[what]} is older than ${old[what]}, which this browser saw`);if(!isVoid.revision&&now.revision===old.revision&&now.digest!==old.digest)refuse("there are two revisions of one number");}
+async function chain({read,pin,name,now,memory}){if(!pin)return{kind:"nothing",reason:"this mirror’s pages name no root"};if(!globalThis.crypto?.subtle)throw new Problem("cannot","browsers give pages their cryptography by https and on localhost only");const{publish,...roles}=await readRoles(read,pin),[top,digest]=await readCatalog(read,roles);const{root,timestamp}=roles,{registry,revision}=top;const mark={root:root.version,timestamp:timestamp.version,revision,digest,refresh:[...root.roles.timestamp.keyids].sort(),publish:[...publish].sort()};const old=memory?.get(registry);if(old)checkMemory(old,mark);const document=name?await readDocument(read,top,name):null;const[until,first]=Object.keys(roles).map((role)=>[Date.parse(roles[role].expires)||0,role]).sort(([a],[b])=>a-b)[0];const late=!(now<until)?`the ${first} was good until ${roles[first].expires}`:!(Date.parse(`${top.time}Z`)<=now+SKEW)?`it is of ${top.time}: is this clock behind?`:"";if(!late)memory?.set(registry,mark);return{kind:late?"expired":"good",reason:late,revision,registry,until,document};}
+api.verify=async(options)=>{try{return await chain({now:Date.now(),name:"",...options});}catch(error){return{kind:error.kind??"refused",reason:error.kind?error.message:`it cannot be read: ${error.message}`,path:error.path??""};}};Object.assign(api,{Problem,take});})();"use strict";(()=>{const api=globalThis.cnrmirror;const BLOCK=512,UNPACKED=64<<20,MEMBERS=10000;const KINDS={0:"file",7:"file",1:"hard link",2:"symlink",5:"directory"};const refuse=(why)=>{throw new api.Problem("refused",`the archive ${why}`);};async function gunzip(data){const reader=new Blob([data]).stream().pipeThrough(new DecompressionStream("gzip")).getReader(),parts=[];let size=0;for(let step;!(step=await reader.read()).done;parts.push(step.value))
+if((size+=step.value.length)>UNPACKED){reader.cancel();refuse("is larger than 64 MiB: download it");}
+return new Uint8Array(await new Blob(parts).arrayBuffer());}
+const utf8=new TextDecoder("utf-8",{fatal:true,ignoreBOM:true});const text=(field)=>utf8.decode(field.subarray(0,(field.indexOf(0)+1||field.length+1)-1));const number=(field)=>(field[0]&128?field.subarray(1).reduce((sum,byte)=>sum*256+byte,field[0]&127):parseInt(text(field).trim()||0,8));function paxRecords(body){const found={};for(let at=0,end;at<body.length;at=end){const space=body.indexOf(32,at),equals=body.indexOf(61,space);end=at+parseInt(text(body.subarray(at,space)),10);if(!(end>equals&&equals>0))refuse("has a pax record that is malformed");found[text(body.subarray(space+1,equals))]=new TextDecoder().decode(body.subarray(equals+1,end-1));}
+return found;}
+function nameIn(block){const isStar=!block[475]&&block[476]&&block[487];const prefix=block[263]===48?text(block.subarray(345,isStar?475:500)):"";return(prefix&&`${prefix}/`)+text(block.subarray(0,100));}
+function untar(tar){const members=[];let extra={};for(let at=0;at+BLOCK<=tar.length&&tar[at];){const block=tar.subarray(at,(at+=BLOCK)),type=String.fromCharCode(block[156]||48),isLink="12".includes(type);const size=isLink?0:Number(("gxLK".includes(type)?0:extra.size)||number(block.subarray(124,136)));if(!(size>=0&&at+size<=tar.length))refuse("is cut off");const body=tar.subarray(at,at+size);at+=Math.ceil(size/BLOCK)*BLOCK;if(type==="x")Object.assign(extra,paxRecords(body));else if(type==="L")extra.path=text(body);else if(type==="K")extra.linkpath=text(body);else if(type!=="g"){const name=extra.path??nameIn(block),isFolder=!block[156]&&name.endsWith("/");members.push({name:name.split("/").filter((part)=>part&&part!==".").join("/"),body,kind:isFolder?"directory":KINDS[type]??"special file",target:isLink?extra.linkpath??text(block.subarray(157,257)):"",});if(members.length>MEMBERS)refuse("has too many members");extra={};}}
+return members;}
+function shown(members){const found=members.filter(({name,kind})=>name&&kind!=="directory");const top=`${found[0]?.name.split("/")[0]}/`,cut=found.every(({name})=>name.startsWith(top))?top.length:0;return new Map(found.map((one)=>[one.name.slice(cut),one]).sort(([a],[b])=>(a<b?-1:1)));}
+api.archive={unpack:async(data)=>untar(await gunzip(data)),shown};})();"use strict";(()=>{const MOST=1000;const lines=(text)=>text.match(/[^\n]*\n|[^\n]+$/g)??[];function matches(a,b){const zero=MOST+1,ends=new Int32Array(2*zero+1),trail=[];for(let d=0;d<=MOST;d++){for(let k=-d;k<=d;k+=2){const down=k===-d||(k!==d&&ends[zero+k-1]<ends[zero+k+1]);let x=d&&(down?ends[zero+k+1]:ends[zero+k-1]+1);while(x<a.length&&x-k<b.length&&a[x]===b[x-k])x++;ends[zero+k]=x;if(x>=a.length&&x-k>=b.length)return walkBack(trail,d,x,x-k);}
+trail.push(ends.slice(zero-d,zero+d+1));}
+return[];}
+function walkBack(trail,d,x,y){const pairs=[];for(;d>=0;d--){const k=x-y,end=(j)=>trail[d-1]?.[j+d-1]??-1;const down=k===-d||(k!==d&&end(k-1)<end(k+1));const last=d&&(down?end(k+1):end(k-1)),start=d&&(down?last:last+1);while(x>start)pairs.push([--x,--y]);[x,y]=[last,last-(down?k+1:k-1)];}
+return pairs.reverse();}
+function rows(oldText,newText){const a=lines(oldText),b=lines(newText),least=Math.min(a.length,b.length),out=[];let head=0,tail=0,x=0,y=0;while(head<least&&a[head]===b[head])head++;while(tail<least-head&&a.at(-1-tail)===b.at(-1-tail))tail++;const upTo=(p,q)=>{while(x<p)out.push({sign:"-",text:a[x++]});while(y<q)out.push({sign:"+",text:b[y++]});};const equal=(count)=>{for(;count--;y++)out.push({sign:" ",text:a[x++]});};equal(head);for(const[p,q]of matches(a.slice(head,a.length-tail),b.slice(head,b.length-tail))){upTo(p+head,q+head);equal(1);}
+upTo(a.length-tail,b.length-tail);equal(tail);return out;}
+function fold(all,around=3){const near=new Uint8Array(all.length),out=[];all.forEach(({sign},n)=>sign===" "||near.fill(1,Math.max(0,n-around),n+around+1));all.forEach((row,n)=>{if(near[n])out.push(row);else if(out.at(-1)?.gap)out.at(-1).gap++;else out.push({gap:1});});return out;}
+globalThis.cnrmirror.diff={rows,fold};})();"use strict";(()=>{const space=(globalThis.cnrmirror??={});const stop=new Set(("a an and as at be by can for from in into is it of on or that the this to "+"using via which with you your are its will").split(" "));const nodes=new Map(),records=new Map(),loads=new Map();let digits=0;const load=(file)=>{if(!loads.has(file)){loads.set(file,new Promise((done,fail)=>{const script=document.createElement("script");script.src=`${document.documentElement.dataset.root}search/${file}.js`;script.onload=done;script.onerror=()=>{loads.delete(file);fail(new Error(`search/${file}.js cannot be loaded`));};document.head.append(script);}));}
+return loads.get(file);};const node=async(prefix)=>{await load("s-"+prefix);return nodes.get(prefix)??[];};const note=([name,release,description])=>(records.set(name,{release,description}),name);const short=(name)=>name.slice(name.indexOf("/")+1).toLowerCase();const grade=(name,word,kind,exact)=>{const own=short(name);if(kind)return 2+2*kind+!exact;return own===word?0:(own.startsWith(word)?1:2)+!exact;};const match=async(word)=>{const found=new Map(),all={found,word,part:false};const add=(name,kind,exact)=>{if(Array.isArray(name))name=note(name);const value=grade(name,word,kind,exact);if(!(found.get(name)<=value))found.set(name,value);};const read=(rows)=>{for(const[key,...kinds]of rows)if(key.startsWith(word))kinds.forEach((names,kind)=>names.forEach((name)=>add(name,kind,key===word)));};let prefix="",here=await node("");try{while(!Array.isArray(here)&&prefix!==word){prefix=word.slice(0,prefix.length+1);here=here.k.includes(prefix.at(-1))?await node(prefix):[];}
+if(Array.isArray(here))read(here);else{all.part=true;here.t.forEach((row)=>add(row,0,false));if(here.o)read(await node(word+"-"));}}catch{space.search.failed=true;}
+return all;};const value=(all,name)=>all.found.get(name)??(all.part&&short(name).split(/[^a-z0-9]+/).some((part)=>part.startsWith(all.word))?grade(name,all.word,0,false):undefined);const order=(name)=>[short(name).split(/[-_.]/).length,name.length,name];const compare=(a,b)=>{for(let i=0;;i++)if(a[i]!==b[i]||i>2)return a[i]<b[i]?-1:1;};const key=(name)=>{let sum=-1;for(let i=0;i<name.length;i++){sum^=name.charCodeAt(i);for(let bit=0;bit<8;bit++)sum=(sum>>>1)^(sum&1?0xedb88320:0);}
+return(~sum>>>0).toString(16).padStart(8,"0").slice(0,digits);};const find=async(query)=>{const typed=(String(query).slice(0,200).match(/[a-z0-9]+/gi)??[]).map((word)=>word.toLowerCase());const kept=typed.filter((word)=>!stop.has(word));const words=(kept.length?kept:typed.slice(-1)).slice(0,8);if(!words.length)return[];space.search.failed=false;await node("");const each=await Promise.all(words.map(match));const joined=words.length>1?await match(words.join("")):{found:new Map()};const rows=[];for(const name of new Set([...each,joined].flatMap((all)=>[...all.found.keys()]))){const sum=each.reduce((total,all)=>total+value(all,name),0);const best=Math.min(Number.isNaN(sum)?Infinity:sum,joined.found.get(name)??Infinity);if(best<Infinity)rows.push([best,...order(name)]);}
+const names=rows.sort(compare).slice(0,20).map((row)=>row[3]);const lacking=names.filter((name)=>!records.has(name)).map((name)=>load("r-"+key(name)));await Promise.allSettled(lacking);return names.map((name)=>({package:name,...(records.get(name)??{release:"",description:""})}));};const c=(prefix,body,count)=>{nodes.set(prefix,body);if(!prefix)digits=count;};const r=(rows)=>rows.forEach(note);space.search={find,c,r,failed:false};})();"use strict";(()=>{const api=globalThis.cnrmirror,{Problem,archive,diff}=api;const find=(selector,from=document)=>from.querySelector(selector);const all=(selector,from=document)=>[...from.querySelectorAll(selector)];const{package:name="",root}=document.documentElement.dataset,short=name.split("/")[1];const base=new URL(root||"./",location.href.split("#")[0]),isFile=location.protocol==="file:";const TEXT_MAX=1<<20,ROWS_MAX=20000,ARCHIVE_MAX=1e8;const visible=(text)=>String(text).replace(/[\0-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,(char)=>`\u27e8${char.charCodeAt(0).toString(16)}\u27e9`);function make(tag,attributes,...children){const element=document.createElement(tag);for(const key in attributes)element.setAttribute(key,attributes[key]);element.append(...children.map((child)=>(child instanceof Node?child:visible(child))));return element;}
+const link=(text,href,more)=>make("a",{href,...more},text);const dim=(...words)=>make("p",{class:"dim"},words.filter(Boolean).join(" · "));const bytes=(n)=>(n<1e3?`${n} B`:n<1e6?`${(n / 1e3).toFixed(1)} KB`:`${(n / 1e6).toFixed(1)} MB`);let chosen;async function read(path,max){if(isFile){if(!chosen)throw new Problem("cannot","on a disk, a page cannot read its neighbours");if(!chosen.has(path))throw new Problem("missing","is not in the folder",path);return new Uint8Array(await chosen.get(path).slice(0,max+1).arrayBuffer());}
+const parts=[];let size=0,status;try{const answer=await fetch(new URL(path,base),{cache:"no-cache",credentials:"omit",redirect:"error"});if(!answer.ok)throw(status=answer.status);const reader=answer.body.getReader();for(let step;size<=max&&!(step=await reader.read()).done;size+=step.value.length)parts.push(step.value);if(size>max)reader.cancel();}catch{throw new Problem(status===404?"missing":"unavailable",status?`answers ${status}`:"cannot be reached",path);}
+return new Uint8Array(await new Blob(parts).slice(0,max+1).arrayBuffer());}
+function filesBelow(files){const cut=Math.max(...files.map((file)=>file.webkitRelativePath.indexOf("catalog/metadata/timestamp.json")),0);return new Map(files.map((file)=>[file.webkitRelativePath.slice(cut),file]));}
+const remembered=(registry,mark)=>{try{const key=`cnrmirror ${registry}`;return mark?localStorage.setItem(key,JSON.stringify(mark)):JSON.parse(localStorage.getItem(key));}catch{return null;}};const LINES={good:["ok","\u2713 Signatures check"],expired:["bad","\u2717 Expired"],refused:["bad","\u2717 Refused"],missing:["bad","\u2717 Missing"],unavailable:["warn","Not reached"],cannot:["warn","Not checked here"],newer:["warn","Needs a newer page"],nothing:["warn","Nothing to check against"],};let result,releases=[];async function check(){result=await api.verify({read,pin:api.pin,name,memory:{get:remembered,set:remembered}});const{kind,revision,until,path,reason}=result,[look,words]=LINES[kind],line=find("#check");const rest=kind==="good"?`revision ${revision}, fresh until ${new Date(until).toISOString().slice(0, 16).replace("T", " ")} UTC`:`${path || ""} ${reason}`.trim();find(".check").className=`check ${look}`;line.replaceChildren(visible(`${words}: ${rest}. `),link("What this proves, and what not",new URL("trust.html",base)));line.dataset.kind=kind;if(name)wake();}
+const fromRow=({dataset:d})=>({release:d.release,media_type:d.type,blob:{digest:d.blob,size:+d.size}});const called=({release,media_type})=>release+(releases.filter((one)=>one.release===release).length>1?`:${media_type}`:"");const address=(one,path="")=>`#/${called(one)}${path && `/${encodeURIComponent(path).replaceAll("%2F","/")}`}`;const pathOf=({digest})=>`catalog/blobs/sha256/${digest.slice(0, 2)}/${digest}`;const download=({release,blob})=>link("Download",new URL(pathOf(blob),base),{class:"button",download:`${short}-${release}.tgz`});const options=(some)=>some.map((one)=>make("option",{},called(one)));function named(text,like){const[release,type]=text.split(":"),found=releases.filter((one)=>one.release===release&&(!type||one.media_type===type));if(!found.length)throw new Problem("missing",`This mirror has no release ${text}`);return found.find((one)=>one.media_type===like?.media_type)??found[0];}
+const opened=new Map();async function filesOf({blob}){const digest=globalThis.crypto?.subtle&&blob.digest;if(!opened.has(blob.digest))opened.set(blob.digest,archive.shown(await archive.unpack(await api.take(read,pathOf(blob),ARCHIVE_MAX,digest,blob.size))));return opened.get(blob.digest);}
+function textOf(file){if(!file)return"";if(file.kind!=="file")return`(${file.kind}) ${file.target}\n`;try{const text=file.body.length>TEXT_MAX?"\0":new TextDecoder("utf-8",{fatal:true}).decode(file.body);return text.includes("\0")?null:text.replaceAll("\r\n","\u240d\n");}catch{return null;}}
+const noText=()=>dim("No text, or too long to be shown. Download the archive.");function tree(paths,from,here,one){const list=make("ul",{class:"tree"}),folders=new Map();for(const path of paths){const[first,more]=path.slice(from).split("/",2);if(more===undefined)list.append(make("li",{},link(first,address(one,path),path===here&&{"aria-current":"true"})));else folders.set(first,[...(folders.get(first)??[]),path]);}
+for(const[folder,inside]of folders)
+list.append(make("li",{},make("span",{class:"dim"},`${folder}/`),tree(inside,from+folder.length+1,here,one)));return list;}
+function code(path,text){const lines=text.replace(/\n$/,"").split("\n"),body=make("pre",{tabindex:0,role:"region","aria-label":path});if(!/\.ya?ml$/.test(path)||lines.length>5000)body.append(visible(lines.join("\n")));else for(const line of lines){const[,key,rest,note]=/^(\s*(?:- )?[\w./-]+:(?=\s|$))?(.*?)((?:^|\s)#.*)?$/s.exec(line);body.append(make("b",{},key??""),visible(rest),make("i",{},note??""),"\n");}
+return make("div",{class:"code"},make("pre",{"aria-hidden":"true"},lines.map((_,n)=>n+1).join("\n")),body);}
+async function drawRelease(view,one,wanted){const files=await filesOf(one),paths=[...files.keys()];const path=wanted||["values.yaml","README.md","manifest.yaml","Chart.yaml"].find((each)=>files.has(each))||paths[0];const file=files.get(path),text=textOf(file),other=make("select",{"aria-label":"Another release"},...options(releases.filter((each)=>each!==one)));const form=make("form",{class:"act"},download(one),...(releases.length>1?["Compare with",other,make("button",{},"Compare")]:[]));form.addEventListener("submit",(event)=>{event.preventDefault();location.hash=`#/${other.value}...${called(one)}`;});view.append(make("h1",{},`${short} ${one.release}`),dim(one.media_type,one.created_at?.slice(0,10),bytes(one.blob.size),`sha256 ${one.blob.digest}`),form,make("div",{class:"split"},make("details",matchMedia("(min-width:50rem)").matches&&{open:""},make("summary",{},`${paths.length} files`),tree(paths,0,path,one)),make("div",{},make("h2",{},file?path:`This release has no file ${path}`),file?dim(bytes(file.body.length)):"",text===null?noText():code(path,text))),);}
+function drawDiff(path,before,after,room){const a=textOf(before),b=textOf(after),isText=a!==null&&b!==null,rows=isText?diff.rows(a,b):[];const count=(sign)=>rows.filter((row)=>row.sign===sign).length,plus=count("+"),minus=count("-");const folded=diff.fold(rows).slice(0,room),pre=make("pre",{class:"diff",tabindex:0,role:"region","aria-label":`Difference of ${path}`});for(const{sign,text,gap}of folded)
+pre.append(gap?make("span",{class:"gap"},`\u22ef ${gap} equal lines`):make("span",{class:{"+":"add","-":"del"}[sign]??""},`${sign} ${text.endsWith("\n") ? text.slice(0, -1) : `${text}\u27e8no line end\u27e9`}`));const what=!before?"added":after?"changed":"removed";const box=make("details",{open:""},make("summary",{},`${path} `,make("span",{class:"dim"},`${what} +${plus} \u2212${minus}`)),isText?pre:noText());if(folded.length===room)box.append(dim("The rest is too long to be shown."));return[box,plus,minus,folded.length];}
+const isEqual=(a,b)=>a&&b&&a.kind+a.target===b.kind+b.target&&a.body.length===b.body.length&&a.body.every((byte,n)=>byte===b.body[n]);async function drawComparison(view,one,two){const[a,b]=[await filesOf(one),await filesOf(two)],sum=[0,0,0];const paths=[...new Set([...a.keys(),...b.keys()])].sort(),differ=paths.filter((path)=>!isEqual(a.get(path),b.get(path)));const boxes=differ.map((path)=>{const[box,...counts]=drawDiff(path,a.get(path),b.get(path),ROWS_MAX-sum[2]);counts.forEach((count,n)=>(sum[n]+=count));return box;});view.append(make("h1",{},`${short} ${called(one)} \u2192 ${called(two)}`),dim(`${differ.length} files differ`,`${paths.length - differ.length} are equal`,`+${sum[0]} \u2212${sum[1]} lines`),make("p",{class:"act"},link(`Files of ${called(one)}`,address(one)),link(`Files of ${called(two)}`,address(two)),link("The other way round",`#/${called(two)}...${called(one)}`)),...boxes,);}
+async function draw(box){try{const[first,second]=location.hash.slice(2).split("...").map(decodeURIComponent),slash=`${first}/`.indexOf("/");if(second){const two=named(second);await drawComparison(box,named(first,two),two);}else await drawRelease(box,named(first.slice(0,slash)),first.slice(slash+1));}catch({path,message}){box.replaceChildren(make("h1",{},"This cannot be shown"),make("p",{class:"bad",role:"alert"},`${path ?? ""} ${message}`));}}
+let turn=0;async function route(){const view=find("#view"),mine=++turn,isOpen=location.hash.startsWith("#/"),wasFiles=find(".split",view);if(isOpen){const box=make("div",{},make("p",{class:"path"},link(`\u2190 ${name}`,"#")));if(!result.document)box.append(make("p",{class:"note"},"Not checked here: these are the bytes that the host sent."));const inner=make("div");await draw(inner);if(mine!==turn)return;view.replaceChildren(box,inner);}
+const change=view.hidden===isOpen;view.hidden=!isOpen;find("#static").hidden=isOpen;if(!isOpen&&!change)return;const target=isOpen?find(wasFiles&&find(".split",view)?"h2":"h1",view):find(location.hash.slice(1)?location.hash:"h1");target?.setAttribute("tabindex",-1);target?.focus({preventScroll:isOpen});if(isOpen)scrollTo(0,0);view.dataset.drawn=location.hash;}
+function wake(){const rows=all("#rows [data-blob]"),form=find("#compare"),more=find("#more button");releases=result.document?.releases??rows.map(fromRow);if((isFile&&!chosen)||!(result.document||["cannot","newer","nothing"].includes(result.kind)))return;for(const row of rows){const head=find("th",row).firstChild;head.replaceWith(link(head.textContent,address(fromRow(row))));}
+for(const each of all("[data-view]"))each.href=address(named(each.dataset.view));for(const each of all("a.script"))each.hidden=false;if(releases.length>1){for(const select of all("select",form))select.replaceChildren(...options(releases));form.elements.old.selectedIndex=1;form.hidden=false;}
+if(more&&result.document)more.hidden=false;route();}
+function listMore({target}){const rows=all("#rows [data-blob]"),listed=rows.map(fromRow).map(called),cell=(child,tag="td")=>make(tag,tag==="th"?{scope:"row"}:{},child);rows.at(-1).after(...releases.filter((one)=>!listed.includes(called(one))).map((one)=>make("tr",{},cell(link(one.release,address(one)),"th"),cell(one.media_type),cell(one.created_at.slice(0,10)),cell(bytes(one.blob.size)),cell(download(one)),cell(one.origin))));target.parentElement.remove();find("#rows").parentElement.parentElement.focus();}
+function copies(button){button.hidden=false;button.addEventListener("click",async()=>{const pre=button.previousElementSibling;try{await navigator.clipboard.writeText(pre.textContent);}catch{getSelection().selectAllChildren(pre);document.execCommand("copy");}
+button.textContent="Copied";setTimeout(()=>(button.textContent="Copy"),1500);});}
+function searching(){const form=find(".search"),input=find("#query"),list=find("#hits");let at=-1,asked=0;const mark=(n)=>{[...list.children].forEach((option,m)=>option.setAttribute("aria-selected",m===n));input.setAttribute("aria-activedescendant",list.children[(at=n)]?.id??"");list.children[n]?.scrollIntoView({block:"nearest"});};const show=(rows)=>{list.replaceChildren(...rows.map((row,n)=>make("li",{id:`hit-${n}`,role:"option","data-href":new URL(`packages/${row.package}/index.html`,base)},`${row.package} `,make("span",{class:"dim"},row.release),make("small",{},row.description))));list.hidden=!rows.length;input.setAttribute("aria-expanded",!list.hidden);mark(-1);};const ask=async()=>{const mine=++asked,words=input.value.trim(),rows=words?await api.search.find(words).catch(()=>[]):[];if(mine!==asked)return;show(rows);find("#hits-count").textContent=words&&`${rows.length} packages found`;};const open=(option)=>option&&(location.href=option.dataset.href);const keys={ArrowDown:(n)=>mark((at+1)%n),ArrowUp:(n)=>mark((at<1?n:at)-1),Enter:()=>open(list.children[Math.max(at,0)]),Escape:(n)=>(n?show([]):(input.value="")),};input.addEventListener("keydown",(event)=>{if(!keys[event.key])return;event.preventDefault();if(list.children.length||event.key==="Escape")keys[event.key](list.children.length);});input.addEventListener("input",ask);input.addEventListener("focus",ask);input.addEventListener("blur",()=>show([]));list.addEventListener("mousedown",(event)=>event.preventDefault());list.addEventListener("click",(event)=>open(event.target.closest("li")));form.addEventListener("submit",(event)=>event.preventDefault());document.addEventListener("keydown",(event)=>{if(event.key!=="/"||event.ctrlKey||event.metaKey||event.target.closest("input,select"))return;event.preventDefault();input.focus();});form.hidden=false;}
+const chooser=find("#pick input");all("[data-copy]").forEach(copies);if(api.search)searching();if(name)addEventListener("hashchange",route);find("#compare")?.addEventListener("submit",(event)=>{event.preventDefault();location.hash=`#/${event.target.elements.old.value}...${event.target.elements.new.value}`;});find("#more button")?.addEventListener("click",listMore);chooser.addEventListener("change",()=>{chosen=filesBelow([...chooser.files]);check();});find("#pick").hidden=!isFile;check();})();
