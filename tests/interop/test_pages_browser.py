@@ -193,7 +193,8 @@ def test_without_script_everything_is_read_and_the_archives_can_be_had(
 ) -> None:
     with visit(browser, java_script_enabled=False) as seen:
         seen.page.goto(base + "index.html")
-        seen.page.click("text=charts/web")
+        seen.page.click("aside >> text=charts")
+        seen.page.click("main >> text=web")
         text = seen.page.inner_text("main")
         assert len(text) > 2000
         assert all(word in text for word in ("A server", "1.1.0", "1.0.0", "Removed", "http"))
