@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import posixpath
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from cnrmirror.publish.open import DestinationMemory
 from cnrmirror.publish.session import Session
 from tests.places import WatchedObjects
 from tests.recorded import NOW, Recorded, differs_on_purpose, is_dynamic, problems
+from tests.scripts import need_node
 
 FUNCTION = Path(__file__).parents[1] / "templates/hosts/cloudfront.js"
 P = "/cnr/api/v1/packages"
@@ -43,15 +42,6 @@ const run = (request) => {
 };
 console.log(JSON.stringify(urls.map(run)));
 """
-
-
-def need_node() -> str:
-    node = shutil.which("node")
-    if node is None:
-        if os.environ.get("CI"):
-            pytest.fail("node is missing, and CI must not skip this test")
-        pytest.skip("node is not on this machine")
-    return node
 
 
 def at_the_edge(urls: Sequence[str]) -> list[dict[str, Any]]:
