@@ -72,7 +72,8 @@ screens: .venv/ready
 
 hosts-table: .venv/ready
 	CNRMIRROR_HOSTS_TABLE=docs/hosts.md $(BIN)/python -m pytest -q tests/interop/test_hosts.py \
-	  tests/interop/test_views.py tests/interop/test_today.py tests/interop/test_oci_clients.py
+	  tests/interop/test_views.py tests/interop/test_pages.py tests/interop/test_today.py \
+	  tests/interop/test_oci_clients.py
 
 clean:
 	rm -rf .venv .venv-* .demo .fuzz .screens .coverage* mutants

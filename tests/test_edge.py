@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, unquote, unquote_plus, urljoin, urlsplit
 
 import pytest
 
@@ -21,6 +21,7 @@ from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import JSON_TYPE, Resource
 from cnrmirror.publish.open import DestinationMemory
 from cnrmirror.publish.session import Session
+from cnrmirror.views.pages import FEED_TYPE
 from tests.places import WatchedObjects
 from tests.recorded import NOW, Recorded, differs_on_purpose, is_dynamic, problems
 from tests.scripts import need_node
@@ -98,8 +99,15 @@ class Typed(WatchedObjects):
     ("url", "uri"),
     [
         ("/", "/index.html"),
-        ("/cnr", "/index.html"),
-        ("/cnr/", "/index.html"),
+        ("/packages/", "/packages/index.html"),
+        ("/packages/a/dots.in.name/", "/packages/a/dots.in.name/index.html"),
+        ("/packages/a/b/index.html?x", "/packages/a/b/index.html"),
+        ("/packages/index.html", "/packages/index.html"),
+        ("/packages/a/index.html", "/packages/a/index.html"),
+        ("/packages/-/a.html", "/packages/-/a.html"),
+        ("/packages/a/-/b.html", "/packages/a/-/b.html"),
+        ("/revisions/", "/revisions/index.html"),
+        ("/search/s-a.js", "/search/s-a.js"),
         ("/version", "/cnr/version"),
         ("/cnr/version/", "/cnr/version"),
         ("/api/v1/packages/", P),
@@ -144,6 +152,23 @@ class Typed(WatchedObjects):
 def test_a_request_goes_on_to_one_key_and_without_its_query(url: str, uri: str) -> None:
     (request,) = at_the_edge([url])
     assert (request["uri"], request["querystring"]) == (uri, {})
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("/packages", "/packages/"),
+        ("/packages/a", "/packages/a/"),
+        ("/packages/a/dots.in.name?x=1", "/packages/a/dots.in.name/"),
+        ("/revisions", "/revisions/"),
+        ("/cnr", "/"),
+        ("/cnr/", "/"),
+    ],
+)
+def test_a_folder_of_pages_leads_to_the_one_with_its_slash(url: str, target: str) -> None:
+    (answer,) = at_the_edge([url])
+    assert answer["statusCode"] == 301
+    assert urljoin(url, answer["headers"]["location"]["value"]) == target
 
 
 def test_the_function_and_a_bucket_answer_as_the_reference_server(
@@ -304,6 +329,27 @@ def test_the_rules_for_a_static_host_answer_as_the_reference_server(
             compared += 1
     assert "\n".join(wrong[:20]) == ""
     assert compared > 500
+
+
+@pytest.mark.parametrize("host", ["netlify", "cloudflare-pages"])
+def test_the_rules_for_a_static_host_leave_its_pages_alone(tmp_path: Path, host: str) -> None:
+    project = Recorded("appr").mirror(tmp_path / "mirror")
+    target = PublishTo(to=str(tmp_path / "out"), host=host, grace_minutes=0)  # type: ignore[arg-type]
+    with Session.open(project, target) as session:
+        session.publish(NOW)
+    out = tmp_path / "out"
+    place = StaticHost(out, host == "netlify")
+    names = [str(page.relative_to(out)) for page in out.rglob("*.html")]
+    pages = [f"/{n}" for n in names if n.startswith(("index.html", "trust", "packages", "rev"))]
+    assert len(pages) > 10
+    for page in (*pages, "/assets/pages.js", "/assets/pages.css", "/feed.xml"):
+        for path in {page, page.removesuffix("index.html")}:
+            status, headers, body = place.answer(path)
+            assert (status, body) == (200, (out / page[1:]).read_bytes()), path
+            framed = headers.get("Content-Security-Policy")
+            assert framed == ("frame-ancestors 'none'" if page in pages else None), path
+    assert place.answer("/feed.xml")[1]["Content-Type"] == FEED_TYPE
+    assert place.answer("/packages/none/")[0] == 404
 
 
 @pytest.mark.parametrize("host", ["netlify", "cloudflare-pages"])

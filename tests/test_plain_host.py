@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from cnrmirror.archive.identify import Override
@@ -25,6 +26,7 @@ from cnrmirror.objects.address import for_every_host
 from cnrmirror.objects.base import read
 from cnrmirror.objects.http import HttpReader
 from tests.conftest import chart_bytes
+from tests.crawl import crawl
 from tests.hostile import hosting
 from tests.mirrors import make, reopen
 from tests.test_sources import reply
@@ -74,6 +76,17 @@ def test_a_plain_site_behind_a_plain_server_is_well_and_a_changed_list_is_not(
             (served / "cnr/api/v1/packages" / name).write_text("[]")
         done = CliRunner().invoke(cli, ["check", "--from", url], standalone_mode=False)
         assert "not what the catalog says" in done.output
+
+
+def test_every_link_of_every_page_leads_somewhere_on_a_plain_server(project: Project) -> None:
+    with plain_server(project.site) as url, requests.Session() as session:
+        session.trust_env = False
+        found = crawl(session, f"{url}/")
+        assert {a: r.status_code for a, r in found.items() if r.status_code != 200} == {}
+        assert f"{url}/packages/c/web/index.html" in found and f"{url}/assets/pages.js" in found
+        for path in ("packages", "packages/c", "packages/c/web", "revisions"):
+            with session.get(f"{url}/{path}") as answer:
+                assert (answer.status_code, answer.url) == (200, f"{url}/{path}/")
 
 
 def test_what_is_asked_for_is_found_where_a_plus_is_read_as_a_space(tmp_path: Path) -> None:

@@ -497,6 +497,37 @@ def test_a_folder_gets_the_site_and_then_only_differences(
         assert one.audit(NOW, repair=False) == []
 
 
+@pytest.mark.parametrize("page", [
+    b"<h1>A shop</h1>", b"", b"<p>My registry is at https://a.example/cnr/api/v1/packages</p>",
+])  # fmt: skip
+def test_the_front_page_of_another_site_is_refused_and_left_alone(
+    project: Project, page: bytes
+) -> None:
+    objects = {"index.html": page}
+    with pytest.raises(ConflictError, match="another site already"):
+        session(project, objects).publish(NOW)
+    assert objects == {"index.html": page}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_the_front_page_of_a_mirror_is_replaced_with_and_without_pages(
+    project: Project, before: bool
+) -> None:
+    """All that is left there is a page, of the form that the mirror no longer has."""
+    settings = (project.folder / "mirror.yaml").read_text()
+    pages = []
+    for release, form in (("1.0.0", before), ("2.0.0", not before)):
+        text = f"{settings}views: {{pages: {str(form).lower()}}}\n"
+        (project.folder / "mirror.yaml").write_text(text)
+        project = reopen(project.folder)
+        add(project, "a", release)
+        pages.append(published(project)["index.html"])
+    assert [b"feed.xml" in page for page in pages] == [before, not before]
+    objects = {"index.html": pages[0]}
+    session(project, objects).publish(NOW)
+    assert objects["index.html"] == pages[1]
+
+
 def test_a_folder_of_another_form_is_brought_into_the_new_one(
     project: Project, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from cnrmirror.mirror.releases import What
 from cnrmirror.model.oci import OCI_INDEX, OCI_MANIFEST
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
+from cnrmirror.views.pages import HTML_HEADERS, HTML_TYPE
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import reopen
 
@@ -125,3 +126,25 @@ def test_a_bundle_answers_with_the_views_that_its_mirror_has(
     assert bundle.get("/version").json == {"cnr-api": "0.2.7"}
     hub = bundle.get("/helm/ns/artifacthub-repo.yml")
     assert json.loads(hub.data) == {"owners": [{"name": "a"}]}
+
+
+def test_a_folder_of_pages_leads_to_the_one_with_its_slash(client: Client) -> None:
+    for path, target in (
+        ("/packages", "packages/"), ("/packages/ns", "ns/"), ("/packages/ns/a", "a/"),
+        ("/revisions", "revisions/"), ("/cnr", "./"), ("/cnr/", "../"),
+    ):  # fmt: skip
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["Location"]) == (301, target)
+        assert client.head(path).status_code == 301
+        assert client.post(path).status_code == 405
+    for path in ("/packages/ns/b", "/packages/nobody", "/assets", "/search", "/v2/ns/a", "/helm"):
+        assert client.get(path).status_code == 404
+
+
+def test_pages_alone_say_that_nobody_may_frame_them(client: Client) -> None:
+    for path in ("/", "/index.html", "/packages/ns/a/", "/packages/ns/a/index.html", "/trust.html"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.content_type) == (200, HTML_TYPE), path
+        assert HTML_HEADERS.items() <= dict(answer.headers).items()
+    for path in ("/assets/pages.js", "/feed.xml", "/cnr/api/v1/packages", "/packages/ns/b/"):
+        assert not HTML_HEADERS.keys() & dict(client.get(path).headers).keys()

@@ -41,6 +41,8 @@ from cnrmirror.trust.verify import Policy, Trust
 
 _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.2
+# Every front page of a mirror has it, with and without the pages; what only tells of one has not.
+_LINK_OF_OURS = b'href="cnr/api/v1/packages"'
 T = TypeVar("T")
 
 
@@ -316,7 +318,7 @@ class Session:
     def _refuse_another_site(self) -> None:
         """A destination that is new to us may be somebody's: its front page is left alone."""
         found = self.destination.read("index.html", 4 << 20)
-        if found is not None and b"cnr/api/v1/packages" not in found[0]:
+        if found is not None and _LINK_OF_OURS not in found[0]:
             raise ConflictError(
                 f"{self.destination.name}: there is another site already (index.html): publish "
                 "below a prefix or folder of its own, or remove that file first"

@@ -31,6 +31,7 @@ from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
 from cnrmirror.views.oci_paths import digest_of
+from cnrmirror.views.pages import HTML_HEADERS, HTML_TYPE
 from cnrmirror.views.routes import Route, route
 from cnrmirror.views.site import Site, ViewEntries
 
@@ -40,8 +41,9 @@ _CATALOG = re.compile(
     r"|(?P<blob>blobs/sha256/[0-9a-f]{2}/[0-9a-f]{64}))"
 )
 
-
-_TOP = ("/", "/cnr/", "/cnr")
+# Links of pages are relative.
+_MOVED = {"/cnr": "./", "/cnr/": "../"}
+_SHORT = {"Cache-Control": CACHE_CONTROL["short"]}
 
 
 class Served(Protocol):
@@ -92,7 +94,7 @@ class Reading:
             return self._get(found, request)
         if request.path in self._fixed:
             return self._send(self._fixed[request.path], request)
-        if request.path in _TOP and (page := self._file("index.html")):
+        if request.path == "/" and (page := self._file("index.html")):
             return self._send(page, request)
         if match := _CATALOG.fullmatch(request.path):
             return self._catalog_file(match, request)
@@ -101,7 +103,16 @@ class Reading:
             if digest := digest_of(resource.path):
                 response.headers["Docker-Content-Digest"] = digest
             return response
+        if moved := self._moved(request.path):
+            return Response(status=301, headers={"Location": moved, **_SHORT})
         raise NotFoundError(v1.NOT_FOUND)
+
+    def _moved(self, path: str) -> str | None:
+        """Where the page of a folder is whose slash was left out, seen from the path."""
+        if path in _MOVED:
+            return _MOVED[path]
+        page = self._file(f"{path[1:]}/")
+        return f"{path.rpartition('/')[2]}/" if page and page.media_type == HTML_TYPE else None
 
     def _file(self, path: str) -> Resource | None:
         """A file of a view that has no calls of its own, by its address."""
@@ -160,7 +171,10 @@ class Reading:
 
     def _send(self, resource: Resource, request: Request) -> Response:
         content, cache = self._content(resource), CACHE_CONTROL[resource.cache]
-        return content.answer(request, resource.media_type, cache, resource.filename)
+        response = content.answer(request, resource.media_type, cache, resource.filename)
+        if resource.media_type == HTML_TYPE:
+            response.headers.update(HTML_HEADERS)
+        return response
 
     def _content(self, resource: Resource) -> Content:
         match resource.body:

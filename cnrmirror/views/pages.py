@@ -52,6 +52,10 @@ from cnrmirror.views.templates import environment, script, style
 from cnrmirror.views.theme import theme
 
 HTML_TYPE = "text/html; charset=utf-8"
+HTML_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'", "Referrer-Policy": "no-referrer",
+}  # fmt: skip
+"""What a page is answered with: no other site may frame it, or learn who followed a link to it."""
 FEED_TYPE = "application/atom+xml; charset=utf-8"
 SCRIPT_TYPE = "text/javascript; charset=utf-8"
 STYLE_TYPE = "text/css; charset=utf-8"
@@ -266,8 +270,7 @@ class Pages:
 
     def files_of(self, address: str) -> list[str]:
         """See ``base.View``."""
-        name = address.rpartition("/")[2]
-        return [address] if "." in name else [f"{address.rstrip('/')}/index.html", address]
+        return [f"{address}index.html" if address.endswith("/") else address]
 
     def left_out(self, package: Package) -> Iterator[str]:
         """See ``base.View``: a page has all."""

@@ -108,7 +108,7 @@ def package_values(package: Package, settings: Settings) -> Values:
         "commands": list(_commands(document, release, settings)),
         "readme": Markup(source),
         "readme_name": name,
-        "data_href": f"{_UP}{PACKAGES}/{document.package}/index.json",
+        "data_href": f"{_UP}{PACKAGES}/{document.package}",
     }
 
 

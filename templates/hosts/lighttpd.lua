@@ -67,8 +67,25 @@ end
 
 if uri:match("^/api/") or uri:match("^/version/?$") then uri = "/cnr" .. uri end
 local file, kind, cache = uri, nil, "public, max-age=60"
-if uri == "/" or uri == "/cnr" or uri == "/cnr/" then
-  file = "/index.html"
+local function moved(place)
+  header["Location"] = place
+  return 301
+end
+-- Pages for people: their links are relative, so a folder is named with its slash.
+local PAGES = { packages = true, revisions = true, assets = true, search = true }
+local TYPES = {
+  html = "text/html; charset=utf-8", css = "text/css; charset=utf-8",
+  js = "text/javascript; charset=utf-8", xml = "application/atom+xml; charset=utf-8",
+}
+if uri == "/cnr" then return moved("./") end
+if uri == "/cnr/" then return moved("../") end
+if uri == "/" or uri == "/index.html" or uri == "/trust.html" or uri == "/feed.xml"
+  or PAGES[uri:match("^/(%l+)/") or uri:match("^/(%l+)$")] then
+  if is_file(uri .. "/index.html") and not uri:match("/$") then
+    return moved(uri:match("[^/]+$") .. "/")
+  end
+  if uri:match("/$") then file = uri .. "index.html" end
+  kind = TYPES[file:match("%.(%l+)$")]
 elseif uri:match("^/cnr/") then
   kind = "application/json"
   local bare = uri:gsub("/$", "")
@@ -122,6 +139,11 @@ end
 if not is_file(file) then return document(404, "404.json") end
 header["Cache-Control"] = cache
 if kind then header["Content-Type"] = kind end
+if kind == TYPES.html then
+  -- No other site may show a page in a frame, or learn from which page a link was followed.
+  header["Content-Security-Policy"] = "frame-ancestors 'none'"
+  header["Referrer-Policy"] = "no-referrer"
+end
 if kind == "application/json" and is_file(file .. ".gz") then
   header["Vary"] = "Accept-Encoding"
   if (lighty.request["Accept-Encoding"] or ""):find("gzip", 1, true) then

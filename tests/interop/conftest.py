@@ -18,9 +18,11 @@ CLIENTS = {
     "helm4": "helm 4.1", "helm3": "helm 3.17", "helm39": "helm 3.9", "skopeo": "skopeo 1.9",
     "containerd": "containerd 1.6", "oras": "oras 0.2 (Python)",
 }  # fmt: skip
-_TEST = re.compile(r"test_(hosts|views|today|oci_clients)\.py::test_(\w+)\[(.*)\]$")
+_TEST = re.compile(r"test_(hosts|views|pages|today|oci_clients)\.py::test_(\w+)\[(.*)\]$")
 # By table, row and column: how many tests there were, and how many passed.
-_RESULTS: dict[str, dict[str, dict[str, list[bool]]]] = {"hosts": {}, "views": {}, "today": {}}
+_RESULTS: dict[str, dict[str, dict[str, list[bool]]]] = {
+    "hosts": {}, "views": {}, "pages": {}, "today": {},
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -73,7 +73,7 @@ def _caddy(folder: Path, listen: str) -> list[str]:
 
 def _apache(folder: Path, listen: str) -> list[str]:
     program = need("apache2")
-    names = ["mpm_event", "authz_core", "rewrite", "headers", "mime", "dir", "env"]
+    names = ["mpm_event", "authz_core", "rewrite", "headers", "mime", "dir", "env", "deflate"]
     modules = "".join(f"LoadModule {n}_module {MODULES}/mod_{n}.so\n" for n in names)
     main = folder / "main.conf"
     main.write_text(

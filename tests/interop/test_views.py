@@ -48,12 +48,13 @@ def session() -> Iterator[requests.Session]:
 def files(shop: Shop) -> list[tuple[str, Resource, bytes]]:
     """Each file of the two views: its address, what it is, its bytes."""
     project = shop.project
-    settings = msgspec.structs.replace(project.config.views, precompress=False)
+    settings = msgspec.structs.replace(project.config.views, precompress=False, pages=False)
     site = Site(settings, "", rules=False)
+    root = project.catalog.root(project.head().catalog)
     packages = [site.load(project.catalog, project.catalog.document(ref), None)
                 for ref in project.catalog.packages(project.tree())]  # fmt: skip
     made = [r for package in packages for r in site.package(package)]
-    made += [*site.all_lists(site.entries(packages), project.root()), *site.fixed()]
+    made += [*site.all_lists(site.entries(packages), root), *site.fixed()]
     by_path = {r.path: r for r in made if r.path.startswith(("v2/", "helm/"))}
     found = []
     for path, resource in by_path.items():
