@@ -22,6 +22,7 @@ from cnrmirror.mirror.change import Removal, remove, set_channel
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.trust.verify import Policy, Trust
 from cnrmirror.views import pagelists
@@ -248,6 +249,24 @@ def test_own_templates_take_the_place_of_the_program_s_and_are_not_run_by_an_aud
     (project.site / "index.html").write_text("other")
     report = look_at(project, project.site, tmp_path, templates=templates)
     assert [f.path for f in report.findings] == ["index.html"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ nothing }}", "{% if %}", "{{ 1 / 0 }}", "{{ site.__class__.__mro__ }}"]
+)
+def test_an_own_template_that_is_wrong_is_named_and_nothing_is_changed(
+    tmp_path: Path, chart: Callable[..., Path], text: str
+) -> None:
+    project = make(tmp_path / "m", "00000000-0000-4000-8000-000000000013", NOW)
+    push(project, [chart("a", "1.0.0")], NS, NOW)
+    (project.folder / "own").mkdir()
+    (project.folder / "own" / "home.html").write_text(text)
+    with (project.folder / "mirror.yaml").open("a") as stream:
+        stream.write("views: {templates: own}\n")
+    before = project.head()
+    with pytest.raises(InvalidDocument, match=r"views\.templates: .*home\.html"):
+        push(reopen(project.folder), [chart("b", "1.0.0")], NS, NOW)
+    assert project.head() == before
 
 
 def test_a_changed_look_is_signed_by_build(tmp_path: Path, chart: Callable[..., Path]) -> None:

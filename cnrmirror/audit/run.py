@@ -19,7 +19,7 @@ from cnrmirror.audit.kept import Kept
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.state import AuditState
-from cnrmirror.audit.views import ADDRESS, site_at
+from cnrmirror.audit.views import ADDRESS, pages_unknown, site_at
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.client.remote import PARALLEL
 from cnrmirror.model.documents import (
@@ -146,6 +146,8 @@ def check_settings(state: AuditState) -> None:
     before, state.seen = state.seen, Part(state.reader, state.site)
     state.seen.add(before)
     state.seen.views.note(f"it sends clients to {url or 'no other address'}")
+    if reason := pages_unknown(state.root.settings, state.order.templates):
+        state.seen.views.note(f"its pages: {reason}")
     if state.root.settings.get("oci") is True and not state.site.has_oci:
         state.seen.views.note("it is no OCI registry here: there is no v2/")
 

@@ -48,7 +48,7 @@ from cnrmirror.views.pagevalues import (
     package_values,
 )
 from cnrmirror.views.searchshards import shards, words_of
-from cnrmirror.views.templates import environment, script, style
+from cnrmirror.views.templates import rendered, script, style
 from cnrmirror.views.theme import theme
 
 HTML_TYPE = "text/html; charset=utf-8"
@@ -230,14 +230,9 @@ class Pages:
         self, template: str, path: str, values: Values, media_type: str = HTML_TYPE
     ) -> Resource:
         up = "../" * path.count("/")
-        page = self._environment.get_template(f"pages/{template}").render(
-            root=up, site=self._site, version=self.version, **values
-        )
+        shared = {"root": up, "site": self._site, "version": self.version}
+        page = rendered(template, self._templates, {**shared, **values})
         return Resource(path, page.encode("utf-8", "replace"), media_type)
-
-    @property
-    def _environment(self) -> Any:
-        return environment(self._templates)
 
     @cached_property
     def _site(self) -> Values:

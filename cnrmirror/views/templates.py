@@ -6,9 +6,11 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import rjsmin
+from jinja2.sandbox import SandboxedEnvironment
 
 from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.views.pagetext import as_bytes, day, link
@@ -40,8 +42,10 @@ def own_templates(project: Path, folder: str) -> dict[str, str]:
                 most = f"{_MAX_FILES} files of {_MAX_BYTES >> 10} KiB"
                 raise InvalidDocument(f"{where}: more than {most}: these are no templates")
             found[path.name] = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidDocument(f"views.templates: {where}: {error}") from error
+    except OSError as error:
+        raise InvalidDocument(f"views.templates: {where}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"views.templates: {where}: not UTF-8: {error}") from error
     return found
 
 
@@ -84,15 +88,30 @@ def _read(name: str) -> str:
     return (TEMPLATES / "assets" / name).read_text(encoding="utf-8")
 
 
-def environment(own: Mapping[str, str]) -> jinja2.Environment:
-    """Templates that escape HTML, and fail on a name that is not there; ``own`` come first."""
-    return _environment(tuple(sorted(own.items())))
+def rendered(name: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str:
+    """A page: HTML is escaped, and a name that is not there is an error; ``own`` come first.
+
+    Raises:
+        InvalidDocument: an own template is wrong.
+    """
+    try:
+        found = _environment(tuple(sorted(own.items()))).get_template(f"pages/{name}")
+        return found.render(values)
+    except Exception as error:
+        if not own:
+            raise
+        # A template is a program: whatever goes wrong in it is its fault.
+        line = getattr(error, "lineno", 0)
+        where = f"{getattr(error, 'name', None) or name}{f':{line}' if line else ''}"
+        raise InvalidDocument(f"views.templates: {where}: {error}; see docs/pages.md") from error
 
 
 @functools.lru_cache(maxsize=4)
 def _environment(own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
     originals = jinja2.FileSystemLoader(TEMPLATES)
-    found = jinja2.Environment(
+    # What somebody else wrote reaches nothing but its values.
+    kind = SandboxedEnvironment if own else jinja2.Environment
+    found = kind(
         loader=jinja2.ChoiceLoader(
             [
                 jinja2.DictLoader({f"pages/{name}": text for name, text in own}),
