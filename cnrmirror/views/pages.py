@@ -198,11 +198,12 @@ class Pages:
         yield self._page("namespaces.html", "packages/index.html", values)
 
     def _feed(self, entries: Found, root: CatalogRoot) -> Resource:
+        top = f"{self._settings.url}/" if self._settings.url else ""
         found = [
             {
                 "id": f"urn:cnr:{root.registry}:{package}:{dated.release}:{dated.media_type}",
                 "title": f"{package} {dated.release} ({dated.media_type})",
-                "href": f"{self._up(0)}packages/{package}/index.html",
+                "href": f"{top}packages/{package}/index.html",
                 "updated": dated.created or moment(root.time),
                 "summary": entries[package].words.description,
             }
@@ -211,12 +212,9 @@ class Pages:
         values = {
             "updated": found[0]["updated"] if found else moment(root.time),
             "entries": found, "registry": root.registry,
-            "url": f"{self._settings.url}/feed.xml" if self._settings.url else "",
+            "url": f"{top}feed.xml" if top else "",
         }  # fmt: skip
         return self._page("feed.xml", "feed.xml", values, FEED_TYPE)
-
-    def _up(self, depth: int) -> str:
-        return f"{self._settings.url}/" if self._settings.url else "../" * depth
 
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""
