@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -203,6 +204,23 @@ def test_a_namespace_of_many_packages_is_split_by_letters(
     assert (project.site / "packages/charts/-/p-ac.html").is_file()
     assert check(project).findings == []
     assert project.builder.rebuild(project.head()) == (0, 0)
+
+
+def test_lists_are_right_after_every_push_however_they_are_split(
+    tmp_path: Path, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pagelists, "ROWS", 3)
+    project = make(tmp_path / "m", "00000000-0000-4000-8000-000000000014", NOW)
+    dice = random.Random(5)
+    names = ["".join(dice.choices("ab-c", k=3)).strip("-") + "x" for _ in range(14)]
+    for number, name in enumerate(names):
+        wish = Override(namespace=dice.choice(["n", "ns", "nt", "o", "p", "q"]))
+        push(project, [chart(name, f"1.{number}.0")], wish, NOW)
+        if number % 4 == 3:
+            wish = Override(namespace="n")
+            push(project, [chart("gone", f"1.{number}.0")], wish, NOW)
+            remove(project, Removal("n/gone", f"1.{number}.0", None, "x"), NOW)
+        assert check(project).findings == []
 
 
 def look_at(project: Project, place: Path, work: Path, **order: object) -> Audit:

@@ -155,14 +155,15 @@ class Pages:
                 continue
             base = f"packages/{namespace}"
             parts, some = pagelists.touched(members, changed)
-            values = {"namespace": namespace, "total": len(members)}
             for part in some if len(parts) > 1 else ():
-                more = _rows(entries, namespace, part.names, "../../../")
-                more["parts"] = _links(parts, part)
-                yield self._page("namespace.html", f"{base}/-/{part.file}", values | more)
+                values = _rows(entries, namespace, part.names, "../../../")
+                # Of this page alone: what another one holds does not change it.
+                values |= {"total": len(part.names), "parts": _links(parts, part)}
+                yield self._page("namespace.html", f"{base}/-/{part.file}", values)
             first = parts[0].names if len(parts) == 1 else []
-            more = _rows(entries, namespace, first, "../../") | {"parts": _links(parts, None)}
-            yield self._page("namespace.html", f"{base}/index.html", values | more)
+            values = _rows(entries, namespace, first, "../../")
+            values |= {"total": len(members), "parts": _links(parts, None)}
+            yield self._page("namespace.html", f"{base}/index.html", values)
 
     def _of_mirror(
         self, entries: Found, namespaces: Mapping[str, list[str]], root: CatalogRoot
@@ -296,7 +297,9 @@ def _log(root: CatalogRoot) -> Values:
 
 def _rows(entries: Found, namespace: str, names: Iterable[str], up: str) -> Values:
     packages = [f"{namespace}/{name}" for name in names]
-    return {"rows": [row(package, entries[package], up) for package in packages]}
+    return {
+        "namespace": namespace, "rows": [row(package, entries[package], up) for package in packages]
+    }  # fmt: skip
 
 
 def _namespace(name: str, namespaces: Mapping[str, list[str]], up: str) -> Values:
