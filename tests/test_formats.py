@@ -83,6 +83,8 @@ def test_only_upgrade_raises_the_format_of_a_mirror(
     assert golden.root().format == before
     assert golden.upgrade(NOW) == (before, newer)
     assert golden.root().format == newer
+    assert golden.root().root == golden.metadata.root_in_force()
+    assert golden.root().log[0].revision == golden.head().revision - 1
     push(golden, [chart("a", "1.1.0")], NS, NOW)
     assert golden.root().format == newer
     revision = golden.head().revision

@@ -268,13 +268,9 @@ class Project:
         """
         at, before = parent
         ours = self.root()
-        new = self._after(parent, tree, message, now)
-        new = msgspec.structs.replace(
-            new,
-            revision=revision,
-            format=formats.newest(before.format, ours.format),
-            upstreams=newest_upstreams(ours.upstreams, before.upstreams),
-        )
+        new = self._after(parent, tree, message, now, ours.format)
+        upstreams = newest_upstreams(ours.upstreams, before.upstreams)
+        new = msgspec.structs.replace(new, revision=revision, upstreams=upstreams)
         kept = None
         if not self.store.has_root(at):
             kept = msgspec.structs.replace(above.kept, revision=revision)
@@ -287,8 +283,8 @@ class Project:
             known = formats.KNOWN
             if before.format != known:
                 message = f"format {known.read}, {known.write}"
-                new = self._after((head.catalog, before), before.tree, message, now)
-                self._make(msgspec.structs.replace(new, format=known), now)
+                new = self._after((head.catalog, before), before.tree, message, now, known)
+                self._make(new, now)
             return before.format, known
 
     @property
@@ -301,13 +297,14 @@ class Project:
         return root.settings in ({}, self.settings)
 
     def _after(
-        self, before: tuple[Descriptor, CatalogRoot] | None, tree: Node, message: str, now: str
-    ) -> CatalogRoot:
-        """The root of the revision after another one, in the same format; or of the first."""
+        self, before: tuple[Descriptor, CatalogRoot] | None, tree: Node, message: str, now: str,
+        least: Format = formats.FIRST,
+    ) -> CatalogRoot:  # fmt: skip
+        """The root of the revision after another one, in its format or ``least``; or the first."""
         packages, releases = counts(tree)
         seen = self.signer.guard.seen_revision if self.signer else 0
         at, root = before or (None, None)
-        format = root.format if root else formats.KNOWN
+        format = formats.newest(root.format, least) if root else formats.KNOWN
         remembers = format.write >= formats.LOG_SINCE
         return CatalogRoot(
             registry=self.config.id,
