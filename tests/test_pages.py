@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import io
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnrmirror.archive import readme
 from cnrmirror.archive.identify import Override
+from cnrmirror.archive.readme import MAX_README, Readme, readme_in
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
 from cnrmirror.cli import cli
@@ -113,6 +116,21 @@ def test_a_package_has_one_page_that_says_all_of_it_without_script(mirror: Proje
     assert "javascript:" not in page
     assert "<script>alert" not in page
     assert len(list((mirror.site / "packages").rglob("web/*"))) == 1
+
+
+def test_the_readme_of_an_archive_is_found_at_its_root_and_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {"a/docs/README.md": b"no", "a/README": b"plain", "a/readme.md": b"# yes"}
+    found = readme_in(io.BytesIO(tar_gz(files)))
+    assert found == Readme("readme.md", b"# yes")
+    assert found.is_markdown
+    assert readme_in(io.BytesIO(tar_gz({"a/b": b"x"}))) is None
+    assert readme_in(io.BytesIO(b"no archive")) is None
+    assert readme_in(io.BytesIO(tar_gz({"README.md": bytes(MAX_README + 1)}))) is None
+    monkeypatch.setattr(readme, "MAX_UNPACKED", 1 << 20)
+    behind = {"a/large": bytes(2 << 20), "a/README.md": b"x"}
+    assert readme_in(io.BytesIO(tar_gz(behind))) is None
 
 
 def test_home_lists_and_the_feed_name_what_is_there(mirror: Project) -> None:

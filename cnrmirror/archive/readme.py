@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zlib
+from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 import msgspec
@@ -14,6 +16,7 @@ from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import InputError
 
 MAX_README = 512 << 10
+MAX_UNPACKED = 256 << 20
 _NAME = re.compile(r"(?:[^/]+/)?(readme(?:\.md|\.markdown|\.txt|\.rst)?)", re.IGNORECASE)
 _ORDER = (".md", ".markdown", "", ".txt", ".rst")
 # isal's stubs call its error class an instance.
@@ -35,7 +38,7 @@ def readme_in(archive: BinaryIO) -> Readme | None:
     """The readme at the root of an archive, or in the one folder there; None if there is none.
 
     What cannot be read has none: whoever checks archives says more of it. One of more than
-    ``MAX_README`` bytes is none, either.
+    ``MAX_README`` bytes is none, either, nor one behind ``MAX_UNPACKED`` bytes of the tar.
     """
     wanted: list[str] = []
 
@@ -46,20 +49,26 @@ def readme_in(archive: BinaryIO) -> Readme | None:
         return MAX_README if match else None
 
     scanner = TarScanner(Limits(member=1 << 62, members=1 << 20), keep)
-    gunzip = isal_zlib.decompressobj(wbits=31)
-    try:
-        while chunk := archive.read(CHUNK):
-            data = gunzip.decompress(chunk, max_length=CHUNK)
+    with contextlib.suppress(InputError, *_BROKEN):
+        left = MAX_UNPACKED
+        for data in _unpacked(archive):
+            left -= len(data)
+            if left < 0:
+                break
             scanner.feed(data)
-            while gunzip.unconsumed_tail and not gunzip.eof:
-                scanner.feed(gunzip.decompress(gunzip.unconsumed_tail, max_length=CHUNK))
-    except (InputError, *_BROKEN):
-        pass
     found = [name for name in wanted if scanner.captured.get(name)]
     if not found:
         return None
     best = min(found, key=_rank)
     return Readme(best.rpartition("/")[2], scanner.captured[best])
+
+
+def _unpacked(archive: BinaryIO) -> Iterator[bytes]:
+    gunzip = isal_zlib.decompressobj(wbits=31)
+    while chunk := archive.read(CHUNK):
+        yield gunzip.decompress(chunk, max_length=CHUNK)
+        while gunzip.unconsumed_tail and not gunzip.eof:
+            yield gunzip.decompress(gunzip.unconsumed_tail, max_length=CHUNK)
 
 
 def _rank(path: str) -> tuple[int, int, str]:

@@ -7,6 +7,7 @@ after it.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
@@ -110,7 +111,7 @@ def by_namespace(entries: Found) -> dict[str, list[str]]:
 def newest_packages(entries: Found) -> Iterator[Values]:
     """The packages with the newest releases, each once, newest first."""
     dated = [(entry.newest[0], package) for package, entry in entries.items() if entry.newest]
-    for first, package in _newest(dated)[:NEWEST]:
+    for first, package in _newest(dated, NEWEST):
         entry = entries[package]
         yield {
             "package": package, "release": first.release, "media_type": first.media_type,
@@ -122,13 +123,15 @@ def newest_packages(entries: Found) -> Iterator[Values]:
 def newest_releases(entries: Found) -> list[tuple[Dated, str]]:
     """The newest releases of all packages, at most ``OF_ONE`` of one."""
     every = [(dated, package) for package, entry in entries.items() for dated in entry.newest]
-    return _newest(every)[:FEED]
+    return _newest(every, FEED)
 
 
-def _newest(every: list[tuple[Dated, str]]) -> list[tuple[Dated, str]]:
-    """Newest first; those of one time by name, and of one name the order stays."""
-    by_name = sorted(every, key=lambda pair: pair[1])
-    return sorted(by_name, key=lambda pair: pair[0].created, reverse=True)
+def _newest(every: list[tuple[Dated, str]], most: int) -> list[tuple[Dated, str]]:
+    """So many of the newest; those of one time by name, and of one name the order stays."""
+    times = heapq.nlargest(most, (dated.created for dated, _ in every))
+    some = [pair for pair in every if pair[0].created >= times[-1]]
+    some.sort(key=lambda pair: pair[1])
+    return sorted(some, key=lambda pair: pair[0].created, reverse=True)[:most]
 
 
 def row(package: str, entry: PageEntry, up: str) -> Values:
