@@ -146,6 +146,21 @@ def _other_node(site: Altered) -> None:
     site.alter_top(tree=tree)
 
 
+def _astray(site: Altered) -> None:
+    """A leaf that holds the package is signed for another place of the tree."""
+    leaf = json.loads(site.read(site.nodes(NAME)[0]))
+    data = json.dumps({**leaf, "prefix": "f" if leaf["prefix"] != "f" else "0"}).encode()
+    site.changes[f"catalog/nodes/sha256/{digest_of(data)[:2]}/{digest_of(data)}"] = data
+    tree = json.loads(site.read(site.top))["tree"]
+    tree["children"][leaf["prefix"]].update(digest=digest_of(data), size=len(data))
+    site.alter_top(tree=tree)
+
+
+def _too_long(site: Altered) -> None:
+    """A catalog root of more than 8 MiB is signed."""
+    site.alter_top(message="m" * (9 << 20))
+
+
 def _to_nobody(site: Altered) -> None:
     site.alter("targets", lambda signed: signed.pop("delegations"), "targets")
 
@@ -222,6 +237,8 @@ BAD: dict[str, tuple[str, Attack, dict[str, Any]]] = {
     ),
     "another package's document, signed": ("refused", _other_document, {}),
     "another leaf": ("refused", _swapped("leaf", lambda s: s.nodes("ns/p1")[0]), {}),
+    "a leaf for another place, signed": ("refused", _astray, {}),
+    "a catalog root of 9 MiB, signed": ("refused", _too_long, {}),
     "another leaf, signed": ("refused", _other_node, {}),
     "a package that is not there": ("refused", lambda site: None, {"name": "ns/p700"}),
     "another registry, signed": ("refused", lambda site: site.alter_top(registry="other"), {}),
