@@ -243,7 +243,9 @@ def test_lists_are_right_after_every_push_however_they_are_split(
 
 def look_at(project: Project, place: Path, work: Path, **order: object) -> Audit:
     trust = Trust((project.metadata.path / "1.root.json").read_bytes(), work / "c", work / "m")
-    return audit(FolderReader(place), trust, Order(Policy(), datetime.now(UTC), **order))  # type: ignore[arg-type]
+    return audit(
+        FolderReader(place), trust, Order(Policy(), datetime.now(UTC), pages=True, **order)
+    )  # type: ignore[arg-type]
 
 
 def test_an_auditor_makes_every_page_again_and_finds_each_that_differs(

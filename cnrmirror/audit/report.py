@@ -39,7 +39,7 @@ class Order(msgspec.Struct, frozen=True):
     random (``seed``). ``strict``: also that metadata has its one form, that all that is retained is
     whole, and (in a folder) that there is no file to which nothing refers. ``views``: compare the
     answers of the registry's API with what the catalog says. ``templates``: the mirror's own ones
-    of its pages, by file name; without them such pages are not compared. ``pages``: that is told.
+    of its pages, by file name; without them such pages are not compared. ``pages``: compare them.
     """
 
     policy: Policy

@@ -138,7 +138,9 @@ def check_settings(state: AuditState) -> None:
     if not state.with_views or state.root is None:
         return
     try:
-        state.site, url = site_at(state.reader, state.root.settings, state.order.templates)
+        state.site, url = site_at(
+            state.reader, state.root.settings, state.order.templates, state.order.pages
+        )
     except CnrMirrorError as error:
         state.seen.findings.append(Finding.of(ADDRESS, error))
         return

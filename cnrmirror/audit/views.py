@@ -213,13 +213,14 @@ def addresses(reader: Reader, site: Site, path: str) -> list[str]:
 
 
 def site_at(
-    reader: Reader, settings: Mapping[str, Any], templates: Mapping[str, str]
+    reader: Reader, settings: Mapping[str, Any], templates: Mapping[str, str], pages: bool
 ) -> tuple[Site, str]:
     """The views as a mirror says that it has them, and where it sends clients.
 
     Args:
         settings: those of the catalog root, which say which views there are.
         templates: the mirror's own ones of its pages, if they are here.
+        pages: whether pages are compared, too.
 
     Raises:
         CnrMirrorError: it does not say.
@@ -246,7 +247,7 @@ def site_at(
             ask(OCI_ROOT)
         except IncompleteError:
             form = msgspec.structs.replace(form, oci=False)
-    unknown = ("pages",) if pages_unknown(settings, templates) else ()
+    unknown = () if pages and not pages_unknown(settings, templates) else ("pages",)
     return Site(form, url, rules=False, templates=templates, unknown=unknown), url
 
 

@@ -88,7 +88,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
 @click.option("--against", type=click.Path(path_type=Path, dir_okay=False),
               help="A kept report: is this the same mirror, or a later state of it?")  # fmt: skip
 @click.option("--pages", is_flag=True,
-              help="End with 20 if the pages for people could not be compared.")  # fmt: skip
+              help="Make the pages for people again, and compare them, too.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="The mirror's own templates of its pages, to compare them, too.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
