@@ -64,7 +64,8 @@ def site(original: Path, tmp_path: Path) -> Path:
 def audited(site: Path, pinned: int = 1, now: datetime = CLOCK, views: bool = True) -> Audit:
     root = (site / META / f"{pinned}.root.json").read_bytes()
     trust = Trust(root, site.parent / "cache", site.parent / "marks")
-    return audit(FolderReader(site), trust, Order(Policy(), now, strict=True, views=views))
+    order = Order(Policy(), now, strict=True, views=views, pages=views)
+    return audit(FolderReader(site), trust, order)
 
 
 def named(report: Audit) -> set[tuple[str, str]]:

@@ -6,9 +6,10 @@ import html.parser
 import io
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -241,11 +242,13 @@ def test_lists_are_right_after_every_push_however_they_are_split(
         assert check(project).findings == []
 
 
-def look_at(project: Project, place: Path, work: Path, **order: object) -> Audit:
+def look_at(
+    project: Project, place: Path, work: Path, strict: bool = False,
+    templates: Mapping[str, str] = MappingProxyType({}),
+) -> Audit:  # fmt: skip
     trust = Trust((project.metadata.path / "1.root.json").read_bytes(), work / "c", work / "m")
-    return audit(
-        FolderReader(place), trust, Order(Policy(), datetime.now(UTC), pages=True, **order)
-    )  # type: ignore[arg-type]
+    order = Order(Policy(), datetime.now(UTC), strict=strict, templates=templates, pages=True)
+    return audit(FolderReader(place), trust, order)
 
 
 def test_an_auditor_makes_every_page_again_and_finds_each_that_differs(
