@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import cnrmirror
+from tests.scripts import need_node
 
 SCRIPT = Path(cnrmirror.__file__).parent / "templates" / "assets" / "search.js"
 _HARNESS = """
@@ -46,15 +43,6 @@ vm.runInContext(script, context);
   console.log(JSON.stringify(out));
 })();
 """
-
-
-def need_node() -> str:
-    node = shutil.which("node")
-    if node is None:
-        if os.environ.get("CI"):
-            pytest.fail("node is missing, and CI must not skip this test")
-        pytest.skip("node is not on this machine")
-    return node
 
 
 def searched(

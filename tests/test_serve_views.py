@@ -17,9 +17,10 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
 from cnrmirror.model.oci import OCI_INDEX, OCI_MANIFEST
+from cnrmirror.model.resource import HTML_TYPE
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
-from cnrmirror.views.pages import HTML_HEADERS, HTML_TYPE
+from cnrmirror.views.pages import HTML_HEADERS
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import reopen
 

@@ -29,7 +29,8 @@ from cnrmirror.model.signed import TIMESTAMP, SignedHead
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.publish.plan import size_of
 from cnrmirror.sources.filters import glob_matches
-from cnrmirror.views.front import environment, recovery_script
+from cnrmirror.views.front import recovery_script
+from cnrmirror.views.templates import environment
 
 _GONE = "not all that was in that bundle is kept here any more: export anew"
 _ORDER = {"targets": 0, "nodes": 1, "blobs": 2}

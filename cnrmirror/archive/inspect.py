@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import zlib
 from collections.abc import Iterable
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import msgspec
-from isal import isal_zlib
 
 from cnrmirror.archive import gziphead, kinds
 from cnrmirror.archive.clues import ClueKeeper, Clues
+from cnrmirror.archive.gunzip import BROKEN, Gunzip
 from cnrmirror.archive.scan import Limits, Sink, TarScanner
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.errors import HostileArchive
@@ -23,8 +22,6 @@ _TELLING = re.compile(
     r"|(?:docker-)?compose\.ya?ml|[^/]+\.dab)"
 )
 REQUIREMENTS = "requirements.yaml"
-# isal's stubs call its error class an instance.
-_BROKEN = (cast(type[Exception], isal_zlib.error), zlib.error, EOFError)
 MAX_TELLING = 1 << 20
 _RATIO_FROM = 4 << 20
 
@@ -73,7 +70,7 @@ class ArchiveReader:
         self._size = 0
         self._head: bytes | None = b""
         self._unpacked_size = 0
-        self._gunzip = isal_zlib.decompressobj(wbits=31)
+        self._gunzip = Gunzip()
         self._clues = ClueKeeper(limits, sink)
         self._scanner = TarScanner(limits, _wanted, self._clues)
 
@@ -96,15 +93,12 @@ class ArchiveReader:
         if self._gunzip.eof:
             raise _something_behind(chunk)
         try:
-            data = self._gunzip.decompress(chunk, max_length=CHUNK)
-            self._unpack(data)
-            while self._gunzip.unconsumed_tail and not self._gunzip.eof:
-                data = self._gunzip.decompress(self._gunzip.unconsumed_tail, max_length=CHUNK)
+            for data in self._gunzip.pieces(chunk):
                 self._unpack(data)
-        except _BROKEN as error:
+        except BROKEN as error:
             raise HostileArchive(f"the archive is not valid gzip: {error}") from error
-        if self._gunzip.unused_data:
-            raise _something_behind(self._gunzip.unused_data)
+        if self._gunzip.unused:
+            raise _something_behind(self._gunzip.unused)
 
     def _begin(self, chunk: bytes) -> bytes:
         """The first bytes, once all of the gzip header is there; none until then.
@@ -136,13 +130,11 @@ class ArchiveReader:
         """What was found. Raises HostileArchive if the archive is not whole."""
         if self._head is not None and not self._head.startswith(kinds.GZIP):
             raise _no_gzip(self._head)
-        if not self._gunzip.eof:
-            # Bytes that inflate to more than one chunk may still wait inside the decompressor.
-            try:
-                while data := self._gunzip.decompress(b"", max_length=CHUNK):
-                    self._unpack(data)
-            except _BROKEN as error:
-                raise HostileArchive(f"the archive is not valid gzip: {error}") from error
+        try:
+            for data in self._gunzip.rest():
+                self._unpack(data)
+        except BROKEN as error:
+            raise HostileArchive(f"the archive is not valid gzip: {error}") from error
         if not self._gunzip.eof:
             raise HostileArchive("the archive is cut off: its gzip stream does not end")
         self._scanner.close()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import msgspec
-from isal import isal_zlib
 
+from cnrmirror.archive.gunzip import BROKEN, Gunzip
 from cnrmirror.archive.scan import Limits, TarScanner
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import InputError
@@ -19,8 +18,6 @@ MAX_README = 512 << 10
 MAX_UNPACKED = 256 << 20
 _NAME = re.compile(r"(?:[^/]+/)?(readme(?:\.md|\.markdown|\.txt|\.rst)?)", re.IGNORECASE)
 _ORDER = (".md", ".markdown", "", ".txt", ".rst")
-# isal's stubs call its error class an instance.
-_BROKEN = (cast(type[Exception], isal_zlib.error), zlib.error, EOFError)
 
 
 class Readme(msgspec.Struct, frozen=True):
@@ -49,7 +46,7 @@ def readme_in(archive: BinaryIO) -> Readme | None:
         return MAX_README if match else None
 
     scanner = TarScanner(Limits(member=1 << 62, members=1 << 20), keep)
-    with contextlib.suppress(InputError, *_BROKEN):
+    with contextlib.suppress(InputError, *BROKEN):
         left = MAX_UNPACKED
         for data in _unpacked(archive):
             left -= len(data)
@@ -64,11 +61,10 @@ def readme_in(archive: BinaryIO) -> Readme | None:
 
 
 def _unpacked(archive: BinaryIO) -> Iterator[bytes]:
-    gunzip = isal_zlib.decompressobj(wbits=31)
+    gunzip = Gunzip()
     while chunk := archive.read(CHUNK):
-        yield gunzip.decompress(chunk, max_length=CHUNK)
-        while gunzip.unconsumed_tail and not gunzip.eof:
-            yield gunzip.decompress(gunzip.unconsumed_tail, max_length=CHUNK)
+        yield from gunzip.pieces(chunk)
+    yield from gunzip.rest()
 
 
 def _rank(path: str) -> tuple[int, int, str]:

@@ -27,6 +27,7 @@ from cnrmirror.views.templates import digest_of_templates
 
 ADDRESS = ".well-known/app-registry-uri.json"
 OCI_ROOT = "v2/index.json"
+FRONT = "packages/index.html"
 _MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
@@ -88,7 +89,8 @@ class ViewAudit:
         Args:
             copies: the good blobs by their digests; what is made of others is not compared.
         """
-        package = msgspec.structs.replace(package, archives=Copies(copies))
+        if self._site.renders(FRONT):  # else nobody looks into archives
+            package = msgspec.structs.replace(package, archives=Copies(copies))
         resources = {r.path: r for r in self._site.package(package)}
         for path, resource in resources.items():
             other = resources.get(f"{path}.json") if path.endswith("/pull") else None

@@ -19,6 +19,7 @@ CACHE_CONTROL: dict[Cache, str] = {
     "no-cache": "no-cache",
 }
 
+HTML_TYPE = "text/html; charset=utf-8"
 JSON_TYPE = "application/json"
 GZIP_TYPE = "application/x-gzip"
 

@@ -20,6 +20,7 @@ from cnrmirror.model.names import select_release
 from cnrmirror.model.resource import (
     CACHE_CONTROL,
     GZIP_TYPE,
+    HTML_TYPE,
     JSON_TYPE,
     Alias,
     Base64Json,
@@ -31,7 +32,7 @@ from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
 from cnrmirror.views.oci_paths import digest_of
-from cnrmirror.views.pages import HTML_HEADERS, HTML_TYPE
+from cnrmirror.views.pages import HTML_HEADERS
 from cnrmirror.views.routes import Route, route
 from cnrmirror.views.site import Site, ViewEntries
 

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import jinja2
 import msgspec
 
 from cnrmirror.model.documents import CatalogRoot
-from cnrmirror.model.resource import Resource
+from cnrmirror.model.resource import HTML_TYPE, Resource
 from cnrmirror.views.base import LISTS_RANK, Changes, Entries, Package, Settings
-
-TEMPLATES = Path(__file__).parent.parent / "templates"
-HTML_TYPE = "text/html; charset=utf-8"
-
-
-def environment() -> jinja2.Environment:
-    """Templates that escape HTML, and fail on a name that is not there."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+from cnrmirror.views.templates import TEMPLATES, environment
 
 
 def recovery_script() -> bytes:

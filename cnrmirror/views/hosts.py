@@ -12,8 +12,8 @@ from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.model.oci import OCI_INDEX
 from cnrmirror.model.resource import GZIP_TYPE, JSON_TYPE, Resource
 from cnrmirror.views.cnr_v1 import not_found
-from cnrmirror.views.front import environment
 from cnrmirror.views.oci_paths import FOLDERS
+from cnrmirror.views.templates import environment
 
 _TEMPLATES = (
     "nginx.conf", "Caddyfile", "apache.conf", "lighttpd.conf", "lighttpd.lua", "cloudfront.js",

@@ -26,7 +26,7 @@ import msgspec
 
 from cnrmirror.model.documents import CatalogRoot, Logged
 from cnrmirror.model.errors import DamageError
-from cnrmirror.model.resource import Resource
+from cnrmirror.model.resource import HTML_TYPE, Resource
 from cnrmirror.views import pagelists
 from cnrmirror.views.base import (
     LISTS_RANK,
@@ -51,7 +51,6 @@ from cnrmirror.views.searchshards import shards, words_of
 from cnrmirror.views.templates import rendered, script, style
 from cnrmirror.views.theme import theme
 
-HTML_TYPE = "text/html; charset=utf-8"
 HTML_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'", "Referrer-Policy": "no-referrer",
 }  # fmt: skip

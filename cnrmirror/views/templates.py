@@ -1,4 +1,4 @@
-"""The templates of the pages: the program's own, or others in their place."""
+"""The program's templates, and others in the place of those of the pages."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def _read(name: str) -> str:
 
 
 def rendered(name: str, own: Mapping[str, str], values: Mapping[str, Any]) -> str:
-    """A page: HTML is escaped, and a name that is not there is an error; ``own`` come first.
+    """A page, as ``environment`` makes it.
 
     Raises:
         InvalidDocument: an own template is wrong.
     """
     try:
-        found = _environment(tuple(sorted(own.items()))).get_template(f"pages/{name}")
+        found = environment(tuple(sorted(own.items()))).get_template(f"pages/{name}")
         return found.render(values)
     except Exception as error:
         if not own:
@@ -107,7 +107,12 @@ def rendered(name: str, own: Mapping[str, str], values: Mapping[str, Any]) -> st
 
 
 @functools.lru_cache(maxsize=4)
-def _environment(own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
+def environment(own: tuple[tuple[str, str], ...] = ()) -> jinja2.Environment:
+    """Templates that escape HTML, and fail on a name that is not there.
+
+    Args:
+        own: names and texts of templates of the pages that come before the program's.
+    """
     originals = jinja2.FileSystemLoader(TEMPLATES)
     # What somebody else wrote reaches nothing but its values.
     kind = SandboxedEnvironment if own else jinja2.Environment
@@ -119,7 +124,7 @@ def _environment(own: tuple[tuple[str, str], ...]) -> jinja2.Environment:
                 originals,
             ]
         ),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html", "xml"]),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from cnrmirror.model.resource import CACHE_CONTROL
-from cnrmirror.views.pages import FEED_TYPE, HTML_HEADERS, HTML_TYPE, SCRIPT_TYPE, STYLE_TYPE, TOPS
+from cnrmirror.model.resource import CACHE_CONTROL, HTML_TYPE
+from cnrmirror.views.pages import FEED_TYPE, HTML_HEADERS, SCRIPT_TYPE, STYLE_TYPE, TOPS
 from tests.crawl import crawl
 from tests.interop.today import Place, Shop
 
