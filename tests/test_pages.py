@@ -244,10 +244,10 @@ def test_lists_are_right_after_every_push_however_they_are_split(
 
 def look_at(
     project: Project, place: Path, work: Path, strict: bool = False,
-    templates: Mapping[str, str] = MappingProxyType({}),
+    templates: Mapping[str, str] = MappingProxyType({}), pages: bool = True,
 ) -> Audit:  # fmt: skip
     trust = Trust((project.metadata.path / "1.root.json").read_bytes(), work / "c", work / "m")
-    order = Order(Policy(), datetime.now(UTC), strict=strict, templates=templates, pages=True)
+    order = Order(Policy(), datetime.now(UTC), strict=strict, templates=templates, pages=pages)
     return audit(FolderReader(place), trust, order)
 
 
@@ -262,6 +262,11 @@ def test_an_auditor_makes_every_page_again_and_finds_each_that_differs(
         (place / path).unlink()
         (place / path).write_bytes(data[:-1] + b" ")
     assert {f.path for f in look_at(mirror, place, tmp_path).findings} == set(found)
+    report = look_at(mirror, place, tmp_path, pages=False)
+    assert report.findings == []  # and the report says what it did not compare
+    assert [u.reason for u in report.unchecked if u.what == "pages"] == [
+        "only --pages compares them"
+    ]
 
 
 def test_own_templates_take_the_place_of_the_program_s_and_are_not_run_by_an_auditor(

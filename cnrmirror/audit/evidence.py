@@ -107,11 +107,16 @@ def _views(state: AuditState, root: CatalogRoot) -> Iterator[Unchecked]:
         yield Unchecked("lists", "the lists of the registry's API need every package")
     elif not state.fixed_known:
         yield Unchecked("lists", "the mirror does not say where it sends clients")
-    reason = pages_unknown(root.settings, state.order.templates) if state.with_views else ""
-    if state.order.pages and not (state.with_views and PagesForm.of(root.settings)):
-        reason = "there are none"
-    if reason:
+    if reason := _pages(state, root):
         yield Unchecked("pages", reason)
+
+
+def _pages(state: AuditState, root: CatalogRoot) -> str:
+    """Why the pages for people were not compared; "" if they were, or if none were asked for."""
+    there = state.with_views and PagesForm.of(root.settings) is not None
+    if not state.order.pages:
+        return "only --pages compares them" if there else ""
+    return pages_unknown(root.settings, state.order.templates) if there else "there are none"
 
 
 def _history(state: AuditState) -> Iterator[Unchecked]:
