@@ -12,8 +12,8 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import AccessDenied, NetworkError, Outdated
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.bucket import S3Settings
 from cnrmirror.objects.s3 import BucketObjects
+from cnrmirror.objects.s3_settings import S3Settings
 
 
 class Service:

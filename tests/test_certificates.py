@@ -18,11 +18,12 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, NetworkError
 from cnrmirror.objects.access import Access
 from cnrmirror.objects.base import read
-from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings
+from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.certificates import Authorities, Tls, authorities
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.objects.s3_bulk import bulk_store
+from cnrmirror.objects.s3_settings import S3Settings
 from cnrmirror.sync.open import open_sources
 from tests.authority import PASSWORD, Authority
 from tests.hostile import Fault, Host, hosting

@@ -30,6 +30,7 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+LATE = ("import_module", "later")
 MODULES = {module_name(path) for path in FILES}
 
 
@@ -44,7 +45,7 @@ def imported(source: str, here: str, is_package: bool = False) -> Iterator[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             # "from cnrmirror.views import layout" imports a module, too.
             found = [f"{module}.{alias.name}" for alias in node.names] + [module]
-        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(LATE):
             text = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
             found = [str(text)]
         else:
@@ -101,6 +102,32 @@ def test_imports_stand_at_the_top() -> None:
                 assert not late, f"{module_name(path)}: {node.name} imports late"
 
 
+def types_and_later(path: Path) -> Iterator[tuple[set[tuple[str, str]], set[tuple[str, str]]]]:
+    """What ``if TYPE_CHECKING:`` imports, and what its ``else:`` has: names and modules."""
+    for node in ast.parse(path.read_text()).body:
+        if not isinstance(node, ast.If) or ast.unparse(node.test) != "TYPE_CHECKING":
+            continue
+        seen = {
+            (alias.asname or alias.name, ".".join(filter(None, (base, alias.name))))
+            for each in node.body
+            if isinstance(each, ast.Import | ast.ImportFrom)
+            for base in [getattr(each, "module", "")]
+            for alias in each.names
+        }
+        late = {
+            (ast.unparse(each.targets[0]), ast.literal_eval(each.value.args[0]))
+            for each in node.orelse
+            if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)
+        }
+        if node.orelse:
+            yield seen, late
+
+
+def test_what_comes_later_is_what_type_checkers_see() -> None:
+    found = [pair for path in FILES for pair in types_and_later(path)]
+    assert found and all(seen == late for seen, late in found)
+
+
 def test_every_room_says_what_it_is_for() -> None:
     for name in ROW:
         text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text())) or ""
@@ -118,6 +145,7 @@ def test_every_room_says_what_it_is_for() -> None:
         "from ..cli.init import init",
         "def f():\n    from ..cli import init",
         "import importlib\nimportlib.import_module('cnrmirror.cli.init')",
+        "from cnrmirror.model.later import later\ninit = later('cnrmirror.cli.init')",
     ],
 )
 def test_an_import_is_seen_in_every_form(source: str) -> None:

@@ -13,9 +13,10 @@ from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.address import proxies
 from cnrmirror.objects.base import Listed, read
-from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings
+from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter
 from cnrmirror.objects.s3 import BucketObjects
+from cnrmirror.objects.s3_settings import S3Settings
 from tests.authority import Authority
 from tests.hostile import hosting
 from tests.s3_double import Answer, Asked, Double, error, serving

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.mirror.home import own_folder
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.errors import UsageError
+from cnrmirror.model.xdg import own_folder
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make
 

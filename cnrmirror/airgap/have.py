@@ -13,7 +13,6 @@ import os
 import re
 
 import msgspec
-from securesystemslib.signer import CryptoSigner
 
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.project import Project
@@ -24,6 +23,7 @@ from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable
 from cnrmirror.objects.files import replace_durably, storage_errors
 from cnrmirror.objects.store import Store
 from cnrmirror.trust.keys import verify_statement
+from cnrmirror.trust.tuf import CryptoSigner
 
 
 class Have(msgspec.Struct, frozen=True, tag_field="kind", tag="have"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Literal
 
-from tuf.api.metadata import Metadata, Targets
-
 from cnrmirror.audit.report import Contradiction
 from cnrmirror.client.remote import PARALLEL
 from cnrmirror.model.errors import CnrMirrorError
@@ -15,6 +13,7 @@ from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.trust.chain import RootChain, accepts, fetch_role
+from cnrmirror.trust.tuf import Metadata, Targets
 from cnrmirror.trust.verify import Verified
 
 _MOST = 10_000

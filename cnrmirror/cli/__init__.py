@@ -12,17 +12,12 @@ from keyword import iskeyword
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from cnrmirror import __version__
+from cnrmirror.cli.commands import COMMANDS
 from cnrmirror.cli.context import Context, plain
 from cnrmirror.model.errors import CnrMirrorError, StorageError
-
-COMMANDS = (
-    "init", "push", "channel", "remove", "rollback", "list", "show", "images", "log", "diff",
-    "build", "check", "gc", "sync", "report", "config", "publish", "export", "have", "import",
-    "serve", "pull", "search", "keys", "root", "refresh", "upgrade", "adopt",
-)  # fmt: skip
-
 
 _INTERRUPTED = "cnrmirror: interrupted; the next command goes on from here"
 
@@ -41,6 +36,18 @@ class Commands(click.Group):
         found: click.Command = module.COMMAND
         return found
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands; what it says of them loads none."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _short(text, limit)) for name, text in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, or the options before them, that begin so; no command is loaded."""
+        named = [(name, text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        found = [CompletionItem(n, help=_short(text)) for n, text in named]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader that is gone ends it with 141, which click would make 1."""
         try:
@@ -50,6 +57,11 @@ class Commands(click.Group):
         except BrokenPipeError:
             _to_nowhere(sys.stdout.fileno())
             raise SystemExit(141) from None
+
+
+def _short(text: str, limit: int = 45) -> str:
+    """As much of a command's first sentence as fits; 45 is what shells get."""
+    return click.Command(None, help=text).get_short_help_str(limit)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -24,7 +24,6 @@ from cnrmirror.cli.freshness import Told, fresh_for_option
 from cnrmirror.cli.origin import Origin, origin_options, reader_for, trust_for
 from cnrmirror.mirror.check import CheckReport
 from cnrmirror.mirror.check import check as check_project
-from cnrmirror.mirror.home import own_folder
 from cnrmirror.model.errors import (
     STALE_ACCEPTED,
     AccessDenied,
@@ -38,6 +37,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.schema import schema_text
+from cnrmirror.model.xdg import own_folder
 from cnrmirror.trust.chain import read_chain
 from cnrmirror.trust.verify import Trust
 from cnrmirror.views.templates import own_templates

@@ -8,21 +8,32 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
-from rich.text import Text
 
-from cnrmirror.mirror import config
-from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.instant import Instant
+from cnrmirror.model.later import later
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import progress as rich_progress
+    from rich import table as rich_table
+    from rich import text as rich_text
+
+    from cnrmirror.mirror import config
+    from cnrmirror.mirror import project as projects
+else:
+    rich_console = later("rich.console")
+    rich_progress = later("rich.progress")
+    rich_table = later("rich.table")
+    rich_text = later("rich.text")
+    config = later("cnrmirror.mirror.config")
+    projects = later("cnrmirror.mirror.project")
+
 
 _WORTH_A_BAR = 20  # steps
 
@@ -40,9 +51,9 @@ class Context:
         """Whether a person looks at the results."""
         return not self.as_json and sys.stdout.isatty()
 
-    def project(self) -> Project:
+    def project(self) -> projects.Project:
         """The mirror that -C names. Raises UsageError if there is none."""
-        return Project(config.find_project(self._folder), progress=Bar(self.as_json))
+        return projects.Project(config.find_project(self._folder), progress=Bar(self.as_json))
 
     def result(self, value: Any, lines: Iterable[str]) -> None:
         """Print a result: as JSON if that was asked for, else these lines."""
@@ -57,10 +68,10 @@ class Context:
         if not self.terminal:
             self.result(value, ("\t".join(plain(cell) for cell in row) for row in rows))
             return
-        table = Table(*columns, box=None, header_style="bold")
+        table = rich_table.Table(*columns, box=None, header_style="bold")
         for row in rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
-        Console().print(table)
+            table.add_row(*(rich_text.Text(plain(cell)) for cell in row))
+        rich_console.Console().print(table)
 
 
 def counted(number: int, noun: str) -> str:
@@ -93,7 +104,7 @@ class Bar:
 
     def __init__(self, as_json: bool = False) -> None:
         self._as_json = as_json
-        self._bars: Bars | None = None
+        self._bars: rich_progress.Progress | None = None
         self._events = False
         self._label = ""
         self._total: int | None = None
@@ -115,13 +126,13 @@ class Bar:
             self._events = True
             self._event("start")
         elif sys.stderr.isatty():
-            self._bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[moved]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
+            self._bars = rich_progress.Progress(
+                rich_progress.TextColumn("{task.description}"),
+                rich_progress.BarColumn(),
+                rich_progress.MofNCompleteColumn(),
+                rich_progress.TextColumn("{task.fields[moved]}"),
+                rich_progress.TimeRemainingColumn(),
+                console=rich_console.Console(stderr=True),
                 transient=True,
             )
             self._bars.start()

@@ -8,20 +8,31 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cnrmirror.cli.context import Context, clock
-from cnrmirror.mirror import rotate
-from cnrmirror.mirror.home import online_keys, own_folder
-from cnrmirror.mirror.project import Project
-from cnrmirror.mirror.rootplan import Vault
 from cnrmirror.model.errors import InputError, UsageError
+from cnrmirror.model.later import later
+from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.files import read_descriptor, read_regular
-from cnrmirror.trust.guard import Guard
-from cnrmirror.trust.keys import KeyFolder
-from cnrmirror.trust.signing import Repository
-from cnrmirror.trust.witness import Witness
+
+if TYPE_CHECKING:
+    from cnrmirror.mirror import home, rootplan, rotate
+    from cnrmirror.mirror import project as projects
+    from cnrmirror.trust import guard as guards
+    from cnrmirror.trust import keys, signing, witness
+else:
+    home = later("cnrmirror.mirror.home")
+    projects = later("cnrmirror.mirror.project")
+    rootplan = later("cnrmirror.mirror.rootplan")
+    rotate = later("cnrmirror.mirror.rotate")
+    guards = later("cnrmirror.trust.guard")
+    keys = later("cnrmirror.trust.keys")
+    signing = later("cnrmirror.trust.signing")
+    witness = later("cnrmirror.trust.witness")
+
 
 _MAX_PASSPHRASE_FILE = 1 << 16
 _DESCRIPTOR = re.compile(r"/dev/stdin|(?:/dev|/proc/self)/fd/([0-9]{1,5})")
@@ -40,14 +51,14 @@ OFFLINE_KEYS = click.option(
 )  # fmt: skip
 
 
-def repository(project: Project, allow_past: bool = True) -> Repository:
+def repository(project: projects.Project, allow_past: bool = True) -> signing.Repository:
     """The project's signed metadata, with this person's online keys.
 
     Args:
         allow_past: sign for whatever time is said; else for none that the clock belies.
     """
-    online = online_keys(project.config)
-    guard = Guard(None if allow_past else clock, _witness(project), _warn)
+    online = home.online_keys(project.config)
+    guard = guards.Guard(None if allow_past else clock, _witness(project), _warn)
     return rotate.repository(project, online.folder, guard, online.given)
 
 
@@ -55,31 +66,31 @@ def _warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
-def _witness(project: Project) -> Witness | None:
+def _witness(project: projects.Project) -> witness.Witness | None:
     """What was signed in this folder last; nobody remembers where a person has no home."""
     with contextlib.suppress(UsageError):
         name = hashlib.sha256(str(project.folder.resolve()).encode()).hexdigest()
-        return Witness(own_folder("STATE") / "signed" / f"{name}.json", project.config.id)
+        return witness.Witness(own_folder("STATE") / "signed" / f"{name}.json", project.config.id)
     return None
 
 
-def signing_project(context: Context) -> Project:
+def signing_project(context: Context) -> projects.Project:
     """The mirror that -C names, able to make revisions if the keys are here."""
     project = context.project()
     project.signer = repository(project, context.allow_past)
     return project
 
 
-def offline_keys(folders: Sequence[Path], files: Sequence[Path]) -> KeyFolder:
+def offline_keys(folders: Sequence[Path], files: Sequence[Path]) -> keys.KeyFolder:
     """The offline keys in folders, which the passphrases in files open.
 
     Who sits at a terminal, and gave no file, is asked.
     """
     ask = None if files or not sys.stdin.isatty() else _ask
-    return KeyFolder(*folders, passphrases=[_first_line(file) for file in files], ask=ask)
+    return keys.KeyFolder(*folders, passphrases=[_first_line(file) for file in files], ask=ask)
 
 
-def vaults(folders: Sequence[Path | None], files: Sequence[Path]) -> tuple[Vault, ...]:
+def vaults(folders: Sequence[Path | None], files: Sequence[Path]) -> tuple[rootplan.Vault, ...]:
     """Folders for new offline keys, and what protects the keys in each.
 
     Args:
@@ -97,11 +108,11 @@ def vaults(folders: Sequence[Path | None], files: Sequence[Path]) -> tuple[Vault
             "or one for each"
         )
     if not files and sys.stdin.isatty():
-        return tuple(Vault(folder, _ask_new(folder)) for folder in folders)
+        return tuple(rootplan.Vault(folder, _ask_new(folder)) for folder in folders)
     said: list[bytes | None] = [_first_line(file) for file in files] or [None]
     if len(said) == 1:
         said *= len(folders)
-    return tuple(Vault(*pair) for pair in zip(folders, said, strict=True))
+    return tuple(rootplan.Vault(*pair) for pair in zip(folders, said, strict=True))
 
 
 def _first_line(file: Path) -> bytes:

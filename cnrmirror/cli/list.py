@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
-from cnrmirror.client.remote import PARALLEL
 from cnrmirror.model.documents import PackageDocument
+from cnrmirror.model.later import later
 from cnrmirror.objects.parallel import threads
-from cnrmirror.views.cnr_v1 import ListEntry, list_entry
+
+if TYPE_CHECKING:
+    from cnrmirror.client import remote as remotes
+    from cnrmirror.views import cnr_v1
+else:
+    remotes = later("cnrmirror.client.remote")
+    cnr_v1 = later("cnrmirror.views.cnr_v1")
 
 
 @click.command("list")
@@ -28,7 +35,7 @@ def list_packages(
     """
     fresh = True
     if origin.sources:
-        with threads(PARALLEL) as executor:
+        with threads(remotes.PARALLEL) as executor:
             entries, fresh = read_verified(
                 origin, lambda remote: _sorted(remote.documents(executor))
             )
@@ -47,8 +54,8 @@ def list_packages(
     exit_if_stale(fresh)
 
 
-def _sorted(documents: Iterable[PackageDocument]) -> list[ListEntry]:
-    return sorted((e for e in map(list_entry, documents) if e), key=lambda entry: entry.name)
+def _sorted(documents: Iterable[PackageDocument]) -> list[cnr_v1.ListEntry]:
+    return sorted((e for e in map(cnr_v1.list_entry, documents) if e), key=lambda entry: entry.name)
 
 
 COMMAND = list_packages

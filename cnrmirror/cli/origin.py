@@ -7,25 +7,36 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
 from cnrmirror.bundle.format import TOC
-from cnrmirror.bundle.read import BundleReader
 from cnrmirror.cli.context import duration, plain
-from cnrmirror.client.remote import Remote, first_good
-from cnrmirror.mirror.home import own_folder
 from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
+from cnrmirror.model.later import later
 from cnrmirror.model.receipt import expected_catalog
 from cnrmirror.model.signed import MAX_BYTES, METADATA
+from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.objects.bucket import S3Settings
-from cnrmirror.objects.folder import FolderReader
-from cnrmirror.objects.http import HttpReader
-from cnrmirror.objects.scheme import FOLDER, scheme_of
-from cnrmirror.trust.verify import Policy, Trust, parse_pinned
+from cnrmirror.objects.s3_settings import S3Settings
+
+if TYPE_CHECKING:
+    from cnrmirror.bundle import read as bundles
+    from cnrmirror.client import remote as remotes
+    from cnrmirror.objects import folder as folders
+    from cnrmirror.objects import http
+    from cnrmirror.objects import scheme as schemes
+    from cnrmirror.trust import verify
+else:
+    http = later("cnrmirror.objects.http")
+    bundles = later("cnrmirror.bundle.read")
+    remotes = later("cnrmirror.client.remote")
+    folders = later("cnrmirror.objects.folder")
+    schemes = later("cnrmirror.objects.scheme")
+    verify = later("cnrmirror.trust.verify")
+
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,8 +53,8 @@ class Origin(msgspec.Struct, frozen=True):
     expect: str | None
 
     @property
-    def policy(self) -> Policy:
-        return Policy(self.at, self.allow_expired, self.expect)
+    def policy(self) -> verify.Policy:
+        return verify.Policy(self.at, self.allow_expired, self.expect)
 
 
 def origin_options(command: F) -> F:
@@ -111,21 +122,21 @@ def reader_for(source: str) -> Reader:
         InputError: none of these.
     """
     if source.startswith(("https://", "http://")):
-        return HttpReader(source)
-    scheme = scheme_of(source, ("https://…",))
-    if scheme is not FOLDER:
+        return http.HttpReader(source)
+    scheme = schemes.scheme_of(source, ("https://…",))
+    if scheme is not schemes.FOLDER:
         return scheme.reader(source, S3Settings())
     folder = Path(source)
     if folder.is_file() or (folder / TOC).is_file() or any(folder.glob("volume-*.tar")):
-        return BundleReader([folder])
+        return bundles.BundleReader([folder])
     if not folder.is_dir():
         raise InputError(f"{source}: neither an address (https://…, s3://…), a folder nor a bundle")
     if not (folder / "catalog").is_dir() and (folder / "site" / "catalog").is_dir():
         folder = folder / "site"
-    return FolderReader(folder)
+    return folders.FolderReader(folder)
 
 
-def trust_for(origin: Origin, source: str, reader: Reader) -> Trust:
+def trust_for(origin: Origin, source: str, reader: Reader) -> verify.Trust:
     """What is trusted of one source: --root, or what was pinned for it before.
 
     Raises:
@@ -154,13 +165,13 @@ def trust_for(origin: Origin, source: str, reader: Reader) -> Trust:
             f"{reader.name}: no root is known for this mirror; get its root.json from its "
             "publisher and say --root root.json (or, unsafe, --trust-on-first-use)"
         )
-    parse_pinned(data, str(origin.root or pin))
-    trust = Trust(data, own_folder("CACHE") / "tuf", state / "marks")
+    verify.parse_pinned(data, str(origin.root or pin))
+    trust = verify.Trust(data, own_folder("CACHE") / "tuf", state / "marks")
     trust.remember_as(pin)
     return trust
 
 
-def read_verified(origin: Origin, use: Callable[[Remote], T]) -> tuple[T, bool]:
+def read_verified(origin: Origin, use: Callable[[remotes.Remote], T]) -> tuple[T, bool]:
     """What ``use`` gives for the first good source, and whether its metadata is fresh."""
     if not origin.sources:
         raise UsageError("from where? say --from URL or --from DIR")
@@ -169,21 +180,21 @@ def read_verified(origin: Origin, use: Callable[[Remote], T]) -> tuple[T, bool]:
     def warn(text: str) -> None:
         click.echo(f"cnrmirror: {plain(text)}", err=True)
 
-    def noted(remote: Remote) -> T:
+    def noted(remote: remotes.Remote) -> T:
         nonlocal fresh
         fresh = remote.verified.fresh
         return use(remote)
 
     opened: list[Reader] = []
 
-    def connect(source: str) -> tuple[Reader, Trust]:
+    def connect(source: str) -> tuple[Reader, verify.Trust]:
         reader = reader_for(source)
         opened.append(reader)
         return reader, trust_for(origin, source, reader)
 
     attempts = [functools.partial(connect, source) for source in origin.sources]
     try:
-        return first_good(attempts, origin.policy, datetime.now(UTC), noted, warn), fresh
+        return remotes.first_good(attempts, origin.policy, datetime.now(UTC), noted, warn), fresh
     finally:
         for reader in opened:
             reader.close()

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-from cnrmirror.archive.scan import Limits
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
-from cnrmirror.client.pull import pull as pull_package
 from cnrmirror.model.errors import TooLarge
+from cnrmirror.model.later import later
 from cnrmirror.model.names import Reference, check_media_type
+
+if TYPE_CHECKING:
+    from cnrmirror.archive import scan
+    from cnrmirror.client import pull as pulling
+else:
+    scan = later("cnrmirror.archive.scan")
+    pulling = later("cnrmirror.client.pull")
+
 
 _DEEPEST = 256
 _LIMITS = {
@@ -35,7 +42,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def _limit_options(command: _Command) -> _Command:
     """One option for each limit of a package that is unpacked."""
-    for key, value in reversed(msgspec.structs.asdict(Limits()).items()):
+    for key, value in reversed(msgspec.structs.asdict(scan.Limits()).items()):
         command = click.option(
             f"--max-{key.replace('_', '-')}",
             metavar="N",
@@ -80,13 +87,13 @@ def pull(
     cnrmirror pull charts/nginx --from https://mirror.example.com --root root.json
     cnrmirror pull charts/nginx:stable --from /media/usb/site --tarball --dest /tmp
     """
-    most = Limits(**{key.removeprefix("max_"): value for key, value in limits.items()})
+    most = scan.Limits(**{key.removeprefix("max_"): value for key, value in limits.items()})
     wanted = Reference.parse(reference)
     short = check_media_type(media_type) if media_type else None
     checks = checks_of(verify_provenance, cosign_key)
     try:
         pulled, fresh = read_verified(
-            origin, lambda remote: pull_package(remote, wanted, short, dest, tarball, most, checks)
+            origin, lambda remote: pulling.pull(remote, wanted, short, dest, tarball, most, checks)
         )
     except TooLarge as error:
         if key := error.details.get("limit"):

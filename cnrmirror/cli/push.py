@@ -7,21 +7,29 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 from rich.filesize import decimal
 
-from cnrmirror.archive.identify import Override
 from cnrmirror.cli.context import Context, counted, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.mirror.push import Report
-from cnrmirror.mirror.push import push as push_paths
-from cnrmirror.mirror.releases import Pushed, What
 from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
 from cnrmirror.model.errors import DONE_BUT_FOR_SOME, ConflictError, InputError, UsageError
+from cnrmirror.model.later import later
 from cnrmirror.model.names import PackageName, check_channel, check_media_type, check_release
 from cnrmirror.objects.files import read_given
+
+if TYPE_CHECKING:
+    from cnrmirror.archive import identify
+    from cnrmirror.mirror import push as pushing
+    from cnrmirror.mirror import releases
+else:
+    identify = later("cnrmirror.archive.identify")
+    pushing = later("cnrmirror.mirror.push")
+    releases = later("cnrmirror.mirror.releases")
+
 
 _MANY = 50  # lines
 _COLUMNS = ("", "RELEASE", "FORMAT", "DIGEST", "SIZE", "FLAGS")
@@ -95,7 +103,7 @@ def push(
         raise UsageError(f"{empty[0]} is empty: say something, or leave it out")
     if package and namespace:
         raise UsageError("--as names the namespace already: leave --namespace out")
-    wish = Override(
+    wish = identify.Override(
         package=str(PackageName.parse(package)) if package else None,
         namespace=namespace,
         release=check_release(release) if release else None,
@@ -107,9 +115,9 @@ def push(
     files = [_attached(text) for text in attached]
     names = [check_channel(name) for name in channels]
     project = signing_project(context)
-    what = What(names, raw, accept, files, keep_going, follow_outside, strict)
+    what = releases.What(names, raw, accept, files, keep_going, follow_outside, strict)
     try:
-        report = push_paths(project, paths, wish, now(), what)
+        report = pushing.push(project, paths, wish, now(), what)
     except (InputError, ConflictError) as error:
         for refused in () if context.as_json else error.details.get("refused", ()):
             click.echo(f"refused: {plain(refused['reason'])}", err=True)
@@ -119,7 +127,7 @@ def push(
         sys.exit(DONE_BUT_FOR_SOME)
 
 
-def _tell(context: Context, report: Report) -> None:
+def _tell(context: Context, report: pushing.Report) -> None:
     many = len(report.pushed) > _MANY
     shown = [] if many else report.pushed
     context.table(report, _COLUMNS, [_row(item, context.terminal) for item in shown])
@@ -140,7 +148,7 @@ def _tell(context: Context, report: Report) -> None:
     click.echo(f"revision {report.revision}" if report.revision else "nothing changed")
 
 
-def _row(item: Pushed, in_terminal: bool) -> tuple[object, ...]:
+def _row(item: releases.Pushed, in_terminal: bool) -> tuple[object, ...]:
     return (
         item.outcome,
         f"{item.identity.package}@{item.identity.release}",
@@ -151,7 +159,7 @@ def _row(item: Pushed, in_terminal: bool) -> tuple[object, ...]:
     )
 
 
-def _summary(pushed: Sequence[Pushed]) -> str:
+def _summary(pushed: Sequence[releases.Pushed]) -> str:
     """How many releases of how many packages, and what became of them."""
     packages = len({item.identity.package for item in pushed})
     became = Counter(item.outcome for item in pushed)

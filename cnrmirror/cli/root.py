@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from tuf.api.metadata import Root
 
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import (
@@ -23,6 +22,7 @@ from cnrmirror.model.errors import InputError, NotTrusted
 from cnrmirror.objects.files import replace_durably
 from cnrmirror.trust import rotation
 from cnrmirror.trust.keys import REFRESH
+from cnrmirror.trust.tuf import Root
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,16 +14,26 @@ from rich.filesize import decimal
 from cnrmirror.cli.context import Context, pass_context, plain
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
-from cnrmirror.client.describe import Shown, describe
-from cnrmirror.client.remote import Remote
-from cnrmirror.client.signatures import Verdict, verdicts
-from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import PackageDocument, blob_path
 from cnrmirror.model.flags import meaning_of
+from cnrmirror.model.later import later
 from cnrmirror.model.names import Reference
 from cnrmirror.views.base import Package
-from cnrmirror.views.site import Site, ViewSettings
+
+if TYPE_CHECKING:
+    from cnrmirror.client import describe as describing
+    from cnrmirror.client import remote as remotes
+    from cnrmirror.client import signatures
+    from cnrmirror.mirror import project as projects
+    from cnrmirror.views import site
+else:
+    describing = later("cnrmirror.client.describe")
+    remotes = later("cnrmirror.client.remote")
+    signatures = later("cnrmirror.client.signatures")
+    projects = later("cnrmirror.mirror.project")
+    site = later("cnrmirror.views.site")
+
 
 _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
 
@@ -51,10 +62,10 @@ def show(
     ref = Reference.parse(reference)
     checks = checks_of(verify_provenance, cosign_key)
 
-    def of_remote(remote: Remote) -> tuple[Shown, list[Verdict]]:
+    def of_remote(remote: remotes.Remote) -> tuple[describing.Shown, list[signatures.Verdict]]:
         document = remote.document(str(ref.package))
-        found = describe(ref, document, remote.catalog, remote.blob)
-        return found, verdicts(found.document, checks, remote.blob)
+        found = describing.describe(ref, document, remote.catalog, remote.blob)
+        return found, signatures.verdicts(found.document, checks, remote.blob)
 
     fresh = True
     if origin.sources:
@@ -62,8 +73,8 @@ def show(
     else:
         project = context.project()
         blob = functools.partial(_pieces, project)
-        shown = describe(ref, project.document(str(ref.package)), project.catalog, blob)
-        found = verdicts(shown.document, checks, blob)
+        shown = describing.describe(ref, project.document(str(ref.package)), project.catalog, blob)
+        found = signatures.verdicts(shown.document, checks, blob)
     verified = {"verified": found} if checks else {}
     context.table({**_value(shown), **verified}, _COLUMNS, _rows(shown.document, context.terminal))
     if not context.as_json:
@@ -71,12 +82,12 @@ def show(
     exit_if_stale(fresh)
 
 
-def _pieces(project: Project, blob: Descriptor) -> Iterator[bytes]:
+def _pieces(project: projects.Project, blob: Descriptor) -> Iterator[bytes]:
     with project.open_blob(blob) as stream:
         yield from iter(lambda: stream.read(CHUNK), b"")
 
 
-def _value(shown: Shown) -> dict[str, object]:
+def _value(shown: describing.Shown) -> dict[str, object]:
     """The document as it stands in the catalog, and beside it what was worked out of it."""
     fields = msgspec.json.decode(msgspec.json.encode(shown.document), type=dict[str, msgspec.Raw])
     signatures = [
@@ -88,10 +99,10 @@ def _value(shown: Shown) -> dict[str, object]:
     return {**fields, **more}
 
 
-def _left_out(shown: Shown) -> list[str]:
+def _left_out(shown: describing.Shown) -> list[str]:
     """What of it Helm and OCI clients cannot have, and why."""
     package = Package(shown.document, shown.document.inline_facts)
-    return Site(ViewSettings(), "").left_out(package)
+    return site.Site(site.ViewSettings(), "").left_out(package)
 
 
 def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ...]]:
@@ -109,7 +120,7 @@ def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ..
     ]
 
 
-def _tell_the_rest(shown: Shown, verified: Sequence[Verdict]) -> None:
+def _tell_the_rest(shown: describing.Shown, verified: Sequence[signatures.Verdict]) -> None:
     document = shown.document
     for flag in sorted({flag for release in document.releases for flag in release.flags}):
         click.echo(f"[{plain(flag)}]: {plain(meaning_of(flag))}", err=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +16,7 @@ from cnrmirror.catalog.tree import Catalog, Difference
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageRef
+from cnrmirror.model.later import later
 from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.files import replace_durably, sync_filesystem
@@ -25,6 +25,14 @@ from cnrmirror.objects.store import Store
 from cnrmirror.views.base import Package
 from cnrmirror.views.cnr_paths import PACKAGES
 from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of, updated
+
+if TYPE_CHECKING:
+    import multiprocessing
+    from concurrent.futures import process
+else:
+    multiprocessing = later("multiprocessing")
+    process = later("concurrent.futures.process")
+
 
 # Fewer packages than this are done sooner than a second process starts.
 _WORTH_PROCESSES = 300
@@ -230,7 +238,7 @@ def _build_some(
     return entries, tree.written, tree.removed
 
 
-def processes() -> ProcessPoolExecutor:
+def processes() -> process.ProcessPoolExecutor:
     """As many worker processes as there are cores.
 
     They are forked, which is quickest; where threads run here (a terminal's progress bar, a
@@ -238,4 +246,4 @@ def processes() -> ProcessPoolExecutor:
     """
     alone = threading.active_count() == 1
     context = multiprocessing.get_context("fork" if alone else "forkserver")
-    return ProcessPoolExecutor(len(os.sched_getaffinity(0)), context)
+    return process.ProcessPoolExecutor(len(os.sched_getaffinity(0)), context)

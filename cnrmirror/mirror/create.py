@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from securesystemslib.signer import CryptoSigner, Key
 
 from cnrmirror.mirror.config import FILE_NAME
 from cnrmirror.mirror.project import Project, prepare
@@ -22,6 +21,7 @@ from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
 from cnrmirror.trust.roles import refuse_past, registry_of
+from cnrmirror.trust.tuf import CryptoSigner, Key
 from cnrmirror.trust.verify import parse_pinned
 
 

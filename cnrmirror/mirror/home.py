@@ -1,33 +1,19 @@
-"""What is a person's own: folders (XDG base directories), and online keys in the environment."""
+"""The online keys that are a person's own: in folders, or in the environment."""
 
 from __future__ import annotations
 
 import functools
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from cnrmirror.mirror.config import Config
 from cnrmirror.model.errors import InputError, TooLarge, UsageError
+from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.files import read_descriptor
 from cnrmirror.trust.keys import MAX_KEY_BYTES, Given, keys_in
 
 KEYS_VARIABLE, KEYS_FD_VARIABLE = "CNRMIRROR_KEYS", "CNRMIRROR_KEYS_FD"
-
-_FOLDERS = {"CONFIG": "~/.config", "STATE": "~/.local/state", "CACHE": "~/.cache"}
-
-
-def own_folder(kind: Literal["CONFIG", "STATE", "CACHE"]) -> Path:
-    """This person's folder for keys (CONFIG), for what must (STATE) or need not be remembered.
-
-    Raises:
-        UsageError: this user has no home, and nothing says where the folder is.
-    """
-    variable = f"XDG_{kind}_HOME"
-    base = os.environ.get(variable) or os.path.expanduser(_FOLDERS[kind])
-    if base.startswith("~"):
-        raise UsageError(f"this user has no home folder: set HOME, or {variable}")
-    return Path(base) / "cnrmirror"
 
 
 def online_folders() -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from securesystemslib.signer import Key
 
 from cnrmirror.model.errors import UsageError
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, write_key
 from cnrmirror.trust.rotation import Proposal, RootChange, propose_change, root_names
 from cnrmirror.trust.signing import Repository
+from cnrmirror.trust.tuf import Key
 
 
 class Vault(msgspec.Struct, frozen=True):

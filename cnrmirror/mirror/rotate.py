@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from securesystemslib.signer import Key
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Root
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted
@@ -16,6 +13,7 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH, Given, KeyFolder, generate, w
 from cnrmirror.trust.roles import to_bytes
 from cnrmirror.trust.rotation import Proposal, Status, propose, sign, status
 from cnrmirror.trust.signing import Repository
+from cnrmirror.trust.tuf import Key, RepositoryError, Root
 
 
 def repository(

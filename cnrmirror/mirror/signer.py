@@ -8,9 +8,8 @@ from cnrmirror.model.documents import Head, RetentionFloor
 from cnrmirror.model.signed import SignedHead
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import Root, Targets
-
     from cnrmirror.trust.guard import Guard
+    from cnrmirror.trust.tuf import Root, Targets
 
 
 class Signer(Protocol):

@@ -9,13 +9,19 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import semantic_version
 
 from cnrmirror.model.digest import parse_digest
 from cnrmirror.model.errors import InvalidName
+from cnrmirror.model.later import later
+
+if TYPE_CHECKING:
+    import semantic_version
+else:
+    semantic_version = later("semantic_version")
+
 
 _PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 _MEDIA_TYPE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")

@@ -15,13 +15,20 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import requests
-from urllib3.util.ssl_ import create_urllib3_context
 
 from cnrmirror.model.errors import InputError
+from cnrmirror.model.later import later
+
+if TYPE_CHECKING:
+    from requests import utils as requests_utils
+    from urllib3.util import ssl_ as urllib3_ssl
+else:
+    requests_utils = later("requests.utils")
+    urllib3_ssl = later("urllib3.util.ssl_")
+
 
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 CERTIFICATE_ADVICE = (
@@ -79,7 +86,7 @@ def authorities(
         return Authorities(system.openssl_cafile, named=False)
     if any(_hashed(system.openssl_capath)):
         return Authorities(folders=system.openssl_capath, named=False)
-    return Authorities(requests.utils.DEFAULT_CA_BUNDLE_PATH, named=False)
+    return Authorities(requests_utils.DEFAULT_CA_BUNDLE_PATH, named=False)
 
 
 def _at(name: str, path: str) -> Authorities:
@@ -152,7 +159,7 @@ class Tls(msgspec.Struct, frozen=True):
         Raises:
             InputError: a file is not there, or not what it must be.
         """
-        context = create_urllib3_context()
+        context = urllib3_ssl.create_urllib3_context()
         found = self.authorities
         try:
             context.load_verify_locations(found.file or None, found.folders or None)

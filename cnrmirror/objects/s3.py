@@ -32,7 +32,7 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import CACHE_CONTROL, Resource
 from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, named_by_digest
-from cnrmirror.objects.bucket import BucketReader, S3Connection, S3Settings, parse_address
+from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble, together
 from cnrmirror.objects.s3_bulk import (
     MULTIPART_FROM,
@@ -44,6 +44,7 @@ from cnrmirror.objects.s3_bulk import (
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
 from cnrmirror.objects.s3_digest import digest_there, digests
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
+from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.s3_words import Said
 from cnrmirror.objects.store import Store
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from cnrmirror.model.errors import InputError
+from cnrmirror.model.later import later
 from cnrmirror.objects.base import Objects, Reader
-from cnrmirror.objects.bucket import BucketReader, S3Settings, parse_address
 from cnrmirror.objects.folder import FolderObjects, FolderReader
-from cnrmirror.objects.s3 import BucketObjects
+from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.store import Store
+
+if TYPE_CHECKING:
+    from cnrmirror.objects import bucket, s3
+else:
+    bucket = later("cnrmirror.objects.bucket")
+    s3 = later("cnrmirror.objects.s3")
+
 
 # Also HOST:/PATH as scp and rsync write it, with a user or without.
 _LOOKS_LIKE_ONE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+|[^/@]+@[^/:]+):")
@@ -61,11 +68,11 @@ class _S3:
 
     def destination(self, address: str, settings: Settings, store: Store) -> Objects:
         assert isinstance(settings, S3Settings)
-        return BucketObjects(address, settings, store)
+        return s3.BucketObjects(address, settings, store)
 
     def reader(self, address: str, settings: Settings) -> Reader:
         assert isinstance(settings, S3Settings)
-        return BucketReader(address, settings)
+        return bucket.BucketReader(address, settings)
 
 
 class _Folder:

@@ -13,8 +13,8 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Objects
-from cnrmirror.objects.bucket import S3Settings
 from cnrmirror.objects.files import replace_durably, storage_errors
+from cnrmirror.objects.s3_settings import S3Settings
 from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
 from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout as forms

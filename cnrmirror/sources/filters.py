@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import semantic_version
 
 from cnrmirror.model.errors import InvalidDocument, InvalidName
+from cnrmirror.model.later import later
 from cnrmirror.model.names import check_release, matches, newest_first
+
+if TYPE_CHECKING:
+    import semantic_version
+else:
+    semantic_version = later("semantic_version")
+
 
 # A day, or a moment in UTC; "" for none.
 _TIME = r"^(\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?)?)?$"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from securesystemslib.signer import Key, Signer
-from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Root, Targets
 
 from cnrmirror.model.signed import REGISTRY, TARGET
 from cnrmirror.trust.roles import expiry, to_bytes
+from cnrmirror.trust.tuf import DelegatedRole, Delegations, Key, Metadata, Root, Signer, Targets
 
 
 class Ceremony(msgspec.Struct, frozen=True):

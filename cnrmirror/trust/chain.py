@@ -10,9 +10,6 @@ import hashlib
 from typing import Any
 
 import msgspec
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Targets, Timestamp
-from tuf.api.serialization import SerializationError
 
 from cnrmirror.model.errors import CnrMirrorError, InvalidDocument
 from cnrmirror.model.evidence import SignedFile
@@ -20,6 +17,14 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, METADATA
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.trust.roles import parse, registry_of
+from cnrmirror.trust.tuf import (
+    Metadata,
+    RepositoryError,
+    Root,
+    SerializationError,
+    Targets,
+    Timestamp,
+)
 
 _MOST = 1000
 

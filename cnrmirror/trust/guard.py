@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from tuf.api.metadata import Metadata, Timestamp
-
 from cnrmirror.model.errors import StaleError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import TARGET
 from cnrmirror.trust.roles import InForce, Versions, expiry, refuse_past
+from cnrmirror.trust.tuf import Metadata, Timestamp
 from cnrmirror.trust.witness import Seen, Witness
 
 _LONG_COMMAND = timedelta(hours=6)

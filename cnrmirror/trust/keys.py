@@ -11,11 +11,19 @@ from typing import Any, NamedTuple, Protocol
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
-from securesystemslib.signer import CryptoSigner, Key, Signature, Signer, SSlibKey
 
 from cnrmirror.model.errors import BadSignature, InputError, NotTrusted, UsageError
 from cnrmirror.objects.files import read_regular, storage_errors
+from cnrmirror.trust.tuf import (
+    CryptoSigner,
+    Key,
+    Signature,
+    Signer,
+    SSlibKey,
+    UnverifiedSignatureError,
+    VerificationError,
+    signer_from_uri,
+)
 
 PUBLISH, REFRESH = "publish", "refresh"
 MAX_KEY_BYTES = 1 << 16
@@ -317,6 +325,6 @@ class KeyFolder:
 
 def _elsewhere(uri: str, purpose: str, key: Key) -> Signer:
     try:
-        return Signer.from_priv_key_uri(uri, key)
+        return signer_from_uri(uri, key)
     except Exception as error:  # every signer has errors of its own
         raise NotTrusted(f"{purpose} key {uri}: {error}") from error

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import RetentionFloor
@@ -22,6 +20,16 @@ from cnrmirror.model.signed import MAX_BYTES, METADATA, RETENTION, TARGET, retai
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.trust.chain import accepts
 from cnrmirror.trust.roles import parse, to_bytes
+from cnrmirror.trust.tuf import (
+    Metadata,
+    MetaFile,
+    RepositoryError,
+    Root,
+    Signed,
+    Snapshot,
+    Targets,
+    Timestamp,
+)
 
 _MANY = 100_000
 

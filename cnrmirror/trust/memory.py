@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Signed, Targets
-from tuf.api.serialization import DeserializationError, SerializationError
 
 from cnrmirror.model.documents import Upstream
 from cnrmirror.model.errors import InputError, NotTrusted, Rollback
@@ -17,6 +14,15 @@ from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable, requi
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import replace_durably
+from cnrmirror.trust.tuf import (
+    DeserializationError,
+    Metadata,
+    RepositoryError,
+    Root,
+    SerializationError,
+    Signed,
+    Targets,
+)
 
 
 class HighWater(msgspec.Struct, frozen=True):

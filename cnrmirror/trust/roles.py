@@ -9,16 +9,24 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, Targets, Timestamp
-from tuf.api.serialization import DeserializationError
-from tuf.api.serialization.json import JSONSerializer
 
 from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import InvalidDocument, StaleError, TooLarge
 from cnrmirror.model.freshness import LIFETIME_DAYS
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, REGISTRY, RETENTION, SignedHead
+from cnrmirror.trust.tuf import (
+    DeserializationError,
+    JSONSerializer,
+    Metadata,
+    MetaFile,
+    RepositoryError,
+    Root,
+    Signed,
+    Snapshot,
+    Targets,
+    Timestamp,
+)
 
 _SERIALIZER = JSONSerializer(compact=True)
 

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from securesystemslib.signer import Key
-from tuf.api.metadata import Metadata, Role, Root, Targets
-from tuf.api.serialization import SerializationError
 
 from cnrmirror.model.errors import InvalidDocument, NotTrusted
 from cnrmirror.model.signed import MAX_BYTES
@@ -25,6 +22,7 @@ from cnrmirror.objects.files import read_regular
 from cnrmirror.trust.keys import KeyFolder
 from cnrmirror.trust.roles import expiry, parse
 from cnrmirror.trust.signing import Repository
+from cnrmirror.trust.tuf import Key, Metadata, Role, Root, SerializationError, Targets
 
 
 class Proposal(msgspec.Struct, frozen=True):

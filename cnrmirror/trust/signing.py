@@ -20,16 +20,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from securesystemslib.signer import Key, Signer
-from tuf.api.metadata import (
-    Metadata,
-    MetaFile,
-    Root,
-    Snapshot,
-    TargetFile,
-    Targets,
-    Timestamp,
-)
 
 from cnrmirror.model.documents import Head, RetentionFloor
 from cnrmirror.model.errors import InvalidDocument, NotTrusted
@@ -48,6 +38,17 @@ from cnrmirror.trust.roles import (
     next_versions,
     parse,
     to_bytes,
+)
+from cnrmirror.trust.tuf import (
+    Key,
+    Metadata,
+    MetaFile,
+    Root,
+    Signer,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
 )
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Targets
-from tuf.api.serialization import SerializationError
 
 from cnrmirror.model.errors import CnrMirrorError, NotTrusted
 from cnrmirror.trust.roles import parse
+from cnrmirror.trust.tuf import Metadata, RepositoryError, Root, SerializationError, Targets
 
 _MOST = 1000
 S = TypeVar("S", Root, Targets)

@@ -12,9 +12,6 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from tuf.api import exceptions
-from tuf.api.metadata import TargetFile, Targets
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from cnrmirror.model.errors import (
     BadSignature,
@@ -29,9 +26,10 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TARGET, TIMESTAMP
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.trust.memory import root_identity
+from cnrmirror.trust.tuf import TargetFile, Targets, exceptions, ngclient
 from cnrmirror.trust.view import TrustedView
 
-_CONFIG = UpdaterConfig(
+_CONFIG = ngclient.UpdaterConfig(
     root_max_length=MAX_BYTES, timestamp_max_length=16384,
     snapshot_max_length=MAX_BYTES, targets_max_length=MAX_BYTES,
 )  # fmt: skip
@@ -54,7 +52,7 @@ class TrustedFiles(msgspec.Struct, frozen=True):
         }
 
 
-class _Bridge(FetcherInterface):
+class _Bridge(ngclient.FetcherInterface):
     """Our readers under python-tuf's interface; our errors keep their meaning on the way."""
 
     def __init__(self, reader: Reader) -> None:
@@ -126,7 +124,7 @@ def _has_newer_root(reader: Reader, files: TrustedFiles) -> bool:
 def _look_once(reader: Reader, files: TrustedFiles, reference: datetime) -> TrustedView:
     bridge = _Bridge(reader)
     with _translated(reader.name, bridge):
-        updater = Updater(
+        updater = ngclient.Updater(
             str(files.folder), f"{_BASE}{METADATA}/", fetcher=bridge, config=_CONFIG,
             bootstrap=files.pinned,
         )  # fmt: skip
@@ -139,7 +137,11 @@ def _look_once(reader: Reader, files: TrustedFiles, reference: datetime) -> Trus
 
 
 def _view(
-    name: str, updater: Updater, target: TargetFile | None, files: TrustedFiles, offered: bytes
+    name: str,
+    updater: ngclient.Updater,
+    target: TargetFile | None,
+    files: TrustedFiles,
+    offered: bytes,
 ) -> TrustedView:
     if target is None:
         raise Tampered(f"{name}: the signed catalog does not name {TARGET}")
@@ -154,7 +156,7 @@ def _view(
     )  # fmt: skip
 
 
-def _stale(name: str, updater: Updater, error: Exception) -> StaleError:
+def _stale(name: str, updater: ngclient.Updater, error: Exception) -> StaleError:
     trusted = updater._trusted_set
     final = trusted.root.is_expired(trusted.reference_time)
     details = {} if final else {"expires": _expiry(updater)}
@@ -165,7 +167,7 @@ def _stale(name: str, updater: Updater, error: Exception) -> StaleError:
     )
 
 
-def _expiry(updater: Updater) -> datetime | None:
+def _expiry(updater: ngclient.Updater) -> datetime | None:
     """When the first of the roles that were loaded expired; None if the library does not tell."""
     trusted = updater._trusted_set
     roles = ("timestamp", "snapshot", "targets", "catalog")

@@ -17,17 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from tuf.api import exceptions
-from tuf.api.metadata import Metadata, Root
-from tuf.api.serialization import DeserializationError
 
 from cnrmirror.model.canonical import decode
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import CatalogRoot, node_path
 from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError, Tampered
 from cnrmirror.model.instant import CLOCK_SKEW, Instant
+from cnrmirror.model.later import later
 from cnrmirror.model.signed import MAX_BYTES, SignedHead
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import locked, replace_durably, storage_errors
@@ -39,8 +38,14 @@ from cnrmirror.trust.memory import (
     root_identity,
 )
 from cnrmirror.trust.roles import registry_of
-from cnrmirror.trust.updater import MAX_ROOTS, TrustedFiles, trusted_view
+from cnrmirror.trust.tuf import DeserializationError, Metadata, Root, exceptions
 from cnrmirror.trust.view import TrustedView, check_catalog, check_receipt
+
+if TYPE_CHECKING:
+    from cnrmirror.trust import updater
+else:
+    updater = later("cnrmirror.trust.updater")
+
 
 MAX_ROOT_BYTES = 8 << 20
 
@@ -164,7 +169,7 @@ class Trust:
             self._memory.path.parent.mkdir(parents=True, exist_ok=True)
         with self._private_copy() as work:
             old = self.mark()
-            files = TrustedFiles(self.pinned, work)
+            files = updater.TrustedFiles(self.pinned, work)
             view, notes = _metadata(reader, files, policy, now, old)
             check_receipt(view, policy.expect)
             root = _catalog_root(reader, view.at)
@@ -215,11 +220,15 @@ class Trust:
 
 
 def _metadata(
-    reader: Reader, files: TrustedFiles, policy: Policy, now: datetime, old: HighWater | None
+    reader: Reader,
+    files: updater.TrustedFiles,
+    policy: Policy,
+    now: datetime,
+    old: HighWater | None,
 ) -> tuple[TrustedView, list[str]]:
     """The signed metadata in force, and what is to be said if it is expired, but allowed."""
     try:
-        return trusted_view(reader, files, _reference(policy, now, old)), []
+        return updater.trusted_view(reader, files, _reference(policy, now, old)), []
     except StaleError as error:
         if "expires" not in error.details or not policy.allow_expired or policy.at:
             raise
@@ -228,7 +237,7 @@ def _metadata(
         expired = error.details["expires"] or now - policy.allow_expired
         if now - expired > policy.allow_expired:
             raise
-    view = trusted_view(reader, files, expired - timedelta(seconds=1))
+    view = updater.trusted_view(reader, files, expired - timedelta(seconds=1))
     if view.root.is_expired(now):
         raise StaleError(f"{reader.name}: the root itself is expired: pin a new one")
     return view, [f"EXPIRED on {expired.isoformat()}, accepted because you allow it: NOT fresh"]
@@ -257,7 +266,7 @@ def _reference(policy: Policy, now: datetime, old: HighWater | None) -> datetime
 
 
 def _notes(view: TrustedView, policy: Policy) -> Iterator[str]:
-    if view.root.version >= MAX_ROOTS:
+    if view.root.version >= updater.MAX_ROOTS:
         yield f"stopped at root version {view.root.version}: pin a newer root"
     if policy.at is not None:
         yield f"valid as of {policy.at.isoformat()}, NOT fresh"

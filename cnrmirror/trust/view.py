@@ -14,7 +14,6 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
@@ -22,6 +21,7 @@ from cnrmirror.model.errors import IncompleteError, InputError, StaleError, Tamp
 from cnrmirror.model.instant import CLOCK_SKEW, Instant
 from cnrmirror.model.signed import REGISTRY, RETENTION, FileInfo, SignedHead
 from cnrmirror.trust.memory import HighWater, catalog_keys
+from cnrmirror.trust.tuf import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 
 class TrustedView(msgspec.Struct, frozen=True):

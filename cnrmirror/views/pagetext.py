@@ -6,39 +6,32 @@ its shape, and nh3 keeps only what it knows. The last of them is the one that sa
 
 from __future__ import annotations
 
+import functools
 import html
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nh3
-import pyromark
 from markupsafe import Markup, escape
 
+from cnrmirror.model.later import later
 from cnrmirror.views.pagelinks import safe_link, text, texts, without_hidden
 from cnrmirror.views.pagemarkup import BLOCKS, DROPPED, INLINE, tidy
+
+if TYPE_CHECKING:
+    import nh3
+    import pyromark
+else:
+    nh3 = later("nh3")
+    pyromark = later("pyromark")
+
 
 __all__ = ["as_bytes", "day", "link", "readme", "safe_link", "text", "texts"]
 
 MOST_README = 512 * 1024
 _MOST_HTML = 3 * 1024 * 1024
-_OPTIONS = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_STRIKETHROUGH
 _NAMELESS = re.compile(r'(<a href="([^"<>]*+)"[^<>]*+>)((?:\s++|<(?!/a>)[^<>]*+>)*+)</a>')
 _REL = "noopener noreferrer nofollow"
 _CUT = f"<p>[This readme is cut after {MOST_README // 1024} KB; all of it is in the archive.]</p>\n"
-_CLEANER = nh3.Cleaner(
-    tags=set(BLOCKS | INLINE),
-    clean_content_tags=set(DROPPED),
-    attributes={"a": {"href", "title"}, "ol": {"start"}},
-    tag_attribute_values={
-        "th": {"align": {"left", "center", "right"}},
-        "td": {"align": {"left", "center", "right"}},
-    },
-    set_tag_attribute_values={"pre": {"tabindex": "0"}},
-    url_schemes={"http", "https", "mailto"},
-    url_relative="deny",
-    link_rel=_REL,
-    strip_comments=True,
-)
 
 
 def readme(source: bytes | str, markdown: bool = True) -> str:
@@ -68,7 +61,8 @@ def _plain(given: str) -> str:
 
 def as_markup(given: str) -> str:
     """HTML of Markdown; what is HTML in it stays as it is: the cleaner decides."""
-    return pyromark.html(given, options=_OPTIONS)
+    options = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_STRIKETHROUGH
+    return pyromark.html(given, options=options)
 
 
 def _rendered(given: str) -> str:
@@ -76,9 +70,28 @@ def _rendered(given: str) -> str:
     if len(made) > _MOST_HTML:
         return ""
     # Hidden characters may be written as entities, so they go last; what is left has no "<" in it.
-    clean = without_hidden(_CLEANER.clean(tidy(made)))
+    clean = without_hidden(_cleaner().clean(tidy(made)))
     # A link without a text has no name for who cannot see it.
     return _NAMELESS.sub(r"\1\3\2</a>", clean)
+
+
+@functools.cache
+def _cleaner() -> nh3.Cleaner:
+    """What keeps of HTML only what it knows."""
+    return nh3.Cleaner(
+        tags=set(BLOCKS | INLINE),
+        clean_content_tags=set(DROPPED),
+        attributes={"a": {"href", "title"}, "ol": {"start"}},
+        tag_attribute_values={
+            "th": {"align": {"left", "center", "right"}},
+            "td": {"align": {"left", "center", "right"}},
+        },
+        set_tag_attribute_values={"pre": {"tabindex": "0"}},
+        url_schemes={"http", "https", "mailto"},
+        url_relative="deny",
+        link_rel=_REL,
+        strip_comments=True,
+    )
 
 
 def as_bytes(size: int) -> str:

@@ -6,14 +6,24 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import jinja2
-import rjsmin
-from jinja2.sandbox import SandboxedEnvironment
+from typing import TYPE_CHECKING, Any
 
 from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.model.later import later
 from cnrmirror.views.pagetext import as_bytes, day, link
+
+if TYPE_CHECKING:
+    import jinja2
+    import rjsmin
+    from jinja2 import sandbox
+
+    from cnrmirror.views import compiled
+else:
+    jinja2 = later("jinja2")
+    rjsmin = later("rjsmin")
+    sandbox = later("jinja2.sandbox")
+    compiled = later("cnrmirror.views.compiled")
+
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 _MAX_FILES, _MAX_BYTES = 50, 256 << 10
@@ -115,7 +125,7 @@ def environment(own: tuple[tuple[str, str], ...] = ()) -> jinja2.Environment:
     """
     originals = jinja2.FileSystemLoader(TEMPLATES)
     # What somebody else wrote reaches nothing but its values.
-    kind = SandboxedEnvironment if own else jinja2.Environment
+    kind = sandbox.SandboxedEnvironment if own else jinja2.Environment
     found = kind(
         loader=jinja2.ChoiceLoader(
             [
@@ -130,6 +140,8 @@ def environment(own: tuple[tuple[str, str], ...] = ()) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        # Other options make other programs of one text: own templates are not kept.
+        bytecode_cache=None if own else compiled.compiled(),
     )
     found.filters.update(bytes=as_bytes, day=day, link=link)
     return found

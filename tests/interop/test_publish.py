@@ -27,9 +27,10 @@ from cnrmirror.mirror.releases import What
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Objects, Reader, read
-from cnrmirror.objects.bucket import BucketReader, S3Settings
+from cnrmirror.objects.bucket import BucketReader
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.objects.s3 import BucketObjects
+from cnrmirror.objects.s3_settings import S3Settings
 from tests.conftest import chart_bytes, tar_gz
 from tests.interop.bucket import BUCKET, S3, s3_server
 from tests.interop.faulty import faulty

@@ -24,7 +24,8 @@ from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.instant import Instant
-from cnrmirror.objects.bucket import BucketReader, S3Settings
+from cnrmirror.objects.bucket import BucketReader
+from cnrmirror.objects.s3_settings import S3Settings
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key
 from cnrmirror.trust.verify import Policy, Trust
