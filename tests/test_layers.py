@@ -117,9 +117,11 @@ def types_and_later(path: Path) -> Iterator[tuple[set[tuple[str, str]], set[tupl
         late = {
             (ast.unparse(each.targets[0]), ast.literal_eval(each.value.args[0]))
             for each in node.orelse
-            if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call)
+            if isinstance(each, ast.Assign)
+            and isinstance(each.value, ast.Call)
+            and ast.unparse(each.value.func) == "later"
         }
-        if node.orelse:
+        if late:
             yield seen, late
 
 
