@@ -111,6 +111,10 @@ def problems(answer: dict[str, Any], status: int, headers: Any, body: bytes, sta
     expected = answer["json"]
     if "blob" in expected and "media_type" not in expected:
         got.pop("media_type", None)  # cnr-server's pull has none
+    if "/blobs/" in answer["path"] and "blob" in expected:
+        # It is the answer of a release with that digest.
+        expected = {k: expected[k] for k in ("blob", "package")}
+        got = {k: got[k] for k in got if k not in ("filename", "release")}
     if comparable(got) != comparable(expected):
         return f"{comparable(got)} is not {comparable(expected)}"
     return ""

@@ -20,12 +20,12 @@ from cnrmirror.views.base import Package, Settings
 from cnrmirror.views.cnr_paths import rank, url_of
 from cnrmirror.views.cnr_v1 import (
     ListEntry,
-    blobs_by_digest,
     fixed_resources,
     list_entry,
     list_resources,
     listing,
     package_resources,
+    releases_by_digest,
     to_json,
 )
 from tests.conftest import NO_ROOT
@@ -74,23 +74,27 @@ def twin(blob: Descriptor, **fields: str) -> Base64Json:
 
 
 def files_of_blob(item: Release) -> list[Resource]:
-    digest, blob = item.content.digest, item.blob
+    digest = item.content.digest
     path, name = f"{BASE}/blobs/sha256/{digest}", f"ns_chat_{digest[:8]}.tar.gz"
-    document = twin(blob, filename=name, package=NAME, release=digest)
+    target = f"../../{item.release}/{item.media_type}/pull.json"
     return [
-        Resource(path, blob, "application/x-gzip", "immutable", name),
-        Resource(f"{path}.json", document, "application/json", "immutable"),
+        Resource(path, item.blob, "application/x-gzip", "immutable", name),
+        Resource(f"{path}.json", Alias(target, single=True)),
     ]
 
 
-def files_of_release(item: Release, *channels: str) -> list[Resource]:
+def archives(item: Release) -> list[Resource]:
     path, name = f"{BASE}/{item.release}/{item.media_type}", f"ns_chat_{item.release}.tar.gz"
     fields = {"filename": name, "media_type": item.media_type, "release": item.release}
     return [
         Resource(f"{path}/pull", item.blob, "application/x-gzip", "short", name),
         Resource(f"{path}/pull.json", twin(item.blob, package=NAME, **fields)),
-        Resource(f"{path}/index.json", compact({**manifest(item), "channels": list(channels)})),
     ]
+
+
+def one_manifest(item: Release, *channels: str) -> Resource:
+    value = {**manifest(item), "channels": list(channels)}
+    return file(f"{item.release}/{item.media_type}/index.json", value)
 
 
 def file(path: str, value: Any) -> Resource:
@@ -102,8 +106,12 @@ def alias(path: str, target: str, single: bool = False) -> Resource:
 
 
 def blobs(*items: Release) -> list[Resource]:
+    """The archives of releases, which are given newest first."""
     ordered = sorted(items, key=lambda item: item.content.digest)
-    return [found for item in ordered for found in files_of_blob(item)]
+    return [
+        *(found for item in items for found in archives(item)),
+        *(found for item in ordered for found in files_of_blob(item)),
+    ]
 
 
 def test_a_package_of_one_media_type_has_these_files_in_this_order() -> None:
@@ -112,11 +120,11 @@ def test_a_package_of_one_media_type_has_these_files_in_this_order() -> None:
     beta = {"name": "beta", "current": "2.0.0", "releases": ["2.0.0", "1.0.0"]}
     stable = {"name": "stable", "current": "1.0.0", "releases": ["1.0.0"]}
     assert list(package_resources(document)) == [
-        *blobs(one, two),
-        *files_of_release(two, "beta"),
+        *blobs(two, one),
+        one_manifest(two, "beta"),
         alias("2.0.0/-", "helm"),
         file("2.0.0/index.json", [manifest(two)]),
-        *files_of_release(one, "stable"),
+        one_manifest(one, "stable"),
         alias("1.0.0/-", "helm"),
         file("1.0.0/index.json", [manifest(one)]),
         alias("default/helm", "../2.0.0/helm"),
@@ -133,10 +141,10 @@ def test_a_package_of_two_media_types_has_a_list_of_each_and_no_dash() -> None:
     helm, kpm, old = release("2.0.0"), release("2.0.0", "kpm"), release("1.0.0")
     assert list(package_resources(package(old, kpm, helm))) == [
         *blobs(helm, kpm, old),
-        *files_of_release(helm),
-        *files_of_release(kpm),
+        one_manifest(helm),
+        one_manifest(kpm),
         file("2.0.0/index.json", [manifest(helm), manifest(kpm)]),
-        *files_of_release(old),
+        one_manifest(old),
         alias("1.0.0/-", "helm"),
         file("1.0.0/index.json", [manifest(old)]),
         alias("default/helm", "../2.0.0/helm"),
@@ -157,7 +165,9 @@ def test_a_package_of_which_only_tombstones_are_left_has_no_files_and_no_row() -
 def test_of_several_archives_of_one_tar_the_highest_release_is_served() -> None:
     items = [release(text, tar="same") for text in ("2.0.0", "2.0.0-rc.1", "1.0.0")]
     for found in (package(*items), package(*reversed(items))):
-        assert blobs_by_digest(found) == {items[0].content.digest: items[0].blob}
+        assert {d: r.blob for d, r in releases_by_digest(found).items()} == {
+            items[0].content.digest: items[0].blob
+        }
 
 
 RELEASES = st.builds(
@@ -196,7 +206,7 @@ def test_every_list_of_releases_comes_after_the_files_of_what_it_names(
     paths = [resource.path.removeprefix(f"{BASE}/") for resource in package_resources(document)]
     for item in document.releases:
         place = f"{item.release}/{item.media_type}"
-        order = [f"blobs/sha256/{item.content.digest}", f"{place}/pull", f"{place}/index.json",
+        order = [f"{place}/pull", f"blobs/sha256/{item.content.digest}", f"{place}/index.json",
                  f"{item.release}/index.json", "channels/index.json", "index.json"]  # fmt: skip
         assert [paths.index(path) for path in order] == sorted(map(paths.index, order))
 
@@ -204,12 +214,12 @@ def test_every_list_of_releases_comes_after_the_files_of_what_it_names(
 @LAW
 @given(PACKAGES)
 def test_each_digest_has_the_archive_of_its_highest_release(document: PackageDocument) -> None:
-    found = blobs_by_digest(document)
+    found = releases_by_digest(document)
     assert list(found) == sorted({item.content.digest for item in document.releases})
-    for digest, blob in found.items():
+    for digest, served in found.items():
         same = [item for item in document.releases if item.content.digest == digest]
         highest = max(release_key(item.release) for item in same)
-        assert blob in [item.blob for item in same if release_key(item.release) == highest]
+        assert served in [item for item in same if release_key(item.release) == highest]
 
 
 @LAW

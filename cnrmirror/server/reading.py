@@ -235,6 +235,8 @@ def _one(found: Route, document: PackageDocument, resources: dict[str, Resource]
             resource = resources[f"{PACKAGES}/{document.package}/index.json"]
     if resource is None:
         raise _not_found(found, document.package)
+    if isinstance(resource.body, Alias):
+        return resources[resource.body.seen_from(resource.path)]
     return resource
 
 

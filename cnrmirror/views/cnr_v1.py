@@ -17,7 +17,7 @@ list in hash order, releases here go newest first and packages by name.
     …/R/-                                            alias of the only media type there is
     …/default/TYPE, default/-                        alias of the default release's
     …/channels/index.json, channels/C/index.json
-    …/blobs/sha256/D, D.json                         by CNR digest
+    …/blobs/sha256/D, D.json                         by CNR digest; D.json is alias of a pull.json
 """
 
 from __future__ import annotations
@@ -88,11 +88,13 @@ def package_resources(document: PackageDocument) -> Iterator[Resource]:
         return
     base = f"{PACKAGES}/{document.package}"
     manifests = {r.key: _manifest(document.package, r) for r in document.releases}
-    yield from _blobs(base, document)
+    yield from _archives(base, document)
     for release in document.versions():
         formats = document.of_release(release)
         for item in formats:
-            yield from _release(f"{base}/{release}/{item.media_type}", document, item, manifests)
+            named = [c.name for c in document.channels if c.current == release]
+            path = f"{base}/{release}/{item.media_type}/index.json"
+            yield Resource(path, to_json({**manifests[item.key], "channels": named}))
         if len(formats) == 1:
             yield Resource(f"{base}/{release}/-", Alias(formats[0].media_type))
         yield Resource(f"{base}/{release}/index.json", to_json([manifests[r.key] for r in formats]))
@@ -111,20 +113,6 @@ def package_resources(document: PackageDocument) -> Iterator[Resource]:
         yield Resource(f"{base}/type-{types[0]}.json", Alias("index.json", single=True))
 
 
-def _release(
-    path: str,
-    document: PackageDocument,
-    item: Release,
-    manifests: dict[tuple[str, str], dict[str, Any]],
-) -> Iterator[Resource]:
-    name = _file_name(document.package, item.release)
-    yield Resource(f"{path}/pull", item.blob, GZIP_TYPE, filename=name)
-    fields = {"filename": name, "media_type": item.media_type, "release": item.release}
-    yield Resource(f"{path}/pull.json", _base64(document.package, item.blob, fields))
-    channels = [c.name for c in document.channels if c.current == item.release]
-    yield Resource(f"{path}/index.json", to_json({**manifests[item.key], "channels": channels}))
-
-
 def _default(base: str, document: PackageDocument) -> Iterator[Resource]:
     default = document.default()
     formats = document.of_release(default) if default else []
@@ -136,20 +124,31 @@ def _default(base: str, document: PackageDocument) -> Iterator[Resource]:
         yield Resource(f"{base}/default/-", Alias(f"../{default}/{formats[0].media_type}"))
 
 
-def _blobs(base: str, document: PackageDocument) -> Iterator[Resource]:
-    for digest, blob in blobs_by_digest(document).items():
+def _archives(base: str, document: PackageDocument) -> Iterator[Resource]:
+    """The archives and their base64 forms: by release, and by CNR digest.
+
+    The form by digest is that of a release: it is three quarters of what a mirror holds, and all
+    clients look at in it is the archive and a file name.
+    """
+    for item in document.releases:
+        path = f"{base}/{item.release}/{item.media_type}"
+        name = _file_name(document.package, item.release)
+        yield Resource(f"{path}/pull", item.blob, GZIP_TYPE, filename=name)
+        fields = {"filename": name, "media_type": item.media_type, "release": item.release}
+        yield Resource(f"{path}/pull.json", _base64(document.package, item.blob, fields))
+    for digest, item in releases_by_digest(document).items():
         name = _file_name(document.package, digest[:8])
         path = f"{base}/blobs/sha256/{digest}"
-        yield Resource(path, blob, GZIP_TYPE, "immutable", name)
-        fields = {"filename": name, "release": digest}
-        yield Resource(f"{path}.json", _base64(document.package, blob, fields), cache="immutable")
+        yield Resource(path, item.blob, GZIP_TYPE, "immutable", name)
+        target = Alias(f"../../{item.release}/{item.media_type}/pull.json", single=True)
+        yield Resource(f"{path}.json", target)
 
 
-def blobs_by_digest(document: PackageDocument) -> dict[str, Descriptor]:
-    """CNR digest → blob. Of several archives of one tar, the highest release's is served."""
-    found: dict[str, Descriptor] = {}
+def releases_by_digest(document: PackageDocument) -> dict[str, Release]:
+    """CNR digest → release. Of several archives of one tar, the highest release's is served."""
+    found: dict[str, Release] = {}
     for item in sorted(document.releases, key=lambda r: release_key(r.release)):
-        found[item.content.digest] = item.blob
+        found[item.content.digest] = item
     return dict(sorted(found.items()))
 
 
@@ -261,7 +260,7 @@ class CnrV1:
     """The CNR v1 API as a view (``base.View``)."""
 
     name = "cnr-v1"
-    version = 2
+    version = 3
     tops = (PREFIX, "api", "version", ".well-known/app-registry-uri.json")
     uses_facts = False
     entry_type = ListEntry
