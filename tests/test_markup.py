@@ -66,7 +66,7 @@ def safe(site: Path) -> None:
         data = page.read_bytes()
         assert not set(data) & set(b"<>&")
         beside = page.with_name("index.json")
-        assert json.loads(data) == json.loads(beside.read_bytes())
+        assert not beside.exists() or json.loads(data) == json.loads(beside.read_bytes())
         said += SCRIPT in json.dumps(json.loads(data), ensure_ascii=False)
     assert said > 0
 
@@ -83,7 +83,7 @@ def test_no_page_of_a_plain_site_has_markup_of_a_package(project: Project) -> No
     assert check(project).findings == []
 
 
-@pytest.mark.parametrize("host", ["", "netlify", "cloudflare-pages", "github-pages"])
+@pytest.mark.parametrize("host", ["", "github-pages"])
 @pytest.mark.parametrize("links", [True, False])
 def test_nor_has_one_of_a_folder_that_is_published_to(
     project: Project, tmp_path: Path, host: str, links: bool

@@ -97,18 +97,27 @@ def change_something(project: Project, chance: random.Random, step: int) -> None
 def test_a_bucket_answers_every_path_by_its_key(project: Project) -> None:
     add(project, "a", "1.0.0", "stable")
     add(project, "a", "1.1.0")
-    objects = published(project)
-    paths = ["", "/1.0.0", "/1.0.0/helm", "/1.0.0/helm/pull", "/1.0.0/helm/pull/json", "/1.0.0/-"]
-    paths += ["/default/helm", "/default/-/pull", "/channels", "/channels/stable"]
-    for path in paths:
+    objects = published(project, msgspec.structs.replace(BUCKET, forms=["twins", "dash"]))
+    paths = ["", "/1.0.0", "/1.0.0/helm", "/1.0.0/helm/pull", "/channels", "/channels/stable"]
+    paths += ["/default/helm", "/default/helm/pull"]
+    twins = ["/1.0.0/helm/pull/json", "/default/helm/pull/json"]
+    dash = ["/1.0.0/-", "/1.0.0/-/pull", "/default/-", "/default/-/pull"]
+    for path in (*paths, *twins, *dash):
         assert f"{API}/ns/a{path}" in objects
+    few = published(project)
+    for path in paths:
+        assert few[f"{API}/ns/a{path}"] == objects[f"{API}/ns/a{path}"]
+    assert not any(f"{API}/ns/a{path}" in few for path in (*twins, *dash))
+    assert len([key for key in objects if key.endswith("/json")]) > len(twins)
+    assert not any(key.endswith("/json") or "/-" in key for key in few)
     assert {API, f"{API}/search", "cnr/version", "index.html"} <= objects.keys()
     assert objects[f"{API}/ns/a/default/-"] == objects[f"{API}/ns/a/1.1.0/helm"]
     assert not any(key.startswith(("api", "version")) for key in objects)
-    bare = published(project, msgspec.structs.replace(BUCKET, bare_prefix=True))
+    bare = published(project, msgspec.structs.replace(BUCKET, forms=["bare"]))
     assert bare["api/v1/packages/ns/a"] == bare[f"{API}/ns/a"] and "version" in bare
-    both = published(project, msgspec.structs.replace(BUCKET, pull="json"))
+    both = published(project, msgspec.structs.replace(BUCKET, forms=["json"]))
     assert both[f"{API}/ns/a/1.0.0/helm/pull"] == objects[f"{API}/ns/a/1.0.0/helm/pull/json"]
+    assert not any(key.endswith("/pull/json") for key in both)
 
 
 def test_nothing_new_costs_two_requests(project: Project) -> None:
@@ -545,7 +554,9 @@ def test_a_folder_of_another_form_is_brought_into_the_new_one(
             one.publish(NOW)
         assert (out / ".nojekyll").exists()
         assert (out / "_redirects").exists() == (host != "github-pages")
-        assert (out / f"{API}/ns/a/index.html").is_file()
+        # A host that knows rules finds the document itself; another one only a folder's page.
+        name = "html" if host == "github-pages" else "json"
+        assert [p.name for p in (out / f"{API}/ns/a").glob("index.*")] == [f"index.{name}"]
 
 
 def test_names_that_windows_cannot_hold_are_refused_where_asked(

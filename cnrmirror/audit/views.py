@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import msgspec
@@ -22,7 +23,7 @@ from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
 from cnrmirror.views.layout import key_of
 from cnrmirror.views.pages import Pages, PagesForm
-from cnrmirror.views.site import Site, ViewEntries, ViewSettings
+from cnrmirror.views.site import Site, ViewEntries, ViewSettings, without_markup
 from cnrmirror.views.templates import digest_of_templates
 
 ADDRESS = ".well-known/app-registry-uri.json"
@@ -31,6 +32,11 @@ FRONT = "packages/index.html"
 _MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
+_NONE: Mapping[str, Resource] = MappingProxyType({})
+_LACKING = {
+    "base64": "it has no base64 forms of archives, which 'appr pull' and 'cnr pull' ask for",
+    "dash": "it has no '-' for the only media type, which 'appr pull' asks for without -t",
+}
 _JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"
 
 
@@ -92,9 +98,22 @@ class ViewAudit:
         if self._site.renders(FRONT):  # else nobody looks into archives
             package = msgspec.structs.replace(package, archives=Copies(copies))
         resources = {r.path: r for r in self._site.package(package)}
+        beside: dict[str, list[Resource]] = {}
         for path, resource in resources.items():
-            other = resources.get(f"{path}.json") if path.endswith("/pull") else None
-            self._view(resource, copies, other)
+            beside.setdefault(path.rpartition("/")[0], []).append(resource)
+        for resource in resources.values():
+            if not isinstance(resource.body, Alias):
+                self._view(resource, copies, resources)
+                continue
+            self._know(resource)
+            if self._is_link(resource.path, resource.body):
+                continue
+            base = resource.body.seen_from(resource.path)
+            for other in [resources[base]] if resource.body.single else beside.get(base, ()):
+                path = resource.path + other.path[len(base) :]
+                form = other.form or resource.form
+                copy = msgspec.structs.replace(other, path=path, form=form)
+                self._checked(copy, copies, resources.get(f"{base}/pull.json"))
 
     def lists(self, entries: ViewEntries, root: CatalogRoot) -> None:
         """The lists, which need all packages."""
@@ -113,24 +132,66 @@ class ViewAudit:
         self.count += 1
         self.known.add(resource)
 
+    def _is_link(self, path: str, alias: Alias) -> bool:
+        """Whether it is there as what it is in a site: a link to the same files."""
+        folder = self._reader.folder
+        link = folder / path if folder is not None else None
+        return link is not None and link.is_symlink() and os.readlink(link) == alias.target
+
     def _view(
-        self, resource: Resource, copies: dict[str, Path], other: Resource | None = None
+        self, resource: Resource, copies: dict[str, Path], others: Mapping[str, Resource] = _NONE
     ) -> None:
-        """One view, asked for as a client would; ``other`` is another form that it may have."""
+        """One view, asked for as a client would; ``others`` are those of its package."""
         self._know(resource)
-        body = resource.body
         folder = self._reader.folder
         if resource.by_rule and folder is not None and not (folder / resource.path).exists():
             return  # the host finds the blob by a rule
+        path = resource.path
+        self._checked(
+            resource, copies, others.get(f"{path}.json" if path.endswith("/pull") else "")
+        )
+
+    def _checked(
+        self, resource: Resource, copies: dict[str, Path], base64: Resource | None
+    ) -> None:
+        """Compare one file; ``base64`` is the form in which …/pull is on some hosts."""
         try:
-            if not self._site.renders(resource.path):
-                return  # by templates that are not here
-            if isinstance(body, Alias):
-                self._alias(resource.path, body)
-            elif isinstance(body, bytes) or _blob_of(body).digest in copies:
-                self._compare(resource.path, body, copies, other)
+            self._look(resource, copies, base64)
         except CnrMirrorError as error:
-            self.findings.append(Finding.of(resource.path, error))
+            if resource.form and self._lacks(resource, copies):
+                self.note(_LACKING[resource.form])
+            else:
+                self.findings.append(Finding.of(resource.path, error))
+
+    def _look(self, resource: Resource, copies: dict[str, Path], base64: Resource | None) -> None:
+        body = resource.body
+        if not self._site.renders(resource.path):
+            return  # by templates that are not here
+        if isinstance(body, Alias):
+            self._alias(resource.path, body)
+        elif isinstance(body, bytes) or _blob_of(body).digest in copies:
+            self._compare(resource.path, body, copies, base64)
+
+    def _lacks(self, resource: Resource, copies: dict[str, Path]) -> bool:
+        """Whether the mirror answers as one that has not this form: with nothing.
+
+        A host that does not know ``?format=json`` gives the archive itself, or the form that it has
+        there.
+        """
+        for address in self._addresses(resource.path):
+            try:
+                if "?" in address and isinstance(resource.body, Base64Json):
+                    archive = resource.body.blob
+                    with _content(archive, copies) as expected:
+                        _equal(self._reader.ask(address, archive.size), expected, address)
+                else:
+                    read(self._reader.ask(address, _MAX_ALIAS))
+                    return False
+            except IncompleteError:
+                continue
+            except CnrMirrorError:
+                return False
+        return True
 
     def _compare(
         self,
@@ -142,6 +203,10 @@ class ViewAudit:
         try:
             self._same(path, body, copies)
         except Tampered:
+            if isinstance(body, bytes) and path.endswith("/index.json"):
+                # A host that only knows index.html has it so.
+                self._same(path, without_markup(body), copies)
+                return
             # …/pull is JSON on some hosts.
             if other is None or not isinstance(other.body, Base64Json):
                 raise
@@ -188,11 +253,9 @@ class ViewAudit:
         return self._reader.ask(self._addresses(path)[0], max_bytes)
 
     def _alias(self, path: str, alias: Alias) -> None:
-        """Asked over HTTP, it must answer as its target does; in a folder, it must be the link."""
-        if self._reader.folder is not None:
-            link = self._reader.folder / path
-            if link.is_symlink() and os.readlink(link) == alias.target:
-                return
+        """It must be the link, or answer as its target does."""
+        if self._is_link(path, alias):
+            return
         document = "" if alias.single else "/index.json"
         target = alias.seen_from(path)
         expected = read(self._ask(target + document, _MAX_ALIAS))
@@ -204,7 +267,9 @@ def addresses(reader: Reader, site: Site, path: str) -> list[str]:
     """Where a file of a view may be asked for; the usual place first."""
     match reader.views:
         case "files":
-            return [path]
+            # A copy for hosts that only know index.html has no other.
+            page = f"{path.removesuffix('.json')}.html" if path.endswith("/index.json") else path
+            return list(dict.fromkeys((path, page)))
         case "addresses":
             url = site.address(path) or path
             # Many hosts ignore queries. What they mean is under its own key in a bucket, and under

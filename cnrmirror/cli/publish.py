@@ -153,6 +153,8 @@ def _plan_lines(plan: Plan) -> list[str]:
     dollars = counts["put"] * _PUT_PRICE + 2 * _GET_PRICE + 2 * _PUT_PRICE * bool(plan.operations)
     lines = [f"{o.action}\t{o.key}\t{o.size}" for o in plan.operations]
     lines += [f"invalidate\t{path}" for path in invalidations(plan)]
+    lines += [f"left out\t{text}" for text in plan.left_out]
+    lines += [f"too much\t{text}" for text in plan.too_much]
     before = "nothing" if plan.revision_from is None else f"revision {plan.revision_from}"
     lines.append(
         f"{plan.place}: from {before} to revision {plan.revision_to}: {counts['put']} puts, "

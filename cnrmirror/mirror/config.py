@@ -22,6 +22,7 @@ from cnrmirror.sources.filters import glob_matches
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import KINDS, kind_of
 from cnrmirror.views.hosts import listening
+from cnrmirror.views.layout import Form
 from cnrmirror.views.site import ViewSettings
 
 FILE_NAME = "mirror.yaml"
@@ -108,8 +109,9 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A place to publish to: ``to`` is s3://BUCKET/PREFIX, or a folder (relative to the project).
 
     For folders: ``links`` (symlinks for aliases, else copies), ``portable`` (refuse names that
-    exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: ``pull``
-    (what …/pull is there), ``bare_prefix`` (also without /cnr) and the settings of the connection.
+    exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: the settings
+    of the connection. ``forms``: what buckets and such hosts have beside the archives, which only
+    some clients ask for (docs/publish.md).
     """
 
     to: str
@@ -117,8 +119,7 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     links: bool = True
     portable: bool = False
     host: Literal["", "netlify", "cloudflare-pages", "github-pages"] = ""
-    pull: Literal["archive", "json"] = "archive"
-    bare_prefix: bool = False
+    forms: list[Form] = []
     endpoint: str = ""
     region: str = ""
     profile: str = ""

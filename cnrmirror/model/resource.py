@@ -74,7 +74,8 @@ class Resource(msgspec.Struct, frozen=True):
     """A path below ``site/``, what is there, and how a host should serve it.
 
     A body that is a Descriptor is a link to the blob of that digest. ``by_rule``: a server with
-    rules finds that blob by the path alone, and needs no file.
+    rules finds that blob by the path alone, and needs no file. ``form``: what only some clients ask
+    for, and a place may lack: the base64 form of an archive, ``-`` for the only media type.
     """
 
     path: str
@@ -83,3 +84,4 @@ class Resource(msgspec.Struct, frozen=True):
     cache: Cache = "short"
     filename: str | None = None
     by_rule: bool = False
+    form: Literal["", "base64", "dash"] = ""

@@ -34,13 +34,16 @@ class Form(msgspec.Struct, frozen=True):
     """What the views are at a destination: a site's, in the layout that it needs.
 
     ``placed`` gives files their keys there; ``extra`` are the files that the host wants of its own.
-    ``fingerprint`` differs whenever the same catalog would give other files.
+    ``fingerprint`` differs whenever the same catalog would give other files. ``host`` is one of
+    static sites, or "". ``left_out``: what clients cannot do there.
     """
 
     site: Site
     placed: Callable[[Iterable[Resource]], list[Resource]]
     extra: list[Resource]
     fingerprint: str
+    host: str = ""
+    left_out: list[str] = []
 
     def package(self, package: Package | None) -> list[Resource]:
         """As ``Site.package``, as the destination has them."""

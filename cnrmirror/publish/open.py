@@ -17,7 +17,7 @@ from cnrmirror.objects.files import replace_durably, storage_errors
 from cnrmirror.objects.s3_settings import S3Settings
 from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
 from cnrmirror.publish.diff import Form
-from cnrmirror.views import layout as forms
+from cnrmirror.views import layout as layouts
 from cnrmirror.views.hosts import host_files
 from cnrmirror.views.site import Site
 
@@ -124,18 +124,24 @@ def form_of(project: Project, target: PublishTo) -> Form:
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
-        extra = host_files(target.host, settings.plain_pull == "json")
-    links = target.links and not target.host
+        json = "json" in target.forms and target.host != "netlify"
+        settings = msgspec.structs.replace(settings, plain_pull="json" if json else "archive")
+        extra = host_files(target.host, json)
     site = Site(settings, project.config.url, rules=False if shape == "objects" else None)
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
-            return list(forms.as_objects(resources, target.bare_prefix, target.pull == "json"))
-        return list(forms.as_files(resources, links))
+            return list(layouts.as_objects(resources, target.forms))
+        if target.host:
+            return list(layouts.as_hosted(resources, target.host, target.forms))
+        return list(layouts.as_files(resources, target.links))
 
-    fingerprint = f"{site.fingerprint} {links} {target.host} {target.pull} {target.bare_prefix}"
+    forms = ",".join(sorted(set(target.forms)))
+    fingerprint = f"{layouts.VERSION} {site.fingerprint} {target.links} {target.host} {forms}"
     if extra:
         # Their templates may change with a new version of the program.
         files = b"".join(r.body for r in extra if isinstance(r.body, bytes))
         fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
-    return Form(site, placed, extra, fingerprint)
+    host = "bucket" if shape == "objects" else target.host
+    lost = layouts.left_out(host, target.forms) if host else []
+    return Form(site, placed, extra, fingerprint, target.host, lost)

@@ -23,7 +23,8 @@ class Operation(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """What a publish does, exactly; a saved one is carried out only if it is still the plan.
 
-    ``basis``: the digest of all that the operations follow from.
+    ``basis``: the digest of all that the operations follow from. ``left_out``: what clients cannot
+    do there, by the forms that were chosen. ``too_much``: what its host does not take.
     """
 
     place: str
@@ -34,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True):
     form: str
     operations: list[Operation]
     basis: str = ""
+    left_out: list[str] = []
+    too_much: list[str] = []
 
     @property
     def puts(self) -> int:
@@ -60,7 +63,7 @@ def check_plan(saved: Plan, outline: Plan) -> None:
     Raises:
         ConflictError: they are not.
     """
-    if msgspec.structs.replace(saved, operations=[]) != outline:
+    if msgspec.structs.replace(saved, operations=[], too_much=[]) != outline:
         what = (
             "the mirror" if saved.catalog_to != outline.catalog_to else f"what is at {saved.place}"
         )

@@ -21,6 +21,7 @@ from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.diff import Batch, Form, ViewDiff
 from cnrmirror.publish.lease import moment
+from cnrmirror.publish.limits import too_much
 from cnrmirror.publish.look import Seen
 from cnrmirror.publish.plan import Operation, Plan, size_of
 from cnrmirror.views.site import ViewEntries
@@ -190,7 +191,9 @@ class Work:
         later: Literal["delete", "delete later"] = "delete later" if self._grace else "delete"
         operations += [Operation(later, key) for key in dict.fromkeys(deletes)]
         operations += [Operation("delete", key) for key in (*self.due(now), *self.retired())]
-        return msgspec.structs.replace(self.outline(now), operations=operations)
+        refused = list(too_much(self.form.host, self.everything())) if self.form.host else []
+        outline = self.outline(now)
+        return msgspec.structs.replace(outline, operations=operations, too_much=refused)
 
     def outline(self, now: str) -> Plan:
         """The plan without its operations, which follow from the rest: nothing is rendered."""
@@ -208,6 +211,7 @@ class Work:
             self.form.fingerprint,
             [],
             Descriptor.of(msgspec.json.encode(basis)).digest,
+            self.form.left_out,
         )
 
 

@@ -96,7 +96,7 @@ def package_resources(document: PackageDocument) -> Iterator[Resource]:
             path = f"{base}/{release}/{item.media_type}/index.json"
             yield Resource(path, to_json({**manifests[item.key], "channels": named}))
         if len(formats) == 1:
-            yield Resource(f"{base}/{release}/-", Alias(formats[0].media_type))
+            yield Resource(f"{base}/{release}/-", Alias(formats[0].media_type), form="dash")
         yield Resource(f"{base}/{release}/index.json", to_json([manifests[r.key] for r in formats]))
     yield from _default(base, document)
     for channel in document.channels:
@@ -121,7 +121,8 @@ def _default(base: str, document: PackageDocument) -> Iterator[Resource]:
             f"{base}/default/{item.media_type}", Alias(f"../{default}/{item.media_type}")
         )
     if len(formats) == 1:
-        yield Resource(f"{base}/default/-", Alias(f"../{default}/{formats[0].media_type}"))
+        target = Alias(f"../{default}/{formats[0].media_type}")
+        yield Resource(f"{base}/default/-", target, form="dash")
 
 
 def _archives(base: str, document: PackageDocument) -> Iterator[Resource]:
@@ -135,13 +136,14 @@ def _archives(base: str, document: PackageDocument) -> Iterator[Resource]:
         name = _file_name(document.package, item.release)
         yield Resource(f"{path}/pull", item.blob, GZIP_TYPE, filename=name)
         fields = {"filename": name, "media_type": item.media_type, "release": item.release}
-        yield Resource(f"{path}/pull.json", _base64(document.package, item.blob, fields))
+        form = _base64(document.package, item.blob, fields)
+        yield Resource(f"{path}/pull.json", form, form="base64")
     for digest, item in releases_by_digest(document).items():
         name = _file_name(document.package, digest[:8])
         path = f"{base}/blobs/sha256/{digest}"
         yield Resource(path, item.blob, GZIP_TYPE, "immutable", name)
         target = Alias(f"../../{item.release}/{item.media_type}/pull.json", single=True)
-        yield Resource(f"{path}.json", target)
+        yield Resource(f"{path}.json", target, form="base64")
 
 
 def releases_by_digest(document: PackageDocument) -> dict[str, Release]:

@@ -8,12 +8,17 @@ many a disk has links, so an alias becomes copies of what it stands for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Literal
 
 import msgspec
 
 from cnrmirror.model.resource import Alias, Resource
 from cnrmirror.views import oci_paths
+from cnrmirror.views.cnr_paths import PREFIX
+
+VERSION = 1
+"""Raise it when what a place has changes: every place is then brought to it."""
 
 _KEYS = (
     (re.compile(r"(.+)/index\.json"), r"\1"),
@@ -21,6 +26,10 @@ _KEYS = (
     (re.compile(r"(.+/pull)\.json"), r"\1/json"),
 )
 _BARE = re.compile(r"cnr/(?=api/|version(?:/|$))")
+Form = Literal["json", "twins", "dash", "bare"]
+"""What a place may have beside what all clients ask for: ``json`` (``…/pull`` as ``appr pull``
+reads it), ``twins`` (the base64 forms under their own addresses), ``dash`` (``-`` for the only
+media type), ``bare`` (the API also without ``/cnr``)."""
 
 
 def key_of(path: str) -> str:
@@ -59,27 +68,47 @@ def expanded(resources: Iterable[Resource]) -> Iterator[Resource]:
                 yield copy
 
 
-def as_objects(resources: Iterable[Resource], bare: bool, json_pull: bool) -> Iterator[Resource]:
-    """The files of the v1 view as a bucket has them.
+def as_objects(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
+    """The files of the site as a bucket has them.
 
     Args:
-        bare: also without the prefix ``cnr/``, for clients that use none.
-        json_pull: ``…/pull`` is what ``appr pull`` reads; the bucket cannot tell ``?format=json``.
+        forms: what it has beside the archives. A bucket cannot tell ``?format=json``, so ``json``
+            makes ``…/pull`` itself what ``appr pull`` reads.
     """
-    for resource in expanded(_with_prefix(resources)):
-        keys = [key_of(resource.path)]
-        if json_pull and resource.path.endswith("/pull"):
-            continue
-        if json_pull and keys[0].endswith("/pull/json"):
-            keys.append(keys[0].removesuffix("/json"))
-        for key in keys:
+    for resource in expanded(_wanted(_with_prefix(resources), forms)):
+        for key in _keys(resource, forms):
             yield msgspec.structs.replace(resource, path=key)
-            if bare and _BARE.match(key):
+            if "bare" in forms and _BARE.match(key):
                 yield msgspec.structs.replace(resource, path=_BARE.sub("", key, count=1))
 
 
+def _keys(resource: Resource, forms: Collection[Form]) -> list[str]:
+    """The keys of a file."""
+    key = key_of(resource.path)
+    if "json" not in forms or not resource.path.endswith(("/pull", "/pull.json")):
+        return [key]
+    if resource.path.endswith("/pull"):
+        return []
+    return [key.removesuffix("/json"), *([key] if "twins" in forms else [])]
+
+
+def _wanted(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
+    """Without the forms that nobody asked for."""
+    for resource in resources:
+        match resource.form:
+            case "dash":
+                wanted = "dash" in forms
+            case "base64":
+                by_release = resource.path.endswith("/pull.json")
+                wanted = "twins" in forms or ("json" in forms and by_release)
+            case _:
+                wanted = True
+        if wanted:
+            yield resource
+
+
 def as_files(resources: Iterable[Resource], links: bool) -> Iterator[Resource]:
-    """The files of the v1 view for a folder, with symlinks, or with copies in their place."""
+    """The files of the site for a folder, with symlinks, or with copies in their place."""
     if links:
         yield from resources
         return
@@ -87,6 +116,50 @@ def as_files(resources: Iterable[Resource], links: bool) -> Iterator[Resource]:
         yield resource
         if _BARE.match(resource.path):
             yield msgspec.structs.replace(resource, path=_BARE.sub("", resource.path, count=1))
+
+
+def as_hosted(
+    resources: Iterable[Resource], host: str, forms: Collection[Form]
+) -> Iterator[Resource]:
+    """The files of the plain site as a host of static sites needs them, which counts its files.
+
+    Args:
+        host: netlify and cloudflare-pages find a document, and what has no prefix, by rules;
+            github-pages finds a folder's index.html alone.
+        forms: what is there beside the archives.
+    """
+    rules = host != "github-pages"
+    # Only Netlify tells ?format=json; elsewhere …/pull itself is the form already.
+    chosen = set(forms) if host == "netlify" else set(forms) - {"json"}
+    needless = "/index.html" if rules else "/index.json"
+    for resource in expanded(_wanted(_with_prefix(resources), chosen)):
+        path = resource.path
+        if path.startswith(f"{PREFIX}/") and path.endswith(needless):
+            continue  # the document is there under the other of both names
+        yield resource
+        if "bare" in forms and not rules and _BARE.match(path):
+            yield msgspec.structs.replace(resource, path=_BARE.sub("", path, count=1))
+
+
+def left_out(host: str, forms: Collection[Form]) -> list[str]:
+    """What clients cannot do at a place, and which form would let them.
+
+    Args:
+        host: bucket, or a host of static sites.
+        forms: what it has.
+    """
+    found = []
+    if "json" not in forms and not (host == "bucket" and "twins" in forms):
+        found.append("'appr pull' and 'cnr pull' (forms: [json])")
+    elif "json" not in forms:
+        found.append("'appr pull' and 'cnr pull', but where a function knows ?format=json")
+    if "dash" not in forms:
+        found.append("'appr pull' without -t (forms: [dash])")
+    if "twins" not in forms:
+        found.append("…/pull/json and …/blobs/sha256/D/json, as Go clients ask (forms: [twins])")
+    if "bare" not in forms and host in ("bucket", "github-pages"):
+        found.append("addresses without /cnr, as cnr 0.3 asks (forms: [bare])")
+    return found
 
 
 def _with_prefix(resources: Iterable[Resource]) -> list[Resource]:

@@ -117,7 +117,7 @@ def test_appr_pulls_from_the_bare_bucket(s3: S3, tmp_path: Path, wanted: str) ->
     project = mirror(tmp_path / f"appr{len(wanted)}")
     prefix = f"appr{len(wanted)}"
     with (project.folder / "mirror.yaml").open("a") as config:
-        config.write(f"publish:\n  here:\n    to: s3://{BUCKET}/{prefix}\n    pull: json\n")
+        config.write(f"publish:\n  here:\n    to: s3://{BUCKET}/{prefix}\n    forms: [json]\n")
     run(project, s3, "publish", "here")
     (tmp_path / "out").mkdir()
     with at_root(f"{s3.url}/{BUCKET}/{prefix}") as port:

@@ -1,0 +1,232 @@
+"""What a place has, and has not, by the forms that were chosen for it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+
+from cnrmirror.archive.identify import Override
+from cnrmirror.audit.report import Audit, Order
+from cnrmirror.audit.run import audit
+from cnrmirror.mirror.config import PublishTo
+from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
+from cnrmirror.mirror.releases import What
+from cnrmirror.model.instant import Instant
+from cnrmirror.objects.folder import FolderReader
+from cnrmirror.objects.http import HttpReader
+from cnrmirror.publish import limits
+from cnrmirror.publish.limits import Limits
+from cnrmirror.publish.open import DestinationMemory
+from cnrmirror.publish.session import Session
+from cnrmirror.trust.verify import Policy, Trust
+from cnrmirror.views.layout import Form
+from tests.conftest import chart_bytes
+from tests.mirrors import make
+from tests.places import API, WatchedObjects, reader_sees_no_gap, verified_reader_sees_no_gap
+
+NOW = str(Instant.of(datetime.now(UTC)))
+ALL: tuple[Form, ...] = get_args(Form)
+CHOICES: list[list[Form]] = [[], ["json"], ["twins"], ["dash"], ["bare"], [*ALL], []]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    found = make(tmp_path / "mirror", "00000000-0000-4000-8000-000000000020", NOW)
+    for release in ("1.0.0", "1.1.0"):
+        path = tmp_path / f"a-{release}.tgz"
+        path.write_bytes(chart_bytes("a", release))
+        push(found, [path], Override(namespace="ns"), NOW, What(["stable"]))
+    return found
+
+
+def to_bucket(
+    project: Project, objects: dict[str, bytes], forms: Sequence[Form], grace: float = 0
+) -> Session:
+    target = PublishTo(to="s3://memory/x", forms=[*forms], grace_minutes=grace)
+    place = WatchedObjects(project.store, objects)
+    return Session(project, target, DestinationMemory(project, target), place)
+
+
+def bucket_of(project: Project, forms: Sequence[Form]) -> dict[str, bytes]:
+    objects: dict[str, bytes] = {}
+    to_bucket(project, objects, forms).publish(NOW)
+    return objects
+
+
+@contextmanager
+def bucket_over_http(objects: dict[str, bytes]) -> Iterator[str]:
+    """A bucket as it answers by itself: exact keys; a query changes nothing."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = objects.get(unquote(self.path.partition("?")[0])[1:])
+            self.send_response(404 if data is None else 200)
+            self.send_header("Content-Length", str(len(data or b"")))
+            self.end_headers()
+            self.wfile.write(data or b"")
+
+        def log_message(self, format: str, *words: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def audited(project: Project, reader: HttpReader | FolderReader, work: Path) -> Audit:
+    pinned = (project.metadata.path / "1.root.json").read_bytes()
+    trust = Trust(pinned, work / "cache", work / "marks")
+    return audit(reader, trust, Order(Policy(), datetime.now(UTC), pages=True))
+
+
+@pytest.mark.parametrize("forms", CHOICES[:-1])
+def test_an_auditor_finds_no_fault_in_what_a_bucket_was_not_asked_to_have(
+    project: Project, tmp_path: Path, forms: list[Form]
+) -> None:
+    with bucket_over_http(bucket_of(project, forms)) as url:
+        report = audited(project, HttpReader(url), tmp_path)
+    assert report.findings == []
+    said = " ".join(report.notes)
+    assert ("-t" in said) == ("dash" not in forms)
+
+
+def test_an_auditor_finds_every_form_that_has_other_bytes(project: Project, tmp_path: Path) -> None:
+    objects = bucket_of(project, ["twins", "dash"])
+    forms = [key for key in objects if key.endswith("/json") or "/-" in key]
+    assert len(forms) > 8
+    for key in forms:
+        changed = {**objects, key: objects[key][:-2] + b"\n}"}
+        with bucket_over_http(changed) as url:
+            report = audited(project, HttpReader(url), tmp_path)
+        assert report.findings, key
+
+
+def test_a_form_that_is_there_by_half_is_a_fault(project: Project, tmp_path: Path) -> None:
+    objects = bucket_of(project, ["dash"])
+    del objects[f"{API}/ns/a/1.0.0/-"]
+    with bucket_over_http(objects) as url:
+        assert audited(project, HttpReader(url), tmp_path).findings == []  # as in one without it
+    objects[f"{API}/ns/a/1.0.0/-"] = b"{}"
+    with bucket_over_http(objects) as url:
+        found = audited(project, HttpReader(url), tmp_path).findings
+    assert [(f.path, f.problem) for f in found] == [(f"{API}/ns/a/1.0.0/-/index.json", "wrong")]
+
+
+@pytest.mark.parametrize("host", ["netlify", "cloudflare-pages", "github-pages"])
+@pytest.mark.parametrize("forms", [[], ["json"], [*ALL]])
+def test_a_folder_for_a_host_passes_an_audit(
+    project: Project, tmp_path: Path, host: Any, forms: list[Form]
+) -> None:
+    out = tmp_path / "out"
+    with Session.open(project, PublishTo(to=str(out), host=host, forms=forms)) as session:
+        session.publish(NOW)
+        assert session.audit(NOW, repair=False) == []
+    assert audited(project, FolderReader(out), tmp_path).findings == []
+    pull = out / API / "ns/a/1.0.0/helm/pull"
+    if "json" in forms and host != "netlify":
+        assert json.loads(pull.read_bytes())["release"] == "1.0.0"
+    else:
+        assert pull.read_bytes() == chart_bytes("a", "1.0.0")
+    bare = out / "api/v1/packages/ns/a/1.0.0/helm/pull"
+    assert bare.exists() == ("bare" in forms and host == "github-pages")
+
+
+def test_a_publish_brings_a_place_from_one_choice_to_another(project: Project) -> None:
+    objects: dict[str, bytes] = {}
+    for forms in CHOICES:
+        to_bucket(project, objects, forms).publish(NOW)
+        shown = {k: v for k, v in objects.items() if not k.startswith(".cnrmirror/")}
+        fresh = bucket_of(project, forms)
+        assert shown == {k: v for k, v in fresh.items() if not k.startswith(".cnrmirror/")}
+
+
+def test_nobody_misses_anything_meanwhile_but_what_is_given_up_and_that_at_the_end(
+    project: Project,
+) -> None:
+    for old, new in pairwise(CHOICES):
+        objects = bucket_of(project, old)
+        wanted = bucket_of(project, new)
+        kept = {k for k, v in objects.items() if wanted.get(k) == v and k[0] != "."}
+        session = to_bucket(project, objects, new)
+        place = session.destination
+        assert isinstance(place, WatchedObjects)
+        puts = sum(objects.get(k) != v for k, v in wanted.items() if k[0] != ".")
+        missing = [key for key in wanted if key not in objects and key[0] != "."]
+
+        def looked(
+            key: str, objects: dict[str, bytes] = objects, kept: set[str] = kept,
+            wanted: dict[str, bytes] = wanted, missing: list[str] = missing,
+        ) -> None:  # fmt: skip
+            reader_sees_no_gap(objects)
+            verified_reader_sees_no_gap(objects)
+            assert all(objects.get(k) == wanted[k] for k in kept)
+            if key not in objects and key[0] != ".":  # it was removed: all else is there
+                assert all(k in objects for k in missing)
+
+        place.after = looked
+        session.publish(NOW)
+        assert puts >= 0
+
+
+def test_the_plan_says_what_clients_lose_and_which_form_would_help(project: Project) -> None:
+    said = {
+        tuple(forms): " ".join(to_bucket(project, {}, forms).plan(NOW).left_out)
+        for forms in CHOICES
+    }
+    words: dict[Form, str] = {
+        "json": "[json]",
+        "twins": "[twins]",
+        "dash": "[dash]",
+        "bare": "[bare]",
+    }
+    assert all(word in said[()] for word in words.values())
+    for form, word in words.items():
+        assert word not in said[(form,)]
+    assert "a function knows" in said[("twins",)]
+    assert said[ALL] == ""
+
+
+def test_a_folder_for_servers_leaves_nothing_out(project: Project, tmp_path: Path) -> None:
+    with Session.open(project, PublishTo(to=str(tmp_path / "out"))) as session:
+        assert session.plan(NOW).left_out == []
+
+
+def test_the_plan_says_what_a_host_does_not_take(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = PublishTo(to=str(tmp_path / "out"), host="github-pages")
+    with Session.open(project, target) as session:
+        assert session.plan(NOW).too_much == []
+        monkeypatch.setitem(limits.LIMITS, "github-pages", Limits(5000, 10, 9000, "a page"))
+        found = session.plan(NOW).too_much
+    assert any("bytes; github-pages takes 5000 (a page)" in line for line in found)
+    assert any("files; github-pages takes 10" in line for line in found)
+    assert any("bytes; github-pages takes 9000" in line for line in found)
+
+
+def test_a_saved_plan_is_carried_out_though_a_host_takes_less(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(limits.LIMITS, "github-pages", Limits(5000, 10, 9000, "a page"))
+    target = PublishTo(to=str(tmp_path / "out"), host="github-pages")
+    with Session.open(project, target) as session:
+        saved = msgspec.json.decode(
+            msgspec.json.encode(session.plan(NOW)), type=type(session.plan(NOW))
+        )
+        assert session.publish(NOW, saved).puts > 0
