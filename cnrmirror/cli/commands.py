@@ -23,6 +23,8 @@ COMMANDS = {
     "config": "mirror.yaml.",
     "publish": "Bring places up to this mirror: only what changed, in an order that never breaks a "
     "reader.",
+    "cost": "What the mirror holds, here and at each place, by kind; and what other choices would "
+    "cost.",
     "export": "Write a bundle into the folder OUT: all of the mirror, or what a receiver lacks.",
     "have": "Print what this mirror holds of its sender, signed, for 'export --since'.",
     "import": "Take in a bundle (its folders or volumes, in any order), or any other site.",

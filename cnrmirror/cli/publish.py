@@ -19,13 +19,13 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
+from cnrmirror.publish.cost import GET_PRICE, PUT_PRICE
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import Plan, invalidations
 from cnrmirror.publish.session import Session
 
 # Amazon's list price in us-east-1, in dollars, of one PUT, COPY or LIST and of one GET.
-_PUT_PRICE, _GET_PRICE = 5e-6, 4e-7
 
 
 @click.command()
@@ -150,7 +150,7 @@ def _audit(session: Session, repair: bool) -> _Outcome:
 def _plan_lines(plan: Plan) -> list[str]:
     counts = Counter(o.action for o in plan.operations)
     requests = counts["put"] + 4 + (counts["delete"] + 999) // 1000 if plan.operations else 2
-    dollars = counts["put"] * _PUT_PRICE + 2 * _GET_PRICE + 2 * _PUT_PRICE * bool(plan.operations)
+    dollars = counts["put"] * PUT_PRICE + 2 * GET_PRICE + 2 * PUT_PRICE * bool(plan.operations)
     lines = [f"{o.action}\t{o.key}\t{o.size}" for o in plan.operations]
     lines += [f"invalidate\t{path}" for path in invalidations(plan)]
     lines += [f"left out\t{text}" for text in plan.left_out]

@@ -80,8 +80,8 @@ class Project:
         self.lineage = Lineage(self.layout.lineage)
         self.signer = signer
         self.templates: Mapping[str, str] = own_templates(folder, self.config.views.templates)
-        views = Site(self.config.views, self.config.url, templates=self.templates)
-        self.builder = Builder(self.layout, self.store, self.catalog, views, self.progress)
+        self.views = Site(self.config.views, self.config.url, templates=self.templates)
+        self.builder = Builder(self.layout, self.store, self.catalog, self.views, self.progress)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:

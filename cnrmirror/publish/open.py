@@ -127,14 +127,17 @@ def form_of(project: Project, target: PublishTo) -> Form:
         json = "json" in target.forms and target.host != "netlify"
         settings = msgspec.structs.replace(settings, plain_pull="json" if json else "archive")
         extra = host_files(target.host, json)
-    site = Site(settings, project.config.url, rules=False if shape == "objects" else None)
+    site = Site(
+        settings, project.config.url, rules=False if shape == "objects" else None,
+        templates=project.templates,
+    )  # fmt: skip
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
             return list(layouts.as_objects(resources, target.forms))
         if target.host:
             return list(layouts.as_hosted(resources, target.host, target.forms))
-        return list(layouts.as_files(resources, target.links))
+        return list(resources if target.links else layouts.as_copies(resources, target.forms))
 
     forms = ",".join(sorted(set(target.forms)))
     fingerprint = f"{layouts.VERSION} {site.fingerprint} {target.links} {target.host} {forms}"
@@ -142,6 +145,6 @@ def form_of(project: Project, target: PublishTo) -> Form:
         # Their templates may change with a new version of the program.
         files = b"".join(r.body for r in extra if isinstance(r.body, bytes))
         fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
-    host = "bucket" if shape == "objects" else target.host
+    host = "bucket" if shape == "objects" else target.host or ("" if target.links else "folder")
     lost = layouts.left_out(host, target.forms) if host else []
     return Form(site, placed, extra, fingerprint, target.host, lost)

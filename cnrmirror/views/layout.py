@@ -107,14 +107,15 @@ def _wanted(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[
             yield resource
 
 
-def as_files(resources: Iterable[Resource], links: bool) -> Iterator[Resource]:
-    """The files of the site for a folder, with symlinks, or with copies in their place."""
-    if links:
-        yield from resources
-        return
-    for resource in expanded(_with_prefix(resources)):
+def as_copies(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
+    """The files of the site for a folder without links: what they stand for is there again.
+
+    Args:
+        forms: what is there beside the archives.
+    """
+    for resource in expanded(_wanted(_with_prefix(resources), forms)):
         yield resource
-        if _BARE.match(resource.path):
+        if "bare" in forms and _BARE.match(resource.path):
             yield msgspec.structs.replace(resource, path=_BARE.sub("", resource.path, count=1))
 
 
@@ -145,7 +146,7 @@ def left_out(host: str, forms: Collection[Form]) -> list[str]:
     """What clients cannot do at a place, and which form would let them.
 
     Args:
-        host: bucket, or a host of static sites.
+        host: bucket, folder (without links), or a host of static sites.
         forms: what it has.
     """
     found = []
@@ -157,7 +158,7 @@ def left_out(host: str, forms: Collection[Form]) -> list[str]:
         found.append("'appr pull' without -t (forms: [dash])")
     if "twins" not in forms:
         found.append("…/pull/json and …/blobs/sha256/D/json, as Go clients ask (forms: [twins])")
-    if "bare" not in forms and host in ("bucket", "github-pages"):
+    if "bare" not in forms and host in ("bucket", "folder", "github-pages"):
         found.append("addresses without /cnr, as cnr 0.3 asks (forms: [bare])")
     return found
 

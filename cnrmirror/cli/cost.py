@@ -1,0 +1,51 @@
+"""cost: what the mirror holds, here and at each place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.publish.cost import Cost, cost_at, cost_here
+from cnrmirror.publish.open import find_destinations
+
+_COLUMNS = ("PLACE", "KIND", "FILES", "BYTES")
+
+
+@click.command()
+@click.argument("names", metavar="[TARGET|s3://BUCKET/PREFIX|DIR]...", nargs=-1)
+@pass_context
+def cost(context: Context, names: tuple[str, ...]) -> None:
+    """What the mirror holds, here and at each place, by kind; and what other choices would cost.
+
+    All targets of mirror.yaml, unless some are named. Nothing is asked of a place: it is counted
+    what a publish would have brought there. A choice is a form that a target has or could have
+    (docs/publish.md). Money is what Amazon lists for S3.
+
+    \b
+    cnrmirror cost
+    cnrmirror cost s3://my-bucket/registry
+    """
+    project = context.project()
+    targets = find_destinations(project, names) if names or project.config.publish else []
+    costs = [cost_here(project), *(cost_at(project, target) for target in targets)]
+    rows = [row for each in costs for row in _rows(each)]
+    context.table(costs, _COLUMNS, rows)
+
+
+def _rows(cost: Cost) -> Iterator[tuple[str, str, str, str]]:
+    place = cost.place
+    for kind, amount in cost.kinds.items():
+        yield place, kind, str(amount.files), str(amount.bytes)
+    yield place, "all", str(cost.all.files), str(cost.all.bytes)
+    yield place, "a release", f"{cost.files_a_release:.2f}", ""
+    yield place, "times the archives", "", f"{cost.times_archives:.2f}"
+    for form, amount in cost.choices.items():
+        yield place, f"forms: {form}", f"{amount.files:+}", f"{amount.bytes:+}"
+    if cost.put_dollars:
+        yield place, "first publish", "", f"${cost.put_dollars:.4f}"
+        yield place, "a month", "", f"${cost.month_dollars:.4f}"
+
+
+COMMAND = cost
