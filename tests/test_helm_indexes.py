@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InputError, InvalidDocument
 from cnrmirror.model.flags import OTHER_NAME
 from cnrmirror.objects.http import HttpReader, Patience
-from cnrmirror.sources import helmindex
+from cnrmirror.sources import helmindex, indexevents
 from cnrmirror.sources.base import Ask
 from cnrmirror.sources.filters import Filter
 from cnrmirror.sources.helm import HelmSource
@@ -225,23 +228,81 @@ def test_versions_and_names_that_cannot_be_are_holes_beside_what_can(repo: Repos
     assert left == {"c/a@?"}, "what the filter leaves out is read loosely, and makes no hole"
 
 
-def test_aliases_that_share_are_taken_and_aliases_that_multiply_are_refused(
-    repo: Repository,
-) -> None:
+def test_an_alias_of_a_text_is_that_text_and_nothing_else_is_repeated(repo: Repository) -> None:
     repo.archive("a")
+    repo.archive("b")
     shared = (
-        "maintainers: &who\n- name: somebody\nentries:\n  a:\n"
-        "  - {version: 1.0.0, urls: [a-1.0.0.tgz], maintainers: *who}\n"
+        "maintainers: &who\n- name: somebody\nversion: &v 1.0.0\nentries:\n  a:\n"
+        "  - {version: *v, urls: [&u a-1.0.0.tgz], maintainers: *who}\n"
+        "  b:\n  - {version: *v, urls: [b-1.0.0.tgz, *u], digest: ~}\n"
     )
-    assert repo.sync(shared).exit_code == 0
-    one = "x: &v {version: 1.0.0, urls: [a]}\n"
-    ten = "".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}' if n else '*v'] * 100)}]\n" for n in (0,))
-    bomb = one + ten + "entries:\n" + "".join(f"  c{n}: *l0\n" for n in range(1000))
-    assert len(bomb) < 20_000
+    report = repo.sync(shared)
+    assert report.exit_code == 0 and releases(repo.project) == {"c/a@1.0.0", "c/b@1.0.0"}
+    one = "x: &v {version: 1.0.0, urls: [a]}\nu: &u [a]\n"
+    ten = f"l0: &l0 [{', '.join(['*v'] * 100)}]\n"
+    lists = "".join(f"  c{n}: *l0\n" for n in range(1000))
+    bomb = f"{one}{ten}entries:\n{lists}  d: [*v, {{version: 1.0.0, urls: *u}}]\n"
     report = repo.sync(bomb)
-    assert report.exit_code == InputError.exit_code and "aliases" in report.error
-    with pytest.raises(InvalidDocument, match="aliases"):
-        helmindex.entries_of(bomb.encode(), "index.yaml")
+    words = {hole.what: hole.reason for hole in report.holes}
+    assert report.fetched == 0 and len(words) == 1002
+    assert words["c/c7"] == "a list of versions was expected"
+    assert words["c/d@1.0.0"] == "an alias stands in its place"
+    assert "1 of its entries do not tell" in words["c/d@?"]
+
+
+def test_a_key_that_stands_twice_is_never_chosen_from(repo: Repository) -> None:
+    digest = repo.archive("a")
+    entry = f"version: 1.0.0, urls: [a-1.0.0.tgz], digest: {digest}"
+    report = repo.sync(f"entries:\n  a:\n  - {{{entry}, digest: {OTHER}}}\n")
+    assert [h.reason for h in report.holes] == ["the key 'digest' stands twice"]
+    report = repo.sync(f"entries:\n  a:\n  - {{{entry}, icon: x, icon: y, icon: z}}\n")
+    assert report.exit_code == 0
+    for text in (
+        f"entries:\n  a: []\n  a:\n  - {{{entry}}}\n",
+        f"entries: {{}}\nentries:\n  a:\n  - {{{entry}}}\n",
+    ):
+        report = repo.sync(text)
+        assert report.exit_code == InputError.exit_code and "stands twice" in report.error
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("entries: {}\n---\nentries: {}\n", "more than one document"),
+        ("entries:\n  a:\n  - {version: 1.0.0, urls: [", "not the index"),
+        ("entries:\n  a:\n  - version: 1.0.0\n   urls: [a]\n", "not the index"),
+        ("entries:\n  ? [a]\n  : []\n", "a key that is not a text"),
+        ("entries: {a: " + "[" * 100 + "]" * 100 + "}", "nested deeper"),
+        ("x: " + "[" * 100 + "]" * 100 + "\nentries: {}", "nested deeper"),
+        ("generated: now\n", "no entries"),
+    ],
+)
+def test_what_is_no_whole_index_is_none(repo: Repository, text: str, words: str) -> None:
+    report = repo.sync(text)
+    assert report.exit_code == InputError.exit_code and words in report.error
+
+
+TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), max_size=9)
+VALUES = st.recursive(
+    TEXTS, lambda x: st.lists(x, max_size=3) | st.dictionaries(TEXTS, x, max_size=3), max_leaves=9
+)
+VERSIONS = st.dictionaries(st.sampled_from([*indexevents.WANTED, "name", "home", "x"]), VALUES)
+
+
+@given(st.dictionaries(TEXTS, st.lists(VERSIONS | TEXTS, max_size=3) | TEXTS, max_size=4), VALUES)
+def test_events_say_what_a_tree_says(entries: dict[str, Any], beside: Any) -> None:
+    text = yaml.safe_dump({"x": beside, "entries": entries, "y": beside}, allow_unicode=True)
+    tree = yaml.load(text, Loader=yaml.BaseLoader)["entries"]
+    wanted = {
+        name: [
+            {k: x for k, x in v.items() if k in indexevents.WANTED} if isinstance(v, dict) else v
+            for v in versions
+        ]
+        if isinstance(versions, list)
+        else versions
+        for name, versions in tree.items()
+    }
+    assert indexevents.entries_in(text.encode(), 100) == wanted
 
 
 def test_a_field_from_upstream_has_a_bound_in_the_report(repo: Repository) -> None:

@@ -22,17 +22,14 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import check_release
 from cnrmirror.sources.answers import refuse_page
 from cnrmirror.sources.base import Hole
+from cnrmirror.sources.indexevents import Unread, entries_in
 
 Duplicates = Literal["refuse", "first", "last", "plain"]
 MAX_INDEX = 256 << 20
 _MAX_VERSIONS = 2_000_000
 _MAX_URLS = 8
 _MAX_URL = 4096
-# A version takes so many bytes of text at least; fewer are there only where aliases repeat it.
-_LEAST_TEXT = 16
 _NOTHING = ("", "null", "~", "Null", "NULL", None)
-# Every scalar is a string: 1.10 stays 1.10, and an impossible date is no error.
-_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -57,40 +54,30 @@ def entries_of(data: bytes, url: str) -> dict[Any, list[Any]]:
     """The versions of each key of an index, unread.
 
     Raises:
-        InvalidDocument: not an index, or one whose aliases make much of little.
+        InvalidDocument: not an index, or one in which a chart stands twice.
     """
     refuse_page(data, url, "an index")
     try:
         if data.lstrip()[:1] == b"{":
-            document = parse_json(data, url, MAX_INDEX)
+            entries = _in_json(parse_json(data, url, MAX_INDEX))
         else:
-            document = yaml.load(data, Loader=_Loader)  # a safe loader
-        entries = {} if _is_nothing(document["entries"]) else document["entries"]
-        if not isinstance(entries, dict):
-            raise TypeError("entries must be a mapping")
+            entries = entries_in(data, _MAX_VERSIONS)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{url}: not the index of a Helm repository: {error}") from error
-    found = {key: [] if _is_nothing(value) else value for key, value in entries.items()}
-    _bound(found, len(data), url)
-    return found
+    return {key: [] if _is_nothing(value) else value for key, value in entries.items()}
+
+
+def _in_json(document: Any) -> dict[str, Any]:
+    entries = {} if _is_nothing(document["entries"]) else document["entries"]
+    if not isinstance(entries, dict):
+        raise TypeError("entries must be a mapping")
+    if sum(len(v) for v in entries.values() if isinstance(v, list)) > _MAX_VERSIONS:
+        raise ValueError(f"more than {_MAX_VERSIONS} chart versions")
+    return entries
 
 
 def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value in _NOTHING)
-
-
-def _bound(entries: dict[Any, Any], size: int, url: str) -> None:
-    lists = [versions for versions in entries.values() if isinstance(versions, list)]
-    if sum(map(len, lists)) > _MAX_VERSIONS:
-        raise InvalidDocument(f"{url}: more than {_MAX_VERSIONS} chart versions")
-    text = 0
-    for versions in lists:
-        text += sum(_LEAST_TEXT if isinstance(v, dict) else 2 for v in versions)
-        if text > size:
-            raise InvalidDocument(
-                f"{url}: {size} bytes that claim to be more versions than can stand in them: its "
-                "aliases repeat them"
-            )
 
 
 class Reading:
@@ -139,6 +126,9 @@ class Reading:
     def _version(self, value: Any) -> Version:
         if not isinstance(value, dict):
             raise InvalidDocument("not a chart version")
+        for field in value.values():
+            if isinstance(field, Unread):
+                raise InvalidDocument(field.reason)
         written = value.get("version")
         if not isinstance(written, str):
             raise InvalidDocument("it has no version")
