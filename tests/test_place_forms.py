@@ -23,17 +23,22 @@ from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import blob_path
+from cnrmirror.model.errors import IncompleteError, UsageError
 from cnrmirror.model.instant import Instant
+from cnrmirror.model.resource import Resource
+from cnrmirror.objects.base import Reader, ViewForm
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.publish import limits
 from cnrmirror.publish.limits import Limits
-from cnrmirror.publish.open import DestinationMemory
+from cnrmirror.publish.open import DestinationMemory, find_destinations, form_of
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
-from cnrmirror.views.layout import Form
+from cnrmirror.views.layout import Form, with_redirects
 from tests.conftest import chart_bytes
-from tests.mirrors import make
+from tests.mirrors import make, reopen
 from tests.places import API, WatchedObjects, reader_sees_no_gap, verified_reader_sees_no_gap
 
 NOW = str(Instant.of(datetime.now(UTC)))
@@ -89,7 +94,7 @@ def bucket_over_http(objects: dict[str, bytes]) -> Iterator[str]:
         server.server_close()
 
 
-def audited(project: Project, reader: HttpReader | FolderReader, work: Path) -> Audit:
+def audited(project: Project, reader: Reader, work: Path) -> Audit:
     pinned = (project.metadata.path / "1.root.json").read_bytes()
     trust = Trust(pinned, work / "cache", work / "marks")
     return audit(reader, trust, Order(Policy(), datetime.now(UTC), pages=True))
@@ -230,3 +235,68 @@ def test_a_saved_plan_is_carried_out_though_a_host_takes_less(
             msgspec.json.encode(session.plan(NOW)), type=type(session.plan(NOW))
         )
         assert session.publish(NOW, saved).puts > 0
+
+
+# -- redirects ------------------------------------------------------------------------------------
+
+
+def test_behind_a_website_endpoint_an_archive_is_there_once(project: Project) -> None:
+    target = PublishTo(to="s3://bucket/some/prefix", host="s3-website", forms=["dash"])
+    placed = form_of(project, target)
+    document = project.catalog.get(project.tree(), "ns/a")
+    assert document is not None
+    found = placed.package(project.views.load(project.catalog, document, project.store))
+    blobs = {f"/some/prefix/{blob_path(r.blob.digest)}" for r in document.releases}
+    redirects = [r for r in found if r.redirect]
+    assert {r.redirect for r in redirects} == blobs
+    assert all(r.body == r.redirect.encode() for r in redirects)
+    names = {r.path.rpartition("/")[2] for r in redirects}
+    assert {"pull", "a-1.0.0.tgz"} <= names and len(redirects) > 8
+    assert not any(isinstance(r.body, Descriptor) for r in found)
+
+
+def test_a_manifest_is_no_redirect_for_it_is_known_by_its_type() -> None:
+    blob = Descriptor.of(b"{}")
+    paths = ["v2/ns/a/manifests/1.0.0", "v2/ns/a/blobs/sha256:x", "catalog/blobs/a", "x/pull"]
+    found = with_redirects([Resource(path, blob) for path in paths], "/")
+    assert [bool(r.redirect) for r in found] == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("to", "host"), [("s3://b-b/x", "netlify"), ("out/x", "s3-website")])
+def test_a_host_of_another_kind_is_refused(project: Project, to: str, host: str) -> None:
+    with (project.folder / "mirror.yaml").open("a") as config:
+        config.write(f"publish: {{x: {{to: '{to}', host: {host}}}}}\n")
+    with pytest.raises(UsageError, match=f"host: {host} is not for a"):
+        find_destinations(reopen(project.folder), ["x"])
+
+
+def test_an_auditor_by_the_keys_takes_a_redirect_to_the_right_archive_only(
+    project: Project, tmp_path: Path
+) -> None:
+    target = PublishTo(to="s3://memory/x", host="s3-website")
+    objects: dict[str, bytes] = {}
+    place = WatchedObjects(project.store, objects)
+    Session(project, target, DestinationMemory(project, target), place).publish(NOW)
+    report = audited(project, Keys(objects), tmp_path)
+    assert report.findings == [] and any("are redirects" in note for note in report.notes)
+    key = f"{API}/ns/a/1.0.0/helm/pull"
+    objects[key] = objects[f"{API}/ns/a/1.1.0/helm/pull"]
+    assert [f.path for f in audited(project, Keys(objects), tmp_path).findings] == [key]
+
+
+class Keys(Reader):
+    """A bucket's keys."""
+
+    name = "keys"
+    views: ViewForm = "keys"
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+
+    def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
+        if path not in self._objects:
+            raise IncompleteError(f"{path}: missing")
+        yield self._objects[path]
+
+    def close(self) -> None:
+        return None

@@ -71,6 +71,19 @@ def everything(service: Double, project: Project, settings: S3Settings) -> None:
     assert service.kinds() == KINDS
 
 
+def test_a_redirect_says_where_it_leads_in_its_header(
+    service: Double, project: Project, keys: None
+) -> None:
+    place = opened(project, S3Settings(endpoint=service.url))
+    location = "/x/catalog/blobs/sha256/ab/abcd"
+    resource = Resource("pull", location.encode(), "text/plain", redirect=location)
+    place.put([resource, Resource("other", b"/x/y", "text/plain")], NoProgress())
+    place.close()
+    sent = {a.key: a.headers["x-amz-website-redirect-location"] for a in service.asked}
+    assert sent == {"/site/x/pull": location, "/site/x/other": None}
+    assert service.objects["/site/x/pull"] == location.encode()
+
+
 @pytest.mark.parametrize("region", ["", "us-east-1", "eu-central-1"])
 def test_every_request_is_signed_by_sigv4_in_the_header(
     service: Double, project: Project, keys: None, region: str

@@ -14,7 +14,7 @@ import msgspec
 from cnrmirror.audit.files import Known
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot
+from cnrmirror.model.documents import CatalogRoot, blob_path
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.names import Vendor
@@ -31,12 +31,14 @@ OCI_ROOT = "v2/index.json"
 FRONT = "packages/index.html"
 _MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
+_MAX_LOCATION = 2048
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
 _NONE: Mapping[str, Resource] = MappingProxyType({})
 _LACKING = {
     "base64": "it has no base64 forms of archives, which 'appr pull' and 'cnr pull' ask for",
     "dash": "it has no '-' for the only media type, which 'appr pull' asks for without -t",
 }
+_REDIRECTS = "its archives are redirects, which only a website endpoint follows"
 _JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"
 
 
@@ -207,11 +209,24 @@ class ViewAudit:
                 # A host that only knows index.html has it so.
                 self._same(path, without_markup(body), copies)
                 return
+            if isinstance(body, Descriptor) and self._leads_on(path, body):
+                self.note(_REDIRECTS)
+                return
             # …/pull is JSON on some hosts.
             if other is None or not isinstance(other.body, Base64Json):
                 raise
             self._same(path, other.body, copies)
             self.note(_JSON_PULL)
+
+    def _leads_on(self, path: str, blob: Descriptor) -> bool:
+        """Whether a bucket has an object there that sends its website's readers to the blob."""
+        if self._reader.views != "keys":
+            return False
+        try:
+            said = read(self._ask(path, _MAX_LOCATION))
+        except CnrMirrorError:
+            return False
+        return said.decode("utf-8", "replace").endswith(f"/{blob_path(blob.digest)}")
 
     def _same(
         self, path: str, body: bytes | Descriptor | Base64Json, copies: dict[str, Path]

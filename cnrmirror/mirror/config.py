@@ -110,15 +110,16 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     For folders: ``links`` (symlinks for aliases, else copies), ``portable`` (refuse names that
     exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: the settings
-    of the connection. ``forms``: what buckets and such hosts have beside the archives, which only
-    some clients ask for (docs/publish.md).
+    of the connection, and ``host: s3-website`` where its website endpoint is read, so that archives
+    are redirects to the only copy. ``forms``: what buckets and such hosts have beside the archives,
+    which only some clients ask for (docs/publish.md).
     """
 
     to: str
     grace_minutes: Annotated[float, msgspec.Meta(ge=0, le=525600)] = 60
     links: bool = True
     portable: bool = False
-    host: Literal["", "netlify", "cloudflare-pages", "github-pages"] = ""
+    host: Literal["", "netlify", "cloudflare-pages", "github-pages", "s3-website"] = ""
     forms: list[Form] = []
     endpoint: str = ""
     region: str = ""

@@ -30,7 +30,7 @@ from cnrmirror.model.errors import (
     Tampered,
 )
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import CACHE_CONTROL, Resource
+from cnrmirror.model.resource import CACHE_CONTROL, JSON_TYPE, Cache, Resource
 from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, named_by_digest
 from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble, together
@@ -175,7 +175,10 @@ class BucketObjects(Objects):
                 return found[1]
             raise
 
-    def _write(self, key: str, data: bytes, condition: dict[str, str]) -> str:
+    def _write(
+        self, key: str, data: bytes, more: dict[str, str], media_type: str = JSON_TYPE,
+        cache: Cache = "no-cache",
+    ) -> str:  # fmt: skip
         where = f"{self.name}/{key}"
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         sha256 = {"ChecksumSHA256": digest} if self._settings.checksums else {}
@@ -183,8 +186,8 @@ class BucketObjects(Objects):
         def put() -> str:
             answer = self._client.put_object(
                 Bucket=self._bucket, Key=self._prefix + key, Body=data,
-                ContentType="application/json", CacheControl=CACHE_CONTROL["no-cache"],
-                **condition, **self._extra(), **sha256,
+                ContentType=media_type, CacheControl=CACHE_CONTROL[cache],
+                **more, **self._settings.of_writes, **sha256,
             )  # fmt: skip
             return str(answer["ETag"])
 
@@ -238,16 +241,6 @@ class BucketObjects(Objects):
                 raise found from error
 
         return self.limiter.run(attempt, where)
-
-    def _extra(self) -> dict[str, str]:
-        settings = self._settings
-        extra = {
-            "StorageClass": settings.storage_class,
-            "ServerSideEncryption": settings.encryption,
-            "SSEKMSKeyId": settings.kms_key,
-        }
-        found = {name: value for name, value in extra.items() if value}
-        return found | self._settings.extra
 
     # -- many at a time --
 
@@ -304,7 +297,10 @@ class BucketObjects(Objects):
     def _put(self, resource: Resource, only_new: bool) -> None:
         body, path = resource.body, resource.path
         where = f"{self.name}/{path}"
-        if path.endswith("/") and isinstance(body, bytes):
+        if resource.redirect and isinstance(body, bytes):
+            location = {"WebsiteRedirectLocation": resource.redirect}
+            self._write(path, body, location, resource.media_type, resource.cache)
+        elif path.endswith("/") and isinstance(body, bytes):
             self._write(path, body, {})  # obstore would take the slash away
         elif isinstance(body, Descriptor) and body.size >= _COPY_FROM and not named_by_digest(path):
             self._copy(resource, body)
@@ -345,7 +341,7 @@ class BucketObjects(Objects):
                 Bucket=self._bucket, Key=self._prefix + resource.path,
                 CopySource={"Bucket": self._bucket, "Key": source}, MetadataDirective="REPLACE",
                 ContentType=resource.media_type, CacheControl=CACHE_CONTROL[resource.cache],
-                **more, **self._extra(),
+                **more, **self._settings.of_writes,
             )  # fmt: skip
 
         self._once(copy, f"{self.name}/{resource.path}")

@@ -52,6 +52,16 @@ class S3Settings(msgspec.Struct, frozen=True):
         return "requester" in (self.request_payer, os.environ.get("AWS_REQUEST_PAYER"))
 
     @property
+    def of_writes(self) -> dict[str, str]:
+        """What every object is written with, as boto3 calls it."""
+        found = {
+            "StorageClass": self.storage_class,
+            "ServerSideEncryption": self.encryption,
+            "SSEKMSKeyId": self.kms_key,
+        }
+        return {name: value for name, value in found.items() if value} | self.extra
+
+    @property
     def extra(self) -> dict[str, str]:
         """What every request of boto3's says besides."""
         return {"RequestPayer": "requester"} if self.payer else {}

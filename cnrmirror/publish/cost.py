@@ -157,6 +157,8 @@ def _kind(resource: Resource) -> str:
             return "archives"
         return "signed files" if resource.path.startswith(METADATA) else "catalog"
     view = _VIEWS.get(top, "pages")
+    if resource.redirect:
+        return f"{view}: redirects"
     match resource.body:
         case Alias():
             return f"{view}: links"

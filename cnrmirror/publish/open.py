@@ -14,7 +14,7 @@ from cnrmirror.model.errors import UsageError
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Objects
 from cnrmirror.objects.files import replace_durably, storage_errors
-from cnrmirror.objects.s3_settings import S3Settings
+from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
 from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout as layouts
@@ -81,6 +81,9 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
     for target in found:
         scheme = scheme_of(target.to)
         scheme.check(target.to)
+        if target.host and (target.host == "s3-website") != (scheme.shape == "objects"):
+            kind = "a bucket" if scheme.shape == "objects" else "a folder"
+            raise UsageError(f"{target.to}: host: {target.host} is not for {kind}")
         if scheme is FOLDER:
             _check_folder(project, Path(target.to))
     return found
@@ -119,9 +122,12 @@ def form_of(project: Project, target: PublishTo) -> Form:
     """The views as this destination needs them."""
     settings = project.config.views
     extra: list[Resource] = []
+    base = ""
     shape = scheme_of(target.to).shape
     if shape == "objects":
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
+        if target.host == "s3-website":
+            base = f"/{parse_address(target.to)[1]}"
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
         json = "json" in target.forms and target.host != "netlify"
@@ -134,7 +140,8 @@ def form_of(project: Project, target: PublishTo) -> Form:
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
-            return list(layouts.as_objects(resources, target.forms))
+            objects = layouts.as_objects(resources, target.forms)
+            return list(layouts.with_redirects(objects, base) if base else objects)
         if target.host:
             return list(layouts.as_hosted(resources, target.host, target.forms))
         return list(resources if target.links else layouts.as_copies(resources, target.forms))
@@ -145,6 +152,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
         # Their templates may change with a new version of the program.
         files = b"".join(r.body for r in extra if isinstance(r.body, bytes))
         fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
-    host = "bucket" if shape == "objects" else target.host or ("" if target.links else "folder")
+    kind = "bucket" if shape == "objects" else "" if target.links else "folder"
+    host = target.host or kind
     lost = layouts.left_out(host, target.forms) if host else []
     return Form(site, placed, extra, fingerprint, target.host, lost)

@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import blob_path
 from cnrmirror.model.resource import Alias, Resource
 from cnrmirror.views import oci_paths
 from cnrmirror.views.cnr_paths import PREFIX
@@ -82,6 +84,26 @@ def as_objects(resources: Iterable[Resource], forms: Collection[Form]) -> Iterat
                 yield msgspec.structs.replace(resource, path=_BARE.sub("", key, count=1))
 
 
+def with_redirects(resources: Iterable[Resource], base: str) -> Iterator[Resource]:
+    """The objects of a bucket of whose archives the catalog has the only copy.
+
+    Args:
+        base: what the path of the catalog begins with at the website endpoint: "/" or "/prefix/".
+    """
+    for resource in resources:
+        body, path = resource.body, resource.path
+        # A manifest is known by its media type, which the catalog does not have.
+        typed = path.startswith(f"{oci_paths.TOP}/") and "/blobs/" not in path
+        if typed or not isinstance(body, Descriptor) or path.startswith("catalog/"):
+            yield resource
+            continue
+        location = f"{base}{blob_path(body.digest)}"
+        yield msgspec.structs.replace(
+            resource, body=location.encode(), media_type="text/plain", filename=None,
+            redirect=location,
+        )  # fmt: skip
+
+
 def _keys(resource: Resource, forms: Collection[Form]) -> list[str]:
     """The keys of a file."""
     key = key_of(resource.path)
@@ -146,10 +168,12 @@ def left_out(host: str, forms: Collection[Form]) -> list[str]:
     """What clients cannot do at a place, and which form would let them.
 
     Args:
-        host: bucket, folder (without links), or a host of static sites.
+        host: bucket, s3-website, folder (without links), or a host of static sites.
         forms: what it has.
     """
     found = []
+    if host == "s3-website":
+        found.append("archives, for who follows no redirect: curl without -L")
     if "json" not in forms and not (host == "bucket" and "twins" in forms):
         found.append("'appr pull' and 'cnr pull' (forms: [json])")
     elif "json" not in forms:
@@ -158,7 +182,7 @@ def left_out(host: str, forms: Collection[Form]) -> list[str]:
         found.append("'appr pull' without -t (forms: [dash])")
     if "twins" not in forms:
         found.append("…/pull/json and …/blobs/sha256/D/json, as Go clients ask (forms: [twins])")
-    if "bare" not in forms and host in ("bucket", "folder", "github-pages"):
+    if "bare" not in forms and host in ("bucket", "s3-website", "folder", "github-pages"):
         found.append("addresses without /cnr, as cnr 0.3 asks (forms: [bare])")
     return found
 
