@@ -126,7 +126,8 @@ def test_a_form_that_is_there_by_half_is_a_fault(project: Project, tmp_path: Pat
     objects = bucket_of(project, ["dash"])
     del objects[f"{API}/ns/a/1.0.0/-"]
     with bucket_over_http(objects) as url:
-        assert audited(project, HttpReader(url), tmp_path).findings == []  # as in one without it
+        found = audited(project, HttpReader(url), tmp_path).findings
+    assert [(f.path, f.problem) for f in found] == [(f"{API}/ns/a/1.0.0/-/index.json", "missing")]
     objects[f"{API}/ns/a/1.0.0/-"] = b"{}"
     with bucket_over_http(objects) as url:
         found = audited(project, HttpReader(url), tmp_path).findings

@@ -174,6 +174,7 @@ def check_packages(state: AuditState) -> None:
                 if not part.all_findings:
                     state.journal.add(_key(ref, state.with_views))
             steps.advance()
+    state.seen.views.settle()
 
 
 def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:

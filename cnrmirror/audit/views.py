@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from cnrmirror.audit.files import Known
+from cnrmirror.audit.pieces import Content, blob_of, content, equal
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, blob_path
@@ -71,6 +72,8 @@ class ViewAudit:
         self.findings: list[Finding] = []
         self.notes: list[str] = []
         self.count = 0
+        self._had: set[str] = set()
+        self._lacking: dict[str, list[str]] = {}
 
     def add(self, other: ViewAudit) -> None:
         """Take over all that another one saw."""
@@ -78,6 +81,9 @@ class ViewAudit:
         self.known.aliases |= other.known.aliases
         self.findings += other.findings
         self.count += other.count
+        self._had |= other._had
+        for kind, paths in other._lacking.items():
+            self._lacking.setdefault(kind, []).extend(paths)
         for note in other.notes:
             self.note(note)
 
@@ -111,11 +117,24 @@ class ViewAudit:
             if self._is_link(resource.path, resource.body):
                 continue
             base = resource.body.seen_from(resource.path)
-            for other in [resources[base]] if resource.body.single else beside.get(base, ()):
-                path = resource.path + other.path[len(base) :]
-                form = other.form or resource.form
-                copy = msgspec.structs.replace(other, path=path, form=form)
-                self._checked(copy, copies, resources.get(f"{base}/pull.json"))
+            for other in [resources[base]] if resource.body.single else beside[base]:
+                copy = msgspec.structs.replace(other, path=resource.path + other.path[len(base) :])
+                kind = _kind(resource, other)
+                self._checked(copy, copies, resources.get(f"{base}/pull.json"), kind)
+
+    def settle(self) -> None:
+        """All packages were looked at: a form that some have, and others lack, is missing there.
+
+        One that nobody has was not chosen for the place.
+        """
+        for kind, paths in sorted(self._lacking.items()):
+            if kind in self._had:
+                self.findings += [
+                    Finding(path, "missing", "others have this form") for path in paths
+                ]
+            else:
+                self.note(_LACKING["base64" if "base64" in kind else "dash"])
+        self._lacking.clear()
 
     def lists(self, entries: ViewEntries, root: CatalogRoot) -> None:
         """The lists, which need all packages."""
@@ -149,21 +168,28 @@ class ViewAudit:
         if resource.by_rule and folder is not None and not (folder / resource.path).exists():
             return  # the host finds the blob by a rule
         path = resource.path
-        self._checked(
-            resource, copies, others.get(f"{path}.json" if path.endswith("/pull") else "")
-        )
+        base64 = others.get(f"{path}.json") if path.endswith("/pull") else None
+        self._checked(resource, copies, base64, _kind(resource, resource))
 
     def _checked(
-        self, resource: Resource, copies: dict[str, Path], base64: Resource | None
+        self, resource: Resource, copies: dict[str, Path], base64: Resource | None, kind: str
     ) -> None:
-        """Compare one file; ``base64`` is the form in which …/pull is on some hosts."""
+        """Compare one file.
+
+        Args:
+            base64: the form in which …/pull is on some hosts.
+            kind: of a form that a place need not have; "" for what it must have.
+        """
         try:
             self._look(resource, copies, base64)
         except CnrMirrorError as error:
-            if resource.form and self._lacks(resource, copies):
-                self.note(_LACKING[resource.form])
+            if kind and self._lacks(resource, copies):
+                self._lacking.setdefault(kind, []).append(resource.path)
             else:
                 self.findings.append(Finding.of(resource.path, error))
+        else:
+            if kind:
+                self._had.add(kind)
 
     def _look(self, resource: Resource, copies: dict[str, Path], base64: Resource | None) -> None:
         body = resource.body
@@ -171,7 +197,7 @@ class ViewAudit:
             return  # by templates that are not here
         if isinstance(body, Alias):
             self._alias(resource.path, body)
-        elif isinstance(body, bytes) or _blob_of(body).digest in copies:
+        elif isinstance(body, bytes) or blob_of(body).digest in copies:
             self._compare(resource.path, body, copies, base64)
 
     def _lacks(self, resource: Resource, copies: dict[str, Path]) -> bool:
@@ -184,8 +210,8 @@ class ViewAudit:
             try:
                 if "?" in address and isinstance(resource.body, Base64Json):
                     archive = resource.body.blob
-                    with _content(archive, copies) as expected:
-                        _equal(self._reader.ask(address, archive.size), expected, address)
+                    with content(archive, copies) as expected:
+                        equal(self._reader.ask(address, archive.size), expected, address)
                 else:
                     read(self._reader.ask(address, _MAX_ALIAS))
                     return False
@@ -198,7 +224,7 @@ class ViewAudit:
     def _compare(
         self,
         path: str,
-        body: bytes | Descriptor | Base64Json,
+        body: Content,
         copies: dict[str, Path],
         other: Resource | None,
     ) -> None:
@@ -228,16 +254,14 @@ class ViewAudit:
             return False
         return said.decode("utf-8", "replace").endswith(f"/{blob_path(blob.digest)}")
 
-    def _same(
-        self, path: str, body: bytes | Descriptor | Base64Json, copies: dict[str, Path]
-    ) -> None:
+    def _same(self, path: str, body: Content, copies: dict[str, Path]) -> None:
         """Raises Tampered, IncompleteError or NetworkError if no address of it gives its bytes."""
         size = len(body) if isinstance(body, bytes) else body.size
         first: CnrMirrorError | None = None
         for address in self._addresses(path):
             try:
-                with _content(body, copies) as expected:
-                    _equal(self._reader.ask(address, size), expected, path)
+                with content(body, copies) as expected:
+                    equal(self._reader.ask(address, size), expected, path)
             except (Tampered, IncompleteError) as error:
                 first = first or error
                 continue
@@ -253,7 +277,7 @@ class ViewAudit:
         try:
             if isinstance(body, Alias):
                 self._alias(resource.path, body)
-            elif isinstance(body, bytes) or _blob_of(body).digest in copies:
+            elif isinstance(body, bytes) or blob_of(body).digest in copies:
                 self._same(resource.path, body, copies)
             else:
                 return False
@@ -276,6 +300,16 @@ class ViewAudit:
         expected = read(self._ask(target + document, _MAX_ALIAS))
         if read(self._ask(path + document, _MAX_ALIAS)) != expected:
             raise Tampered(f"{path}: does not answer as {target} does")
+
+
+def _kind(named: Resource, file: Resource) -> str:
+    """Which form a file is that a place need not have; "" if it must have it.
+
+    Args:
+        named: the file, or the alias that leads to it.
+    """
+    forms = "/".join(dict.fromkeys(filter(None, (named.form, file.form))))
+    return f"{forms} by digest" if forms and "/blobs/" in named.path else forms
 
 
 def addresses(reader: Reader, site: Site, path: str) -> list[str]:
@@ -352,43 +386,3 @@ def pages_unknown(settings: Mapping[str, Any], templates: Mapping[str, str]) -> 
         own = "own templates, not compared; --templates DIR gives them"
         return own if not templates else "not compared: the templates are not those of the mirror"
     return ""
-
-
-def _blob_of(body: Descriptor | Base64Json) -> Descriptor:
-    return body.blob if isinstance(body, Base64Json) else body
-
-
-def _equal(pieces: Iterator[bytes], expected: _Joined, path: str) -> None:
-    """Raises Tampered, and what the pieces raise."""
-    for piece in pieces:
-        if piece != expected.read(len(piece)):
-            raise Tampered(f"{path}: not what the catalog says")
-    if expected.read(1):
-        raise Tampered(f"{path}: shorter than the catalog says")
-
-
-class _Joined:
-    """Pieces of bytes as one stream to compare with."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, size: int) -> bytes:
-        while len(self._rest) < size:
-            piece = next(self._pieces, b"")
-            if not piece:
-                break
-            self._rest += piece
-        result, self._rest = self._rest[:size], self._rest[size:]
-        return result
-
-
-@contextmanager
-def _content(body: bytes | Descriptor | Base64Json, copies: dict[str, Path]) -> Iterator[_Joined]:
-    if isinstance(body, bytes):
-        yield _Joined(iter([body]))
-        return
-    with copies[_blob_of(body).digest].open("rb") as stream:
-        pieces = iter(lambda: stream.read(1 << 16), b"")
-        yield _Joined(body.chunks(stream) if isinstance(body, Base64Json) else pieces)

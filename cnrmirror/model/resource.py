@@ -41,8 +41,9 @@ class Base64Json(msgspec.Struct, frozen=True):
 
     def chunks(self, blob: BinaryIO) -> Iterator[bytes]:
         """The document, piece by piece; ``blob`` is open at its beginning."""
-        # A multiple of three, so that the pieces of base64 join without padding between them.
-        piece = blob.read(CHUNK // 3 * 3)
+        # A multiple of three, so that the pieces of base64 join without padding between them. No
+        # more than there is: memory is taken for what is asked for.
+        piece = blob.read(min(CHUNK // 3 * 3, self.blob.size))
         if len(piece) == self.blob.size:
             yield b"".join((self.head, pybase64.b64encode(piece), self.tail))
             return
