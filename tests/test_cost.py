@@ -90,3 +90,10 @@ def test_an_empty_mirror_costs_what_an_empty_mirror_has(tmp_path: Path) -> None:
     assert runner.invoke(cli, ["init", str(tmp_path / "m")]).exit_code == 0
     run = runner.invoke(cli, ["-C", str(tmp_path / "m"), "cost"])
     assert run.exit_code == 0 and "times the archives\t\t0.00" in run.output
+
+
+def test_a_plan_names_money_for_a_bucket_and_none_for_a_folder(project: Project) -> None:
+    run = CliRunner().invoke(
+        cli, ["-C", str(project.folder), "publish", str(project.folder / "out"), "--dry-run"]
+    )
+    assert run.exit_code == 0 and "puts" in run.output and "$" not in run.output

@@ -19,6 +19,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.publish.cost import GET_PRICE, PUT_PRICE
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
@@ -156,10 +157,12 @@ def _plan_lines(plan: Plan) -> list[str]:
     lines += [f"left out\t{text}" for text in plan.left_out]
     lines += [f"too much\t{text}" for text in plan.too_much]
     before = "nothing" if plan.revision_from is None else f"revision {plan.revision_from}"
+    is_folder = scheme_of(plan.place) is FOLDER
+    price = "" if is_folder else f", about {requests} requests, ${dollars:.6f} at S3's list price"
     lines.append(
         f"{plan.place}: from {before} to revision {plan.revision_to}: {counts['put']} puts, "
-        f"{counts['delete']} removals now, {counts['delete later']} later, {plan.bytes} bytes, "
-        f"about {requests} requests, ${dollars:.6f} at S3's list price"
+        f"{counts['delete']} removals now, {counts['delete later']} later, {plan.bytes} bytes"
+        f"{price}"
     )
     return lines
 
