@@ -25,10 +25,12 @@ from cnrmirror.audit.run import audit
 from cnrmirror.cli import cli
 from cnrmirror.mirror.change import Removal, remove, set_channel
 from cnrmirror.mirror.check import check
+from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.objects.folder import FolderReader
+from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
 from cnrmirror.views import pagelists
 from cnrmirror.views.pagelists import parts_of, touched
@@ -284,6 +286,10 @@ def test_own_templates_take_the_place_of_the_program_s_and_are_not_run_by_an_aud
     push(project, [chart("b", "1.0.0")], NS, NOW)
     assert "Our own words" in read(project, "index.html")
     assert "Ours" in read(project, "packages/charts/a/index.html")
+    out = tmp_path / "out"
+    with Session.open(project, PublishTo(to=str(out))) as session:
+        session.publish(NOW)
+    assert (out / "index.html").read_bytes() == (project.site / "index.html").read_bytes()
     report = look_at(project, project.site, tmp_path)
     assert [u.reason for u in report.unchecked if u.what == "pages"] == [
         "own templates, not compared; --templates DIR gives them"
