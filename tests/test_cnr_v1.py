@@ -79,7 +79,7 @@ def files_of_blob(item: Release) -> list[Resource]:
     target = f"../../{item.release}/{item.media_type}/pull.json"
     return [
         Resource(path, item.blob, "application/x-gzip", "immutable", name),
-        Resource(f"{path}.json", Alias(target, single=True)),
+        Resource(f"{path}.json", Alias(target, single=True), form="base64"),
     ]
 
 
@@ -88,7 +88,7 @@ def archives(item: Release) -> list[Resource]:
     fields = {"filename": name, "media_type": item.media_type, "release": item.release}
     return [
         Resource(f"{path}/pull", item.blob, "application/x-gzip", "short", name),
-        Resource(f"{path}/pull.json", twin(item.blob, package=NAME, **fields)),
+        Resource(f"{path}/pull.json", twin(item.blob, package=NAME, **fields), form="base64"),
     ]
 
 
@@ -102,7 +102,8 @@ def file(path: str, value: Any) -> Resource:
 
 
 def alias(path: str, target: str, single: bool = False) -> Resource:
-    return Resource(f"{BASE}/{path}", Alias(target, single))
+    found = Resource(f"{BASE}/{path}", Alias(target, single))
+    return msgspec.structs.replace(found, form="dash") if path.endswith("/-") else found
 
 
 def blobs(*items: Release) -> list[Resource]:
