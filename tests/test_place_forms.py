@@ -32,6 +32,7 @@ from cnrmirror.objects.base import Reader, ViewForm
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.publish import limits
+from cnrmirror.publish.cost import cost_at
 from cnrmirror.publish.limits import Limits
 from cnrmirror.publish.open import DestinationMemory, find_destinations, form_of
 from cnrmirror.publish.session import Session
@@ -301,3 +302,11 @@ class Keys(Reader):
 
     def close(self) -> None:
         return None
+
+
+def test_older_words_for_a_form_still_mean_it(project: Project) -> None:
+    old = PublishTo(to="s3://memory/x", pull="json", bare_prefix=True, forms=["dash", "json"])
+    new = PublishTo(to="s3://memory/x", forms=["dash", "json", "bare"])
+    assert old.wanted == new.wanted
+    assert form_of(project, old).fingerprint == form_of(project, new).fingerprint
+    assert cost_at(project, old) == cost_at(project, new)

@@ -112,7 +112,8 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: the settings
     of the connection, and ``host: s3-website`` where its website endpoint is read, so that archives
     are redirects to the only copy. ``forms``: what buckets and such hosts have beside the archives,
-    which only some clients ask for (docs/publish.md).
+    which only some clients ask for (docs/publish.md); ``pull: json`` and ``bare_prefix: true`` are
+    older words for two of them.
     """
 
     to: str
@@ -121,6 +122,8 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     portable: bool = False
     host: Literal["", "netlify", "cloudflare-pages", "github-pages", "s3-website"] = ""
     forms: list[Form] = []
+    pull: Literal["archive", "json"] = "archive"
+    bare_prefix: bool = False
     endpoint: str = ""
     region: str = ""
     profile: str = ""
@@ -130,6 +133,16 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     kms_key: str = ""
     checksums: bool = True
     request_payer: Literal["", "requester"] = ""
+
+    @property
+    def wanted(self) -> list[Form]:
+        """The forms, also those in older words; each once."""
+        older: list[Form] = []
+        if self.pull == "json":
+            older.append("json")
+        if self.bare_prefix:
+            older.append("bare")
+        return list(dict.fromkeys([*self.forms, *older]))
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -80,7 +80,7 @@ def cost_here(project: Project) -> Cost:
 
 def cost_at(project: Project, target: PublishTo) -> Cost:
     """What a destination holds, whatever is there now: nothing is asked of it."""
-    forms = list(dict.fromkeys(target.forms))
+    forms = target.wanted
     form = form_of(project, target)
     cost = Cost(place=target.to, left_out=form.left_out)
     others: dict[str, list[Choice]] = {}
@@ -89,8 +89,9 @@ def cost_at(project: Project, target: PublishTo) -> Cost:
             each: [f for f in forms if f != each] if each in forms else [*forms, each]
             for each in get_args(Choice)
         }
+    plain = msgspec.structs.replace(target, pull="archive", bare_prefix=False)
     apart = {
-        name: (form_of(project, msgspec.structs.replace(target, forms=chosen)), Amount())
+        name: (form_of(project, msgspec.structs.replace(plain, forms=chosen)), Amount())
         for name, chosen in others.items()
     }
     root = project.root()

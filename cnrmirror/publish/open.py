@@ -130,7 +130,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
             base = f"/{parse_address(target.to)[1]}"
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
-        json = "json" in target.forms and target.host != "netlify"
+        json = "json" in target.wanted and target.host != "netlify"
         settings = msgspec.structs.replace(settings, plain_pull="json" if json else "archive")
         extra = host_files(target.host, json)
     site = Site(
@@ -140,13 +140,13 @@ def form_of(project: Project, target: PublishTo) -> Form:
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
-            objects = layouts.as_objects(resources, target.forms)
+            objects = layouts.as_objects(resources, target.wanted)
             return list(layouts.with_redirects(objects, base) if base else objects)
         if target.host:
-            return list(layouts.as_hosted(resources, target.host, target.forms))
-        return list(resources if target.links else layouts.as_copies(resources, target.forms))
+            return list(layouts.as_hosted(resources, target.host, target.wanted))
+        return list(resources if target.links else layouts.as_copies(resources, target.wanted))
 
-    forms = ",".join(sorted(set(target.forms)))
+    forms = ",".join(sorted(target.wanted))
     fingerprint = f"{layouts.VERSION} {site.fingerprint} {target.links} {target.host} {forms}"
     if extra:
         # Their templates may change with a new version of the program.
@@ -154,5 +154,5 @@ def form_of(project: Project, target: PublishTo) -> Form:
         fingerprint += f" {hashlib.sha256(files).hexdigest()[:12]}"
     kind = "bucket" if shape == "objects" else "" if target.links else "folder"
     host = target.host or kind
-    lost = layouts.left_out(host, target.forms) if host else []
+    lost = layouts.left_out(host, target.wanted) if host else []
     return Form(site, placed, extra, fingerprint, target.host, lost)
