@@ -286,6 +286,14 @@ def test_an_auditor_by_the_keys_takes_a_redirect_to_the_right_archive_only(
     assert [f.path for f in audited(project, Keys(objects), tmp_path).findings] == [key]
 
 
+def test_a_redirect_among_archives_is_a_fault(project: Project, tmp_path: Path) -> None:
+    objects = bucket_of(project, [])
+    key = f"{API}/ns/a/1.0.0/helm/pull"
+    objects[key] = f"/x/{blob_path(Descriptor.of(objects[key]).digest)}".encode()
+    found = audited(project, Keys(objects), tmp_path).findings
+    assert [(f.path, f.problem) for f in found] == [(key, "wrong")]
+
+
 class Keys(Reader):
     """A bucket's keys."""
 

@@ -17,12 +17,12 @@ from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, blob_path
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
-from cnrmirror.model.finding import Finding
+from cnrmirror.model.finding import Finding, Problem
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
-from cnrmirror.views.layout import key_of
+from cnrmirror.views.layout import key_of, may_lead_on
 from cnrmirror.views.pages import Pages, PagesForm
 from cnrmirror.views.site import Site, ViewEntries, ViewSettings, without_markup
 from cnrmirror.views.templates import digest_of_templates
@@ -35,11 +35,12 @@ _MAX_ALIAS = 64 << 20
 _MAX_LOCATION = 2048
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
 _NONE: Mapping[str, Resource] = MappingProxyType({})
+_REDIRECT = "redirect"
 _LACKING = {
+    _REDIRECT: "its archives are redirects, which only a website endpoint follows",
     "base64": "it has no base64 forms of archives, which 'appr pull' and 'cnr pull' ask for",
     "dash": "it has no '-' for the only media type, which 'appr pull' asks for without -t",
 }
-_REDIRECTS = "its archives are redirects, which only a website endpoint follows"
 _JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"
 
 
@@ -128,12 +129,12 @@ class ViewAudit:
         One that nobody has was not chosen for the place.
         """
         for kind, paths in sorted(self._lacking.items()):
-            if kind in self._had:
-                self.findings += [
-                    Finding(path, "missing", "others have this form") for path in paths
-                ]
-            else:
-                self.note(_LACKING["base64" if "base64" in kind else "dash"])
+            if kind not in self._had:
+                self.note(_LACKING[next(word for word in _LACKING if word in kind)])
+                continue
+            problem: Problem = "wrong" if kind == _REDIRECT else "missing"
+            reason = "in another form than elsewhere in this mirror"
+            self.findings += [Finding(path, problem, reason) for path in paths]
         self._lacking.clear()
 
     def lists(self, entries: ViewEntries, root: CatalogRoot) -> None:
@@ -230,13 +231,15 @@ class ViewAudit:
     ) -> None:
         try:
             self._same(path, body, copies)
+            if isinstance(body, Descriptor) and may_lead_on(path):
+                self._had.add(_REDIRECT)
         except Tampered:
             if isinstance(body, bytes) and path.endswith("/index.json"):
                 # A host that only knows index.html has it so.
                 self._same(path, without_markup(body), copies)
                 return
             if isinstance(body, Descriptor) and self._leads_on(path, body):
-                self.note(_REDIRECTS)
+                self._lacking.setdefault(_REDIRECT, []).append(path)
                 return
             # …/pull is JSON on some hosts.
             if other is None or not isinstance(other.body, Base64Json):
@@ -246,7 +249,7 @@ class ViewAudit:
 
     def _leads_on(self, path: str, blob: Descriptor) -> bool:
         """Whether a bucket has an object there that sends its website's readers to the blob."""
-        if self._reader.views != "keys":
+        if self._reader.views != "keys" or not may_lead_on(path):
             return False
         try:
             said = read(self._ask(path, _MAX_LOCATION))

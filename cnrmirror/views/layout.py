@@ -91,10 +91,8 @@ def with_redirects(resources: Iterable[Resource], base: str) -> Iterator[Resourc
         base: what the path of the catalog begins with at the website endpoint: "/" or "/prefix/".
     """
     for resource in resources:
-        body, path = resource.body, resource.path
-        # A manifest is known by its media type, which the catalog does not have.
-        typed = path.startswith(f"{oci_paths.TOP}/") and "/blobs/" not in path
-        if typed or not isinstance(body, Descriptor) or path.startswith("catalog/"):
+        body = resource.body
+        if not isinstance(body, Descriptor) or not may_lead_on(resource.path):
             yield resource
             continue
         location = f"{base}{blob_path(body.digest)}"
@@ -102,6 +100,15 @@ def with_redirects(resources: Iterable[Resource], base: str) -> Iterator[Resourc
             resource, body=location.encode(), media_type="text/plain", filename=None,
             redirect=location,
         )  # fmt: skip
+
+
+def may_lead_on(path: str) -> bool:
+    """Whether a redirect may stand for a blob there.
+
+    An OCI manifest is known by its media type, which the catalog does not have.
+    """
+    is_manifest = path.startswith(f"{oci_paths.TOP}/") and "/blobs/" not in path
+    return not is_manifest and not path.startswith("catalog/")
 
 
 def _keys(resource: Resource, forms: Collection[Form]) -> list[str]:
