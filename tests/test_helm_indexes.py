@@ -275,6 +275,9 @@ def test_a_key_that_stands_twice_is_never_chosen_from(repo: Repository) -> None:
         ("entries: {a: " + "[" * 100 + "]" * 100 + "}", "nested deeper"),
         ("x: " + "[" * 100 + "]" * 100 + "\nentries: {}", "nested deeper"),
         ("generated: now\n", "no entries"),
+        ("x: &d a\ny: &d b\nentries: {}\n", "the anchor 'd' stands twice"),
+        ("x: &d a\ny: &d [b]\nentries: {}\n", "the anchor 'd' stands twice"),
+        ("x: &d a\nentries:\n  a:\n  - &d {version: 1.0.0}\n", "the anchor 'd' stands twice"),
     ],
 )
 def test_what_is_no_whole_index_is_none(repo: Repository, text: str, words: str) -> None:

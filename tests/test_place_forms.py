@@ -318,3 +318,27 @@ def test_older_words_for_a_form_still_mean_it(project: Project) -> None:
     assert old.wanted == new.wanted
     assert form_of(project, old).fingerprint == form_of(project, new).fingerprint
     assert cost_at(project, old) == cost_at(project, new)
+
+
+def test_a_link_that_only_one_package_lacks_is_a_fault(project: Project, tmp_path: Path) -> None:
+    path = tmp_path / "b-1.0.0.tgz"
+    path.write_bytes(chart_bytes("b", "1.0.0"))
+    push(project, [path], Override(namespace="ns"), NOW, What())
+    out = tmp_path / "out"
+    with Session.open(project, PublishTo(to=str(out))) as session:
+        session.publish(NOW)
+    (out / API / "ns/b/1.0.0/-").unlink()
+    found = audited(project, FolderReader(out), tmp_path).findings
+    assert {f.path.rpartition("/-/")[0] for f in found} == {f"{API}/ns/b/1.0.0"}
+    assert {f.problem for f in found} == {"missing"}
+
+
+def test_a_lost_archive_does_not_make_others_faulty(project: Project, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Session.open(project, PublishTo(to=str(out), links=False)) as session:
+        session.publish(NOW)
+    document = project.catalog.get(project.tree(), "ns/a")
+    assert document is not None
+    lost = blob_path(document.releases[0].blob.digest)
+    (out / lost).unlink()
+    assert {f.path for f in audited(project, FolderReader(out), tmp_path).findings} == {lost}

@@ -115,10 +115,12 @@ class ViewAudit:
                 self._view(resource, copies, resources)
                 continue
             self._know(resource)
-            if self._is_link(resource.path, resource.body):
-                continue
             base = resource.body.seen_from(resource.path)
-            for other in [resources[base]] if resource.body.single else beside[base]:
+            others = [resources[base]] if resource.body.single else beside[base]
+            if self._is_link(resource.path, resource.body):
+                self._had.update(filter(None, (_kind(resource, other) for other in others)))
+                continue
+            for other in others:
                 copy = msgspec.structs.replace(other, path=resource.path + other.path[len(base) :])
                 kind = _kind(resource, other)
                 self._checked(copy, copies, resources.get(f"{base}/pull.json"), kind)
@@ -182,24 +184,28 @@ class ViewAudit:
             kind: of a form that a place need not have; "" for what it must have.
         """
         try:
-            self._look(resource, copies, base64)
+            compared = self._look(resource, copies, base64)
         except CnrMirrorError as error:
             if kind and self._lacks(resource, copies):
                 self._lacking.setdefault(kind, []).append(resource.path)
             else:
                 self.findings.append(Finding.of(resource.path, error))
         else:
-            if kind:
+            if kind and compared:
                 self._had.add(kind)
 
-    def _look(self, resource: Resource, copies: dict[str, Path], base64: Resource | None) -> None:
+    def _look(self, resource: Resource, copies: dict[str, Path], base64: Resource | None) -> bool:
+        """Whether it could be compared; raises what ``_compare`` does."""
         body = resource.body
         if not self._site.renders(resource.path):
-            return  # by templates that are not here
+            return False  # by templates that are not here
         if isinstance(body, Alias):
             self._alias(resource.path, body)
         elif isinstance(body, bytes) or blob_of(body).digest in copies:
             self._compare(resource.path, body, copies, base64)
+        else:
+            return False
+        return True
 
     def _lacks(self, resource: Resource, copies: dict[str, Path]) -> bool:
         """Whether the mirror answers as one that has not this form: with nothing.
@@ -214,7 +220,7 @@ class ViewAudit:
                     with content(archive, copies) as expected:
                         equal(self._reader.ask(address, archive.size), expected, address)
                 else:
-                    read(self._reader.ask(address, _MAX_ALIAS))
+                    read(self._reader.ask(address, 1))  # whether there is anything
                     return False
             except IncompleteError:
                 continue

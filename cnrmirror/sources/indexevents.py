@@ -56,13 +56,14 @@ class _Stream:
     def __init__(self, data: bytes, most: int) -> None:
         self._events: Iterator[Event] = yaml.parse(data, Loader=_Loader)
         self._texts: dict[str, str] = {}
+        self._anchors: set[str] = set()
         self._most = self._left = most
 
     def entries(self) -> dict[str, Any]:
         for event in self._events:
             if type(event) is MappingStartEvent:
                 break
-            if isinstance(event, ScalarEvent | SequenceStartEvent):
+            if isinstance(event, ScalarEvent | SequenceStartEvent | AliasEvent):
                 raise ValueError("not a mapping")
         found: dict[str, Any] | None = None
         for key in self._keys():
@@ -99,7 +100,11 @@ class _Stream:
             self._left -= 1
             if self._left < 0:
                 raise ValueError(f"more than {self._most} chart versions")
-            yield self._version() if type(event) is MappingStartEvent else self._value(event)
+            if type(event) is MappingStartEvent:
+                self._named(event.anchor)
+                yield self._version()
+            else:
+                yield self._value(event)
 
     def _version(self) -> dict[str, Any]:
         """One version; a key of it that stands twice is ``Unread``, if it is wanted."""
@@ -141,6 +146,7 @@ class _Stream:
             return self._texts.get(event.anchor or "", Unread("an alias stands in its place"))
         if not room:
             raise ValueError(f"nested deeper than {_DEEP}")
+        self._named(getattr(event, "anchor", None))
         if type(event) is SequenceStartEvent:
             found: list[Any] = []
             for each in self._events:
@@ -157,12 +163,14 @@ class _Stream:
             return
         if not isinstance(event, CollectionStartEvent):
             return
+        self._named(event.anchor)
         depth = 1
         for each in self._events:
             if type(each) is ScalarEvent:
                 if each.anchor is not None:
                     self._noted(each)
             elif isinstance(each, CollectionStartEvent):
+                self._named(each.anchor)
                 depth += 1
                 if depth > _DEEP:
                     raise ValueError(f"nested deeper than {_DEEP}")
@@ -173,6 +181,16 @@ class _Stream:
 
     def _noted(self, event: ScalarEvent) -> str:
         text: str = event.value
-        if event.anchor is not None and len(text) <= _LONG:
-            self._texts[event.anchor] = text
+        if event.anchor is not None:
+            self._named(event.anchor)
+            if len(text) <= _LONG:
+                self._texts[event.anchor] = text
         return text
+
+    def _named(self, anchor: str | None) -> None:
+        """A name that stands twice would leave it open which one an alias means."""
+        if anchor is None:
+            return
+        if anchor in self._anchors:
+            raise ValueError(f"the anchor {anchor[:80]!r} stands twice")
+        self._anchors.add(anchor)

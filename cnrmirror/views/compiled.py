@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 import jinja2
@@ -23,6 +24,13 @@ _OPTIONS = 1
 class Compiled(jinja2.FileSystemBytecodeCache):
     """jinja2's cache in a folder; what cannot be kept is compiled again the next time."""
 
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """See ``jinja2.BytecodeCache``; what cannot be read, or is cut off, is compiled again."""
+        try:
+            super().load_bytecode(bucket)
+        except Exception:  # pickle raises whatever the bytes make it raise
+            bucket.reset()
+
     def dump_bytecode(self, bucket: Bucket) -> None:
         """See ``jinja2.BytecodeCache``."""
         with contextlib.suppress(OSError):
@@ -35,14 +43,19 @@ def compiled() -> Compiled | None:
     try:
         folder = own_folder("CACHE") / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = folder.resolve()  # what a link leads to may be another thing a moment later
     except (OSError, UsageError):
         return None
     return Compiled(str(folder)) if _is_own(folder) else None
 
 
 def _is_own(folder: Path) -> bool:
-    """Whether nobody else can put a program in (``sudo`` keeps somebody else's home)."""
-    return all(
-        found.st_uid == os.getuid() and not found.st_mode & 0o022
-        for found in (folder.stat(), folder.parent.stat())
+    """Whether nobody else can put a program in, or another folder in its place.
+
+    ``sudo`` keeps somebody else's home; /tmp, which is sticky, lets nobody replace what is mine.
+    """
+    own, above = [folder.stat(), folder.parent.stat()], [p.stat() for p in folder.parents[1:]]
+    return all(s.st_uid == os.getuid() and not s.st_mode & 0o022 for s in own) and all(
+        s.st_uid in (0, os.getuid()) and (not s.st_mode & 0o022 or s.st_mode & stat.S_ISVTX)
+        for s in above
     )
