@@ -52,22 +52,25 @@ def key_of(path: str) -> str:
 
 def expanded(resources: Iterable[Resource]) -> Iterator[Resource]:
     """The same files with copies in the place of aliases; an alias of what is not here has none."""
-    known: list[Resource] = []
+    known: dict[str, Resource] = {}
+    beside: dict[str, list[Resource]] = {}
+
+    def seen(resource: Resource) -> Resource:
+        known[resource.path] = resource
+        beside.setdefault(resource.path.rpartition("/")[0], []).append(resource)
+        return resource
+
     for resource in resources:
         if not isinstance(resource.body, Alias):
-            known.append(resource)
-            yield resource
+            yield seen(resource)
             continue
         base = resource.body.seen_from(resource.path)
-        for other in known.copy():
-            if other.path == base or other.path.startswith(f"{base}/"):
-                # What a tag leads to never changes; where it leads does.
-                cache = resource.cache if resource.body.single else other.cache
-                copy = msgspec.structs.replace(
-                    other, path=resource.path + other.path[len(base) :], cache=cache
-                )
-                known.append(copy)
-                yield copy
+        there = [known[base]] if base in known else beside.get(base, [])
+        for other in there.copy():
+            # What a tag leads to never changes; where it leads does.
+            cache = resource.cache if resource.body.single else other.cache
+            path = resource.path + other.path[len(base) :]
+            yield seen(msgspec.structs.replace(other, path=path, cache=cache))
 
 
 def as_objects(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
