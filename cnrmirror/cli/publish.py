@@ -20,13 +20,10 @@ from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument,
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
 from cnrmirror.objects.scheme import FOLDER, scheme_of
-from cnrmirror.publish.cost import GET_PRICE, PUT_PRICE
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
-from cnrmirror.publish.plan import Plan, invalidations
+from cnrmirror.publish.plan import GET_PRICE, PUT_PRICE, Plan, invalidations
 from cnrmirror.publish.session import Session
-
-# Amazon's list price in us-east-1, in dollars, of one PUT, COPY or LIST and of one GET.
 
 
 @click.command()

@@ -17,12 +17,11 @@ from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
 from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.publish.open import form_of
-from cnrmirror.publish.plan import size_of
+from cnrmirror.publish.plan import PUT_PRICE, size_of
 from cnrmirror.views.base import Package
 from cnrmirror.views.layout import Form as Choice
 
-# Amazon S3, standard storage in us-east-1 (https://aws.amazon.com/s3/pricing/).
-PUT_PRICE, GET_PRICE = 5e-6, 4e-7
+# Of a byte a month in S3 Standard, from where ``plan`` has its prices.
 MONTH_PRICE = 0.023 / (1 << 30)
 _VIEWS = {"helm": "helm", "v2": "oci", "cnr": "cnr", "api": "cnr", "version": "cnr"}
 
@@ -98,10 +97,16 @@ def cost_at(project: Project, target: PublishTo) -> Cost:
     _count(cost, _catalog(project), size_of)
     catalog = Amount(cost.all.files, cost.all.bytes)
     entries = form.site.read_entries(project.catalog, root.tree)
+    same = {
+        name
+        for name, (other, _) in apart.items()
+        if other.site.fingerprint == form.site.fingerprint
+    }
     for package in _packages(project, cost):
-        _count(cost, form.package(package), size_of)
-        for other, amount in apart.values():
-            _add(amount, other.package(package))
+        rendered = form.site.package(package)
+        _count(cost, form.placed(rendered), size_of)
+        for name, (other, amount) in apart.items():
+            _add(amount, other.placed(rendered) if name in same else other.package(package))
     _count(cost, form.all_lists(entries, root), size_of)
     _count(cost, form.fixed(), size_of)
     for name, (other, amount) in apart.items():

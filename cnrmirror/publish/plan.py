@@ -11,6 +11,10 @@ from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.views.cnr_paths import PACKAGES, package_in
 
+# Amazon's list price in us-east-1, in dollars, of one PUT, COPY or LIST and of one GET
+# (https://aws.amazon.com/s3/pricing/).
+PUT_PRICE, GET_PRICE = 5e-6, 4e-7
+
 
 class Operation(msgspec.Struct, frozen=True):
     """One thing that is done at the destination."""

@@ -191,7 +191,7 @@ class Work:
         later: Literal["delete", "delete later"] = "delete later" if self._grace else "delete"
         operations += [Operation(later, key) for key in dict.fromkeys(deletes)]
         operations += [Operation("delete", key) for key in (*self.due(now), *self.retired())]
-        refused = list(too_much(self.form.host, self.everything())) if self.form.host else []
+        refused = list(too_much(self.form.host, self.everything()))
         outline = self.outline(now)
         return msgspec.structs.replace(outline, operations=operations, too_much=refused)
 

@@ -82,9 +82,14 @@ def as_objects(resources: Iterable[Resource], forms: Collection[Form]) -> Iterat
     """
     for resource in expanded(_wanted(_with_prefix(resources), forms)):
         for key in _keys(resource, forms):
-            yield msgspec.structs.replace(resource, path=key)
-            if "bare" in forms and _BARE.match(key):
-                yield msgspec.structs.replace(resource, path=_BARE.sub("", key, count=1))
+            yield from _also_bare(msgspec.structs.replace(resource, path=key), "bare" in forms)
+
+
+def _also_bare(resource: Resource, wanted: bool) -> Iterator[Resource]:
+    """A file, and, if that is wanted, the same without the prefix of the API."""
+    yield resource
+    if wanted and _BARE.match(resource.path):
+        yield msgspec.structs.replace(resource, path=_BARE.sub("", resource.path, count=1))
 
 
 def with_redirects(resources: Iterable[Resource], base: str) -> Iterator[Resource]:
@@ -146,9 +151,7 @@ def as_copies(resources: Iterable[Resource], forms: Collection[Form]) -> Iterato
         forms: what is there beside the archives.
     """
     for resource in expanded(_wanted(_with_prefix(resources), forms)):
-        yield resource
-        if "bare" in forms and _BARE.match(resource.path):
-            yield msgspec.structs.replace(resource, path=_BARE.sub("", resource.path, count=1))
+        yield from _also_bare(resource, "bare" in forms)
 
 
 def as_hosted(
@@ -169,9 +172,7 @@ def as_hosted(
         path = resource.path
         if path.startswith(f"{PREFIX}/") and path.endswith(needless):
             continue  # the document is there under the other of both names
-        yield resource
-        if "bare" in forms and not rules and _BARE.match(path):
-            yield msgspec.structs.replace(resource, path=_BARE.sub("", path, count=1))
+        yield from _also_bare(resource, "bare" in forms and not rules)
 
 
 def left_out(host: str, forms: Collection[Form]) -> list[str]:
