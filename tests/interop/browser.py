@@ -1,4 +1,4 @@
-"""A real Chromium on the pages of a mirror: by http from localhost and a name, and from a disk."""
+"""Real browsers on the pages of a mirror: by http from localhost and a name, and from a disk."""
 
 from __future__ import annotations
 
@@ -43,6 +43,22 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@contextlib.contextmanager
+def firefox() -> Iterator[Browser]:
+    """Debian's Firefox, as long as the block lasts.
+
+    It is driven by WebDriver BiDi, which can't give it a folder, nor forbid scripts.
+    """
+    program = need("firefox-esr")
+    settings = {"network.dns.localDomains": f"{NAME},evil.invalid"}
+    with _module("playwright.sync_api").sync_playwright() as playwright:
+        browser = playwright.firefox.launch(
+            channel="moz-firefox", executable_path=program, firefox_user_prefs=settings
+        )
+        yield browser
+        browser.close()
+
+
 class Visit:
     """One page of a browser, and what went wrong in it.
 
@@ -65,6 +81,15 @@ class Visit:
         """What the line about signatures says, once it says something."""
         self.page.wait_for_selector("#check[data-kind]")
         return self.page.get_attribute("#check", "data-kind") or ""
+
+    def pick(self, site: Path) -> bool:
+        """Give a page from a disk its mirror's folder; false for a Firefox, see ``firefox``."""
+        browser = self.page.context.browser
+        if browser is None or browser.browser_type.name != "chromium":
+            return False
+        self.page.set_input_files("#pick input", site)
+        self.page.wait_for_selector("#check[data-kind=good]")
+        return True
 
     def drawn(self, address: str) -> None:
         """Wait until a view is drawn."""
