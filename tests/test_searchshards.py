@@ -243,3 +243,12 @@ def test_words_are_found_once_and_joined() -> None:
     assert words.keywords == "db fast team"
     assert words.text == "xthe"
     assert words_of("a/" + "b" * 60, "1.0.0", "", []).name == ""
+
+
+def test_a_mirror_without_packages_has_the_file_that_pages_ask_for_and_nothing_is_found() -> None:
+    files = whole({})
+    assert list(files) == ["s-.js"]
+    one = packages(1)
+    assert step(step(files, {}, one), one, {}) == files
+    found, _ = searched(files, ["redis"])
+    assert found == {"rows": [], "failed": False, "loaded": ["s-.js"]}

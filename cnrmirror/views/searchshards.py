@@ -39,7 +39,8 @@ def shards(entries: Mapping[str, Words], changed: Changed) -> Iterator[tuple[str
     moves = Moves(entries, changed)
     yield from _record_files(entries, moves)
     trie = Trie(Texts(entries), moves)
-    for node in sorted(trie.touched(), key=lambda n: (-len(n.prefix), n.prefix, not n.own)):
+    touched = trie.touched() if entries else {Node("")}  # A page asks for the root in any case.
+    for node in sorted(touched, key=lambda n: (-len(n.prefix), n.prefix, not n.own)):
         body = (_inner if node.inner else _leaf)(trie, node, entries)
         name = node.prefix + "-" * node.own
         # The root says how the files of records are named.
