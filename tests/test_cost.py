@@ -16,9 +16,12 @@ from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.publish.cost import Amount, cost_at, cost_here
 from cnrmirror.publish.session import Session
-from tests.test_place_forms import ALL, NOW, bucket_of, project
+from tests.place_forms import ALL, NOW, bucket_of, mirror_of_two_releases
 
-__all__ = ["project"]
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return mirror_of_two_releases(tmp_path)
 
 
 def size_of(objects: dict[str, bytes]) -> Amount:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -26,7 +25,7 @@ from cnrmirror.mirror.releases import What
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import IncompleteError, UsageError
-from cnrmirror.model.instant import Instant
+from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Reader, ViewForm
 from cnrmirror.objects.folder import FolderReader
@@ -37,38 +36,19 @@ from cnrmirror.publish.limits import Limits
 from cnrmirror.publish.open import DestinationMemory, find_destinations, form_of
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
-from cnrmirror.views.layout import Form, with_redirects
+from cnrmirror.views.layout import Form, key_of, left_out, location_of, with_redirects
 from tests.conftest import chart_bytes
-from tests.mirrors import make, reopen
-from tests.places import API, WatchedObjects, reader_sees_no_gap, verified_reader_sees_no_gap
-
-NOW = str(Instant.of(datetime.now(UTC)))
-ALL: tuple[Form, ...] = get_args(Form)
-CHOICES: list[list[Form]] = [[], ["json"], ["twins"], ["dash"], ["bare"], [*ALL], []]
+from tests.mirrors import reopen
+from tests.place_forms import ALL, CHOICES, NOW, bucket_of, mirror_of_two_releases, to_bucket
+from tests.places import (
+    API,
+    WatchedObjects,
+)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    found = make(tmp_path / "mirror", "00000000-0000-4000-8000-000000000020", NOW)
-    for release in ("1.0.0", "1.1.0"):
-        path = tmp_path / f"a-{release}.tgz"
-        path.write_bytes(chart_bytes("a", release))
-        push(found, [path], Override(namespace="ns"), NOW, What(["stable"]))
-    return found
-
-
-def to_bucket(
-    project: Project, objects: dict[str, bytes], forms: Sequence[Form], grace: float = 0
-) -> Session:
-    target = PublishTo(to="s3://memory/x", forms=[*forms], grace_minutes=grace)
-    place = WatchedObjects(project.store, objects)
-    return Session(project, target, DestinationMemory(project, target), place)
-
-
-def bucket_of(project: Project, forms: Sequence[Form]) -> dict[str, bytes]:
-    objects: dict[str, bytes] = {}
-    to_bucket(project, objects, forms).publish(NOW)
-    return objects
+    return mirror_of_two_releases(tmp_path)
 
 
 @contextmanager
@@ -154,41 +134,15 @@ def test_a_folder_for_a_host_passes_an_audit(
     assert bare.exists() == ("bare" in forms and host == "github-pages")
 
 
-def test_a_publish_brings_a_place_from_one_choice_to_another(project: Project) -> None:
-    objects: dict[str, bytes] = {}
-    for forms in CHOICES:
-        to_bucket(project, objects, forms).publish(NOW)
-        shown = {k: v for k, v in objects.items() if not k.startswith(".cnrmirror/")}
-        fresh = bucket_of(project, forms)
-        assert shown == {k: v for k, v in fresh.items() if not k.startswith(".cnrmirror/")}
+def test_only_archives_and_their_forms_have_other_keys_for_appr() -> None:
+    assert key_of("cnr/api/v1/packages-by/_/pull.json") == "cnr/api/v1/packages-by/_/pull.json"
+    assert key_of(f"{API}/ns/a/1.0.0/helm/pull.json") == f"{API}/ns/a/1.0.0/helm/pull/json"
 
 
-def test_nobody_misses_anything_meanwhile_but_what_is_given_up_and_that_at_the_end(
-    project: Project,
-) -> None:
-    for old, new in pairwise(CHOICES):
-        objects = bucket_of(project, old)
-        wanted = bucket_of(project, new)
-        kept = {k for k, v in objects.items() if wanted.get(k) == v and k[0] != "."}
-        session = to_bucket(project, objects, new)
-        place = session.destination
-        assert isinstance(place, WatchedObjects)
-        puts = sum(objects.get(k) != v for k, v in wanted.items() if k[0] != ".")
-        missing = [key for key in wanted if key not in objects and key[0] != "."]
-
-        def looked(
-            key: str, objects: dict[str, bytes] = objects, kept: set[str] = kept,
-            wanted: dict[str, bytes] = wanted, missing: list[str] = missing,
-        ) -> None:  # fmt: skip
-            reader_sees_no_gap(objects)
-            verified_reader_sees_no_gap(objects)
-            assert all(objects.get(k) == wanted[k] for k in kept)
-            if key not in objects and key[0] != ".":  # it was removed: all else is there
-                assert all(k in objects for k in missing)
-
-        place.after = looked
-        session.publish(NOW)
-        assert puts >= 0
+def test_a_redirect_is_an_address_whatever_letters_the_prefix_has() -> None:
+    blob = Descriptor.of(b"{}")
+    assert location_of("", blob) == f"/{blob_path(blob.digest)}"
+    assert location_of("my charts/ü/", blob) == f"/my%20charts/%C3%BC/{blob_path(blob.digest)}"
 
 
 def test_the_plan_says_what_clients_lose_and_which_form_would_help(project: Project) -> None:
@@ -205,8 +159,10 @@ def test_the_plan_says_what_clients_lose_and_which_form_would_help(project: Proj
     assert all(word in said[()] for word in words.values())
     for form, word in words.items():
         assert word not in said[(form,)]
-    assert "a function knows" in said[("twins",)]
-    assert said[ALL] == ""
+    assert "a server knows" in said[("twins",)]
+    assert said[ALL] == "…/pull as an archive, as curl and Go clients ask"
+    assert "appr" not in " ".join(left_out("netlify", ["twins", "dash"]))
+    assert left_out("folder", ["json", "dash", "twins", "bare"]) == []
 
 
 def test_a_folder_for_servers_leaves_nothing_out(project: Project, tmp_path: Path) -> None:
@@ -260,7 +216,7 @@ def test_behind_a_website_endpoint_an_archive_is_there_once(project: Project) ->
 def test_a_manifest_is_no_redirect_for_it_is_known_by_its_type() -> None:
     blob = Descriptor.of(b"{}")
     paths = ["v2/ns/a/manifests/1.0.0", "v2/ns/a/blobs/sha256:x", "catalog/blobs/a", "x/pull"]
-    found = with_redirects([Resource(path, blob) for path in paths], "/")
+    found = with_redirects([Resource(path, blob) for path in paths], "")
     assert [bool(r.redirect) for r in found] == [False, True, False, True]
 
 
@@ -282,8 +238,10 @@ def test_an_auditor_by_the_keys_takes_a_redirect_to_the_right_archive_only(
     report = audited(project, Keys(objects), tmp_path)
     assert report.findings == [] and any("are redirects" in note for note in report.notes)
     key = f"{API}/ns/a/1.0.0/helm/pull"
-    objects[key] = objects[f"{API}/ns/a/1.1.0/helm/pull"]
-    assert [f.path for f in audited(project, Keys(objects), tmp_path).findings] == [key]
+    right = objects[key]
+    for wrong in (objects[f"{API}/ns/a/1.1.0/helm/pull"], b"https://elsewhere" + right, right[2:]):
+        objects[key] = wrong
+        assert [f.path for f in audited(project, Keys(objects), tmp_path).findings] == [key]
 
 
 def test_a_redirect_among_archives_is_a_fault(project: Project, tmp_path: Path) -> None:
@@ -299,6 +257,7 @@ class Keys(Reader):
 
     name = "keys"
     views: ViewForm = "keys"
+    prefix = "x/"
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self._objects = objects
@@ -342,3 +301,34 @@ def test_a_lost_archive_does_not_make_others_faulty(project: Project, tmp_path: 
     lost = blob_path(document.releases[0].blob.digest)
     (out / lost).unlink()
     assert {f.path for f in audited(project, FolderReader(out), tmp_path).findings} == {lost}
+
+
+class Impatient(NoProgress):
+    """Somebody loses patience after a package."""
+
+    def advance(self, steps: int = 1, size: int = 0) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_audit_that_was_interrupted_knows_which_forms_the_packages_before_lacked(
+    project: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "b-1.0.0.tgz"
+    path.write_bytes(chart_bytes("b", "1.0.0"))
+    push(project, [path], Override(namespace="ns"), NOW, What())
+    objects, lacking = bucket_of(project, ["dash"]), bucket_of(project, [])
+    objects = {key: data for key, data in objects.items() if key in lacking or "/ns/b/" in key}
+    pinned = (project.metadata.path / "1.root.json").read_bytes()
+    order = Order(Policy(), datetime.now(UTC))
+
+    def looked(progress: NoProgress) -> Audit:
+        trust = Trust(pinned, tmp_path / "cache", tmp_path / "marks")
+        return audit(Keys(objects), trust, order, progress, tmp_path / "journal")
+
+    with pytest.raises(KeyboardInterrupt):
+        looked(Impatient())
+    report = looked(NoProgress())
+    assert any("was interrupted" in note for note in report.notes)
+    # Of what was looked at before, the package is named in the place of each of its files.
+    assert [(f.path, f.problem) for f in report.findings] == [(f"{API}/ns/a", "missing")]
+    assert {f.problem for f in audited(project, Keys(objects), tmp_path).findings} == {"missing"}

@@ -207,7 +207,7 @@ def test_a_lease_that_came_and_went_since_one_looked_is_noticed(project: Project
         return HeldLease(destination, state, tag, [None], head, NOW)
 
     with lease(None) as held:
-        held.leave("", {})
+        held.leave("", {}, "")
     tag = destination.read(STATE, 1 << 20)
     with pytest.raises(LeaseLost), lease(None):
         pass

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from cnrmirror import __version__
+from cnrmirror.audit.place import pages_unknown
 from cnrmirror.audit.report import Asked, Audit, Keys
 from cnrmirror.audit.state import AuditState
-from cnrmirror.audit.views import pages_unknown
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.evidence import Checked, Unchecked
 from cnrmirror.model.instant import Instant

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from cnrmirror.model.digest import Descriptor
 
 _SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """A package that was found good.
+
+    ``forms``, ``lacking``: which forms that a place need not have were there, and which were not.
+    """
+
+    key: str
+    forms: list[str] = []
+    lacking: list[str] = []
 
 
 class Journal:
@@ -20,7 +34,7 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._done: set[str] = set()
+        self._done: dict[str, Noted] = {}
         self.known_at = datetime.fromtimestamp(0, UTC)
 
     def resume(self, at: Descriptor) -> list[str]:
@@ -40,7 +54,10 @@ class Journal:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(f"{at.digest}\n")
             return []
-        self._done = set(lines[1:])
+        for line in lines[1:]:
+            with contextlib.suppress(msgspec.DecodeError):  # the last one may be cut off
+                noted = msgspec.json.decode(line, type=Noted)
+                self._done[noted.key] = noted
         self.known_at = datetime.fromtimestamp(int(moment), UTC)
         when = self.known_at.isoformat()
         said = (
@@ -54,15 +71,15 @@ class Journal:
         """How many packages were found good before."""
         return len(self._done)
 
-    def has(self, key: str) -> bool:
-        """Whether this was found good before."""
-        return key in self._done
+    def find(self, key: str) -> Noted | None:
+        """What was noted of it; None if it was not found good before."""
+        return self._done.get(key)
 
-    def add(self, key: str) -> None:
+    def add(self, noted: Noted) -> None:
         """Note that this was found good."""
-        if self._path is not None and key not in self._done:
-            with self._path.open("a") as journal:
-                journal.write(f"{key}\n")
+        if self._path is not None and noted.key not in self._done:
+            with self._path.open("ab") as journal:
+                journal.write(msgspec.json.encode(noted) + b"\n")
 
     def close(self) -> None:
         """The audit is done: the next one begins anew."""

@@ -15,11 +15,12 @@ from cnrmirror.audit.against import check_against
 from cnrmirror.audit.evidence import report_of
 from cnrmirror.audit.explain import explain
 from cnrmirror.audit.files import wrong_forms, wrong_names
+from cnrmirror.audit.journal import Noted
 from cnrmirror.audit.kept import Kept
 from cnrmirror.audit.part import Part
+from cnrmirror.audit.place import ADDRESS, pages_unknown, site_at
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.state import AuditState
-from cnrmirror.audit.views import ADDRESS, pages_unknown, site_at
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.client.remote import PARALLEL
 from cnrmirror.model.documents import (
@@ -172,7 +173,8 @@ def check_packages(state: AuditState) -> None:
             if package is not None:
                 _count(state, package)
                 if not part.all_findings:
-                    state.journal.add(_key(ref, state.with_views))
+                    key = _key(ref, state.with_views)
+                    state.journal.add(Noted(key, *part.views.forms))
             steps.advance()
     state.seen.views.settle()
 
@@ -190,11 +192,12 @@ def _package(state: AuditState, ref: PackageRef) -> tuple[PackageRef, Package | 
     if document is None:
         return ref, None, part
     package, blobs = part.package(document), blobs_of(document)
-    if state.journal.has(_key(ref, state.with_views)):
+    noted = state.journal.find(_key(ref, state.with_views))
+    if noted is not None:
         part.expected.update(blob_path(blob.digest) for blob in blobs)
         part.blobs.update({blob.digest: blob.size for blob in blobs})
         if state.with_views:
-            part.views.know(package)
+            part.views.know(package, noted.forms, noted.lacking)
         return ref, package, part
     with tempfile.TemporaryDirectory() as work:
         copies = {blob.digest: Path(work) / blob.digest for blob in blobs}

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
 from cnrmirror.audit.files import Known
 from cnrmirror.audit.pieces import Content, blob_of, content, equal
-from cnrmirror.model.canonical import parse_json
+from cnrmirror.audit.place import addresses
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, blob_path
+from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
 from cnrmirror.model.finding import Finding, Problem
-from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
-from cnrmirror.views.layout import key_of, may_lead_on
-from cnrmirror.views.pages import Pages, PagesForm
-from cnrmirror.views.site import Site, ViewEntries, ViewSettings, without_markup
-from cnrmirror.views.templates import digest_of_templates
+from cnrmirror.views.cnr_paths import PACKAGES
+from cnrmirror.views.layout import location_of, may_lead_on
+from cnrmirror.views.site import Site, ViewEntries, without_markup
 
-ADDRESS = ".well-known/app-registry-uri.json"
-OCI_ROOT = "v2/index.json"
 FRONT = "packages/index.html"
-_MAX_FIXED = 1 << 16
 _MAX_ALIAS = 64 << 20
 _MAX_LOCATION = 2048
 _FORMATLESS = "it does not know ?format=json and the filters of lists"
@@ -93,10 +87,19 @@ class ViewAudit:
         if note not in self.notes:
             self.notes.append(note)
 
-    def know(self, package: Package) -> None:
-        """The views of a package that an audit before this one found good."""
+    @property
+    def forms(self) -> tuple[list[str], list[str]]:
+        """Which forms that a place need not have were there, and which were lacking."""
+        return sorted(self._had), sorted(self._lacking)
+
+    def know(self, package: Package, had: Sequence[str], lacking: Sequence[str]) -> None:
+        """The views of a package that an audit before this one found good; its forms then."""
         for resource in self._site.package(package):
             self._know(resource)
+        self._had.update(had)
+        for kind in lacking:
+            path = f"{PACKAGES}/{package.document.package}"
+            self._lacking.setdefault(kind, []).append(path)
 
     def package(self, package: Package, copies: dict[str, Path]) -> None:
         """Every view of a package.
@@ -261,7 +264,7 @@ class ViewAudit:
             said = read(self._ask(path, _MAX_LOCATION))
         except CnrMirrorError:
             return False
-        return said.decode("utf-8", "replace").endswith(f"/{blob_path(blob.digest)}")
+        return said == location_of(self._reader.prefix, blob).encode()
 
     def _same(self, path: str, body: Content, copies: dict[str, Path]) -> None:
         """Raises Tampered, IncompleteError or NetworkError if no address of it gives its bytes."""
@@ -319,79 +322,3 @@ def _kind(named: Resource, file: Resource) -> str:
     """
     forms = "/".join(dict.fromkeys(filter(None, (named.form, file.form))))
     return f"{forms} by digest" if forms and "/blobs/" in named.path else forms
-
-
-def addresses(reader: Reader, site: Site, path: str) -> list[str]:
-    """Where a file of a view may be asked for; the usual place first."""
-    match reader.views:
-        case "files":
-            # A copy for hosts that only know index.html has no other.
-            page = f"{path.removesuffix('.json')}.html" if path.endswith("/index.json") else path
-            return list(dict.fromkeys((path, page)))
-        case "addresses":
-            url = site.address(path) or path
-            # Many hosts ignore queries. What they mean is under its own key in a bucket, and under
-            # its own path in a site.
-            return list(dict.fromkeys((url, key_of(path), path))) if "?" in url else [url]
-        case _:
-            return list(dict.fromkeys((key_of(path), path)))
-
-
-def site_at(
-    reader: Reader, settings: Mapping[str, Any], templates: Mapping[str, str], pages: bool
-) -> tuple[Site, str]:
-    """The views as a mirror says that it has them, and where it sends clients.
-
-    Args:
-        settings: those of the catalog root, which say which views there are.
-        templates: the mirror's own ones of its pages, if they are here.
-        pages: whether pages are compared, too.
-
-    Raises:
-        CnrMirrorError: it does not say.
-    """
-    site = Site(ViewSettings(precompress=False), "")
-
-    def ask(path: str) -> bytes:
-        return read(reader.ask(addresses(reader, site, path)[0], _MAX_FIXED))
-
-    address = parse_json(ask(ADDRESS), ADDRESS)
-    prefix = address.get("prefix") if isinstance(address, dict) else None
-    if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
-        raise Tampered(f"{ADDRESS}: its prefix is {prefix!r:.200}")
-    url = prefix.removesuffix("/cnr/")
-    vendor: Vendor = "appr"
-    with suppress(CnrMirrorError):
-        if b"cnr-api" in ask("cnr/version/index.json"):
-            vendor = "cnr"
-    # What an older program did not say, it had not.
-    form = ViewSettings.from_catalog({"helm": False, "oci": False, **settings})
-    form = msgspec.structs.replace(form, dialect=vendor, precompress=False)
-    if form.oci:
-        try:
-            ask(OCI_ROOT)
-        except IncompleteError:
-            form = msgspec.structs.replace(form, oci=False)
-    unknown = () if pages and not pages_unknown(settings, templates) else ("pages",)
-    return Site(form, url, rules=False, templates=templates, unknown=unknown), url
-
-
-def pages_unknown(settings: Mapping[str, Any], templates: Mapping[str, str]) -> str:
-    """Why the bytes of a mirror's pages cannot be said; "" if they can, or if it has none.
-
-    Args:
-        settings: those of the catalog root.
-        templates: the mirror's own ones, if they are here.
-    """
-    form = PagesForm.of(settings)
-    if form is None:
-        return ""
-    if form.version != Pages.version:
-        return (
-            f"not compared: made by version {form.version} of the renderer, and this program has "
-            f"version {Pages.version}"
-        )
-    if form.templates != digest_of_templates(templates):
-        own = "own templates, not compared; --templates DIR gives them"
-        return own if not templates else "not compared: the templates are not those of the mirror"
-    return ""

@@ -38,7 +38,8 @@ class Lease(msgspec.Struct, frozen=True):
 class DestinationState(msgspec.Struct, frozen=True):
     """What a destination remembers besides the catalog.
 
-    ``form``: the form of its views; ``pending``: removals, and when they are due.
+    ``form``: the form of its views; ``pending``: removals, and when they are due; ``sweep``: when
+    what only a former form had may go, or "".
     """
 
     format: Format = FIRST
@@ -46,3 +47,4 @@ class DestinationState(msgspec.Struct, frozen=True):
     form: str = ""
     lease: Lease | None = None
     pending: dict[str, str] = {}
+    sweep: str = ""

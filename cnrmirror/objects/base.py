@@ -25,13 +25,15 @@ ViewForm = Literal["files", "addresses", "keys", "none"]
 class Reader(Protocol):
     """Reads the files of one mirror: over HTTP, from a folder, from a bucket.
 
-    A class that inherits from it has the defaults of what an audit asks: ``views``, and ``folder``,
-    in which the mirror's files lie if they can be listed and looked at on this machine.
+    A class that inherits from it has the defaults of what an audit asks: ``views``; ``folder``,
+    in which the mirror's files lie if they can be listed and looked at on this machine; ``prefix``,
+    with which its keys begin in a bucket.
     """
 
     name: str
     views: ViewForm = "keys"
     folder: Path | None = None
+    prefix: str = ""
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """The file at ``path`` (relative to the site, with ``/``), piece by piece.

@@ -120,7 +120,7 @@ class BucketReader(Reader):
 
     def __init__(self, address: str, settings: S3Settings = S3Settings()) -> None:
         self.name = address.rstrip("/")
-        self._bucket, self._prefix = parse_address(address)
+        self._bucket, self.prefix = parse_address(address)
         self._lock = threading.Lock()
         try:
             self._connect(settings)
@@ -146,7 +146,7 @@ class BucketReader(Reader):
         """See ``base.Reader``. Follows a bucket to its region."""
         where = f"{self.name}/{path}"
         check_path(path.removesuffix("/"))  # a key may end with a slash
-        key = quote(f"{self._prefix}{path}", safe="/~")
+        key = quote(f"{self.prefix}{path}", safe="/~")
         asked = self._connection.region
         try:
             yield from self._got(key, max_bytes, where)

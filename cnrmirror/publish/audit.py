@@ -21,8 +21,11 @@ _OF_A_REVISION = re.compile(rf"{METADATA}/(?P<version>[0-9]+)\.(?P<role>catalog|
 _KEYS_OF_ROLES = re.compile(rf"{METADATA}/[0-9]+\.(?:root|targets)\.json")
 
 
-def audit(work: Work) -> list[Finding]:
-    """List the destination and compare it with what must be there."""
+def audit(work: Work, now: str) -> list[Finding]:
+    """List the destination and compare it with what must be there.
+
+    While what a former form had may still be read, nothing is too much.
+    """
     listed = {item.key: item for item in work.destination.listing()}
     found = []
     for resource in work.everything():
@@ -36,12 +39,13 @@ def audit(work: Work) -> list[Finding]:
         elif not work.destination.holds(item, resource) and not _is_superseded(work, resource):
             same = item.size == size_of(resource)
             found.append(Finding(resource.path, "wrong", OTHER_BYTES if same else OTHER_SIZE))
-    pending = work.seen.state.pending
-    found += [
-        Finding(key, "extra", NOT_REFERRED_TO)
-        for key in listed
-        if key not in pending and work.form.is_ours(key) and not _KEYS_OF_ROLES.fullmatch(key)
-    ]
+    if work.sweep(now) <= now:
+        pending = work.seen.state.pending
+        found += [
+            Finding(key, "extra", NOT_REFERRED_TO)
+            for key in listed
+            if key not in pending and work.form.is_ours(key) and not _KEYS_OF_ROLES.fullmatch(key)
+        ]
     return sorted(found)
 
 
@@ -63,7 +67,7 @@ def _is_superseded(work: Work, resource: Resource) -> bool:
     return (role.type, role.version) == (kind, int(match["version"]))
 
 
-def repair(work: Work, lease: HeldLease, problems: Sequence[Finding]) -> None:
+def repair(work: Work, lease: HeldLease, problems: Sequence[Finding], now: str) -> None:
     """Write what is missing or wrong, then remove what is too much.
 
     The destination stands at the mirror's own timestamp, so what that names is what must be there.
@@ -81,7 +85,8 @@ def repair(work: Work, lease: HeldLease, problems: Sequence[Finding]) -> None:
     for start in range(0, len(extra), _BATCH):
         lease.renew(0)
         work.destination.delete(extra[start : start + _BATCH])
-    lease.leave(work.form.fingerprint, work.seen.state.pending)
+    sweep = "" if work.sweep_is_due(now) else work.sweep(now)
+    lease.leave(work.form.fingerprint, work.seen.state.pending, sweep)
 
 
 def _batches(work: Work, resources: Iterable[Resource]) -> Iterator[list[Resource]]:

@@ -79,7 +79,7 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
         lease.renew(0)
         head = _sign_off(work, sender, now)
     left, removed = _remove(work, lease, deletes, now)
-    lease.leave(work.form.fingerprint, left)
+    lease.leave(work.form.fingerprint, left, work.sweep(now))
     return Published(
         destination.name,
         work.seen.head.revision if work.seen.head else None,
@@ -89,9 +89,17 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
         sender.bytes,
         destination.requests,
         round(time.monotonic() - began, 3),
-        list(destination.notes),
+        [*destination.notes, *_notes(work, now)],
         str(work.project.metadata.freshness().first.at),
     )
+
+
+def _notes(work: Work, now: str) -> Iterator[str]:
+    """What is to be said of a form that is new there."""
+    if work.seen.head is None or work.new_form:
+        yield from (f"left out: {text}" for text in work.form.left_out)
+    if (until := work.sweep(now)) > now:
+        yield f"what only its former form has stays until {until}; the next publish removes it"
 
 
 def _remove(

@@ -148,7 +148,7 @@ class HeldLease:
         if error is None:
             after = self._after
             assert after is not None, "nobody said how the destination is left"
-            self._swap(lease=None, form=after.form, pending=after.pending)
+            self._swap(lease=None, form=after.form, pending=after.pending, sweep=after.sweep)
         elif isinstance(error, Exception | KeyboardInterrupt | SystemExit):
             try:
                 self._swap(lease=msgspec.structs.replace(self._lease, run=""))
@@ -174,9 +174,9 @@ class HeldLease:
         self._state = msgspec.structs.replace(self._state, form="")
         self.renew(0)
 
-    def leave(self, form: str, pending: dict[str, str]) -> None:
+    def leave(self, form: str, pending: dict[str, str], sweep: str) -> None:
         """Say how the destination is left when all is done."""
-        self._after = DestinationState(form=form, pending=pending)
+        self._after = DestinationState(form=form, pending=pending, sweep=sweep)
 
     def _swap(self, **changes: object) -> None:
         serial = self._state.serial + 1

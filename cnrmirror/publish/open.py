@@ -122,12 +122,12 @@ def form_of(project: Project, target: PublishTo) -> Form:
     """The views as this destination needs them."""
     settings = project.config.views
     extra: list[Resource] = []
-    base = ""
+    prefix: str | None = None
     shape = scheme_of(target.to).shape
     if shape == "objects":
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
         if target.host == "s3-website":
-            base = f"/{parse_address(target.to)[1]}"
+            prefix = parse_address(target.to)[1]
     elif target.host:
         settings = msgspec.structs.replace(settings, profile="plain")
         json = "json" in target.wanted and target.host != "netlify"
@@ -141,7 +141,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
             objects = layouts.as_objects(resources, target.wanted)
-            return list(layouts.with_redirects(objects, base) if base else objects)
+            return list(objects if prefix is None else layouts.with_redirects(objects, prefix))
         if target.host:
             return list(layouts.as_hosted(resources, target.host, target.wanted))
         return list(resources if target.links else layouts.as_copies(resources, target.wanted))

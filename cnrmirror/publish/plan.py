@@ -29,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     ``basis``: the digest of all that the operations follow from. ``left_out``: what clients cannot
     do there, by the forms that were chosen. ``too_much``: what its host does not take.
+    ``new_form``: what only the former form has goes, too; it is looked for in the end.
     """
 
     place: str
@@ -41,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
     basis: str = ""
     left_out: list[str] = []
     too_much: list[str] = []
+    new_form: bool = False
 
     @property
     def puts(self) -> int:

@@ -137,7 +137,7 @@ class Session:
             return self._again(attempt, now)
         seen = look_when_free(self._project, self.destination, now, 0)
         self._refuse_more(seen)
-        return audit(self._work(seen))
+        return audit(self._work(seen), now)
 
     # -- one attempt --
 
@@ -200,9 +200,9 @@ class Session:
         with self._lease(work, now) as lease:
             done = carry_out(work, lease, now, total)
         self._disturbed.clear()
-        if work.new_form:
+        if work.sweep_is_due(now):
             # Of views in another form nothing is known: what is left of them is looked for.
-            self._repair(now)
+            self._put_right(now)
         return done
 
     def _join(self, seen: Seen, now: str, saved: Plan | None, catch_up: bool) -> Relation:
@@ -296,12 +296,15 @@ class Session:
         if not self._work(seen).nothing_to_do(now) and self._relation(seen) != "ahead":
             # What the timestamp names must be ours before anything is overwritten or removed.
             self._publish(now, None)
-            seen = look_when_free(self._project, self.destination, now, 0)
-        work = self._work(seen)
-        problems = audit(work)
-        if problems:
+        return self._put_right(now)
+
+    def _put_right(self, now: str) -> list[Finding]:
+        """What is not as the mirror's own revision, at which the destination stands, has it."""
+        work = self._work(look_when_free(self._project, self.destination, now, 0))
+        problems = audit(work, now)
+        if problems or work.sweep_is_due(now):
             with self._lease(work, now) as lease:
-                repair(work, lease, problems)
+                repair(work, lease, problems, now)
         return problems
 
     # -- what is there --

@@ -82,11 +82,27 @@ class Work:
     def nothing_to_do(self, now: str) -> bool:
         """Whether the destination has everything already."""
         unfinished = self.seen.state.lease is not None or bool(self._disturbed)
-        return not (self.behind or unfinished or self.new_form or self.due(now))
+        waits = self.sweep_is_due(now) or bool(self.due(now))
+        return not (self.behind or unfinished or self.new_form or waits)
 
     def due(self, now: str) -> list[str]:
         """The removals whose time of grace is over."""
         return [key for key, when in self.seen.state.pending.items() if when <= now]
+
+    def sweep(self, now: str) -> str:
+        """When what only a former form had may go; "" if there was none."""
+        noted = self.seen.state.sweep
+        if self.new_form:
+            return self._in_grace(now)
+        # Where nothing is to be kept any more, neither is this.
+        return noted and min(noted, self._in_grace(now))
+
+    def sweep_is_due(self, now: str) -> bool:
+        """Whether there may be such files, and they may go."""
+        return "" < self.sweep(now) <= now
+
+    def _in_grace(self, now: str) -> str:
+        return (moment(now) + self._grace).replace(tzinfo=None).isoformat()
 
     # -- what is written --
 
@@ -118,7 +134,7 @@ class Work:
 
     def pending(self, deletes: Sequence[str], now: str) -> dict[str, str]:
         """The removals that are still to come; what is there again is none any more."""
-        due = (moment(now) + self._grace).replace(tzinfo=None).isoformat()
+        due = self._in_grace(now)
         pending = dict(self.seen.state.pending)
         for key in deletes:
             pending.setdefault(key, due)
@@ -200,7 +216,7 @@ class Work:
         head = self.seen.head
         basis = [
             self.states, self.head.timestamp, head.timestamp if head else b"", self._grace.seconds,
-            sorted(self.due(now)),
+            sorted(self.due(now)), self.sweep_is_due(now),
         ]  # fmt: skip
         return Plan(
             self.destination.name,
@@ -212,6 +228,7 @@ class Work:
             [],
             Descriptor.of(msgspec.json.encode(basis)).digest,
             self.form.left_out,
+            new_form=self.new_form,
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,15 +18,15 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.resource import Alias, Resource
 from cnrmirror.views import oci_paths
-from cnrmirror.views.cnr_paths import PREFIX
+from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
 
 VERSION = 1
 """Raise it when what a place has changes: every place is then brought to it."""
 
 _KEYS = (
     (re.compile(r"(.+)/index\.json"), r"\1"),
-    (re.compile(r"(.+/blobs/sha256/[^/]+)\.json"), r"\1/json"),
-    (re.compile(r"(.+/pull)\.json"), r"\1/json"),
+    (re.compile(rf"({PACKAGES}/[^/]+/[^/]+/blobs/sha256/[^/]+)\.json"), r"\1/json"),
+    (re.compile(rf"({PACKAGES}/[^/]+/[^/]+/[^/]+/[^/]+/pull)\.json"), r"\1/json"),
 )
 _BARE = re.compile(r"cnr/(?=api/|version(?:/|$))")
 Form = Literal["json", "twins", "dash", "bare"]
@@ -92,22 +93,27 @@ def _also_bare(resource: Resource, wanted: bool) -> Iterator[Resource]:
         yield msgspec.structs.replace(resource, path=_BARE.sub("", resource.path, count=1))
 
 
-def with_redirects(resources: Iterable[Resource], base: str) -> Iterator[Resource]:
+def with_redirects(resources: Iterable[Resource], prefix: str) -> Iterator[Resource]:
     """The objects of a bucket of whose archives the catalog has the only copy.
 
     Args:
-        base: what the path of the catalog begins with at the website endpoint: "/" or "/prefix/".
+        prefix: what all keys of the place begin with: "" or "prefix/".
     """
     for resource in resources:
         body = resource.body
         if not isinstance(body, Descriptor) or not may_lead_on(resource.path):
             yield resource
             continue
-        location = f"{base}{blob_path(body.digest)}"
+        location = location_of(prefix, body)
         yield msgspec.structs.replace(
             resource, body=location.encode(), media_type="text/plain", filename=None,
             redirect=location,
         )  # fmt: skip
+
+
+def location_of(prefix: str, blob: Descriptor) -> str:
+    """Where a redirect leads at a website endpoint: the path of a blob there, as a URL has it."""
+    return quote(f"/{prefix}{blob_path(blob.digest)}")
 
 
 def may_lead_on(path: str) -> bool:
@@ -121,12 +127,12 @@ def may_lead_on(path: str) -> bool:
 
 def _keys(resource: Resource, forms: Collection[Form]) -> list[str]:
     """The keys of a file."""
-    key = key_of(resource.path)
-    if "json" not in forms or not resource.path.endswith(("/pull", "/pull.json")):
+    path, key = resource.path, key_of(resource.path)
+    if "json" not in forms or "/blobs/" in path or not path.startswith(f"{PACKAGES}/"):
         return [key]
-    if resource.path.endswith("/pull"):
-        return []
-    return [key.removesuffix("/json"), *([key] if "twins" in forms else [])]
+    if resource.form == "base64":
+        return [key.removesuffix("/json"), *([key] if "twins" in forms else [])]
+    return [] if isinstance(resource.body, Descriptor) else [key]
 
 
 def _wanted(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
@@ -185,10 +191,13 @@ def left_out(host: str, forms: Collection[Form]) -> list[str]:
     found = []
     if host == "s3-website":
         found.append("archives, for who follows no redirect: curl without -L")
-    if "json" not in forms and not (host == "bucket" and "twins" in forms):
+    if "json" in forms:
+        if host not in ("folder", "netlify"):
+            found.append("…/pull as an archive, as curl and Go clients ask")
+    elif "twins" not in forms or host not in ("bucket", "folder", "netlify"):
         found.append("'appr pull' and 'cnr pull' (forms: [json])")
-    elif "json" not in forms:
-        found.append("'appr pull' and 'cnr pull', but where a function knows ?format=json")
+    elif host != "netlify":
+        found.append("'appr pull' and 'cnr pull', but where a server knows ?format=json")
     if "dash" not in forms:
         found.append("'appr pull' without -t (forms: [dash])")
     if "twins" not in forms:

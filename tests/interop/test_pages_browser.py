@@ -1,4 +1,4 @@
-"""Pages in a real Chromium and a real Firefox: found, read, checked, compared, by keyboard, and under attack."""
+"""Pages in real browsers: found, read, checked, compared, by keyboard, and under attack."""
 
 from __future__ import annotations
 

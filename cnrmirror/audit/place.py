@@ -1,0 +1,98 @@
+"""What a mirror elsewhere says of its views, and where it may be asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from cnrmirror.model.canonical import parse_json
+from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
+from cnrmirror.model.names import Vendor
+from cnrmirror.objects.base import Reader, read
+from cnrmirror.views.layout import key_of
+from cnrmirror.views.pages import Pages, PagesForm
+from cnrmirror.views.site import Site, ViewSettings
+from cnrmirror.views.templates import digest_of_templates
+
+ADDRESS = ".well-known/app-registry-uri.json"
+OCI_ROOT = "v2/index.json"
+_MAX_FIXED = 1 << 16
+
+
+def addresses(reader: Reader, site: Site, path: str) -> list[str]:
+    """Where a file of a view may be asked for; the usual place first."""
+    match reader.views:
+        case "files":
+            # A copy for hosts that only know index.html has no other.
+            page = f"{path.removesuffix('.json')}.html" if path.endswith("/index.json") else path
+            return list(dict.fromkeys((path, page)))
+        case "addresses":
+            url = site.address(path) or path
+            # Many hosts ignore queries. What they mean is under its own key in a bucket, and under
+            # its own path in a site.
+            return list(dict.fromkeys((url, key_of(path), path))) if "?" in url else [url]
+        case _:
+            return list(dict.fromkeys((key_of(path), path)))
+
+
+def site_at(
+    reader: Reader, settings: Mapping[str, Any], templates: Mapping[str, str], pages: bool
+) -> tuple[Site, str]:
+    """The views as a mirror says that it has them, and where it sends clients.
+
+    Args:
+        settings: those of the catalog root, which say which views there are.
+        templates: the mirror's own ones of its pages, if they are here.
+        pages: whether pages are compared, too.
+
+    Raises:
+        CnrMirrorError: it does not say.
+    """
+    site = Site(ViewSettings(precompress=False), "")
+
+    def ask(path: str) -> bytes:
+        return read(reader.ask(addresses(reader, site, path)[0], _MAX_FIXED))
+
+    address = parse_json(ask(ADDRESS), ADDRESS)
+    prefix = address.get("prefix") if isinstance(address, dict) else None
+    if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
+        raise Tampered(f"{ADDRESS}: its prefix is {prefix!r:.200}")
+    url = prefix.removesuffix("/cnr/")
+    vendor: Vendor = "appr"
+    with suppress(CnrMirrorError):
+        if b"cnr-api" in ask("cnr/version/index.json"):
+            vendor = "cnr"
+    # What an older program did not say, it had not.
+    form = ViewSettings.from_catalog({"helm": False, "oci": False, **settings})
+    form = msgspec.structs.replace(form, dialect=vendor, precompress=False)
+    if form.oci:
+        try:
+            ask(OCI_ROOT)
+        except IncompleteError:
+            form = msgspec.structs.replace(form, oci=False)
+    unknown = () if pages and not pages_unknown(settings, templates) else ("pages",)
+    return Site(form, url, rules=False, templates=templates, unknown=unknown), url
+
+
+def pages_unknown(settings: Mapping[str, Any], templates: Mapping[str, str]) -> str:
+    """Why the bytes of a mirror's pages cannot be said; "" if they can, or if it has none.
+
+    Args:
+        settings: those of the catalog root.
+        templates: the mirror's own ones, if they are here.
+    """
+    form = PagesForm.of(settings)
+    if form is None:
+        return ""
+    if form.version != Pages.version:
+        return (
+            f"not compared: made by version {form.version} of the renderer, and this program has "
+            f"version {Pages.version}"
+        )
+    if form.templates != digest_of_templates(templates):
+        own = "own templates, not compared; --templates DIR gives them"
+        return own if not templates else "not compared: the templates are not those of the mirror"
+    return ""
