@@ -32,6 +32,7 @@ _NONE: Mapping[str, Resource] = MappingProxyType({})
 _REDIRECT = "redirect"
 _LACKING = {
     _REDIRECT: "its archives are redirects, which only a website endpoint follows",
+    "base64 by digest": "it has no base64 forms under digests, which some Go clients ask for",
     "base64": "it has no base64 forms of archives, which 'appr pull' and 'cnr pull' ask for",
     "dash": "it has no '-' for the only media type, which 'appr pull' asks for without -t",
 }

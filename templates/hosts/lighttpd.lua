@@ -105,6 +105,7 @@ elseif uri:match("^/cnr/") then
     file = archive .. ".json"
   elseif archive then
     file, kind = archive, "application/x-gzip"
+    if archive:match("/blobs/sha256/") then cache = LONG end
     local a, b, r = archive:match("^/cnr/api/v1/packages/([^/]+)/([^/]+)/(%d[^/]*)/[^/]+/pull$")
     if not a then
       a, b, r = archive:match("^/cnr/api/v1/packages/([^/]+)/([^/]+)/blobs/sha256/(%x%x%x%x%x%x%x%x)")
@@ -113,7 +114,6 @@ elseif uri:match("^/cnr/") then
   elseif is_file(bare .. "/index.json") then
     file = bare .. "/index.json"
   end
-  if uri:match("/blobs/sha256/") then cache = LONG end
 elseif uri:match("^/v2/") or uri == "/v2" then
   header["Docker-Distribution-Api-Version"] = "registry/2.0"
   local digest

@@ -78,6 +78,12 @@ def test_the_documented_demo_gives_the_bytes_under_both_prefixes(
         with session.get(base + path) as response:
             assert len(response.content) == 583
             assert response.headers["Cache-Control"].endswith("immutable")
+        # The form in JSON names a release, and may come to name another one.
+        for form in ("?format=json", "/json", ".json"):
+            with session.get(base + path + form) as response:
+                known = response.status_code == 200
+                assert known or form == ".json"
+                assert not known or response.headers["Cache-Control"] == "public, max-age=60", form
 
 
 def test_writes_are_refused_with_a_json_405(base: str, session: requests.Session) -> None:
