@@ -20,7 +20,7 @@ from cnrmirror.objects.base import Objects, Reader
 from cnrmirror.objects.folder import FolderObjects, FolderReader
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.objects.memory import MemoryObjects
-from cnrmirror.objects.scheme import FOLDER, S3, folder_of, scheme_of
+from cnrmirror.objects.scheme import AZURE, FOLDER, GOOGLE, S3, folder_of, scheme_of
 from tests.objects_suite import ObjectsSuite, ReaderSuite
 from tests.test_bundle import contents
 
@@ -106,7 +106,8 @@ def test_an_address_is_of_a_kind_that_is_known(tmp_path: Path) -> None:
     assert scheme_of("s3://bucket/x") is S3
     for folder in ("out", "a/b", "/a/b:c", "./gs:bucket", str(tmp_path)):
         assert scheme_of(folder) is FOLDER
-    for address in ("gs://bucket", "az://c/x", "S4://b", "http://host", "ftp:x", "s3:/bucket",
+    assert scheme_of("gs://bucket/x") is GOOGLE and scheme_of("az://account/box/x") is AZURE
+    for address in ("gcs://bucket", "az:/c/x", "S4://b", "http://host", "ftp:x", "s3:/bucket",
                     "user@host:/x", "host:/x"):  # fmt: skip
         with pytest.raises(InputError, match="s3://"):
             scheme_of(address)

@@ -14,7 +14,7 @@ _COLUMNS = ("PLACE", "KIND", "FILES", "BYTES")
 
 
 @click.command()
-@click.argument("names", metavar="[TARGET|s3://BUCKET/PREFIX|DIR]...", nargs=-1)
+@click.argument("names", metavar="[TARGET|s3://…|DIR]...", nargs=-1)
 @pass_context
 def cost(context: Context, names: tuple[str, ...]) -> None:
     """What the mirror holds, here and at each place, by kind; and what other choices would cost.

@@ -20,7 +20,6 @@ from cnrmirror.model.receipt import expected_catalog
 from cnrmirror.model.signed import MAX_BYTES, METADATA
 from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.base import Reader, read
-from cnrmirror.objects.s3_settings import S3Settings
 
 if TYPE_CHECKING:
     from cnrmirror.bundle import read as bundles
@@ -125,12 +124,13 @@ def reader_for(source: str) -> Reader:
         return http.HttpReader(source)
     scheme = schemes.scheme_of(source, ("https://…",))
     if scheme is not schemes.FOLDER:
-        return scheme.reader(source, S3Settings())
+        return scheme.reader(source, scheme.plain)
     folder = Path(source)
     if folder.is_file() or (folder / TOC).is_file() or any(folder.glob("volume-*.tar")):
         return bundles.BundleReader([folder])
     if not folder.is_dir():
-        raise InputError(f"{source}: neither an address (https://…, s3://…), a folder nor a bundle")
+        known = "an address (https://…, s3://…, gs://…, az://…)"
+        raise InputError(f"{source}: neither {known}, a folder nor a bundle")
     if not (folder / "catalog").is_dir() and (folder / "site" / "catalog").is_dir():
         folder = folder / "site"
     return folders.FolderReader(folder)

@@ -19,7 +19,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
-from cnrmirror.objects.scheme import FOLDER, scheme_of
+from cnrmirror.objects.scheme import FOLDER, S3, scheme_of
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import GET_PRICE, PUT_PRICE, Plan, invalidations
@@ -54,9 +54,10 @@ def publish(
 ) -> None:
     """Bring places up to this mirror: only what changed, in an order that never breaks a reader.
 
-    TARGET is a name in mirror.yaml, s3://BUCKET/PREFIX, or a folder; all of mirror.yaml if none is
-    given. Credentials come from where the AWS tools find them, AWS_ENDPOINT_URL names another
-    endpoint. Where somebody else published from a copy of this mirror, both are joined first.
+    TARGET is a name in mirror.yaml, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX,
+    az://ACCOUNT/CONTAINER/PREFIX, or a folder; all of mirror.yaml if none is given. Credentials
+    come from where the cloud's own tools find them; AWS_ENDPOINT_URL names another endpoint of S3's
+    kind. Where somebody else published from a copy of this mirror, both are joined first.
 
     \b
     cnrmirror publish s3://my-bucket/registry --dry-run
@@ -156,8 +157,9 @@ def _plan_lines(plan: Plan) -> list[str]:
     lines += [f"left out\t{text}" for text in plan.left_out]
     lines += [f"too much\t{text}" for text in plan.too_much]
     before = "nothing" if plan.revision_from is None else f"revision {plan.revision_from}"
-    is_folder = scheme_of(plan.place) is FOLDER
-    price = "" if is_folder else f", about {requests} requests, ${dollars:.6f} at S3's list price"
+    scheme = scheme_of(plan.place)
+    price = "" if scheme is FOLDER else f", about {requests} requests"
+    price += f", ${dollars:.6f} at S3's list price" if scheme is S3 else ""
     lines.append(
         f"{plan.place}: from {before} to revision {plan.revision_to}: {counts['put']} puts, "
         f"{counts['delete']} removals now, {counts['delete later']} later, {plan.bytes} bytes"

@@ -106,7 +106,8 @@ class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A place to publish to: ``to`` is s3://BUCKET/PREFIX, or a folder (relative to the project).
+    """A place to publish to: ``to`` is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX,
+    az://ACCOUNT/CONTAINER/PREFIX, or a folder (relative to the project).
 
     For folders: ``links`` (symlinks for aliases, else copies), ``portable`` (refuse names that
     exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: the settings

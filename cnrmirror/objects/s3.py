@@ -11,7 +11,6 @@ import base64
 import contextlib
 import hashlib
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -32,26 +31,25 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import CACHE_CONTROL, JSON_TYPE, Cache, Resource
 from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, named_by_digest
-from cnrmirror.objects.bucket import BucketReader, S3Connection
-from cnrmirror.objects.limiter import Limiter, Trouble, together
-from cnrmirror.objects.s3_bulk import (
+from cnrmirror.objects.bodies import (
     MULTIPART_FROM,
+    PARALLEL,
+    Crew,
     attributes_of,
     body_size,
-    bulk_store,
+    digests,
     open_body,
 )
+from cnrmirror.objects.bucket import BucketReader, S3Connection
+from cnrmirror.objects.limiter import Limiter, Trouble
+from cnrmirror.objects.s3_bulk import bulk_store
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
-from cnrmirror.objects.s3_digest import digest_there, digests
+from cnrmirror.objects.s3_digest import digest_there
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
 from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.s3_words import Said
 from cnrmirror.objects.store import Store
 
-PARALLEL, _NEAR = 64, 8
-# Bodies larger than this are held in memory only so many at a time.
-_BULKY, _BULKY_AT_ONCE = 1 << 20, 8
-_SAMPLE, _FAR_SECONDS = 64, 0.005
 # Below this, sending the bytes again is cheaper than asking for a copy.
 _COPY_FROM = 1 << 20
 
@@ -79,8 +77,7 @@ class BucketObjects(Objects):
         self._errors = S3Errors(self.name, self._bucket)
         self._reader: BucketReader | None = None
         self._lock = threading.Lock()
-        self._threads: int | None = None
-        self._bulky = threading.Semaphore(_BULKY_AT_ONCE)
+        self._crew = Crew()
         self.limiter = Limiter(PARALLEL)
         self._deleter = Deleter(
             lambda: self._client, self._bucket, self._once, settings.checksums, settings.extra
@@ -272,27 +269,10 @@ class BucketObjects(Objects):
     def _each(
         self, write: Callable[[Resource], None], resources: Sequence[Resource], progress: Progress
     ) -> None:
-        """Write all of them, the small ones as many at a time as is good for the service."""
+        """Write all of them."""
         if self._bulk is None:
             raise AccessDenied(f"{self.name}: no credentials were found: see docs/publish.md")
-        large = [r for r in resources if body_size(r) >= MULTIPART_FROM]
-        small = [r for r in resources if body_size(r) < MULTIPART_FROM]
-
-        def one(resource: Resource) -> None:
-            write(resource)
-            with self._lock:
-                progress.advance(1, body_size(resource))
-
-        if self._threads is None and len(small) > _SAMPLE:
-            began = time.monotonic()
-            together(one, small[:_SAMPLE], _NEAR)
-            each = (time.monotonic() - began) * _NEAR / _SAMPLE
-            # Where answers come at once, more threads only stand in each other's way.
-            self._threads = PARALLEL if each > _FAR_SECONDS else _NEAR
-            small = small[_SAMPLE:]
-        together(one, small, self._threads or PARALLEL)
-        for resource in large:
-            one(resource)
+        self._crew.each(write, resources, progress)
 
     def _put(self, resource: Resource, only_new: bool) -> None:
         body, path = resource.body, resource.path
@@ -305,7 +285,7 @@ class BucketObjects(Objects):
         elif isinstance(body, Descriptor) and body.size >= _COPY_FROM and not named_by_digest(path):
             self._copy(resource, body)
         else:
-            with self._bulky if body_size(resource) > _BULKY else contextlib.nullcontext():
+            with self._crew.room_for(resource):
                 self.limiter.run(lambda: self._send(resource, where, only_new), where)
 
     def _send(self, resource: Resource, where: str, only_new: bool) -> None:

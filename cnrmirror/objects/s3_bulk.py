@@ -1,23 +1,16 @@
-"""The many small objects of a bucket: obstore with boto3's credentials, and what it is given."""
+"""The many small objects of a bucket: obstore with boto3's credentials."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.request import getproxies
 
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
-from cnrmirror.model.digest import CHUNK
-from cnrmirror.model.resource import CACHE_CONTROL, Alias, Base64Json, Resource
 from cnrmirror.objects.address import host_of
 from cnrmirror.objects.bucket import S3Connection
-from cnrmirror.objects.store import Store
-
-MULTIPART_FROM = 16 << 20
 
 
 def bulk_store(connection: S3Connection, bucket: str) -> S3Store:
@@ -56,39 +49,3 @@ def _proxy(connection: S3Connection) -> dict[str, str]:
         return {"proxy_url": proxy}
     host = host_of(str(connection.client.meta.endpoint_url))
     return {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": host} if getproxies() else {}
-
-
-def attributes_of(resource: Resource, storage_class: str) -> dict[str, str]:
-    """The headers that an object is stored with."""
-    found = {
-        "Content-Type": resource.media_type,
-        "Cache-Control": CACHE_CONTROL[resource.cache],
-        "Content-Disposition": resource.filename,
-        "Storage-Class": storage_class,
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def body_size(resource: Resource) -> int:
-    """How many bytes a resource has."""
-    body = resource.body
-    assert not isinstance(body, Alias)
-    return len(body) if isinstance(body, bytes) else body.size
-
-
-@contextlib.contextmanager
-def open_body(resource: Resource, store: Store) -> Iterator[Any]:
-    """The bytes of a small body; a stream of pieces of a large one."""
-    body = resource.body
-    if isinstance(body, bytes):
-        yield body
-        return
-    assert not isinstance(body, Alias)
-    blob = body.blob if isinstance(body, Base64Json) else body
-    with store.open_blob(blob) as stream:
-        pieces = body.chunks(stream) if isinstance(body, Base64Json) else _pieces(stream)
-        yield b"".join(pieces) if body_size(resource) < MULTIPART_FROM else pieces
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: stream.read(CHUNK), b"")

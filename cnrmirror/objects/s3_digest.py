@@ -9,21 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cnrmirror.model.digest import CHUNK
-from cnrmirror.model.resource import Resource
-from cnrmirror.objects.s3_bulk import open_body
-from cnrmirror.objects.store import Store
 
 Once = Callable[[Callable[[], Any]], Any]
-
-
-def digests(resource: Resource, store: Store) -> tuple[str, bytes]:
-    """The MD5 of a resource's bytes, in hex as an ETag may have it, and their sha256."""
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with open_body(resource, store) as body:
-        for piece in [body] if isinstance(body, bytes) else body:
-            md5.update(piece)
-            sha256.update(piece)
-    return md5.hexdigest(), sha256.digest()
 
 
 def digest_there(client: Any, named: dict[str, str], checksums: bool, once: Once) -> bytes:

@@ -1,6 +1,6 @@
 """Addresses: which kind of objects ``s3://bucket/prefix`` or a folder's name means.
 
-An address that looks like one of another kind is refused, so that ``gs://bucket`` never becomes a
+An address that looks like one of another kind is refused, so that ``ftp://host`` never becomes a
 folder of that name.
 """
 
@@ -15,14 +15,16 @@ import msgspec
 from cnrmirror.model.errors import InputError
 from cnrmirror.model.later import later
 from cnrmirror.objects.base import Objects, Reader
+from cnrmirror.objects.cloud_settings import CloudAddress, CloudSettings
 from cnrmirror.objects.folder import FolderObjects, FolderReader
 from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.store import Store
 
 if TYPE_CHECKING:
-    from cnrmirror.objects import bucket, s3
+    from cnrmirror.objects import bucket, cloud, s3
 else:
     bucket = later("cnrmirror.objects.bucket")
+    cloud = later("cnrmirror.objects.cloud")
     s3 = later("cnrmirror.objects.s3")
 
 
@@ -36,18 +38,21 @@ class FolderSettings(msgspec.Struct, frozen=True):
     portable: bool = False
 
 
-Settings = S3Settings | FolderSettings
+Settings = S3Settings | CloudSettings | FolderSettings
 
 
 class Scheme(Protocol):
     """One kind of address.
 
     ``prefix`` begins it; ``shape`` is what the views are there: objects under exact keys, or files
-    in folders.
+    in folders. ``slashes``: whether a key may end with one. ``plain`` are the settings of an
+    address that nothing more is said of.
     """
 
     prefix: str
     shape: Literal["objects", "files"]
+    slashes: bool
+    plain: Settings
 
     def check(self, address: str) -> None:
         """Raises InputError for an address that cannot be."""
@@ -62,6 +67,8 @@ class Scheme(Protocol):
 class _S3:
     prefix = "s3://"
     shape: Literal["objects", "files"] = "objects"
+    slashes = True
+    plain: Settings = S3Settings()
 
     def check(self, address: str) -> None:
         parse_address(address)
@@ -75,9 +82,31 @@ class _S3:
         return bucket.BucketReader(address, settings)
 
 
+class _Cloud:
+    shape: Literal["objects", "files"] = "objects"
+    slashes = False  # obstore takes them away
+    plain: Settings = CloudSettings()
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def check(self, address: str) -> None:
+        CloudAddress.parse(address)
+
+    def destination(self, address: str, settings: Settings, store: Store) -> Objects:
+        assert isinstance(settings, CloudSettings)
+        return cloud.CloudObjects(address, settings, store)
+
+    def reader(self, address: str, settings: Settings) -> Reader:
+        assert isinstance(settings, CloudSettings)
+        return cloud.CloudReader(address, settings)
+
+
 class _Folder:
     prefix = ""
     shape: Literal["objects", "files"] = "files"
+    slashes = False
+    plain: Settings = FolderSettings()
 
     def check(self, address: str) -> None:
         """Any name will do."""
@@ -91,8 +120,10 @@ class _Folder:
 
 
 S3: Scheme = _S3()
+GOOGLE: Scheme = _Cloud("gs://")
+AZURE: Scheme = _Cloud("az://")
 FOLDER: Scheme = _Folder()
-SCHEMES: tuple[Scheme, ...] = (S3, FOLDER)
+SCHEMES: tuple[Scheme, ...] = (S3, GOOGLE, AZURE, FOLDER)
 
 
 def scheme_of(address: str, also: tuple[str, ...] = ()) -> Scheme:

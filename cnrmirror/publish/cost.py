@@ -15,7 +15,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
-from cnrmirror.objects.scheme import FOLDER, scheme_of
+from cnrmirror.objects.scheme import S3, scheme_of
 from cnrmirror.publish.open import form_of
 from cnrmirror.publish.plan import PUT_PRICE, size_of
 from cnrmirror.views.base import Package
@@ -118,7 +118,7 @@ def cost_at(project: Project, target: PublishTo) -> Cost:
         )
         cost.choices[name] = more
     found = _summed(cost)
-    if scheme_of(target.to) is not FOLDER:
+    if scheme_of(target.to) is S3:
         found.month_dollars = found.all.bytes * MONTH_PRICE
         found.put_dollars = found.all.files * PUT_PRICE
     return found

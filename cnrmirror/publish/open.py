@@ -13,13 +13,25 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Objects
+from cnrmirror.objects.cloud_settings import CloudSettings
 from cnrmirror.objects.files import replace_durably, storage_errors
 from cnrmirror.objects.s3_settings import S3Settings, parse_address
-from cnrmirror.objects.scheme import FOLDER, FolderSettings, Settings, scheme_of
+from cnrmirror.objects.scheme import (
+    AZURE,
+    FOLDER,
+    GOOGLE,
+    S3,
+    FolderSettings,
+    Scheme,
+    Settings,
+    scheme_of,
+)
 from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout as layouts
 from cnrmirror.views.hosts import host_files
 from cnrmirror.views.site import Site
+
+_OF_S3 = ("region", "profile", "path_style", "encryption", "kms_key", "checksums", "request_payer")
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -71,7 +83,7 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
         else:
             raise UsageError(
                 f"there is no target {name!r}; there are: {', '.join(known) or 'none'}; "
-                "or give s3://BUCKET/PREFIX, or a folder with a '/' in it"
+                "or give s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
             )
     found = found or [_placed(project, target) for target in known.values()]
     if not found:
@@ -81,12 +93,24 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
     for target in found:
         scheme = scheme_of(target.to)
         scheme.check(target.to)
-        if target.host and (target.host == "s3-website") != (scheme.shape == "objects"):
-            kind = "a bucket" if scheme.shape == "objects" else "a folder"
-            raise UsageError(f"{target.to}: host: {target.host} is not for {kind}")
+        _check_settings(target, scheme)
         if scheme is FOLDER:
             _check_folder(project, Path(target.to))
     return found
+
+
+def _check_settings(target: PublishTo, scheme: Scheme) -> None:
+    """Raises UsageError if something is said of a place that is of another kind."""
+    fitting = S3 if target.host == "s3-website" else FOLDER
+    if target.host and scheme is not fitting:
+        kind = {FOLDER: "a folder", S3: "a bucket"}.get(scheme, f"{scheme.prefix}…")
+        raise UsageError(f"{target.to}: host: {target.host} is not for {kind}")
+    if scheme not in (GOOGLE, AZURE):
+        return
+    plain = PublishTo(to="")
+    for name in _OF_S3:
+        if getattr(target, name) != getattr(plain, name):
+            raise UsageError(f"{target.to}: {name} is for s3://…, not for {scheme.prefix}…")
 
 
 def _check_folder(project: Project, folder: Path) -> None:
@@ -110,8 +134,11 @@ def open_destination(project: Project, target: PublishTo) -> Objects:
 
 
 def _settings(target: PublishTo) -> Settings:
-    if scheme_of(target.to) is FOLDER:
+    scheme = scheme_of(target.to)
+    if scheme is FOLDER:
         return FolderSettings(target.portable)
+    if scheme is not S3:
+        return CloudSettings(target.endpoint, target.storage_class)
     return S3Settings(
         target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
         target.encryption, target.kms_key, target.checksums, target.request_payer,
@@ -123,7 +150,8 @@ def form_of(project: Project, target: PublishTo) -> Form:
     settings = project.config.views
     extra: list[Resource] = []
     prefix: str | None = None
-    shape = scheme_of(target.to).shape
+    scheme = scheme_of(target.to)
+    shape = scheme.shape
     if shape == "objects":
         settings = msgspec.structs.replace(settings, profile="full", precompress=False)
         if target.host == "s3-website":
@@ -141,6 +169,8 @@ def form_of(project: Project, target: PublishTo) -> Form:
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
             objects = layouts.as_objects(resources, target.wanted)
+            if not scheme.slashes:
+                objects = (r for r in objects if not r.path.endswith("/"))
             return list(objects if prefix is None else layouts.with_redirects(objects, prefix))
         if target.host:
             return list(layouts.as_hosted(resources, target.host, target.wanted))
@@ -155,4 +185,6 @@ def form_of(project: Project, target: PublishTo) -> Form:
     kind = "bucket" if shape == "objects" else "" if target.links else "folder"
     host = target.host or kind
     lost = layouts.left_out(host, target.wanted) if host else []
+    if shape == "objects" and not scheme.slashes and settings.oci:
+        lost.append("/v2/, which OCI clients ask first: let what is before it answer that with {}")
     return Form(site, placed, extra, fingerprint, target.host, lost)
