@@ -26,7 +26,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, Reader, check_path
+from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, Reader, bounded, check_path
 from cnrmirror.objects.bodies import (
     MULTIPART_FROM,
     PARALLEL,
@@ -100,7 +100,7 @@ class CloudReader(Reader):
             size, tag = found.meta["size"], _tag(found.meta)
             if size > max_bytes:
                 raise Tampered(f"{where}: longer than the {max_bytes} bytes that it may have")
-            return size, tag, bytes(found.bytes()) if size <= _PART else b""
+            return size, tag, _whole(found, size, where) if size <= _PART else b""
 
         return self._once(get, where)
 
@@ -110,10 +110,8 @@ class CloudReader(Reader):
 
         def get() -> bytes:
             options: Any = {"range": (start, end), "if_match": etag}
-            part = bytes(obstore.get(self._store, self.prefix + key, options=options).bytes())
-            if len(part) != end - start:
-                raise Trouble(f"{len(part)} bytes came of {end - start}")
-            return part
+            found = obstore.get(self._store, self.prefix + key, options=options)
+            return _whole(found, end - start, where)
 
         return self._once(get, where)
 
@@ -272,6 +270,14 @@ class CloudObjects(CloudReader, Objects):
             for piece in self.fetch(listed.key, listed.size):
                 there.update(piece)
         return there.digest() == sha256
+
+
+def _whole(found: Any, size: int, where: str) -> bytes:
+    """The bytes of an answer that must have so many. Raises Tampered, Trouble."""
+    pieces = b"".join(bounded(map(bytes, found.stream()), size, where))
+    if len(pieces) != size:
+        raise Trouble(f"{len(pieces)} bytes came of {size}")
+    return pieces
 
 
 def _tag(meta: Any) -> str:
