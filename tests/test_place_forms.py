@@ -103,6 +103,22 @@ def test_an_auditor_finds_every_form_that_has_other_bytes(project: Project, tmp_
         assert report.findings, key
 
 
+def test_an_oci_registry_is_looked_at_though_its_first_address_is_missing(
+    project: Project, tmp_path: Path
+) -> None:
+    objects = bucket_of(project, [])
+    del objects["v2/"]
+    report = audited(project, Keys(objects), tmp_path)
+    assert report.findings == [] and any("/v2/" in note for note in report.notes)
+    key = next(key for key in objects if key.startswith("v2/") and "/manifests/" in key)
+    objects[key] += b" "
+    assert [f.path for f in audited(project, Keys(objects), tmp_path).findings] != []
+    gone = {key: data for key, data in objects.items() if not key.startswith("v2/")}
+    report = audited(project, Keys(gone), tmp_path)
+    assert any("no OCI registry" in note for note in report.notes)
+    assert {f.path.rpartition(".")[2] for f in report.findings} == {"html"}  # pages that name it
+
+
 def test_a_form_that_is_there_by_half_is_a_fault(project: Project, tmp_path: Path) -> None:
     objects = bucket_of(project, ["dash"])
     del objects[f"{API}/ns/a/1.0.0/-"]

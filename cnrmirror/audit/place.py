@@ -18,7 +18,7 @@ from cnrmirror.views.site import Site, ViewSettings
 from cnrmirror.views.templates import digest_of_templates
 
 ADDRESS = ".well-known/app-registry-uri.json"
-OCI_ROOT = "v2/index.json"
+OCI = ("v2/index.json", "v2/_catalog")
 _MAX_FIXED = 1 << 16
 
 
@@ -56,6 +56,15 @@ def site_at(
     def ask(path: str) -> bytes:
         return read(reader.ask(addresses(reader, site, path)[0], _MAX_FIXED))
 
+    def is_there(path: str) -> bool:
+        try:
+            next(reader.ask(addresses(reader, site, path)[0], 1), b"")
+        except IncompleteError:
+            return False
+        except Tampered:  # longer than a byte
+            return True
+        return True
+
     address = parse_json(ask(ADDRESS), ADDRESS)
     prefix = address.get("prefix") if isinstance(address, dict) else None
     if not isinstance(prefix, str) or not prefix.endswith("/cnr/"):
@@ -68,11 +77,7 @@ def site_at(
     # What an older program did not say, it had not.
     form = ViewSettings.from_catalog({"helm": False, "oci": False, **settings})
     form = msgspec.structs.replace(form, dialect=vendor, precompress=False)
-    if form.oci:
-        try:
-            ask(OCI_ROOT)
-        except IncompleteError:
-            form = msgspec.structs.replace(form, oci=False)
+    form = msgspec.structs.replace(form, oci=form.oci and any(map(is_there, OCI)))
     unknown = () if pages and not pages_unknown(settings, templates) else ("pages",)
     return Site(form, url, rules=False, templates=templates, unknown=unknown), url
 

@@ -176,7 +176,6 @@ def check_packages(state: AuditState) -> None:
                     key = _key(ref, state.with_views)
                     state.journal.add(Noted(key, *part.views.forms))
             steps.advance()
-    state.seen.views.settle()
 
 
 def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:
@@ -225,6 +224,7 @@ def check_lists(state: AuditState) -> None:
         state.seen.views.lists(state.entries, state.root)
         if state.fixed_known:
             state.seen.views.fixed()
+    state.seen.views.settle()
 
 
 def check_history(state: AuditState) -> None:

@@ -34,6 +34,7 @@ _LACKING = {
     _REDIRECT: "its archives are redirects, which only a website endpoint follows",
     "base64 by digest": "it has no base64 forms under digests, which some Go clients ask for",
     "base64": "it has no base64 forms of archives, which 'appr pull' and 'cnr pull' ask for",
+    "slash": "it has no /v2/, which OCI clients ask first",
     "dash": "it has no '-' for the only media type, which 'appr pull' asks for without -t",
 }
 _JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"

@@ -76,7 +76,8 @@ class Resource(msgspec.Struct, frozen=True):
 
     A body that is a Descriptor is a link to the blob of that digest. ``by_rule``: a server with
     rules finds that blob by the path alone, and needs no file. ``form``: what only some clients ask
-    for, and a place may lack: the base64 form of an archive, ``-`` for the only media type.
+    for, and a place may lack: the base64 form of an archive, ``-`` for the only media type; or what
+    some places cannot have: a key that ends with a slash.
     ``redirect``: where who asks a bucket's website endpoint is sent; the body says it, too, so that
     a listing tells one redirect from another.
     """
@@ -87,5 +88,5 @@ class Resource(msgspec.Struct, frozen=True):
     cache: Cache = "short"
     filename: str | None = None
     by_rule: bool = False
-    form: Literal["", "base64", "dash"] = ""
+    form: Literal["", "base64", "dash", "slash"] = ""
     redirect: str = ""

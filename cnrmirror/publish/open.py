@@ -168,9 +168,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
 
     def placed(resources: Iterable[Resource]) -> list[Resource]:
         if shape == "objects":
-            objects = layouts.as_objects(resources, target.wanted)
-            if not scheme.slashes:
-                objects = (r for r in objects if not r.path.endswith("/"))
+            objects = layouts.as_objects(resources, target.wanted, scheme.slashes)
             return list(objects if prefix is None else layouts.with_redirects(objects, prefix))
         if target.host:
             return list(layouts.as_hosted(resources, target.host, target.wanted))

@@ -74,14 +74,17 @@ def expanded(resources: Iterable[Resource]) -> Iterator[Resource]:
             yield seen(msgspec.structs.replace(other, path=path, cache=cache))
 
 
-def as_objects(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
+def as_objects(
+    resources: Iterable[Resource], forms: Collection[Form], slashes: bool = True
+) -> Iterator[Resource]:
     """The files of the site as a bucket has them.
 
     Args:
         forms: what it has beside the archives. A bucket cannot tell ``?format=json``, so ``json``
             makes ``…/pull`` itself what ``appr pull`` reads.
+        slashes: whether a key can end with one.
     """
-    for resource in expanded(_wanted(_with_prefix(resources), forms)):
+    for resource in expanded(_wanted(_with_prefix(resources), forms, slashes)):
         for key in _keys(resource, forms):
             yield from _also_bare(msgspec.structs.replace(resource, path=key), "bare" in forms)
 
@@ -135,7 +138,9 @@ def _keys(resource: Resource, forms: Collection[Form]) -> list[str]:
     return [] if isinstance(resource.body, Descriptor) else [key]
 
 
-def _wanted(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[Resource]:
+def _wanted(
+    resources: Iterable[Resource], forms: Collection[Form], slashes: bool = True
+) -> Iterator[Resource]:
     """Without the forms that nobody asked for."""
     for resource in resources:
         match resource.form:
@@ -144,6 +149,8 @@ def _wanted(resources: Iterable[Resource], forms: Collection[Form]) -> Iterator[
             case "base64":
                 by_release = resource.path.endswith("/pull.json")
                 wanted = "twins" in forms or ("json" in forms and by_release)
+            case "slash":
+                wanted = slashes
             case _:
                 wanted = True
         if wanted:

@@ -255,7 +255,7 @@ class OciRegistry:
         if self._on:
             # Clients look at its status alone; and a key with a slash at its end is a folder in
             # some buckets (SeaweedFS), which lose what is written there.
-            yield Resource(f"{TOP}/index.json", b"", JSON_TYPE)
+            yield Resource(f"{TOP}/index.json", b"", JSON_TYPE, form="slash")
             yield Resource(f"{TOP}/404.json", error("MANIFEST_UNKNOWN", NOT_FOUND))
 
     def rank(self, path: str) -> int:

@@ -125,7 +125,7 @@ def test_a_mirror_is_published_checked_pulled_changed_and_put_right(
     assert "all well" in cloud.run(*here, "publish", cloud.address, "--audit")
     root = str(mirror.metadata.path / "1.root.json")
     for source in (cloud.address, cloud.url):
-        cloud.run("check", "--from", source, "--root", root)
+        assert "it has no /v2/" in cloud.run("check", "--from", source, "--root", root)
     out = tmp_path / "out"
     cloud.run(
         "pull", "charts/web@1.0.0", "--from", cloud.address, "--root", root, "--dest", str(out)
