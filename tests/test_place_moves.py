@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.push import push
 from cnrmirror.model.instant import Instant
+from cnrmirror.objects.base import STATE
+from tests.conftest import chart_bytes
+from tests.mirrors import reopen
 from tests.place_forms import CHOICES, NOW, bucket_of, mirror_of_two_releases, to_bucket
 from tests.places import (
     API,
@@ -112,3 +119,30 @@ def test_who_purges_does_not_wait_for_what_a_former_form_left(project: Project) 
     to_bucket(project, objects, [], grace=60).publish(NOW)
     to_bucket(project, objects, [], grace=0).publish(NOW)
     assert objects.keys() == bucket_of(project, []).keys()
+
+
+def test_who_is_overtaken_before_he_removes_what_was_given_up_takes_nothing_from_the_other(
+    project: Project, tmp_path: Path
+) -> None:
+    objects = bucket_of(project, ["twins"])
+    other = reopen(Path(shutil.copytree(project.folder, tmp_path / "other", symlinks=True)))
+    path = tmp_path / "b-1.0.0.tgz"
+    path.write_bytes(chart_bytes("b", "1.0.0"))
+    push(other, [path], Override(namespace="ns"), NOW)
+    session = to_bucket(project, objects, [])
+    done: list[str] = []
+    place = session.destination
+    assert isinstance(place, WatchedObjects)
+
+    def overtake(key: str) -> None:
+        state = json.loads(objects[STATE])
+        if key == STATE and state.get("lease") is None and state.get("form") and not done:
+            done.append(key)
+            to_bucket(other, objects, []).publish(NOW)
+
+    place.after = overtake
+    session.publish(NOW)
+    assert done and f"{API}/ns/b" in objects
+    wanted = bucket_of(other, [])
+    shown = {key: data for key, data in objects.items() if not key.startswith(".cnrmirror/")}
+    assert shown == {k: v for k, v in wanted.items() if not k.startswith(".cnrmirror/")}

@@ -299,8 +299,14 @@ class Session:
         return self._put_right(now)
 
     def _put_right(self, now: str) -> list[Finding]:
-        """What is not as the mirror's own revision, at which the destination stands, has it."""
-        work = self._work(look_when_free(self._project, self.destination, now, 0))
+        """What is not as the mirror's own revision, at which the destination stands, has it.
+
+        Raises LeaseLost if it does not stand there any more: then views must not be compared.
+        """
+        seen = look_when_free(self._project, self.destination, now, 0)
+        if self._relation(seen) != "equal":
+            raise LeaseLost(f"{self.destination.name}: somebody else published there")
+        work = self._work(seen)
         problems = audit(work, now)
         if problems or work.sweep_is_due(now):
             with self._lease(work, now) as lease:
