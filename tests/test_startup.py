@@ -34,6 +34,7 @@ HEAVY = {
 }
 SIGNING = {"cryptography", "securesystemslib", "tuf"}
 PAGES = {"jinja2", "nh3", "pyromark", "rjsmin"}
+SOURCES = {"cnrmirror.sources.kinds", "cnrmirror.sources.helm"}
 
 
 def imported(*arguments: str, **environment: str) -> set[str]:
@@ -85,15 +86,16 @@ def test_help_and_completion_import_nothing_of_what_a_command_does(
 
 def test_what_only_looks_does_not_import_what_signs_renders_or_sends(mirror: str) -> None:
     for command in (["list"], ["show", "charts/nginx"]):
-        assert not imported("-C", mirror, *command) & (HEAVY | SIGNING | PAGES)
-    assert not imported("-C", mirror, "log") & (HEAVY | PAGES)
+        assert not imported("-C", mirror, *command) & (HEAVY | SIGNING | PAGES | SOURCES)
+    assert not imported("-C", mirror, "log") & (HEAVY | PAGES | SOURCES)
 
 
 def test_a_push_imports_nothing_that_speaks_to_others(
     mirror: str, chart: Callable[..., Path]
 ) -> None:
     archive = str(chart("nginx", "1.1.0"))
-    assert not imported("-C", mirror, "push", "--namespace", "charts", archive) & HEAVY
+    found = imported("-C", mirror, "push", "--namespace", "charts", archive)
+    assert not found & (HEAVY | SOURCES)
 
 
 def test_a_pull_from_a_folder_imports_nothing_that_speaks_to_others(

@@ -16,14 +16,19 @@ import yaml
 from cnrmirror.archive import imagename
 from cnrmirror.archive.scan import Limits
 from cnrmirror.model.errors import InvalidDocument, UsageError
+from cnrmirror.model.later import later
 from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.acknowledge import Acknowledgement
 from cnrmirror.sources.filters import glob_matches
 from cnrmirror.sources.kind import SourceRules
-from cnrmirror.sources.kinds import KINDS, kind_of
 from cnrmirror.views.hosts import listening
 from cnrmirror.views.layout import Form
 from cnrmirror.views.site import ViewSettings
+
+if TYPE_CHECKING:
+    from cnrmirror.sources import kinds
+else:
+    kinds = later("cnrmirror.sources.kinds")
 
 FILE_NAME = "mirror.yaml"
 _MAX_BYTES = 1 << 20
@@ -92,10 +97,11 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refresh: str = ""
 
 
+# What a source is, its kind says: ``load`` reads it, where there is one at all.
 if TYPE_CHECKING:
     SourceConfig = SourceRules
 else:
-    SourceConfig = functools.reduce(operator.or_, [kind.settings for kind in KINDS])
+    SourceConfig = Any
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,8 +189,7 @@ def load(path: Path) -> Config:
     try:
         value: Any = yaml.load(data, Loader=StrictLoader)
         config = msgspec.convert(value, Config)
-        for name, source in config.sources.items():
-            _check_source(name, source)
+        sources = {name: _source(name, given) for name, given in config.sources.items()}
         for name in config.publish:
             if not _SOURCE_NAME.fullmatch(name):
                 raise InvalidDocument(f"use letters, digits, '-' and '_' - at `$.publish.{name}`")
@@ -199,7 +204,7 @@ def load(path: Path) -> Config:
         if not 0 <= config.retention.grace_hours < 1e6:
             raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
     except (msgspec.ValidationError, InvalidDocument) as error:
-        message = _in_source(value, str(error))
+        message = str(error)
         line = _line(data, message)
         raise InvalidDocument(f"{path}:{line}: {message}; see docs/configuration.md") from error
     except yaml.MarkedYAMLError as error:
@@ -207,7 +212,7 @@ def load(path: Path) -> Config:
         raise InvalidDocument(f"{path}:{line}: {error.problem}; not YAML as it must be") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: {error}; see docs/configuration.md") from error
-    return msgspec.structs.replace(config, url=config.url.rstrip("/"))
+    return msgspec.structs.replace(config, url=config.url.rstrip("/"), sources=sources)
 
 
 def _wrong_url(url: str) -> str:
@@ -248,28 +253,23 @@ class StrictLoader(yaml.SafeLoader):
         return mapping
 
 
-def _check_source(name: str, source: SourceConfig) -> None:
-    """What the types alone do not say. Raises InvalidDocument, naming the key."""
+def _source(name: str, given: Any) -> SourceRules:
+    """The settings of a source. Raises InvalidDocument, naming the key."""
     if not _SOURCE_NAME.fullmatch(name) or name in ("push", "import"):
         reason = "a source's name: letters, digits, '-' and '_'; not 'push' or 'import'"
         raise InvalidDocument(f"{reason} - at `$.sources.{name}`")
-    for key, reason in (*source.problems(), *kind_of(source).check(source)):
+    try:
+        source: SourceRules = msgspec.convert(given, _of_any_kind())
+    except msgspec.ValidationError as error:
+        reason, _, key = str(error).partition(" - at `$")
+        raise InvalidDocument(f"{reason} - at `$.sources.{name}{key.rstrip('`')}`") from error
+    for key, reason in (*source.problems(), *kinds.kind_of(source).check(source)):
         raise InvalidDocument(f"{reason} - at `$.sources.{name}{'.' + key if key else ''}`")
+    return source
 
 
-def _in_source(value: Any, message: str) -> str:
-    """The same message with the name of the source that is wrong: msgspec does not tell it."""
-    if "$.sources[...]" not in message:
-        return message
-    for name, source in value["sources"].items():
-        try:
-            msgspec.convert(source, SourceConfig)
-        except msgspec.ValidationError as error:
-            text = str(error)
-            where = re.search(r" - at `\$([^`]*)`$", text)
-            below = where[1] if where else ""
-            return f"{text[: where.start()] if where else text} - at `$.sources.{name}{below}`"
-    return message
+def _of_any_kind() -> Any:
+    return functools.reduce(operator.or_, [kind.settings for kind in kinds.KINDS])
 
 
 def _line(data: bytes, message: str) -> int:
@@ -303,7 +303,12 @@ def where_in_yaml(folder: Path, key: str) -> str:
 def schema() -> str:
     """The JSON Schema of mirror.yaml (draft 2020-12), as text."""
     found = msgspec.json.schema(Config)
-    return schema_text("mirror.yaml of cnrmirror", found, found.pop("$defs"))
+    parts = found.pop("$defs")
+    (source,), more = msgspec.json.schema_components(
+        [_of_any_kind()], ref_template="#/$defs/{name}"
+    )
+    parts["Config"]["properties"]["sources"]["additionalProperties"] = source
+    return schema_text("mirror.yaml of cnrmirror", found, {**parts, **more})
 
 
 def find_project(start: Path) -> Path:
