@@ -38,6 +38,7 @@ class Google:
     Attributes:
         objects: by key, of one bucket; ``bucket`` is its name.
         trouble: how many of the next requests are answered with 503.
+        pages: how many pages of lists are given before the next is answered with 503.
         locked: keys that may not be removed.
         lost: how many of the next writes are done, and answered with 503.
     """
@@ -47,6 +48,7 @@ class Google:
         self.objects: dict[str, Stored] = {}
         self.parts: dict[str, tuple[dict[str, str], dict[int, bytes]]] = {}
         self.trouble = self.lost = 0
+        self.pages = -1
         self.locked: set[str] = set()
         self.lock = threading.Lock()
         self.numbers = itertools.count(1001)
@@ -158,7 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, query: dict[str, list[str]]) -> None:
         prefix = query.get("prefix", [""])[0]
-        after = query.get("continuation-token", [""])[0]
+        self.google.pages -= 1
+        if self.google.pages == -1:
+            return self._error(503, "ServiceUnavailable")
+        after = query.get("continuation-token", query.get("start-after", [""]))[0]
         keys = sorted(k for k in self.google.objects if k.startswith(prefix) and k > after)
         rows = "".join(_row(key, self.google.objects[key]) for key in keys[:_PAGE])
         if len(keys) > _PAGE:

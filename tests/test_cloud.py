@@ -100,6 +100,16 @@ def test_trouble_is_waited_out_and_an_answer_that_was_lost_is_no_rival(
         place.read("a", 100)
 
 
+def test_a_list_that_breaks_off_is_asked_for_again_and_is_whole(
+    service: Google, project: Project
+) -> None:
+    place = opened(service, project)
+    place.put([Resource(f"n/{number:03}", b"1") for number in range(250)], SILENT)
+    for pages in (0, 1, 2):
+        service.pages = pages
+        assert len({item.key for item in place.listing()}) == 250
+
+
 def test_what_is_locked_stays_and_is_said(service: Google, project: Project) -> None:
     place = opened(service, project)
     place.put([Resource("a", b"1"), Resource("b", b"1")], SILENT)

@@ -20,6 +20,7 @@ from cnrmirror.model.errors import (
     AccessDenied,
     CnrMirrorError,
     IncompleteError,
+    InputError,
     NotFoundError,
     Outdated,
     Tampered,
@@ -136,8 +137,10 @@ class CloudReader(Reader):
             return NotFoundError(
                 f"{self.name}: there is no container {self._address.container!r}: make it first"
             )
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError | obs.NotFoundError):
             return NotFoundError(f"{where}: not there", what="key")
+        if isinstance(error, obs.InvalidPathError):
+            return InputError(f"{where}: not a key that can be written there")
         if isinstance(error, obs.AlreadyExistsError | obs.PreconditionError):
             return Outdated(f"{where}: somebody else published meanwhile")
         if isinstance(error, obs.PermissionDeniedError | obs.UnauthenticatedError):
@@ -248,12 +251,23 @@ class CloudObjects(CloudReader, Objects):
 
     def listing(self) -> Iterator[Listed]:
         """See ``base.Objects``."""
-        pages = iter(obstore.list(self._store, self.prefix.removesuffix("/") or None))
-        while True:
-            page = self._once(lambda: next(pages, None), self.name)
-            if page is None:
-                return
-            for found in page:
+        last: str | None = None
+        pages: Iterator[Any] | None = None
+
+        def page() -> Any:
+            nonlocal pages
+            try:
+                if pages is None:
+                    folder = self.prefix.removesuffix("/") or None
+                    pages = iter(obstore.list(self._store, folder, offset=last))
+                return next(pages, None)
+            except BaseException:
+                pages = None  # it would say that this was all: it is asked anew from here on
+                raise
+
+        while some := self._once(page, self.name):
+            last = some[-1]["path"]
+            for found in some:
                 key = found["path"][len(self.prefix) :]
                 if not key.startswith(f"{STATE_FOLDER}/"):
                     yield Listed(key, found["size"], found.get("e_tag") or "")
