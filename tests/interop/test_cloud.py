@@ -22,10 +22,11 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.base import Objects, Reader
+from cnrmirror.objects.base import Objects, Reader, read
 from cnrmirror.objects.cloud import CloudObjects, CloudReader
 from cnrmirror.objects.cloud_settings import CloudSettings
 from tests.conftest import chart_bytes
@@ -65,6 +66,21 @@ class TestAzure(ObjectsSuite):
     @pytest.fixture
     def project(self, store: Project) -> Project:
         return reopen(store.folder)
+
+
+def test_a_large_archive_goes_and_comes_in_parts(service: Azure, store: Project) -> None:
+    data = bytes(range(256)) * (80 << 10)
+    blob = Descriptor.of(data)
+    store.store.add_blob(blob, [data])
+    address = f"az://{ACCOUNT}/{CONTAINER}/{uuid.uuid4().hex}"
+    place = CloudObjects(address, CloudSettings(service.endpoint), store.store)
+    place.create([Resource("catalog/blobs/a", blob)], NoProgress())
+    assert read(place.fetch("catalog/blobs/a", len(data))) == data
+    found = place.read("catalog/blobs/a", len(data))
+    assert found is not None and found[0] == data
+    listed = next(place.listing())
+    assert place.holds(listed, Resource("x", blob))
+    assert place.delete([listed.key]) == [] and place.read(listed.key, 100) is None
 
 
 class TestAzureReader(ReaderSuite):
