@@ -153,7 +153,7 @@ def _plan_lines(plan: Plan) -> list[str]:
     lines = [f"{o.action}\t{o.key}\t{o.size}" for o in plan.operations]
     lines += [f"invalidate\t{path}" for path in invalidations(plan)]
     if plan.new_form:
-        lines.append("delete later\twhat only the former form has (looked for in the end)")
+        lines.append("sweep\twhat only its former form has: looked for after grace_minutes")
     lines += [f"left out\t{text}" for text in plan.left_out]
     lines += [f"too much\t{text}" for text in plan.too_much]
     before = "nothing" if plan.revision_from is None else f"revision {plan.revision_from}"
