@@ -694,30 +694,32 @@ def altered(folder: Path, prefix: str) -> str:
     return Path(entry["path"]).name
 
 
-def a_truncated_volume(folder: Path) -> str:
+def a_truncated_volume(mirror: Mirror, folder: Path) -> str:
     path = folder / "volume-003.tar"
     os.truncate(path, path.stat().st_size - 512)
     return "volume-003.tar: damaged"
 
 
-def a_bit_in_a_volume(folder: Path) -> str:
+def a_bit_in_a_volume(mirror: Mirror, folder: Path) -> str:
     flip(folder / "volume-004.tar", 5000)
     return "volume-004.tar: damaged"
 
 
-def an_archive_altered_and_the_contents_fixed(folder: Path) -> str:
+def an_archive_altered_and_the_contents_fixed(mirror: Mirror, folder: Path) -> str:
     return altered(folder, "catalog/blobs/")
 
 
-def a_node_altered_and_the_contents_fixed(folder: Path) -> str:
-    return altered(folder, "catalog/nodes/")
+def a_node_altered_and_the_contents_fixed(mirror: Mirror, folder: Path) -> str:
+    # One of the newest revision: only that is looked at.
+    node = node_of(mirror.site, "package", "charts/p9")
+    return altered(folder, node.relative_to(mirror.site).as_posix())
 
 
-def the_timestamp_altered_and_the_contents_fixed(folder: Path) -> str:
+def the_timestamp_altered_and_the_contents_fixed(mirror: Mirror, folder: Path) -> str:
     return altered(folder, "catalog/metadata/timestamp.json")
 
 
-def an_index_that_points_elsewhere(folder: Path) -> str:
+def an_index_that_points_elsewhere(mirror: Mirror, folder: Path) -> str:
     volume, entry = member(folder, "catalog/blobs/")
     data = volume.read_bytes()
     old = f'"offset":{entry["offset"]},'.encode()
@@ -727,7 +729,7 @@ def an_index_that_points_elsewhere(folder: Path) -> str:
     return f"{volume.name}: its index cannot be used"
 
 
-def an_index_with_a_path_that_climbs(folder: Path) -> str:
+def an_index_with_a_path_that_climbs(mirror: Mirror, folder: Path) -> str:
     volume, entry = member(folder, "catalog/blobs/")
     data = volume.read_bytes()
     path = entry["path"].encode()
@@ -737,7 +739,7 @@ def an_index_with_a_path_that_climbs(folder: Path) -> str:
     return f"{volume.name}: its index cannot be used"
 
 
-def a_volume_with_a_name_that_climbs(folder: Path) -> str:
+def a_volume_with_a_name_that_climbs(mirror: Mirror, folder: Path) -> str:
     toc(folder, lambda contents: contents["volumes"][0].update(name="../volume-001.tar"))
     return "bundle.json: not what it must be"
 
@@ -749,9 +751,9 @@ def a_volume_with_a_name_that_climbs(folder: Path) -> str:
     a_volume_with_a_name_that_climbs,
 ], ids=words)  # fmt: skip
 def test_a_bundle_is_refused_with(
-    mirror: Mirror, carried: Path, attack: Callable[[Path], str]
+    mirror: Mirror, carried: Path, attack: Callable[[Mirror, Path], str]
 ) -> None:
-    named = attack(carried)
+    named = attack(mirror, carried)
     code = 6 if "damaged" in named or "index" in named else 9
     refused(code, named, "verify", "--root", mirror.root, carried)
 
