@@ -17,6 +17,7 @@ from cnrmirror.objects.base import Objects, Reader, read
 from cnrmirror.objects.cloud import CloudObjects, CloudReader
 from cnrmirror.objects.cloud_settings import CloudAddress, CloudSettings
 from cnrmirror.objects.limiter import Limiter
+from tests.azure_double import Azure, azure
 from tests.gcs_double import Google, google
 from tests.objects_suite import ObjectsSuite, ReaderSuite
 
@@ -151,3 +152,58 @@ def test_an_address_is_taken_apart(address: str, found: CloudAddress) -> None:
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InputError, match=r"write|not a prefix"):
         CloudAddress.parse(address)
+
+
+# -- what a service refuses --
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Azure]:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
+    with azure() as found:
+        yield found
+
+
+def at_azure(service: Azure, project: Project) -> CloudObjects:
+    place = CloudObjects("az://account/site/x", CloudSettings(service.url), project.store)
+    place._limiter = Limiter(8, attempts=3, sleep=lambda seconds: None)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (403, "AuthorizationFailure"), (409, "PublicAccessNotPermitted"), (409, "PathConflict"),
+        (409, "BlobImmutableDueToPolicy"), (412, "LeaseIdMissing"), (409, "SnapshotsPresent"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_none_of_what_others_did_and_nothing_is_taken_for_there(
+    refusing: Azure, project: Project, status: int, code: str
+) -> None:
+    refusing.status, refusing.code = status, code
+    place = at_azure(refusing, project)
+    files = [Resource("catalog/blobs/a", b"1")]
+    for action in (
+        lambda: place.create(files, SILENT), lambda: place.put(files, SILENT),
+        lambda: place.swap("a", b"1", None), lambda: place.read("a", 10),
+        lambda: read(place.fetch("a", 10)),
+    ):  # fmt: skip
+        with pytest.raises(AccessDenied, match=code):
+            action()
+    refusing.asked = 0
+    assert place.delete(["a"]) == ["a"]
+    assert code in place.notes[0] and refusing.asked == 1
+
+
+def test_a_key_of_an_account_stands_in_no_message(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", '"SECRET"')
+    with pytest.raises(AccessDenied) as caught:
+        CloudObjects("gs://site", CloudSettings(), project.store)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_key_that_cannot_be_asked_for_is_said_so(service: Google, project: Project) -> None:
+    with pytest.raises(InputError):
+        opened(service, project).read("a//b", 10)

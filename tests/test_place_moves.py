@@ -114,6 +114,15 @@ def test_a_run_that_is_killed_before_it_removes_what_was_given_up_leaves_word_of
         assert objects.keys() == wanted, number
 
 
+def test_a_repair_names_what_a_former_form_left_and_a_publish_counts_it(project: Project) -> None:
+    objects = bucket_of(project, ["twins"])
+    spare = dict(objects)
+    gone = objects.keys() - bucket_of(project, []).keys()
+    found = to_bucket(project, objects, []).audit(NOW, repair=True)
+    assert {f.path for f in found} == gone and {f.problem for f in found} == {"extra"}
+    assert to_bucket(project, spare, []).publish(NOW).deletes == len(gone)
+
+
 def test_who_purges_does_not_wait_for_what_a_former_form_left(project: Project) -> None:
     objects = bucket_of(project, ["twins"])
     to_bucket(project, objects, [], grace=60).publish(NOW)

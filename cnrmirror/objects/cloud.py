@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ from obstore import exceptions as obs
 
 from cnrmirror.model.errors import (
     AccessDenied,
-    CnrMirrorError,
     IncompleteError,
     InputError,
     NotFoundError,
@@ -41,12 +41,17 @@ from cnrmirror.objects.cloud_settings import CloudAddress, CloudSettings
 from cnrmirror.objects.cloud_store import cloud_store, has_credentials
 from cnrmirror.objects.limiter import Limiter, Trouble, together
 from cnrmirror.objects.s3_errors import S3Errors
+from cnrmirror.objects.s3_words import Said
 from cnrmirror.objects.store import Store
 
 _PART = 8 << 20
 _NO_TOKEN = ("Error performing token request", "Error fetching token", "metadata.google.internal")
 _NO_CONTAINER = ("ContainerNotFound", "NoSuchBucket")
-_KEPT = ("BlobImmutableDueToPolicy", "RetentionPolicyNotMet", "ObjectUnderActiveHold")
+# What says that a condition of ours was not met; other codes of 409 and 412 are refusals.
+_UNMET = ("", "BlobAlreadyExists", "ConditionNotMet", "UpdateConditionNotMet",
+          "TargetConditionNotMet", "PreconditionFailed")  # fmt: skip
+# Azure removes by a request for many: the answer to each is in the body of one that is good.
+_ONE_OF_MANY = re.compile(r"Bulk delete request failed .*?: ?(\w+)[^(]*\(code: (\d{3})\)", re.S)
 T = TypeVar("T")
 
 
@@ -124,7 +129,7 @@ class CloudReader(Reader):
                 self.requests += 1
             try:
                 return request()
-            except (obs.BaseError, FileNotFoundError) as error:
+            except (obs.BaseError, FileNotFoundError, ValueError) as error:
                 raise self._ours(error, where) from error
 
         return self._limiter.run(attempt, where)
@@ -137,16 +142,30 @@ class CloudReader(Reader):
             return NotFoundError(
                 f"{self.name}: there is no container {self._address.container!r}: make it first"
             )
+        if found := _ONE_OF_MANY.search(text):
+            return self._refused(found[1], int(found[2]), where)
         if isinstance(error, FileNotFoundError | obs.NotFoundError):
+            if not self._named and "ResourceNotFound" in text:
+                return AccessDenied(f"{where}: not public, and no credentials were found")
             return NotFoundError(f"{where}: not there", what="key")
-        if isinstance(error, obs.InvalidPathError):
-            return InputError(f"{where}: not a key that can be written there")
+        if isinstance(error, obs.InvalidPathError | ValueError):
+            return InputError(f"{where}: a key that obstore cannot ask for: {text[:200]}")
         if isinstance(error, obs.AlreadyExistsError | obs.PreconditionError):
-            return Outdated(f"{where}: somebody else published meanwhile")
+            said = Said.parse(text)
+            if said.code in _UNMET:
+                return Outdated(f"{where}: somebody else published meanwhile")
+            return self._refused(said.words, 409, where)
         if isinstance(error, obs.PermissionDeniedError | obs.UnauthenticatedError):
             reason = self._errors.of_obstore(error, where)
             return reason if isinstance(reason, AccessDenied) else AccessDenied(str(reason))
         return self._errors.of_obstore(error, where)
+
+    def _refused(self, words: str, status: int, where: str) -> Exception:
+        if status == 404:
+            return NotFoundError(f"{where}: not there", what="key")
+        if status >= 500 or status in (408, 429) or "BeingDeleted" in words:
+            return Trouble(words)
+        return AccessDenied(f"{where}: refused ({words}); check the credentials and their rights")
 
 
 class CloudObjects(CloudReader, Objects):
@@ -235,9 +254,7 @@ class CloudObjects(CloudReader, Objects):
             except NotFoundError as error:
                 if error.details.get("what") != "key":
                     raise
-            except CnrMirrorError as error:
-                if not isinstance(error, AccessDenied) and not any(w in str(error) for w in _KEPT):
-                    raise
+            except AccessDenied as error:
                 kept.append(key)
                 reasons.append(error.message)
 
@@ -280,7 +297,7 @@ class CloudObjects(CloudReader, Objects):
         if listed.tag.strip('"') == md5:
             return True
         there = hashlib.sha256()
-        with contextlib.suppress(IncompleteError):
+        with contextlib.suppress(IncompleteError, Tampered):
             for piece in self.fetch(listed.key, listed.size):
                 there.update(piece)
         return there.digest() == sha256

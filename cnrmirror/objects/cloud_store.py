@@ -60,8 +60,12 @@ def cloud_store(
             else _google(address, settings, options)
         )
     except (BaseError, ValueError, OSError) as error:
-        text = " ".join(str(error).split())
-        raise AccessDenied(f"{address.kind}://{address.container}: {text[:300]}") from error
+        # Its text may hold a part of a key.
+        names = ", ".join(_NAMES[address.kind])
+        raise AccessDenied(
+            f"{address.kind}://{address.container}: the credentials or the endpoint that the "
+            f"environment names are none ({type(error).__name__}): look at {names}"
+        ) from None
 
 
 def _azure(address: CloudAddress, settings: CloudSettings, options: dict[str, Any]) -> AzureStore:

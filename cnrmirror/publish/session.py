@@ -67,6 +67,7 @@ class Session:
         self.destination = destination
         # Revisions of which views may be there, from a run of ours that lost its lease.
         self._disturbed: list[State] = []
+        self._swept: list[Finding] = []
 
     @classmethod
     def open(cls, project: Project, target: PublishTo, merge: bool = True) -> Session:
@@ -202,8 +203,19 @@ class Session:
         self._disturbed.clear()
         if work.sweep_is_due(now):
             # Of views in another form nothing is known: what is left of them is looked for.
-            self._put_right(now)
+            done = self._with_sweep(done, now)
         return done
+
+    def _with_sweep(self, done: Published, now: str) -> Published:
+        """The same publish, and what only a former form had removed; if not now, then next time."""
+        try:
+            self._swept = self._put_right(now)
+        except (LeaseLost, BusyError):
+            if self._disturbed:
+                raise
+            return done
+        removed = sum(finding.problem == "extra" for finding in self._swept)
+        return msgspec.structs.replace(done, deletes=done.deletes + removed)
 
     def _join(self, seen: Seen, now: str, saved: Plan | None, catch_up: bool) -> Relation:
         """Bring in what the mirror lacks; how the destination is related to it then."""
@@ -296,7 +308,8 @@ class Session:
         if not self._work(seen).nothing_to_do(now) and self._relation(seen) != "ahead":
             # What the timestamp names must be ours before anything is overwritten or removed.
             self._publish(now, None)
-        return self._put_right(now)
+        swept, self._swept = self._swept, []
+        return sorted([*swept, *self._put_right(now)])
 
     def _put_right(self, now: str) -> list[Finding]:
         """What is not as the mirror's own revision, at which the destination stands, has it.

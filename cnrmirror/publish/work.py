@@ -92,7 +92,8 @@ class Work:
     def sweep(self, now: str) -> str:
         """When what only a former form had may go; "" if there was none."""
         noted = self.seen.state.sweep
-        if self.new_form:
+        # A first publish that was killed may have been of another form.
+        if self.new_form or (self.seen.head is None and self.seen.state.lease is not None):
             return self._in_grace(now)
         # Where nothing is to be kept any more, neither is this.
         return noted and min(noted, self._in_grace(now))
