@@ -114,6 +114,28 @@ def test_a_run_that_is_killed_before_it_removes_what_was_given_up_leaves_word_of
         assert objects.keys() == wanted, number
 
 
+def test_what_a_first_publish_of_another_form_left_when_it_was_killed_goes_too(
+    project: Project,
+) -> None:
+    wanted = bucket_of(project, []).keys()
+    for number in (20, 40, 60):
+        objects: dict[str, bytes] = {}
+        session, writes = to_bucket(project, objects, ["twins", "dash"]), itertools.count()
+        place = session.destination
+        assert isinstance(place, WatchedObjects)
+
+        def killed(key: str, writes: Iterator[int] = writes, number: int = number) -> None:
+            if next(writes) == number:
+                raise Killed
+
+        place.before = killed
+        with pytest.raises(Killed):
+            session.publish(NOW)
+        assert objects.keys() - wanted or number == 20
+        to_bucket(project, objects, []).publish(NOW)
+        assert objects.keys() == wanted
+
+
 def test_a_repair_names_what_a_former_form_left_and_a_publish_counts_it(project: Project) -> None:
     objects = bucket_of(project, ["twins"])
     spare = dict(objects)
