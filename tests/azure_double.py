@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback import on_loopback
 
 
 class Azure:
@@ -57,12 +58,6 @@ def azure() -> Iterator[Azure]:
     """A service on loopback that refuses."""
     found = Azure()
     handler = type("Handler", (_Handler,), {"azure": found})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    found.url = f"http://127.0.0.1:{server.server_port}/account"
-    try:
+    with on_loopback(handler) as url:
+        found.url = f"{url}/account"
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -12,12 +12,14 @@ import itertools
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import msgspec
+
+from tests.loopback import on_loopback
 
 _KEPT = ("content-type", "cache-control", "content-disposition")
 _PAGE = 100
@@ -205,12 +207,5 @@ def google() -> Iterator[Google]:
     """A service on loopback with one empty bucket."""
     found = Google()
     handler = type("Handler", (_Handler,), {"google": found})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with on_loopback(handler) as found.url:
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()

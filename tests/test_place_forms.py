@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -38,6 +37,7 @@ from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
 from cnrmirror.views.layout import Form, key_of, left_out, location_of, with_redirects
 from tests.conftest import chart_bytes
+from tests.loopback import on_loopback
 from tests.mirrors import reopen
 from tests.place_forms import ALL, CHOICES, NOW, bucket_of, mirror_of_two_releases, to_bucket
 from tests.places import (
@@ -66,13 +66,8 @@ def bucket_over_http(objects: dict[str, bytes]) -> Iterator[str]:
         def log_message(self, format: str, *words: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with on_loopback(Answers) as url:
+        yield url
 
 
 def audited(project: Project, reader: Reader, work: Path) -> Audit:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.model.instant import Instant
 from cnrmirror.objects.base import STATE
+from cnrmirror.publish.session import Session
 from tests.conftest import chart_bytes
 from tests.mirrors import reopen
 from tests.place_forms import CHOICES, NOW, bucket_of, mirror_of_two_releases, to_bucket
@@ -89,21 +89,26 @@ def test_what_was_given_up_can_be_read_until_its_time_of_grace_is_over(project: 
     assert to_bucket(project, objects, [], grace=60).publish(later[2]).requests == 2
 
 
+def kill_before(session: Session, number: int) -> None:
+    """End a run before it writes for the so many-th time, counted from 0."""
+    place, writes = session.destination, itertools.count()
+    assert isinstance(place, WatchedObjects)
+
+    def killed(key: str) -> None:
+        if next(writes) == number:
+            raise Killed
+
+    place.before = killed
+
+
 def test_a_run_that_is_killed_before_it_removes_what_was_given_up_leaves_word_of_it(
     project: Project,
 ) -> None:
     wanted = bucket_of(project, []).keys()
     for number in range(200):
         objects = bucket_of(project, ["twins"])
-        session, writes = to_bucket(project, objects, []), itertools.count()
-        place = session.destination
-        assert isinstance(place, WatchedObjects)
-
-        def killed(key: str, writes: Iterator[int] = writes, number: int = number) -> None:
-            if next(writes) == number:
-                raise Killed
-
-        place.before = killed
+        session = to_bucket(project, objects, [])
+        kill_before(session, number)
         try:
             session.publish(NOW)
         except Killed:
@@ -120,15 +125,8 @@ def test_what_a_first_publish_of_another_form_left_when_it_was_killed_goes_too(
     wanted = bucket_of(project, []).keys()
     for number in (20, 40, 60):
         objects: dict[str, bytes] = {}
-        session, writes = to_bucket(project, objects, ["twins", "dash"]), itertools.count()
-        place = session.destination
-        assert isinstance(place, WatchedObjects)
-
-        def killed(key: str, writes: Iterator[int] = writes, number: int = number) -> None:
-            if next(writes) == number:
-                raise Killed
-
-        place.before = killed
+        session = to_bucket(project, objects, ["twins", "dash"])
+        kill_before(session, number)
         with pytest.raises(Killed):
             session.publish(NOW)
         assert objects.keys() - wanted or number == 20

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +27,7 @@ from cnrmirror.objects.http import HttpReader
 from tests.conftest import chart_bytes
 from tests.crawl import crawl
 from tests.hostile import hosting
+from tests.loopback import on_loopback
 from tests.mirrors import make, reopen
 from tests.test_sources import reply
 
@@ -39,14 +39,8 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def plain_server(folder: Path) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with on_loopback(partial(Quiet, directory=str(folder))) as url:
+        yield url
 
 
 @pytest.fixture

@@ -268,6 +268,7 @@ def _source(name: str, given: Any) -> SourceRules:
     return source
 
 
+@functools.cache
 def _of_any_kind() -> Any:
     return functools.reduce(operator.or_, [kind.settings for kind in kinds.KINDS])
 

@@ -207,6 +207,14 @@ class Objects(Reader, Protocol):
         return
 
 
+def kept_note(name: str, count: int, reason: str) -> str:
+    """What is said of objects that a place does not let go of (``Objects.delete``)."""
+    return (
+        f"{name}: {count} objects are not removed, the service refuses: {reason}; a lock ends by "
+        "itself, else give the right to delete"
+    )
+
+
 def named_by_digest(key: str) -> bool:
     """Whether a key of a mirror tells its bytes, so that whoever wrote it wrote the same."""
     return key.startswith(("catalog/blobs/", "catalog/nodes/", "catalog/targets/"))

@@ -27,7 +27,15 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, Reader, bounded, check_path
+from cnrmirror.objects.base import (
+    STATE_FOLDER,
+    Listed,
+    Objects,
+    Reader,
+    bounded,
+    check_path,
+    kept_note,
+)
 from cnrmirror.objects.bodies import (
     MULTIPART_FROM,
     PARALLEL,
@@ -243,7 +251,7 @@ class CloudObjects(CloudReader, Objects):
         return self._once(put, f"{self.name}/{resource.path}")
 
     def delete(self, keys: Sequence[str]) -> list[str]:
-        """See ``base.Objects``. Neither service takes many in one request of obstore's."""
+        """See ``base.Objects``. One by one, so that it is known of each whether it went."""
         kept: list[str] = []
         reasons: list[str] = []
 
@@ -260,10 +268,7 @@ class CloudObjects(CloudReader, Objects):
 
         together(remove, keys, PARALLEL)
         if kept:
-            self.notes.append(
-                f"{self.name}: {len(kept)} objects are not removed, the service refuses: "
-                f"{reasons[0]}; a lock ends by itself, else give the right to delete"
-            )
+            self.notes.append(kept_note(self.name, len(kept), reasons[0]))
         return kept
 
     def listing(self) -> Iterator[Listed]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from obstore.store import AzureStore, GCSStore
 from cnrmirror.model.errors import AccessDenied
 from cnrmirror.objects.certificates import Tls
 from cnrmirror.objects.cloud_settings import CloudAddress, CloudSettings
+from cnrmirror.objects.obstores import options_of
 
 _EMULATOR = "STORAGE_EMULATOR_HOST"
 _NAMES = {
@@ -39,26 +39,18 @@ def has_credentials(kind: str) -> bool:
 def cloud_store(
     address: CloudAddress, settings: CloudSettings, signed: bool
 ) -> AzureStore | GCSStore:
-    """An obstore of a container; it tries nothing again, which is the limiter's work.
+    """An obstore of a container.
 
     Raises:
         AccessDenied: credentials that are none, or an endpoint that is none.
         InputError: certificates that are named are not there.
     """
-    client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
-    client["connect_timeout"] = timedelta(seconds=10)
-    authorities = Tls().authorities
-    if authorities.named:  # the system's are known to it
-        client["root_certificate"] = authorities.text()
-    options: dict[str, Any] = {"client_options": client, "retry_config": {"max_retries": 0}}
+    options = options_of(Tls())
     if not signed:
         options["skip_signature"] = True
+    make = _azure if address.account else _google
     try:
-        return (
-            _azure(address, settings, options)
-            if address.account
-            else _google(address, settings, options)
-        )
+        return make(address, settings, options)
     except (BaseError, ValueError, OSError) as error:
         # Its text may hold a part of a key.
         names = ", ".join(_NAMES[address.kind])

@@ -30,7 +30,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import CACHE_CONTROL, JSON_TYPE, Cache, Resource
-from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, named_by_digest
+from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, kept_note, named_by_digest
 from cnrmirror.objects.bodies import (
     MULTIPART_FROM,
     PARALLEL,
@@ -333,10 +333,7 @@ class BucketObjects(Objects):
             batch = [self._prefix + key for key in keys[start : start + AT_ONCE]]
             refused |= self._deleter.delete(batch, self.name)
         for key, said in list(refused.items())[:1]:
-            self.notes.append(
-                f"{self.name}: {len(refused)} objects are not removed, the service refuses: {key}: "
-                f"{said.words}; a lock ends by itself, else give the right to delete"
-            )
+            self.notes.append(kept_note(self.name, len(refused), f"{key}: {said.words}"))
         return [key.removeprefix(self._prefix) for key in refused]
 
     def listing(self) -> Iterator[Listed]:

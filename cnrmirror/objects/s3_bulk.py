@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 from urllib.request import getproxies
 
@@ -11,10 +10,11 @@ from obstore.store import S3Store
 
 from cnrmirror.objects.address import host_of
 from cnrmirror.objects.bucket import S3Connection
+from cnrmirror.objects.obstores import options_of
 
 
 def bulk_store(connection: S3Connection, bucket: str) -> S3Store:
-    """An obstore for a bucket; it tries nothing again, which is the limiter's work."""
+    """An obstore for a bucket."""
     settings = connection.settings
     endpoint, virtual = connection.endpoint(bucket)
     options: dict[str, Any] = {
@@ -29,13 +29,7 @@ def bulk_store(connection: S3Connection, bucket: str) -> S3Store:
         options["server_side_encryption"] = settings.encryption
     if settings.kms_key:
         options["sse_kms_key_id"] = settings.kms_key
-    client: dict[str, Any] = {"timeout": timedelta(seconds=120), "allow_http": True}
-    client["connect_timeout"] = timedelta(seconds=10)
-    authorities = connection.tls.authorities
-    if authorities.named:  # the system's are known to it
-        client["root_certificate"] = authorities.text()
-    client |= _proxy(connection)
-    options |= {"client_options": client, "retry_config": {"max_retries": 0}}
+    options |= options_of(connection.tls, _proxy(connection))
     return S3Store(
         bucket,
         credential_provider=Boto3CredentialProvider(connection.session),

@@ -67,7 +67,6 @@ class Session:
         self.destination = destination
         # Revisions of which views may be there, from a run of ours that lost its lease.
         self._disturbed: list[State] = []
-        self._swept: list[Finding] = []
 
     @classmethod
     def open(cls, project: Project, target: PublishTo, merge: bool = True) -> Session:
@@ -176,7 +175,9 @@ class Session:
             "tried to: try again later"
         )
 
-    def _publish(self, now: str, saved: Plan | None, catch_up: bool = False) -> Published:
+    def _publish(
+        self, now: str, saved: Plan | None, catch_up: bool = False, sweep: bool = True
+    ) -> Published:
         seen = look_when_free(
             self._project, self.destination, now, self._project.config.lock_wait_seconds
         )
@@ -201,7 +202,7 @@ class Session:
         with self._lease(work, now) as lease:
             done = carry_out(work, lease, now, total)
         self._disturbed.clear()
-        if work.sweep_is_due(now):
+        if sweep and work.sweep_is_due(now):
             # Of views in another form nothing is known: what is left of them is looked for.
             done = self._with_sweep(done, now)
         return done
@@ -209,12 +210,12 @@ class Session:
     def _with_sweep(self, done: Published, now: str) -> Published:
         """The same publish, and what only a former form had removed; if not now, then next time."""
         try:
-            self._swept = self._put_right(now)
+            found = self._put_right(now)
         except (LeaseLost, BusyError):
             if self._disturbed:
                 raise
             return done
-        removed = sum(finding.problem == "extra" for finding in self._swept)
+        removed = sum(finding.problem == "extra" for finding in found)
         return msgspec.structs.replace(done, deletes=done.deletes + removed)
 
     def _join(self, seen: Seen, now: str, saved: Plan | None, catch_up: bool) -> Relation:
@@ -307,9 +308,8 @@ class Session:
         self._refuse_more(seen)
         if not self._work(seen).nothing_to_do(now) and self._relation(seen) != "ahead":
             # What the timestamp names must be ours before anything is overwritten or removed.
-            self._publish(now, None)
-        swept, self._swept = self._swept, []
-        return sorted([*swept, *self._put_right(now)])
+            self._publish(now, None, sweep=False)
+        return self._put_right(now)
 
     def _put_right(self, now: str) -> list[Finding]:
         """What is not as the mirror's own revision, at which the destination stands, has it.

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +25,7 @@ from tests.interop.reference import legacy
 from tests.interop.servers import need
 from tests.interop.test_oci_clients import Skopeo
 from tests.interop.today import Place, Shop, archive_of, cnrmirror
+from tests.loopback import on_loopback
 from tests.places import API
 
 pytestmark = pytest.mark.interop
@@ -86,11 +86,8 @@ def place(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plac
         root = str(shop.project.metadata.path / "1.root.json")
         address = ("--from", f"s3://{BUCKET}", "--root", root)
         cnrmirror(shop.project, "check", *address, **server.environment())
-        web = ThreadingHTTPServer(("127.0.0.1", 0), website(server.client()))
-        threading.Thread(target=web.serve_forever, daemon=True).start()
-        yield Place("website", f"http://127.0.0.1:{web.server_port}", folder)
-        web.shutdown()
-        web.server_close()
+        with on_loopback(website(server.client())) as url:
+            yield Place("website", url, folder)
 
 
 def test_an_archive_is_there_once_and_every_other_address_leads_to_it(
