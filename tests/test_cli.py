@@ -125,7 +125,7 @@ def test_names_come_from_inside_or_from_the_file_name(run: Run, tmp_path: Path) 
         (["channel", "set", "ns/none", "stable", "1.0.0"], 5, "no package"),
         (["rollback", "99"], 5, "no revision"),
         (["serve", "--accept-push"], 2, "token"),
-        (["nonsense"], 2, "No such command"),
+        (["nonsense"], 2, "there is no command"),
     ],
 )
 def test_bad_input_is_explained_and_changes_nothing(

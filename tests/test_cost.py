@@ -99,4 +99,4 @@ def test_a_plan_names_money_for_a_bucket_and_none_for_a_folder(project: Project)
     run = CliRunner().invoke(
         cli, ["-C", str(project.folder), "publish", str(project.folder / "out"), "--dry-run"]
     )
-    assert run.exit_code == 0 and "puts" in run.output and "$" not in run.output
+    assert run.exit_code == 0 and "to write" in run.output and "$" not in run.output

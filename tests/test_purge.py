@@ -104,7 +104,7 @@ def test_a_destination_that_cannot_be_had_turns_the_exit_code(machine: Machine) 
 def test_a_channel_whose_release_goes_is_dropped_and_that_is_said(machine: Machine) -> None:
     said = machine(*M, "remove", "ns/a@1.1.0")
     assert "channel stable points at 1.1.0, and is dropped" in said and "channel set" in said
-    assert machine(*M, "channel", "list", "ns/a") == ""
+    assert machine(*M, "-q", "channel", "list", "ns/a") == ""
 
 
 def test_a_channel_moves_if_that_is_said(machine: Machine) -> None:

@@ -35,12 +35,14 @@ from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import replace_durably, storage_errors, sync_filesystem
 from cnrmirror.trust.lint import StrictMetadata
 from cnrmirror.trust.memory import HighWater, high_water_of
-from cnrmirror.trust.verify import Look, Policy, Trust
+from cnrmirror.trust.verify import Look, Policy, Trust, Verified
 
 _LONG_AGO = "1970-01-01T00:00:00"
 
 
-def follow(project: Project, reader: Reader, policy: Policy, now: datetime) -> Imported:
+def follow(
+    project: Project, reader: Reader, policy: Policy, now: datetime, dry_run: bool = False
+) -> Imported:
     """Become what the sender signed. Nothing changes before all that is needed is here, checked.
 
     Args:
@@ -48,6 +50,7 @@ def follow(project: Project, reader: Reader, policy: Policy, now: datetime) -> I
         reader: a bundle, or any other site of the sender.
         policy: how fresh it must be.
         now: the clock, UTC.
+        dry_run: only look what would be taken in.
 
     Raises:
         TrustError, StaleError: it must not be taken in.
@@ -65,6 +68,8 @@ def follow(project: Project, reader: Reader, policy: Policy, now: datetime) -> I
         with looking(trust, both, policy, now) as look:
             brought = Brought()
             verified = look.verified
+            if dry_run:
+                return _imported(both, verified, brought)
             if before is None or before.timestamp != verified.head.timestamp:
                 try:
                     brought = _become(project, both, trust.pinned, look, now)
@@ -78,8 +83,12 @@ def follow(project: Project, reader: Reader, policy: Policy, now: datetime) -> I
                 replace_durably(pointer, verified.head.timestamp, project.layout.making)
         project.builder.bring_up(project.head())
         _retire(project, before, verified.head)
+    return _imported(both, verified, brought)
+
+
+def _imported(reader: Reader, verified: Verified, brought: Brought) -> Imported:
     return Imported(
-        both.name, verified.head.revision, verified.at.digest, verified.root.packages,
+        reader.name, verified.head.revision, verified.at.digest, verified.root.packages,
         brought.blobs, brought.bytes, verified.fresh, verified.notes,
     )  # fmt: skip
 

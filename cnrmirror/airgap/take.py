@@ -38,13 +38,15 @@ from cnrmirror.trust.verify import Policy, Trust
 class Terms(msgspec.Struct, frozen=True):
     """On which terms something is taken in.
 
-    ``clock`` is this machine's, UTC; ``time`` is what the new revision says, ISO 8601, UTC.
+    ``clock`` is this machine's, UTC; ``time`` is what the new revision says, ISO 8601, UTC;
+    ``dry_run``: only look what would be taken in.
     """
 
     trust: Trust
     policy: Policy
     clock: datetime
     time: str
+    dry_run: bool = False
 
 
 def import_packages(project: Project, reader: Reader, terms: Terms) -> Imported:
@@ -62,17 +64,18 @@ def import_packages(project: Project, reader: Reader, terms: Terms) -> Imported:
     with looking(trust, both, terms.policy, terms.clock) as look:
         remote = Remote(both, look.verified)
         _check(project, bundle, remote)
-        look.accept()
+        if not terms.dry_run:
+            look.accept()
     source = _source(project, bundle, remote, name)
     part = _is_part(bundle)
     rules = Rules(deletes="keep" if part else "follow", max_shrink=1.0)
-    report = sync(project, [(source, rules)], terms.time)
+    report = sync(project, [(source, rules)], terms.time, terms.dry_run)
     outcome = report.sources[0]
     if outcome.error:
         raise source.error or CnrMirrorError(outcome.error)
     verified = remote.verified
     root, at = verified.root, verified.at.digest
-    if not outcome.holes and not part:
+    if not (outcome.holes or part or terms.dry_run):
         remember(project, Have(root.registry, at, root.revision, terms.time), root)
     return Imported(
         both.name, root.revision, at, root.packages, outcome.fetched, outcome.bytes,

@@ -8,45 +8,42 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from keyword import iskeyword
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from click.shell_completion import CompletionItem
 
-from cnrmirror import __version__
-from cnrmirror.cli.commands import COMMANDS
-from cnrmirror.cli.context import Context, plain
+from cnrmirror.cli.commands import COMMANDS, SECTIONS
+from cnrmirror.cli.context import Context, fail
+from cnrmirror.cli.group import Commands, shared_options, with_shared
 from cnrmirror.model.errors import CnrMirrorError, StorageError
+from cnrmirror.model.later import later
+
+if TYPE_CHECKING:
+    from cnrmirror.model import versions
+else:
+    versions = later("cnrmirror.model.versions")
+
 
 _INTERRUPTED = "cnrmirror: interrupted; the next command goes on from here"
 
 
-class Commands(click.Group):
-    """Loads the file of a command when it is called for: what serves costs a push nothing."""
+class Root(Commands):
+    """The commands of ``commands.py``: what serves costs a push nothing."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS]
+    def sections(self) -> Mapping[str, Mapping[str, str]]:
+        """See ``Group``."""
+        return SECTIONS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See ``click.Group``."""
         if cmd_name not in COMMANDS:
             return None
         # "import" cannot be the name of a module.
         module = importlib.import_module(f"cnrmirror.cli.{cmd_name}{'_' * iskeyword(cmd_name)}")
-        found: click.Command = module.COMMAND
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands; what it says of them loads none."""
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _short(text, limit)) for name, text in COMMANDS.items()])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands, or the options before them, that begin so; no command is loaded."""
-        named = [(name, text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
-        found = [CompletionItem(n, help=_short(text)) for n, text in named]
-        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+        return with_shared(module.COMMAND)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a reader that is gone ends it with 141, which click would make 1."""
@@ -59,24 +56,32 @@ class Commands(click.Group):
             raise SystemExit(141) from None
 
 
-def _short(text: str, limit: int = 45) -> str:
-    """As much of a command's first sentence as fits; 45 is what shells get."""
-    return click.Command(None, help=text).get_short_help_str(limit)
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Context).result(versions.versions(), versions.lines())
+        ctx.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="cnrmirror")
+@click.group(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[*shared_options(hidden=False)],
+    epilog="Topics: 'cnrmirror help trust', 'exit-codes', 'references', 'air-gap'.",
+)
+@click.option(
+    "--version", is_flag=True, expose_value=False, callback=_version,
+    help="Show this program's version, Python's and the libraries', and exit.",
+)  # fmt: skip
 @click.option(
     "-C", "folder", metavar="DIR", default=".", show_default=True,
     type=click.Path(path_type=str), help="The mirror project: this folder or the nearest above.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
 @click.option(
     "--allow-past", is_flag=True, envvar="CNRMIRROR_ALLOW_PAST",
     help="Sign for a time that is over, or before the last one (also: CNRMIRROR_ALLOW_PAST=1).",
 )  # fmt: skip
 @click.pass_context
-def cli(context: click.Context, folder: str, as_json: bool, allow_past: bool) -> None:
+def cli(context: click.Context, folder: str, allow_past: bool) -> None:
     """Make and keep a CNR (app registry) mirror that is only files.
 
     \b
@@ -84,7 +89,8 @@ def cli(context: click.Context, folder: str, as_json: bool, allow_past: bool) ->
     cnrmirror -C my-mirror push --namespace charts ./elasticsearch
     cnrmirror -C my-mirror serve
     """
-    context.obj = Context(folder, as_json, allow_past)
+    shared = context.ensure_object(Context)
+    shared.folder, shared.allow_past = Path(folder), allow_past
 
 
 def main() -> None:
@@ -93,13 +99,10 @@ def main() -> None:
     _speak_utf8()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    arguments = sys.argv[1:]
-    as_json = "--json" in arguments
-    if as_json:  # before the command or after it: both are meant
-        arguments = ["--json", *(a for a in arguments if a != "--json")]
+    as_json = "--json" in sys.argv[1:]
     try:
         # click gives the code of an Exit back
-        code = cli.main(arguments, standalone_mode=False)
+        code = cli.main(prog_name="cnrmirror", standalone_mode=False)
         if isinstance(code, int):
             sys.exit(code)
     except _Asked as asked:
@@ -117,7 +120,7 @@ def main() -> None:
     except CnrMirrorError as error:
         if as_json:
             _print_error(error.code, error.message, error.details)
-        click.echo(f"cnrmirror: {plain(error.message)}", err=True)
+        fail(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo(_INTERRUPTED, err=True)

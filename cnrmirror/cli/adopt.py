@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from cnrmirror.airgap.adopt import Adopted, adopt, take_over
-from cnrmirror.cli.context import Bar, Context, clock, now, pass_context
+from cnrmirror.cli.context import Context, clock, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.client.remote import Remote
@@ -40,7 +40,9 @@ def adopt_mirror(
     context: Context, place: str, folder: Path, root: Path, anew: bool, offline: tuple[Path, ...],
     solo: bool, passphrase_files: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Make a mirror in DIR again from PLACE: an address, a bucket, a folder, a bundle.
+    """Make a mirror again from a place where it is published.
+
+    PLACE is an address, a bucket, a folder or a bundle; the mirror goes into DIR.
 
     Everything is verified with ROOT.JSON; what is expired is taken, too. With the mirror's keys,
     the next command continues it. Where only mirror.yaml is lost, PLACE is DIR/site. What only
@@ -54,16 +56,16 @@ def adopt_mirror(
     reader = reader_for(place)
     clock_now = datetime.now(UTC)
     if not anew:
-        done = adopt(folder, reader, root, clock_now, Bar(context.as_json))
-        context.result(done, [_made(done), *_next(context, folder)])
+        done = adopt(folder, reader, root, clock_now, context.bar())
+        context.done(done, [_made(done), *_next(context, folder)])
         return
     plan = KeyPlan(online_folders(), vaults(offline or (None,), passphrase_files), solo)
     with tempfile.TemporaryDirectory() as work:
         remote = _verified(reader, root, Path(work), clock_now)
         made = create(folder, str(uuid.uuid4()), plan, now(),
                       None if context.allow_past else clock)  # fmt: skip
-        done = take_over(made, _signed(context), remote, now(), Bar(context.as_json))
-    context.result(done, [_made(done), *_new_root(made)])
+        done = take_over(made, _signed(context), remote, now(), context.bar())
+    context.done(done, [_made(done), *_new_root(made)])
 
 
 def _verified(reader: Reader, root: Path, work: Path, clock_now: datetime) -> Remote:

@@ -20,7 +20,7 @@ from cnrmirror.model.errors import InvalidDocument, NotTrusted
 )
 @pass_context
 def build(context: Context, facts: bool) -> None:
-    """All views again, and the server configurations in hosts/.
+    """Write all views again, and server configurations into hosts/.
 
     Only files that differ are written; files that do not belong into the site are removed. Where
     mirror.yaml says something else of the views than the newest revision, a revision is made.
@@ -37,7 +37,7 @@ def build(context: Context, facts: bool) -> None:
         except InvalidDocument as error:
             click.echo(f"cnrmirror: no configurations in hosts/: {error.message}", err=True)
     lines = [_told(extracted)] if extracted else []
-    context.result(
+    context.done(
         {"written": written, "removed": removed, "hosts": configurations, "facts": extracted},
         [
             *lines,

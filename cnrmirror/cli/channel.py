@@ -4,57 +4,61 @@ from __future__ import annotations
 
 import click
 
+from cnrmirror.cli import words
+from cnrmirror.cli.changing import DRY_RUN, changing, tell_revision
 from cnrmirror.cli.context import Context, now, pass_context
-from cnrmirror.cli.keyring import signing_project
+from cnrmirror.cli.group import Group
 from cnrmirror.mirror import change
-from cnrmirror.model.documents import Head
 from cnrmirror.model.names import PackageName
 
 
-def tell_revision(context: Context, head: Head | None) -> None:
-    revision = head.revision if head else None
-    context.result({"revision": revision}, [f"revision {revision}" if head else "nothing changed"])
-
-
-@click.group()
+@click.group(cls=Group)
 def channel() -> None:
-    """Channels: movable names for releases."""
+    """List, set and remove channels: movable names for releases."""
 
 
 @channel.command("list")
-@click.argument("package", metavar="NS/NAME")
+@click.argument("package", metavar="NS/NAME", shell_complete=words.packages)
 @pass_context
 def channel_list(context: Context, package: str) -> None:
-    """The channels of a package: name, current release, all releases."""
+    """List the channels of a package: name, current release, all releases."""
     document = context.project().document(str(PackageName.parse(package)))
     rows = [(c.name, c.current, " ".join(c.releases)) for c in document.channels]
-    context.table(document.channels, ("CHANNEL", "CURRENT", "RELEASES"), rows)
+    context.table(document.channels, ("CHANNEL", "CURRENT", "RELEASES"), rows,
+                  f"{package} has no channels")  # fmt: skip
 
 
 @channel.command("set")
-@click.argument("package", metavar="NS/NAME")
-@click.argument("channel", metavar="CHANNEL")
-@click.argument("release", metavar="RELEASE")
+@click.argument("package", metavar="NS/NAME", shell_complete=words.packages)
+@click.argument("channel", metavar="CHANNEL", shell_complete=words.channels)
+@click.argument("release", metavar="RELEASE", shell_complete=words.releases)
+@DRY_RUN
 @pass_context
-def channel_set(context: Context, package: str, channel: str, release: str) -> None:
-    """Point CHANNEL at RELEASE; it is made if there is none of that name."""
+def channel_set(context: Context, package: str, channel: str, release: str, dry_run: bool) -> None:
+    """Point CHANNEL at RELEASE.
+
+    A channel of a new name is made.
+    """
     name = str(PackageName.parse(package))
-    tell_revision(
-        context, change.set_channel(signing_project(context), name, channel, release, now())
-    )
+    with changing(context, dry_run) as project:
+        head = change.set_channel(project, name, channel, release, now())
+        tell_revision(context, project, head)
 
 
 @channel.command("remove")
-@click.argument("package", metavar="NS/NAME")
-@click.argument("channel", metavar="CHANNEL")
-@click.argument("release", metavar="[RELEASE]", required=False)
+@click.argument("package", metavar="NS/NAME", shell_complete=words.packages)
+@click.argument("channel", metavar="CHANNEL", shell_complete=words.channels)
+@click.argument("release", metavar="[RELEASE]", required=False, shell_complete=words.releases)
+@DRY_RUN
 @pass_context
-def channel_remove(context: Context, package: str, channel: str, release: str | None) -> None:
+def channel_remove(
+    context: Context, package: str, channel: str, release: str | None, dry_run: bool
+) -> None:
     """Remove CHANNEL, or only RELEASE from it."""
     name = str(PackageName.parse(package))
-    tell_revision(
-        context, change.remove_channel(signing_project(context), name, channel, release, now())
-    )
+    with changing(context, dry_run) as project:
+        head = change.remove_channel(project, name, channel, release, now())
+        tell_revision(context, project, head)
 
 
 COMMAND = channel

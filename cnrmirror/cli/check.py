@@ -67,6 +67,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
     origin: Origin
     order: Order
+    progress: Bar
     others: Sequence[str]
     fresh_for: timedelta
     kept: Kept | None
@@ -109,7 +110,7 @@ def check(
     schema: bool,
     fresh_for: str | None,
 ) -> None:
-    """Compare every digest, and every view with the catalog: here, or (--from) anywhere.
+    """Compare every digest and view with the catalog, here or elsewhere.
 
     Here: exit code 6 if something is missing, damaged or too much, 18 if readers refuse the mirror
     because it is expired. With --from, no credentials and no trust are needed: 9 tampered with, or
@@ -138,7 +139,10 @@ def check(
         origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen, own, pages
     )
     kept = read_report(against) if against is not None else None
-    _check_elsewhere(context, Elsewhere(origin, order, others, least, kept, report, against))
+    _check_elsewhere(
+        context,
+        Elsewhere(origin, order, Bar(quiet=context.quiet), others, least, kept, report, against),
+    )
 
 
 def _places(
@@ -171,7 +175,8 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
         **msgspec.structs.asdict(report), began=str(began), ended=str(clock()),
         freshness=freshness.told(found),
     )  # fmt: skip
-    context.result(told, lines)
+    tell = context.result if report.findings else context.done
+    tell(told, lines)
     freshness.warn(found, remedy)
     if report.findings:
         click.echo(
@@ -199,7 +204,8 @@ def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
         if report.expires and _expires_within(report, wanted.fresh_for):
             lines.append(f"{source}: readers take it until {report.expires} only")
             codes.append(freshness.REFUSED)
-    context.result(reports if len(reports) > 1 else reports[0], lines)
+    tell = context.result if any(codes) else context.done
+    tell(reports if len(reports) > 1 else reports[0], lines)
     for report in reports:
         if report.error and not report.findings:
             click.echo(f"cnrmirror: {plain(report.error)}", err=True)
@@ -242,11 +248,9 @@ def _report(wanted: Elsewhere, source: str) -> Audit:
     else:
         name = hashlib.sha256(source.encode()).hexdigest()
         journal = own_folder("CACHE") / "audits" / name
-        report = audit(reader, trust, order, Bar(), journal, wanted.kept)
+        report = audit(reader, trust, order, wanted.progress, journal, wanted.kept)
     compared = (
-        [_compare(wanted.origin, source, other) for other in wanted.others]
-        if report.catalog
-        else []
+        [_compare(wanted, source, other) for other in wanted.others] if report.catalog else []
     )
     return msgspec.structs.replace(report, compared=compared, ended=str(clock()))
 
@@ -301,12 +305,14 @@ def _verdict(report: Audit | CheckReport) -> str:
     return f"{len(report.findings)} findings" if report.findings else "all well"
 
 
-def _compare(origin: Origin, source: str, other: str) -> Comparison:
+def _compare(wanted: Elsewhere, source: str, other: str) -> Comparison:
     """What another mirror tells beside the one that was checked."""
     try:
         with tempfile.TemporaryDirectory() as work:
-            first, second = (_witness(origin, source, o, Path(work)) for o in (source, other))
-            return compare_mirrors(first, second, Bar())
+            first, second = (
+                _witness(wanted.origin, source, o, Path(work)) for o in (source, other)
+            )
+            return compare_mirrors(first, second, wanted.progress)
     except _FAILURES as error:
         return Comparison(other, error=error.message, error_code=error.exit_code)
 

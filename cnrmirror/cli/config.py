@@ -7,21 +7,22 @@ import os
 import click
 
 from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.group import Group
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror.config import schema
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.sync.open import open_sources
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
-    """mirror.yaml."""
+    """Check mirror.yaml, show what it means, print its schema."""
 
 
 @config.command("check")
 @pass_context
 def config_check(context: Context) -> None:
-    """Say what is wrong with mirror.yaml, with its line, or that it is well."""
+    """Say what is wrong with mirror.yaml, and in which line."""
     project = context.project()
     names = list(project.config.sources)
     if names:
@@ -40,7 +41,10 @@ def config_check(context: Context) -> None:
 
 @config.command("schema")
 def config_schema() -> None:
-    """The JSON Schema of mirror.yaml, for editors; docs/mirror.schema.json is the same."""
+    """Print the JSON Schema of mirror.yaml, for editors.
+
+    docs/mirror.schema.json is the same.
+    """
     click.echo(schema())
 
 

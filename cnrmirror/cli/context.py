@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
-from rich.filesize import decimal
 
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.instant import Instant
@@ -36,15 +35,20 @@ else:
 
 
 _WORTH_A_BAR = 20  # steps
+_UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Context:
-    """The options that stand before the command."""
+    """The options that every command has.
 
-    def __init__(self, folder: str, as_json: bool, allow_past: bool = False) -> None:
-        self._folder = Path(folder)
-        self.as_json = as_json
+    ``quiet``: what was done is not told, nor how far it is; what is wrong is. ``verbose``: requests
+    and causes are.
+    """
+
+    def __init__(self, folder: str = ".", allow_past: bool = False) -> None:
+        self.folder = Path(folder)
         self.allow_past = allow_past
+        self.as_json = self.quiet = self.verbose = False
 
     @property
     def terminal(self) -> bool:
@@ -53,25 +57,91 @@ class Context:
 
     def project(self) -> projects.Project:
         """The mirror that -C names. Raises UsageError if there is none."""
-        return projects.Project(config.find_project(self._folder), progress=Bar(self.as_json))
+        return projects.Project(config.find_project(self.folder), progress=self.bar())
+
+    def bar(self) -> Bar:
+        """What tells how far long work is."""
+        return Bar(self.as_json, self.quiet)
 
     def result(self, value: Any, lines: Iterable[str]) -> None:
-        """Print a result: as JSON if that was asked for, else these lines."""
+        """Print an answer: as JSON if that was asked for, else these lines."""
         if self.as_json:
             click.echo(msgspec.json.encode(value).decode())
         else:
             for line in lines:
                 click.echo("\t".join(plain(part) for part in line.split("\t")))
 
-    def table(self, value: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Print a result of many: JSON, a table in a terminal, or tab-separated lines."""
+    def done(self, value: Any, lines: Iterable[str]) -> None:
+        """Print what was done, as ``result`` does; nothing with -q, but for JSON."""
+        if self.as_json or not self.quiet:
+            self.result(value, lines)
+
+    def note(self, text: str) -> None:
+        """Say something beside the result on standard error; nothing with -q or --json."""
+        if not (self.as_json or self.quiet):
+            click.echo(plain(text), err=True)
+
+    def table(
+        self, value: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = ""
+    ) -> None:
+        """Print an answer of many: JSON, a table in a terminal, or tab-separated lines.
+
+        Args:
+            empty: what is said on standard error if there are no rows.
+        """
+        if empty and not rows:
+            self.note(empty)
         if not self.terminal:
             self.result(value, ("\t".join(plain(cell) for cell in row) for row in rows))
-            return
-        table = rich_table.Table(*columns, box=None, header_style="bold")
-        for row in rows:
-            table.add_row(*(rich_text.Text(plain(cell)) for cell in row))
-        rich_console.Console().print(table)
+        elif rows:
+            table = rich_table.Table(*columns, box=None, header_style="bold")
+            for row in rows:
+                table.add_row(*(rich_text.Text(plain(cell)) for cell in row))
+            console().print(table)
+
+
+def has_color(stream: IO[str]) -> bool:
+    """Whether what is written there may have color: NO_COLOR and FORCE_COLOR say it, or a terminal.
+
+    https://no-color.org, https://force-color.org; ``--color`` sets them.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+
+
+def console(width: int | None = None) -> rich_console.Console:
+    """Standard output, for tables and set text."""
+    system: Literal["standard"] | None = "standard" if has_color(sys.stdout) else None
+    return rich_console.Console(width=width, color_system=system)
+
+
+def fail(error: BaseException) -> None:
+    """Say on standard error what ended a command."""
+    for text in (getattr(error, "message", error), *getattr(error, "__notes__", [])):
+        _say("red", "cnrmirror", text)
+
+
+def warn(text: str, kind: str = "cnrmirror") -> None:
+    """Say on standard error what is wrong, or may be."""
+    _say("yellow", kind, text)
+
+
+def _say(color: str, kind: str, text: object) -> None:
+    shown = click.style(kind, fg=color, bold=True) if has_color(sys.stderr) else kind
+    click.echo(f"{shown}: {plain(text)}", err=True, color=True)
+
+
+def sized(number: int) -> str:
+    """``0 bytes``, ``1 byte``, ``12.3 KiB``, ``4.0 MiB``: bytes as people read them."""
+    if number < 1024:
+        return counted(number, "byte")
+    amount = float(number)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if round(amount, 1) < 1024:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1024:.1f} TiB"
 
 
 def counted(number: int, noun: str) -> str:
@@ -102,8 +172,9 @@ class Bar:
     seconds) twice a second at most, ``finish``. Short work says nothing.
     """
 
-    def __init__(self, as_json: bool = False) -> None:
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self._as_json = as_json
+        self._terminal = sys.stderr.isatty() and not quiet
         self._bars: rich_progress.Progress | None = None
         self._events = False
         self._label = ""
@@ -114,7 +185,7 @@ class Bar:
     @property
     def shown(self) -> bool:
         """Whether anybody looks."""
-        return self._as_json or sys.stderr.isatty()
+        return self._as_json or self._terminal
 
     def start(self, label: str, total: int | None) -> None:
         if total is not None and total < _WORTH_A_BAR:
@@ -125,7 +196,7 @@ class Bar:
         if self._as_json:
             self._events = True
             self._event("start")
-        elif sys.stderr.isatty():
+        elif self._terminal:
             self._bars = rich_progress.Progress(
                 rich_progress.TextColumn("{task.description}"),
                 rich_progress.BarColumn(),
@@ -143,7 +214,7 @@ class Bar:
         self._bytes += size
         if self._bars:
             rate = self._bytes / max(0.001, time.monotonic() - self._began)
-            moved = f"{decimal(self._bytes)}, {decimal(int(rate))}/s" if self._bytes else ""
+            moved = f"{sized(self._bytes)}, {sized(int(rate))}/s" if self._bytes else ""
             self._bars.update(self._bars.task_ids[0], completed=self._done, moved=moved)
         elif self._events and time.monotonic() - self._told > 0.5:
             self._told = time.monotonic()
@@ -162,6 +233,33 @@ class Bar:
         text = {"event": name, "label": self._label, "done": self._done, "total": self._total,
                 "bytes": self._bytes, "seconds": seconds}  # fmt: skip
         click.echo(msgspec.json.encode(text).decode(), err=True)
+
+
+def ago(time: str, context: Context) -> str:
+    """A time of the catalog: for a terminal how long ago it is, else in UTC."""
+    moment = Instant.parse(time)
+    return _ago(clock().at - moment.at) if context.terminal else f"{moment.at:{_UTC}}"
+
+
+def when(time: str, context: Context) -> str:
+    """A time of the catalog: for a terminal in this machine's zone and relative, else in UTC.
+
+    Example:
+        ``2026-03-01 14:05 CET, 3 days ago``, or ``2026-03-01T13:05:09Z``
+    """
+    moment = Instant.parse(time)
+    if not context.terminal:
+        return f"{moment.at:{_UTC}}"
+    return f"{moment.at.astimezone():%Y-%m-%d %H:%M %Z}, {_ago(clock().at - moment.at)}"
+
+
+def _ago(age: timedelta) -> str:
+    """``3 days ago``: how long, in the largest unit of which there are two or more."""
+    seconds = int(age.total_seconds())
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}s ago"
+    return "just now" if seconds >= 0 else "in the future"
 
 
 def now() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.publish.cost import Cost, cost_at, cost_here
 from cnrmirror.publish.open import find_destinations
@@ -14,10 +15,13 @@ _COLUMNS = ("PLACE", "KIND", "FILES", "BYTES")
 
 
 @click.command()
-@click.argument("names", metavar="[TARGET|s3://…|DIR]...", nargs=-1)
+@click.argument("names", metavar="[TARGET|s3://…|DIR]...", nargs=-1,
+                shell_complete=words.targets)  # fmt: skip
 @pass_context
 def cost(context: Context, names: tuple[str, ...]) -> None:
-    """What the mirror holds, here and at each place, by kind; and what other choices would cost.
+    """Count what the mirror holds at each place, and what that costs.
+
+    By kind, here and at each place; and what other choices would cost.
 
     All targets of mirror.yaml, unless some are named. Nothing is asked of a place: it is counted
     what a publish would have brought there. A choice is a form that a target has or could have

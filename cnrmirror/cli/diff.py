@@ -8,17 +8,20 @@ from collections.abc import Sequence
 import click
 
 from cnrmirror.catalog.changes import Change, changes_between
-from cnrmirror.cli.context import Context, counted, pass_context
+from cnrmirror.cli import words
+from cnrmirror.cli.context import Context, counted, pass_context, when
 
 _BECAME = {"+": "added", "-": "removed", "~": "changed"}
 
 
 @click.command()
-@click.argument("old", metavar="A")
-@click.argument("new", metavar="B", default="head")
+@click.argument("old", metavar="A", shell_complete=words.revisions)
+@click.argument("new", metavar="B", default="head", shell_complete=words.revisions)
 @pass_context
 def diff(context: Context, old: str, new: str) -> None:
-    """What changed from revision A to revision B: releases and channels, one a line.
+    """Show what changed from revision A to revision B.
+
+    Releases and channels, one a line.
 
     Which revisions they are, and how many changes, is told on standard error.
 
@@ -29,16 +32,11 @@ def diff(context: Context, old: str, new: str) -> None:
     project = context.project()
     (_, before), (_, after) = project.revision(old), project.revision(new)
     changes = list(changes_between(project.catalog, before.tree, after.tree))
-    if not context.as_json:
-        click.echo(
-            f"revision {before.revision} of {before.time} → revision {after.revision} of "
-            f"{after.time}",
-            err=True,
-        )
+    first, second = (f"revision {r.revision} of {when(r.time, context)}" for r in (before, after))
+    context.note(f"{first} → {second}")
     rows = [(c.change, c.what, _short(c.value) if context.terminal else c.value) for c in changes]
     context.table(changes, ("", "WHAT", "DIGEST OR RELEASE"), rows)
-    if not context.as_json:
-        click.echo(_summary(changes), err=True)
+    context.note(_summary(changes))
 
 
 def _short(value: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from cnrmirror.airgap.export import is_retained, plan, plan_again, since_digest,
 from cnrmirror.bundle.format import Selection
 from cnrmirror.bundle.read import read_contents
 from cnrmirror.cli import freshness
-from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.context import Context, counted, pass_context, sized
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
@@ -109,7 +108,7 @@ def export_bundle(
     context: Context, out: str, cut: CutOptions, again: Path | None, only: int | None,
     dry_run: bool,
 ) -> None:  # fmt: skip
-    """Write a bundle into the folder OUT: all of the mirror, or what a receiver lacks.
+    """Write a bundle into OUT: all, or what a receiver lacks.
 
     Prints a receipt: carry it another way than the bundle, the receiver says it with --expect.
 
@@ -131,14 +130,14 @@ def export_bundle(
         job = plan(project, cut.selection(project, head), head)
     if dry_run:
         lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]
-        lines.append(f"{len(job.volumes)} volumes, {job.bytes} bytes")
+        lines.append(f"{counted(len(job.volumes), 'volume')}, {sized(job.bytes)}")
         context.result({"bytes": job.bytes, "contents": job.contents}, lines)
         return
     contents = write(project, folder, job, only)
     lines = [f"{v.name}\t{v.size}\t{v.digest}" for v in contents.volumes]
-    context.result(contents, [*lines, contents.receipt])
-    freshness.tell(project, context.as_json)
-    if not context.as_json and sys.stdout.isatty():
+    context.done(contents, [*lines, contents.receipt])
+    freshness.tell(project, context)
+    if context.terminal and not context.quiet:
         segno.make(contents.receipt, micro=False).terminal(compact=True)
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import click
 import msgspec
 
-from cnrmirror.cli.context import clock, duration
+from cnrmirror.cli.context import Context, clock, duration
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.freshness import Expiry, Freshness
 from cnrmirror.model.instant import Instant
@@ -77,16 +77,16 @@ def warn(freshness: Freshness, remedy: str = "") -> None:
         click.echo(f"cnrmirror: {role.role} {verb} on {local(role.at)}, {when}: {helps}", err=True)
 
 
-def tell(project: Project, as_json: bool) -> None:
+def tell(project: Project, context: Context) -> None:
     """Say on standard error until when readers take the mirror, and what expires soon.
 
     Nothing with ``--json``: the results of ``check`` and ``publish`` say it.
     """
     found = project.metadata.freshness()
-    if not as_json:
+    if not context.as_json:
         warn(found, follower_remedy(project))
         if not found.is_refused(clock()):
-            click.echo(f"cnrmirror: {sentence(found)}", err=True)
+            context.note(f"cnrmirror: {sentence(found)}")
 
 
 def follower_remedy(project: Project) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.context import Context, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror.gc import collect
 
@@ -29,8 +29,9 @@ def gc(context: Context, revisions: int | None, grace_hours: float | None, dry_r
     )
     verb = "would remove" if dry_run else "removed"
     lines = [path for path, _ in garbage.files] if dry_run else []
-    lines.append(f"{verb} {len(garbage.files)} files, {garbage.size} bytes")
-    context.result({"files": garbage.files, "bytes": garbage.size, "dry_run": dry_run}, lines)
+    lines.append(f"{verb} {counted(len(garbage.files), 'file')}, {sized(garbage.size)}")
+    tell = context.result if dry_run else context.done
+    tell({"files": garbage.files, "bytes": garbage.size, "dry_run": dry_run}, lines)
 
 
 COMMAND = gc

@@ -14,7 +14,9 @@ from cnrmirror.trust.keys import generate, read_key, write_key
 @click.option("--registry", metavar="ID", help="Of this sender, if there are several.")
 @pass_context
 def have_statement(context: Context, registry: str | None) -> None:
-    """Print what this mirror holds of its sender, signed, for 'export --since'.
+    """Print what this mirror holds of its sender, for 'export --since'.
+
+    It is signed.
 
     \b
     cnrmirror have > have.json

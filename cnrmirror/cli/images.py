@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import click
 
+from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, counted, pass_context, plain
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.client.remote import PARALLEL, Remote
@@ -21,7 +22,8 @@ _NAME = "cnrmirror-images"
 
 
 @click.command()
-@click.argument("references", metavar="[NS/NAME[@RELEASE|:CHANNEL]]...", nargs=-1)
+@click.argument("references", metavar="[NS/NAME[@RELEASE|:CHANNEL]]...", nargs=-1,
+                shell_complete=words.references)  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Of every release, not only the default one.")
 @click.option(
     "--missing",
@@ -44,7 +46,9 @@ def images(
     form: str | None,
     origin: Origin,
 ) -> None:
-    """The container images that charts name, and where: of default releases, or of those named.
+    """List the container images that charts name, and where.
+
+    Of default releases, or of those named.
 
     They are found in a chart's values, templates and annotations, also where they are switched
     off. A tag that no chart spells (its appVersion, latest) is a guess. Of this mirror, with what

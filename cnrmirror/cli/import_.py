@@ -11,7 +11,8 @@ from cnrmirror.airgap.arrive import Imported, check_bundle
 from cnrmirror.airgap.follow import follow
 from cnrmirror.airgap.take import Terms, import_packages
 from cnrmirror.bundle.read import BundleReader
-from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.changing import DRY_RUN
+from cnrmirror.cli.context import Context, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, reader_for, trust_for
 from cnrmirror.model.errors import UsageError
@@ -20,10 +21,13 @@ from cnrmirror.objects.base import Reader
 
 @click.command("import")
 @click.argument("places", metavar="BUNDLE...", nargs=-1, required=True)
+@DRY_RUN
 @origin_options
 @pass_context
-def import_bundle(context: Context, places: tuple[str, ...], origin: Origin) -> None:
-    """Take in a bundle (its folders or volumes, in any order), or any other site.
+def import_bundle(context: Context, places: tuple[str, ...], origin: Origin, dry_run: bool) -> None:
+    """Take in a bundle, or any other site.
+
+    BUNDLE is its folders or volumes, in any order; or the address or folder of a site.
 
     Everything is checked before anything is taken in: each volume, the signatures, their age, every
     file. A mirror with 'follow' in mirror.yaml becomes what the sender signed; any other one takes
@@ -39,30 +43,31 @@ def import_bundle(context: Context, places: tuple[str, ...], origin: Origin) -> 
     check_bundle(project, reader)
     clock = datetime.now(UTC)
     if project.config.follow:
-        done = follow(project, reader, origin.policy, clock)
+        done = follow(project, reader, origin.policy, clock, dry_run)
     else:
         bundle = BundleReader.of(reader)
         sender = bundle.contents.registry if bundle else reader.name
         trust = trust_for(origin, f"registry://{sender}", reader)
-        done = import_packages(project, reader, Terms(trust, origin.policy, clock, now()))
-    context.result(done, _lines(done))
+        done = import_packages(project, reader, Terms(trust, origin.policy, clock, now(), dry_run))
+    tell = context.result if dry_run else context.done
+    tell(done, _lines(done, dry_run))
     if done.sync is not None and done.sync.exit_code:
         raise click.exceptions.Exit(done.sync.exit_code)
     exit_if_stale(done.fresh)
 
 
-def _lines(done: Imported) -> list[str]:
+def _lines(done: Imported, dry_run: bool) -> list[str]:
     lines = [f"note\t{note}" for note in done.notes]
     if done.sync is not None:
         for source in done.sync.sources:
             lines += [f"hole\t{hole.what}\t{hole.reason}" for hole in source.holes]
             lines += [f"{a.kind}\t{a.package}@{a.release}\t{a.reason}"
                       for a in source.actions if a.kind in ("frozen", "drop")]  # fmt: skip
-    sums = (
-        f"revision {done.revision}, catalog {done.catalog}: {done.packages} packages; "
-        f"{done.blobs} archives taken in, {done.bytes} bytes"
-    )
-    return [*lines, sums]
+    sums = f"revision {done.revision}, catalog {done.catalog}: {counted(done.packages, 'package')}"
+    if dry_run:
+        return [*lines, f"{sums} would be taken in"]
+    archives = f"{counted(done.blobs, 'archive')} taken in, {sized(done.bytes)}"
+    return [*lines, f"{sums}; {archives}"]
 
 
 def _reader(places: tuple[str, ...]) -> Reader:

@@ -97,7 +97,7 @@ def _tell(context: Context, made: Made, plan: KeyPlan) -> None:
         f"  key {name:8} {keyid}  {made.files.get(name, 'elsewhere: mirror.yaml names its signer')}"
         for name, keyid in made.keys.items()
     ]
-    context.result(
+    context.done(
         made,
         [
             f"made {folder}: put packages in with 'cnrmirror -C {folder} push --namespace NS PATH'",
@@ -130,7 +130,7 @@ def _unprotected(made: Made) -> list[str]:
 
 
 def _tell_follower(context: Context, made: MadeFollower) -> None:
-    context.result(
+    context.done(
         made,
         [
             f"made {made.folder}, which follows registry {made.id}",

@@ -9,11 +9,13 @@ import click
 import msgspec
 
 from cnrmirror.cli import freshness
+from cnrmirror.cli.changing import DRY_RUN
 from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.group import Group
 from cnrmirror.cli.keyring import OFFLINE_KEYS, PASSPHRASE_FILE, offline_keys, repository
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import key_names
-from cnrmirror.mirror.rotate import Rotation, renew, rotate_key, rotate_online
+from cnrmirror.mirror.rotate import Rotation, plan_rotation, renew, rotate_key, rotate_online
 from cnrmirror.model.instant import Instant
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, public_key
 from cnrmirror.trust.signing import Repository
@@ -25,9 +27,9 @@ _ROLES = {
 }  # fmt: skip
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
-    """The keys that sign the mirror."""
+    """List, renew and rotate the keys that sign the mirror."""
 
 
 @keys.command("list")
@@ -38,7 +40,7 @@ def keys() -> None:
 )  # fmt: skip
 @pass_context
 def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
-    """Every key: its name, the role that it signs, how it is protected, and where it is.
+    """List every key: its role, how it is protected, and where it is.
 
     A role of three keys has three rows. UNTIL is when the role expires as it is
     signed now. PROTECTION: by a passphrase; plain, so that the file's reader can sign; elsewhere,
@@ -54,7 +56,7 @@ def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
     ]  # fmt: skip
     columns = ("NAME", "ROLE", "MUST SIGN", "UNTIL", "PROTECTION", "PRIVATE KEY", "KEY")
     context.table(found, columns, shown)
-    freshness.tell(project, context.as_json)
+    freshness.tell(project, context)
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -96,10 +98,11 @@ def _rows(project: Project, signed: Repository, folders: Sequence[Path]) -> list
 @PASSPHRASE_FILE
 @click.option("--public-key", "public", type=click.Path(path_type=Path), metavar="PEM",
               help="Take this key; mirror.yaml (trust.…) has its signer's URI.")  # fmt: skip
+@DRY_RUN
 @pass_context
 def keys_rotate(
     context: Context, purpose: str, offline: tuple[Path, ...], passphrase_files: tuple[Path, ...],
-    public: Path | None,
+    public: Path | None, dry_run: bool,
 ) -> None:  # fmt: skip
     """Replace an online key: after it was stolen, or once a year.
 
@@ -110,19 +113,34 @@ def keys_rotate(
     project = context.project()
     signed = repository(project, context.allow_past)
     folder = offline_keys(offline, passphrase_files)
+    if dry_run:
+        purposes = (PUBLISH, REFRESH) if purpose == ONLINE else (purpose,)
+        _rehearse(context, signed, [Rotation(each, folder) for each in purposes])
+        return
     if purpose == ONLINE:
         made = rotate_online(project, signed, folder, now())
-        context.result(
+        context.done(
             {"keys": {name: key.keyid for name, key in made.items()}},
             [f"{name} key is now {key.keyid}" for name, key in made.items()],
         )
         return
     rotation = Rotation(purpose, folder, public_key(public) if public else None)
     new = rotate_key(project, signed, rotation, now())
-    context.result(
+    context.done(
         {"purpose": purpose, "key": new.keyid, "root": signed.root_version()},
         [f"{purpose} key is now {new.keyid}; the old one signs nothing any more"],
     )
+
+
+def _rehearse(context: Context, signed: Repository, rotations: Sequence[Rotation]) -> None:
+    """Say which keys would go, once those that must sign are known to be here."""
+    plans = [plan_rotation(signed, each) for each in rotations]
+    lines = [
+        f"{plan.purpose} key {', '.join(plan.going)} would go: signed by {plan.role} keys "
+        f"{', '.join(keyid[:8] for keyid in plan.signers)}"
+        for plan in plans
+    ]
+    context.result({"dry_run": True, "rotations": plans}, [*lines, "nothing was changed"])
 
 
 @keys.command("renew")
@@ -141,7 +159,7 @@ def keys_renew(
         lines.append(f"root {signed.root_version()}: good for another year")
     else:
         lines.append("root: not enough of its keys here; use 'cnrmirror root propose'")
-    context.result({"root": signed.root_version()}, lines)
+    context.done({"root": signed.root_version()}, lines)
 
 
 COMMAND = keys

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.model.documents import PackageDocument
@@ -21,15 +22,19 @@ else:
     cnr_v1 = later("cnrmirror.views.cnr_v1")
 
 
+_EMPTY = "no packages"
+
+
 @click.command("list")
-@click.option("--namespace", metavar="NS", help="Only this namespace.")
+@click.option("--namespace", metavar="NS", help="Only this namespace.",
+              shell_complete=words.namespaces)  # fmt: skip
 @click.option("-t", "--media-type", metavar="T", help="Only packages that have this format.")
 @origin_options
 @pass_context
 def list_packages(
     context: Context, namespace: str | None, media_type: str | None, origin: Origin
 ) -> None:
-    """The packages: name, default release, formats, number of releases.
+    """List the packages: default release, formats, number of releases.
 
     Of this mirror, or of the one that --from names: verified.
     """
@@ -50,7 +55,7 @@ def list_packages(
         and (media_type is None or media_type in entry.types)
     ]
     rows = [(e.name, e.releases[0], ",".join(sorted(e.types)), len(e.releases)) for e in chosen]
-    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows)
+    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows, _EMPTY)
     exit_if_stale(fresh)
 
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 import click
 
-from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.context import Context, ago, pass_context
 
 
 @click.command()
@@ -20,7 +20,7 @@ from cnrmirror.cli.context import Context, pass_context
 )
 @pass_context
 def log(context: Context, number: int) -> None:
-    """The revisions, newest first."""
+    """List the revisions, newest first."""
     project = context.project()
     history = project.catalog.history(project.head().catalog)
     rows = [
@@ -29,7 +29,9 @@ def log(context: Context, number: int) -> None:
     ]
     columns = ("REVISION", "TIME", "PACKAGES", "RELEASES", "DIGEST", "WHAT")
     keys = ("revision", "time", "packages", "releases", "digest", "message")
-    context.table([dict(zip(keys, row, strict=True)) for row in rows], columns, rows)
+    value = [dict(zip(keys, row, strict=True)) for row in rows]
+    shown = [(number, ago(time, context), *rest) for number, time, *rest in rows]
+    context.table(value, columns, shown)
 
 
 COMMAND = log

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from cnrmirror.cli import freshness
-from cnrmirror.cli.context import Context, now, pass_context, plain
+from cnrmirror.cli import freshness, words
+from cnrmirror.cli.context import Context, counted, now, pass_context, plain, sized
 from cnrmirror.cli.keyring import repository, signing_project
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
@@ -22,13 +23,15 @@ from cnrmirror.objects.files import locked
 from cnrmirror.objects.scheme import FOLDER, S3, scheme_of
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
-from cnrmirror.publish.plan import GET_PRICE, PUT_PRICE, Plan, invalidations
+from cnrmirror.publish.plan import GET_PRICE, PUT_PRICE, Plan, Sum, by_package, invalidations
 from cnrmirror.publish.session import Session
 
 
 @click.command()
-@click.argument("names", metavar="[TARGET]...", nargs=-1)
-@click.option("--dry-run", is_flag=True, help="Only print the plan: every put and removal.")
+@click.argument("names", metavar="[TARGET]...", nargs=-1, shell_complete=words.targets)
+@click.option(
+    "--dry-run", is_flag=True, help="Only print the plan, by package; with --json every file."
+)
 @click.option("--plan", "save", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="Save the plan; do nothing else.")  # fmt: skip
 @click.option("--apply", "apply", metavar="FILE",
@@ -52,7 +55,9 @@ def publish(
     no_merge: bool,
     catch_up: bool,
 ) -> None:
-    """Bring places up to this mirror: only what changed, in an order that never breaks a reader.
+    """Bring places up to this mirror: only what changed, in a safe order.
+
+    No reader ever sees a name whose bytes are not there yet.
 
     TARGET is a name in mirror.yaml, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX,
     az://ACCOUNT/CONTAINER/PREFIX, or a folder; all of mirror.yaml if none is given. Credentials
@@ -77,7 +82,7 @@ def publish(
     if audit:
         mode = functools.partial(_audit, repair=repair)
     elif dry_run or save:
-        mode = functools.partial(_plan, save=save)
+        mode = functools.partial(_plan, project, save)
     elif apply:
         mode = functools.partial(_apply, path=apply)
     outcomes = [
@@ -85,8 +90,10 @@ def publish(
     ]
     done = [outcome for outcome in outcomes if outcome.value is not None]
     value = done[0].value if len(targets) == 1 else [outcome.value for outcome in done]
-    context.result(value, [line for outcome in done for line in outcome.lines])
-    freshness.tell(project, context.as_json)
+    asked = dry_run or save or (audit and any(outcome.value for outcome in done))
+    tell = context.result if asked else context.done
+    tell(value, [line for outcome in done for line in outcome.lines])
+    freshness.tell(project, context)
     sys.exit(next((outcome.code for outcome in outcomes if outcome.code), 0))
 
 
@@ -130,11 +137,11 @@ def _apply(session: Session, path: Path) -> _Outcome:
     return _Outcome(done, _done_lines(done))
 
 
-def _plan(session: Session, save: Path | None) -> _Outcome:
+def _plan(project: Project, save: Path | None, session: Session) -> _Outcome:
     plan = session.plan(now())
     if save:
         save.write_bytes(msgspec.json.encode(plan) + b"\n")
-    return _Outcome(plan, _plan_lines(plan))
+    return _Outcome(plan, _plan_lines(plan, by_package(plan, project.views.package_in)))
 
 
 def _audit(session: Session, repair: bool) -> _Outcome:
@@ -146,38 +153,50 @@ def _audit(session: Session, repair: bool) -> _Outcome:
     return _Outcome(problems, lines, DamageError.exit_code if problems and not repair else 0)
 
 
-def _plan_lines(plan: Plan) -> list[str]:
-    counts = Counter(o.action for o in plan.operations)
-    requests = counts["put"] + 4 + (counts["delete"] + 999) // 1000 if plan.operations else 2
-    dollars = counts["put"] * PUT_PRICE + 2 * GET_PRICE + 2 * PUT_PRICE * bool(plan.operations)
-    lines = [f"{o.action}\t{o.key}\t{o.size}" for o in plan.operations]
-    lines += [f"invalidate\t{path}" for path in invalidations(plan)]
+def _plan_lines(plan: Plan, sums: Mapping[str, Sum]) -> list[str]:
+    """The plan by package; every single file is in --plan FILE and --json."""
+    lines = [
+        f"{name}\t{some.puts} written, {some.deletes} removed\t{sized(some.bytes)}"
+        for name, some in sums.items()
+    ]
     if plan.new_form:
         lines.append("sweep\twhat only its former form has: looked for after grace_minutes")
     lines += [f"left out\t{text}" for text in plan.left_out]
     lines += [f"too much\t{text}" for text in plan.too_much]
+    if paths := invalidations(plan):
+        lines.append(f"invalidate\t{counted(len(paths), 'path')} in a cache before it: see --json")
     before = "nothing" if plan.revision_from is None else f"revision {plan.revision_from}"
-    scheme = scheme_of(plan.place)
-    price = "" if scheme is FOLDER else f", about {requests} requests"
-    price += f", ${dollars:.6f} at S3's list price" if scheme is S3 else ""
+    counts = Counter(o.action for o in plan.operations)
     lines.append(
-        f"{plan.place}: from {before} to revision {plan.revision_to}: {counts['put']} puts, "
-        f"{counts['delete']} removals now, {counts['delete later']} later, {plan.bytes} bytes"
-        f"{price}"
+        f"{plan.place}: from {before} to revision {plan.revision_to}: {counts['put']} to write, "
+        f"{counts['delete']} to remove now, {counts['delete later']} later, {sized(plan.bytes)}"
+        f"{_price(plan, counts)}"
     )
     return lines
+
+
+def _price(plan: Plan, counts: Counter[Any]) -> str:
+    """What it costs at a place that counts requests; "" for a folder."""
+    scheme = scheme_of(plan.place)
+    if scheme is FOLDER:
+        return ""
+    requests = counts["put"] + 4 + (counts["delete"] + 999) // 1000 if plan.operations else 2
+    dollars = counts["put"] * PUT_PRICE + 2 * GET_PRICE + 2 * PUT_PRICE * bool(plan.operations)
+    price = f", ${dollars:.6f} at S3's list price" if scheme is S3 else ""
+    return f", about {counted(requests, 'request')}{price}"
 
 
 def _done_lines(done: Published) -> list[str]:
     lines = [f"note\t{note}" for note in done.notes]
     if not done.puts and not done.deletes:
         return [*lines, f"{done.place}: stands at revision {done.revision_to} already, "
-                        f"{done.requests} requests"]  # fmt: skip
+                        f"{counted(done.requests, 'request')}"]  # fmt: skip
     before = "nothing" if done.revision_from is None else f"revision {done.revision_from}"
     return [
         *lines,
         f"{done.place}: from {before} to revision {done.revision_to}: {done.puts} written, "
-        f"{done.deletes} removed, {done.bytes} bytes, {done.requests} requests, {done.seconds} s",
+        f"{done.deletes} removed, {sized(done.bytes)}, {counted(done.requests, 'request')}, "
+        f"{done.seconds} s",
     ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
@@ -55,7 +56,8 @@ def _limit_options(command: _Command) -> _Command:
 
 
 @click.command()
-@click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL|@sha256:DIGEST]")
+@click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL|@sha256:DIGEST]",
+                shell_complete=words.references)  # fmt: skip
 @origin_options
 @click.option("-t", "--media-type", metavar="T", help="The format, if there are several.")
 @click.option(
@@ -78,7 +80,7 @@ def pull(
     cosign_key: Path | None,
     **limits: int,
 ) -> None:
-    """Get a package out of a mirror, verified from the pinned root to the last byte.
+    """Get a package out of a mirror, verified from the pinned root on.
 
     RELEASE may be a semver range. Exit code 13: done, with expired metadata that was allowed.
     With --verify-provenance or --cosign-key, a package that is not signed so is not fetched.
@@ -104,7 +106,7 @@ def pull(
                 **error.details,
             ) from error
         raise
-    context.result(
+    context.done(
         pulled,
         [
             f"{pulled.path}",

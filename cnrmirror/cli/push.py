@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.filesize import decimal
 
-from cnrmirror.cli.context import Context, counted, now, pass_context, plain
-from cnrmirror.cli.keyring import signing_project
+from cnrmirror.cli import words
+from cnrmirror.cli.changing import DRY_RUN, changing, revision_line
+from cnrmirror.cli.context import Context, counted, now, pass_context, plain, sized
 from cnrmirror.model.canonical import MAX_METADATA_BYTES, normalise_metadata, parse_json
 from cnrmirror.model.errors import DONE_BUT_FOR_SOME, ConflictError, InputError, UsageError
 from cnrmirror.model.later import later
@@ -43,7 +43,8 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
 @click.option("--as", "package", metavar="NS/NAME", help="The package, if PATH does not tell.")
-@click.option("--namespace", metavar="NS", help="The namespace to put the packages in.")
+@click.option("--namespace", metavar="NS", help="The namespace to put the packages in.",
+              shell_complete=words.namespaces)  # fmt: skip
 @click.option("--release", metavar="R", help="The release, if PATH does not tell.")
 @click.option("--media-type", "-t", metavar="T", help="The format: helm, kpm, docker-compose…")
 @click.option(
@@ -67,6 +68,7 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-
 )
 @click.option("--strict", is_flag=True, help="Refuse what would only be warned of.")
 @click.option("--accept", is_flag=True, help="Replace a release that is there with other content.")
+@DRY_RUN
 @pass_context
 def push(
     context: Context,
@@ -82,6 +84,7 @@ def push(
     keep_going: bool,
     strict: bool,
     accept: bool,
+    dry_run: bool,
 ) -> None:
     """Put packages into the mirror, all as one revision, or none.
 
@@ -114,23 +117,24 @@ def push(
         raw = _metadata(metadata)
     files = [_attached(text) for text in attached]
     names = [check_channel(name) for name in channels]
-    project = signing_project(context)
     what = releases.What(names, raw, accept, files, keep_going, follow_outside, strict)
     try:
-        report = pushing.push(project, paths, wish, now(), what)
+        with changing(context, dry_run) as project:
+            report = pushing.push(project, paths, wish, now(), what)
     except (InputError, ConflictError) as error:
         for refused in () if context.as_json else error.details.get("refused", ()):
             click.echo(f"refused: {plain(refused['reason'])}", err=True)
         raise
-    _tell(context, report)
+    _tell(context, report, dry_run)
     if report.refused:
         sys.exit(DONE_BUT_FOR_SOME)
 
 
-def _tell(context: Context, report: pushing.Report) -> None:
+def _tell(context: Context, report: pushing.Report, dry_run: bool) -> None:
     many = len(report.pushed) > _MANY
     shown = [] if many else report.pushed
-    context.table(report, _COLUMNS, [_row(item, context.terminal) for item in shown])
+    if context.as_json or dry_run or not context.quiet:
+        context.table(report, _COLUMNS, [_row(item, context.terminal) for item in shown])
     if context.as_json:
         return
     for item in shown:
@@ -140,12 +144,13 @@ def _tell(context: Context, report: pushing.Report) -> None:
     for refused in report.refused:
         click.echo(f"refused: {plain(refused.reason)}", err=True)
     if many:
-        click.echo(_summary(report.pushed))
+        context.done(None, [_summary(report.pushed)])
         if warned := sum(bool(item.warnings) for item in report.pushed):
             click.echo(f"{counted(warned, 'release')} with warnings: see --json", err=True)
     if report.refused:
         click.echo(f"{counted(len(report.refused), 'package')} left out", err=True)
-    click.echo(f"revision {report.revision}" if report.revision else "nothing changed")
+    if not context.quiet:
+        click.echo(revision_line(report.revision, dry_run))
 
 
 def _row(item: releases.Pushed, in_terminal: bool) -> tuple[object, ...]:
@@ -154,7 +159,7 @@ def _row(item: releases.Pushed, in_terminal: bool) -> tuple[object, ...]:
         f"{item.identity.package}@{item.identity.release}",
         item.identity.media_type,
         item.digest[:12] if in_terminal else item.digest,
-        decimal(item.size) if in_terminal else item.size,
+        sized(item.size) if in_terminal else item.size,
         *([f"[{', '.join(item.flags)}]"] if item.flags else [""] if in_terminal else []),
     )
 

@@ -24,7 +24,7 @@ def refresh(context: Context) -> None:
     timestamp = project.metadata.timestamp()
     found = project.metadata.freshness()
     freshness.warn(found, freshness.follower_remedy(project))
-    context.result(
+    context.done(
         {
             "timestamp": timestamp.version,
             "expires": timestamp.expires,

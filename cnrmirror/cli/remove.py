@@ -8,7 +8,8 @@ import sys
 import click
 import msgspec
 
-from cnrmirror.cli.channel import tell_revision
+from cnrmirror.cli import words
+from cnrmirror.cli.changing import changing, tell_revision
 from cnrmirror.cli.context import Context, counted, now, pass_context, plain
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror import change, purge
@@ -21,14 +22,18 @@ from cnrmirror.publish.session import Session
 
 
 @click.command()
-@click.argument("reference", metavar="NS/NAME@RELEASE")
+@click.argument("reference", metavar="NS/NAME@RELEASE", shell_complete=words.references)
 @click.option("-t", "--media-type", metavar="T", help="Only this format; all if not given.")
 @click.option("--reason", default="removed", show_default=True, help="Goes into the tombstone.")
 @click.option("--channels", type=click.Choice(["move", "drop"]),
               help="A channel that points at it moves to the highest left, or goes.")  # fmt: skip
 @click.option("--purge", "for_good", is_flag=True,
               help="Erase its bytes for good: in the history, at every destination.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="With --purge: only say what would be erased.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what would change; with --purge, what would be erased.",
+)
 @pass_context
 def remove(
     context: Context, reference: str, media_type: str | None, reason: str,
@@ -47,16 +52,14 @@ def remove(
     if ref.kind != "release":
         raise UsageError(f"{reference!r}: say exactly which release, NS/NAME@RELEASE")
     short = check_media_type(media_type) if media_type else None
-    project = signing_project(context)
     removal = change.Removal(str(ref.package), ref.value, short, reason, channels)
-    if dry_run and not for_good:
-        raise UsageError("--dry-run goes with --purge")
     if for_good:
-        _purge(context, project, removal, dry_run)
+        _purge(context, signing_project(context), removal, dry_run)
         return
-    rule = removal.channels or _asked(context, removal, project.document(removal.package))
-    head = change.remove(project, msgspec.structs.replace(removal, channels=rule), now())
-    tell_revision(context, head)
+    with changing(context, dry_run) as project:
+        rule = removal.channels or _asked(context, removal, project.document(removal.package))
+        head = change.remove(project, msgspec.structs.replace(removal, channels=rule), now())
+        tell_revision(context, project, head)
 
 
 def _purge(context: Context, project: Project, removal: change.Removal, dry_run: bool) -> None:

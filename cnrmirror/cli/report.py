@@ -19,6 +19,7 @@ from cnrmirror.sync.report import SourceReport, gravest, report_schema
 from cnrmirror.sync.why import Why
 
 _QUIET = ("same", "shadowed")
+_WRONG = ("error", "hole", "frozen")
 _COLUMNS = ("SOURCE", "WHAT", "PACKAGE", "WHY")
 
 
@@ -72,9 +73,14 @@ def _signed(source: SourceReport) -> str:
 def show_reports(
     context: Context, value: object, sources: Sequence[SourceReport], dry_run: bool, last: str
 ) -> None:
-    """The report: JSON, or what is not as it was as a table, and the sums."""
+    """The report: what is not as it was, and the sums; with -q only what is wrong."""
     if context.as_json:
         context.result(value, [])
+        return
+    if context.quiet:
+        wrong = [row for row in _rows(sources) if row[1] in _WRONG]
+        context.table(value, _COLUMNS, wrong)
+        context.result(value, [_sums(s, dry_run) for s in sources if s.exit_code])
         return
     context.table(value, _COLUMNS, _rows(sources))
     context.result(value, [*(_sums(source, dry_run) for source in sources), last])
@@ -93,7 +99,9 @@ def _too_old(project: Project, found: Sequence[SourceReport], max_age: timedelta
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @pass_context
 def report(context: Context, max_age: str | None, schema: bool) -> None:
-    """How complete the mirror is: what the last sync of each source asked for, found, lacked.
+    """Say how complete the mirror is, by the last sync of each source.
+
+    What was asked for, what was found, and what was lacking.
 
     Exit code: the gravest of the sources, as that of 'sync'; 10 if one was not asked for too long.
 
@@ -111,7 +119,7 @@ def report(context: Context, max_age: str | None, schema: bool) -> None:
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
     times = ", ".join(f"{source.source}: {source.time}" for source in found)
     show_reports(context, found, found, False, f"last asked: {times}")
-    freshness.tell(project, context.as_json)
+    freshness.tell(project, context)
     old = [] if limit is None else _too_old(project, found, limit)
     if old:
         click.echo(f"cnrmirror: not asked for too long: {', '.join(old)}", err=True)

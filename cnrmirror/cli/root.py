@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from cnrmirror.cli.context import Context, now, pass_context
+from cnrmirror.cli.group import Group
 from cnrmirror.cli.keyring import (
     OFFLINE_KEYS,
     PASSPHRASE_FILE,
@@ -27,9 +28,9 @@ from cnrmirror.trust.tuf import Root
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
-@click.group()
+@click.group(cls=Group)
 def root() -> None:
-    """A new root, carried as one file between the machines that hold its keys."""
+    """Make a new root, as one file between the machines with its keys."""
 
 
 @root.command("propose")
@@ -115,7 +116,7 @@ def root_publish(context: Context, file: Path) -> None:
     result = install_root(
         project, repository(project, context.allow_past), rotation.from_file(file), now()
     )
-    context.result(result, [f"root {result.version}, good until {result.expires}"])
+    context.done(result, [f"root {result.version}, good until {result.expires}"])
 
 
 def _save(file: Path, proposal: rotation.Proposal) -> None:

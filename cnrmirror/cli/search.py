@@ -13,13 +13,18 @@ from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_ver
 @origin_options
 @pass_context
 def search(context: Context, words: str, origin: Origin) -> None:
-    """The packages with WORDS in their names: of this mirror, or of the one that --from names."""
+    """Find packages by words in their names.
+
+    Of this mirror, or of the one that --from names.
+    """
     if origin.sources:
         names, fresh = read_verified(origin, lambda remote: [r.name for r in remote.refs()])
     else:
         project = context.project()
         names, fresh = [ref.name for ref in project.catalog.packages(project.tree())], True
     found = sorted(name for name in names if words in name)
+    if not found:
+        context.note(f"no package has {words!r} in its name")
     context.result(found, found)
     exit_if_stale(fresh)
 

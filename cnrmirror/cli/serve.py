@@ -61,7 +61,9 @@ def serve(
     access_log: str | None,
     bundle: Path | None,
 ) -> None:
-    """Answer the registry's API from the catalog, read-only unless --accept-push.
+    """Answer the registry's API from the catalog.
+
+    Read-only unless --accept-push.
 
     With BUNDLE, a whole bundle is served as it lies. /healthz says whether the mirror can answer.
 

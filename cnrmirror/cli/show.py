@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from rich.filesize import decimal
 
-from cnrmirror.cli.context import Context, pass_context, plain
+from cnrmirror.cli import words
+from cnrmirror.cli.context import Context, pass_context, plain, sized
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
 from cnrmirror.model.digest import CHUNK, Descriptor
@@ -39,7 +39,8 @@ _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS
 
 
 @click.command()
-@click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL]")
+@click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL]",
+                shell_complete=words.references)  # fmt: skip
 @origin_options
 @signature_options
 @pass_context
@@ -50,7 +51,9 @@ def show(
     verify_provenance: Path | None,
     cosign_key: Path | None,
 ) -> None:
-    """What is known of a package or release, and what its newest one says of itself.
+    """Show what is known of a package or release.
+
+    Of a package also what its newest release says of itself.
 
     RELEASE may be a semver range. Of this mirror, or of the one that --from names: verified.
     --verify-provenance and --cosign-key say of each signed release whether a key made it.
@@ -111,7 +114,7 @@ def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ..
             r.release,
             r.media_type,
             r.created_at[:16] if in_terminal else r.created_at,
-            decimal(r.blob.size) if in_terminal else r.blob.size,
+            sized(r.blob.size) if in_terminal else r.blob.size,
             r.content.digest[:12] if in_terminal else r.content.digest,
             ",".join(c.name for c in document.channels if c.current == r.release),
             ",".join(r.flags),

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, counted, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.origin import reader_for
@@ -27,7 +28,7 @@ from cnrmirror.sync.run import sync as run_sync
 
 
 @click.command()
-@click.argument("names", metavar="[SOURCE]...", nargs=-1)
+@click.argument("names", metavar="[SOURCE]...", nargs=-1, shell_complete=words.sources)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--keep", is_flag=True, help="Keep what a tightened filter leaves out.")
 @click.option(
@@ -59,7 +60,7 @@ def sync(
     acknowledging: bool,
     metrics_file: Path | None,
 ) -> None:
-    """Bring in what the sources of mirror.yaml have, all as one revision.
+    """Bring in what the sources of mirror.yaml have, as one revision.
 
     Exit codes: 0 done, or nothing to do; 14 done, with holes that the next run tries again; 4
     releases changed upstream and were not taken; 15 too much is gone upstream, nothing was dropped;

@@ -13,13 +13,13 @@ from cnrmirror.model.format import Format
 @click.command()
 @pass_context
 def upgrade(context: Context) -> None:
-    """Raise this mirror's format to the newest that this program writes.
+    """Raise the mirror's format to the newest that this program writes.
 
     No other command does so: a mirror keeps the format that it was made with, and whoever reads it
     goes on reading it. Afterwards, older programs may refuse it; the command says which.
     """
     before, after = signing_project(context).upgrade(now())
-    context.result(
+    context.done(
         {"before": msgspec.to_builtins(before), "after": msgspec.to_builtins(after)},
         [_told(before, after)],
     )

@@ -26,6 +26,7 @@ from cnrmirror.model.errors import (
     Tampered,
     TrustError,
 )
+from cnrmirror.model.near import did_you_mean
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel
 from cnrmirror.trust.verify import Policy, Trust, Verified
@@ -55,7 +56,8 @@ class Remote:
         except InvalidDocument as error:
             raise Tampered(f"{self.reader.name}: {error.message}") from error
         if document is None:
-            raise NotFoundError(f"{self.reader.name}: there is no package {package}")
+            hint = did_you_mean(package, (ref.name for ref in self.refs()))
+            raise NotFoundError(f"{self.reader.name}: there is no package {package}{hint}")
         return document
 
     def refs(self) -> list[PackageRef]:

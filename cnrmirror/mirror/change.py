@@ -18,6 +18,7 @@ from cnrmirror.model.documents import (
 )
 from cnrmirror.model.errors import DamageError, InputError, NotFoundError
 from cnrmirror.model.names import check_channel, newest_first
+from cnrmirror.model.near import did_you_mean
 
 _MAX_REASON = 1000
 
@@ -31,7 +32,8 @@ def set_channel(
         document = project.document(package)
         if not document.of_release(release):
             raise NotFoundError(
-                f"Release {release} doesn't exist for package {package}",
+                f"Release {release} doesn't exist for package {package}"
+                + did_you_mean(release, (r.release for r in document.releases)),
                 package=package,
                 release=release,
             )
@@ -53,6 +55,7 @@ def remove_channel(
         if found is None or (release is not None and release not in found.releases):
             raise NotFoundError(
                 f"Channel '{channel}' doesn't exist for package '{package}'"
+                + did_you_mean(channel, (c.name for c in document.channels))
                 if found is None
                 else f"release {release} is not in channel {channel} of {package}",
                 package=package,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -81,17 +80,13 @@ _Looked = tuple[str, ArchiveFacts | None]
 
 def _look_into(project: Project, blobs: Sequence[Descriptor]) -> Iterator[_Looked]:
     limits = project.config.limits
-    root, scratch = project.store.root, project.layout.making
     with stage(project.progress, "Reading archives", len(blobs)) as progress:
         one = functools.partial(_look, project.store, limits)
-        some = functools.partial(_look_into_some, root, scratch, limits)
+        some = functools.partial(_look_into_some, project.store, limits)
         yield from in_chunks(blobs, one, some, progress, _WORTH_PROCESSES, _CHUNK)
 
 
-def _look_into_some(
-    root: Path, scratch: Path, limits: Limits, blobs: Sequence[Descriptor]
-) -> list[_Looked]:
-    store = Store(root, scratch)
+def _look_into_some(store: Store, limits: Limits, blobs: Sequence[Descriptor]) -> list[_Looked]:
     return [_look(store, limits, blob) for blob in blobs]
 
 

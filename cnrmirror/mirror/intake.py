@@ -80,14 +80,14 @@ def take_all(project: Project, found: Sequence[Path], how: How) -> Iterator[Inco
     catalog, tree = project.catalog, project.tree()
     with stage(project.progress, "Reading archives", len(found)) as progress:
         one = functools.partial(_take, catalog, tree, how)
-        some = functools.partial(_take_some, project.store.root, project.layout.making, tree, how)
+        some = functools.partial(_take_some, project.store, tree, how)
         yield from in_chunks(found, one, some, progress, _WORTH_PROCESSES, _CHUNK)
 
 
 def _take_some(
-    root: Path, scratch: Path, tree: Node, how: How, paths: Sequence[Path]
+    store: Store, tree: Node, how: How, paths: Sequence[Path]
 ) -> list[Incoming | Refusal]:
-    catalog = Catalog(Store(root, scratch))
+    catalog = Catalog(store)
     return [_take(catalog, tree, how, path) for path in paths]
 
 

@@ -47,6 +47,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.format import Format, require_writable
 from cnrmirror.model.instant import Instant
+from cnrmirror.model.near import did_you_mean
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
@@ -168,7 +169,9 @@ class Project:
         """The document of a package. Raises NotFoundError."""
         document = self.catalog.get(self.tree(), package)
         if document is None:
-            raise NotFoundError(f"there is no package {package}; see 'cnrmirror list'")
+            names = (ref.name for ref in self.catalog.packages(self.tree()))
+            hint = did_you_mean(package, names) or "; see 'cnrmirror list'"
+            raise NotFoundError(f"there is no package {package}{hint}")
         return document
 
     def known_entries(self, head: Head) -> ViewEntries | None:

@@ -54,6 +54,27 @@ class Rotation(msgspec.Struct, frozen=True):
         return "targets" if self.purpose == PUBLISH else "root"
 
 
+class RotationPlan(msgspec.Struct, frozen=True):
+    """What a rotation would do: which keys go, and which keys of which role sign that."""
+
+    purpose: str
+    going: list[str]
+    role: str
+    signers: list[str]
+
+
+def plan_rotation(signed: Repository, rotation: Rotation) -> RotationPlan:
+    """What a rotation would do; nothing is written.
+
+    Raises:
+        NotTrusted: not enough offline keys are there.
+    """
+    signers = [key.keyid for key in _require_offline(signed, rotation)]
+    online = "catalog" if rotation.purpose == PUBLISH else "timestamp"
+    going = [key.keyid for key in signed.keys_of(online)]
+    return RotationPlan(rotation.purpose, going, rotation.role, signers)
+
+
 def rotate_key(project: Project, signed: Repository, rotation: Rotation, now: str) -> Key:
     """Replace an online key, and sign everything below it anew.
 
@@ -124,8 +145,8 @@ def rotate_online(
     return new
 
 
-def _require_offline(signed: Repository, rotation: Rotation) -> None:
-    """Raises NotTrusted if fewer keys are here than must sign."""
+def _require_offline(signed: Repository, rotation: Rotation) -> list[Key]:
+    """The keys here that can sign. Raises NotTrusted if they are fewer than must."""
     role, offline = rotation.role, rotation.offline
     needed = 1 if role == "targets" else signed.root().roles[role].threshold
     able = [key for key in signed.keys_of(role) if offline.signer(role, [key])]
@@ -134,6 +155,7 @@ def _require_offline(signed: Repository, rotation: Rotation) -> None:
             f"{offline.places}: {len(able)} of the {needed} keys that must sign are here; "
             "several machines: 'root propose', 'root sign', 'root publish'"
         )
+    return able
 
 
 def renew(project: Project, signed: Repository, offline: KeyFolder, now: str) -> bool:

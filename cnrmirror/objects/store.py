@@ -30,10 +30,14 @@ D = TypeVar("D", bound=msgspec.Struct)
 
 
 class Store:
-    """Blobs and nodes below ``root``; ``scratch`` is for files in the making, same file system."""
+    """Blobs and nodes below ``root``; ``scratch`` is for files in the making, same file system.
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    What is not there is read from the store ``beneath``, in which nothing is written.
+    """
+
+    def __init__(self, root: Path, scratch: Path, beneath: Store | None = None) -> None:
         self.root = root
+        self._beneath = beneath
         self._blobs = f"{root}/blobs/sha256/"
         self._nodes = f"{root}/nodes/sha256/"
         self._scratch = str(scratch)
@@ -56,14 +60,15 @@ class Store:
 
     def has_root(self, root: Descriptor) -> bool:
         """Whether this catalog root is kept (its bytes are not read)."""
-        return os.path.exists(self.root_path(root.digest))
+        here = os.path.exists(self.root_path(root.digest))
+        return here or bool(self._beneath and self._beneath.has_root(root))
 
     def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob of this digest and size is there (its bytes are not read)."""
         try:
             return os.stat(self.blob_path(blob.digest)).st_size == blob.size
         except FileNotFoundError:
-            return False
+            return bool(self._beneath and self._beneath.has_blob(blob))
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """The blob, open at its beginning.
@@ -75,6 +80,8 @@ class Store:
         try:
             stream = open(path, "rb")
         except FileNotFoundError:
+            if self._beneath:
+                return self._beneath.open_blob(blob)
             raise DamageError(f"{path}: this blob is missing; restore it from a copy") from None
         if os.fstat(stream.fileno()).st_size != blob.size:
             stream.close()
@@ -155,6 +162,8 @@ class Store:
             with open(path, "rb", buffering=0) as stream:
                 data = stream.read(size + 1)
         except FileNotFoundError:
+            if self._beneath:
+                return self._beneath.data(digest, size, kind)
             raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
         return Descriptor(digest, size).check(data, path)
 

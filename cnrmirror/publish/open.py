@@ -11,6 +11,7 @@ import msgspec
 from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
+from cnrmirror.model.near import did_you_mean
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Objects
 from cnrmirror.objects.cloud_settings import CloudSettings
@@ -82,7 +83,8 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
             found.append(PublishTo(to=str(Path(name).resolve())))
         else:
             raise UsageError(
-                f"there is no target {name!r}; there are: {', '.join(known) or 'none'}; "
+                f"there is no target {name!r}{did_you_mean(name, known)}; there are: "
+                f"{', '.join(known) or 'none'}; "
                 "or give s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
             )
     found = found or [_placed(project, target) for target in known.values()]

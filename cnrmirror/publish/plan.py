@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -87,3 +88,36 @@ def invalidations(plan: Plan) -> list[str]:
     if plan.operations:
         found.add(f"/{TIMESTAMP}")
     return sorted(found)
+
+
+class Sum(msgspec.Struct):
+    """How many files are written and removed, now or later, and how many bytes that are."""
+
+    puts: int = 0
+    deletes: int = 0
+    bytes: int = 0
+
+
+ARCHIVES, CATALOG, LISTS = "archives", "catalog", "lists and pages"
+"""What of a plan is of no single package: blobs, signed files and nodes, and the rest."""
+
+
+def by_package(plan: Plan, package_in: Callable[[str], str | None]) -> dict[str, Sum]:
+    """The operations of a plan in sums: of the catalog, of lists, and of each package by name.
+
+    Args:
+        package_in: tells of a file of the site to which package it belongs.
+    """
+    found: dict[str, Sum] = {}
+    for operation in plan.operations:
+        some = found.setdefault(_belongs_to(operation.key, package_in), Sum())
+        some.puts += operation.action == "put"
+        some.deletes += operation.action != "put"
+        some.bytes += operation.size
+    return dict(sorted(found.items(), key=lambda item: ("/" not in item[0], item[0])))
+
+
+def _belongs_to(key: str, package_in: Callable[[str], str | None]) -> str:
+    if key.startswith("catalog/"):
+        return ARCHIVES if key.startswith("catalog/blobs/") else CATALOG
+    return package_in(key) or LISTS

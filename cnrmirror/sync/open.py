@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
+from cnrmirror.model.near import did_you_mean
 from cnrmirror.objects.base import Reader
 from cnrmirror.sources.base import Source
 from cnrmirror.sources.kind import SourceRules
@@ -37,7 +38,8 @@ def open_sources(
         raise UsageError(f"{project.folder}: mirror.yaml names no sources; see docs/sync.md")
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no source {name!r}; there are: {', '.join(known)}")
+            hint = did_you_mean(name, known)
+            raise UsageError(f"there is no source {name!r}{hint}; there are: {', '.join(known)}")
     return [
         (_opened(Room(project, name, environment, reader_for), name, settings), rules_of(settings))
         for name, settings in known.items()
