@@ -16,7 +16,8 @@ from securesystemslib.signer import CryptoSigner
 
 from cnrmirror.cli.keyring import repository
 from cnrmirror.mirror.home import online_folder
-from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.mirror.prepare import prepare
+from cnrmirror.mirror.project import Project
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from cnrmirror.archive.identify import Override
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.instant import Instant
 from cnrmirror.publish.open import DestinationMemory
 from cnrmirror.publish.session import Session

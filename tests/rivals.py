@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.base import Listed, Objects, Reader

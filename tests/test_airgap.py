@@ -36,7 +36,8 @@ from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror import change, gc
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.home import online_folder
-from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.mirror.prepare import prepare
+from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
 from cnrmirror.mirror.rotate import install_root

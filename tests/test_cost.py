@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from cnrmirror.cli import cli
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.publish.cost import Amount, cost_at, cost_here
 from cnrmirror.publish.session import Session
 from tests.place_forms import ALL, NOW, bucket_of, mirror_of_two_releases

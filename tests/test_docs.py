@@ -12,7 +12,9 @@ import pytest
 
 from cnrmirror.cli import cli
 from cnrmirror.mirror import config
+from cnrmirror.mirror.settings import Config, Retention
 from cnrmirror.model import errors
+from tests import documents
 
 ROOT = Path(__file__).parents[1]
 RECORDS = sorted((ROOT / "docs/decisions").glob("0*.md"))
@@ -26,17 +28,17 @@ PAGES = [
 
 
 def test_the_annotated_example_is_a_good_configuration(tmp_path: Path) -> None:
-    text = (ROOT / "docs/configuration.md").read_text()
-    example = text.partition("```yaml\n")[2].partition("```")[0]
     path = tmp_path / "mirror.yaml"
-    path.write_text(example)
+    path.write_text((ROOT / "docs/mirror.example.yaml").read_text())
     loaded = config.load(path)
     assert len(loaded.sources) == 7 and len(loaded.publish) == 2
-    assert loaded.limits == config.Config("x").limits and loaded.retention == config.Retention()
+    assert loaded.limits == Config("x").limits and loaded.retention == Retention()
 
 
-def test_the_schema_for_editors_is_that_of_the_program() -> None:
-    assert (ROOT / "docs/mirror.schema.json").read_text() == config.schema() + "\n"
+@pytest.mark.parametrize("name", documents.MADE)
+def test_what_is_made_from_the_program_is_as_it_makes_it(name: str) -> None:
+    """Else: python -m tests.documents."""
+    assert (ROOT / "docs" / name).read_text() == documents.MADE[name]()
 
 
 def test_every_exit_code_is_in_the_table() -> None:

@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, unquote, unquote_plus, urljoin, urlsplit
 
 import pytest
 
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.oci import OCI_INDEX, OCI_MANIFEST
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import JSON_TYPE, Resource

@@ -17,10 +17,10 @@ from cnrmirror.audit.report import Order
 from cnrmirror.audit.run import audit
 from cnrmirror.mirror.change import set_channel
 from cnrmirror.mirror.check import check
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust

@@ -25,9 +25,9 @@ from cnrmirror.audit.run import audit
 from cnrmirror.cli import cli
 from cnrmirror.mirror.change import Removal, remove, set_channel
 from cnrmirror.mirror.check import check
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.publish.session import Session

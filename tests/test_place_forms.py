@@ -17,10 +17,10 @@ import pytest
 from cnrmirror.archive.identify import Override
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import IncompleteError, UsageError

@@ -16,11 +16,11 @@ import pytest
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import change, hosts
 from cnrmirror.mirror.check import check
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.gc import collect
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.releases import What
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.destination import Holder
 from cnrmirror.model.errors import BusyError, ConflictError, InputError, StorageError, UsageError
 from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE

@@ -339,4 +339,4 @@ def test_an_expired_mirror_is_taken_with_a_moment_and_every_run_says_so(tmp_path
 
 def test_a_moment_that_is_none_is_refused_with_its_line(tmp_path: Path) -> None:
     project = expired(tmp_path, at="yesterday")
-    assert "$.sources.old.at" in say(project, "sync", code=3)
+    assert "sources.old.at: " in say(project, "sync", code=3)

@@ -15,9 +15,9 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.catalog.delta import revisions_from
 from cnrmirror.catalog.retire import retired_files
 from cnrmirror.mirror import change, gc, retire
-from cnrmirror.mirror.config import Retention
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.settings import Retention
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor, blob_path, node_path
 from tests.conftest import chart_bytes
 from tests.mirrors import make, reopen

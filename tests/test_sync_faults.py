@@ -134,7 +134,7 @@ def test_a_secret_that_cannot_be_used_is_not_told(
 ) -> None:
     (project.folder / "token").write_text(file)
     configured(project, f"sources:\n  up: {{type: registry, {text}}}\n")
-    words = ["config", "check"] if word == "config" else ["sync"]
+    words = ["config", "check", "--secrets"] if word == "config" else ["sync"]
     code, said = ran(project, *words, TOKEN=f"Bearer x\r\n{SECRET}")
     assert code == 3 and SECRET not in said and said.count("\n") < 4, said
 

@@ -36,7 +36,7 @@ _REFUSED = {
 _PAX, _GLOBAL, _LONG_NAME, _LONG_TARGET = b"xgLK"
 
 
-class Limits(msgspec.Struct, frozen=True):
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How large a package may be; bytes unless said otherwise."""
 
     packed: int = 100_000_000

@@ -1,15 +1,19 @@
-"""config: check, schema."""
+"""config: check, show, schema."""
 
 from __future__ import annotations
 
 import os
 
 import click
+import msgspec
+import yaml
 
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.group import Group
 from cnrmirror.cli.origin import reader_for
-from cnrmirror.mirror.config import schema
+from cnrmirror.mirror.config import StrictLoader
+from cnrmirror.mirror.prepare import write_schema
+from cnrmirror.mirror.schema import schema_as_text
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.sync.open import open_sources
 
@@ -20,17 +24,22 @@ def config() -> None:
 
 
 @config.command("check")
+@click.option("--secrets", is_flag=True, help="Look also for the secrets that it names.")
 @pass_context
-def config_check(context: Context) -> None:
-    """Say what is wrong with mirror.yaml, and in which line."""
+def config_check(context: Context, secrets: bool) -> None:
+    """Say what is wrong with mirror.yaml, and in which line.
+
+    Variables and files with secrets, that it names, need not be here.
+    """
     project = context.project()
+    write_schema(project.folder)
     names = list(project.config.sources)
     if names:
-        open_sources(project, names, os.environ, reader_for)
+        open_sources(project, names, os.environ if secrets else None, reader_for)
     targets = list(project.config.publish)
     if targets:
         find_destinations(project, targets)
-    context.result(
+    context.done(
         {"id": project.config.id, "sources": names, "publish": targets},
         [
             f"mirror.yaml is well; sources: {', '.join(names) or 'none'}; "
@@ -39,13 +48,32 @@ def config_check(context: Context) -> None:
     )
 
 
+@config.command("show")
+@click.option("--effective", is_flag=True, help="With all defaults.")
+@pass_context
+def config_show(context: Context, effective: bool) -> None:
+    """Print mirror.yaml as it is; --effective: as it is understood, with all defaults.
+
+    \b
+    cnrmirror config show
+    cnrmirror config show --effective
+    """
+    project = context.project()
+    text = project.layout.configuration.read_text(encoding="utf-8")
+    value = yaml.load(text, Loader=StrictLoader)
+    if effective:
+        value = msgspec.to_builtins(project.config)
+        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    context.result(value, text.splitlines())
+
+
 @config.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of mirror.yaml, for editors.
 
     docs/mirror.schema.json is the same.
     """
-    click.echo(schema())
+    click.echo(schema_as_text())
 
 
 COMMAND = config

@@ -15,8 +15,8 @@ import msgspec
 from cnrmirror.cli import freshness, words
 from cnrmirror.cli.context import Context, counted, now, pass_context, plain, sized
 from cnrmirror.cli.keyring import repository, signing_project
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked

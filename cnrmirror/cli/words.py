@@ -94,10 +94,10 @@ def namespaces(project: projects.Project, ctx: click.Context, incomplete: str) -
 @_of_mirror
 def sources(project: projects.Project, ctx: click.Context, incomplete: str) -> Iterable[str]:
     """The sources of mirror.yaml."""
-    return project.config.sources
+    return list(project.config.sources)
 
 
 @_of_mirror
 def targets(project: projects.Project, ctx: click.Context, incomplete: str) -> Iterable[str]:
     """The targets of mirror.yaml."""
-    return project.config.publish
+    return list(project.config.publish)

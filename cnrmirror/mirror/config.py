@@ -2,176 +2,35 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 import yaml
 
-from cnrmirror.archive import imagename
-from cnrmirror.archive.scan import Limits
+from cnrmirror.mirror.settings import Config, PublishTo, any_source
 from cnrmirror.model.errors import InvalidDocument, UsageError
 from cnrmirror.model.later import later
-from cnrmirror.model.schema import schema_text
-from cnrmirror.sources.acknowledge import Acknowledgement
-from cnrmirror.sources.filters import glob_matches
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.views.hosts import listening
-from cnrmirror.views.layout import Form
-from cnrmirror.views.site import ViewSettings
 
 if TYPE_CHECKING:
+    from cnrmirror.mirror import schema
     from cnrmirror.sources import kinds
 else:
+    schema = later("cnrmirror.mirror.schema")
     kinds = later("cnrmirror.sources.kinds")
 
 FILE_NAME = "mirror.yaml"
+SCHEMA_FILE = ".state/mirror.schema.json"
 _MAX_BYTES = 1 << 20
 _PUBLIC_URL = re.compile(
     r"https?://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[\w.~%+,=:@/-]*)?"
 )
+_HELP = "see 'cnrmirror help configuration'"
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the generated server configurations need; ``root`` is where ``site/`` will lie.
-
-    ``address``: a name or an address to listen on, IPv6 with brackets or without.
-    """
-
-    root: str = ""
-    address: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8080
-
-
-class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of the history stays: the last ``revisions``, and what is younger than ``grace_hours``.
-
-    What is older goes by itself when revisions are made; ``gc`` also removes what commands that
-    were killed have left.
-    """
-
-    revisions: int = 100
-    grace_hours: float = 168
-
-
-class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is added to the images that charts name, and left out, where they are listed.
-
-    ``add_for``: packages (globs, or regular expressions between slashes) → references, in which
-    {appVersion} and {release} stand for those of the release. ``exclude``: globs, or regular
-    expressions between slashes, of references that are written out in full.
-    """
-
-    add_for: dict[str, list[str]] = {}
-    exclude: list[str] = []
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Each pattern or reference that cannot be: its key, and what is wrong with it."""
-        for key, patterns in (("add_for", [*self.add_for]), ("exclude", self.exclude)):
-            for pattern in patterns:
-                try:
-                    glob_matches("", pattern)
-                except InvalidDocument as error:
-                    yield key, error.message
-        for pattern, references in self.add_for.items():
-            for reference in references:
-                if imagename.parse(filled(reference, "1", "1")) is None:
-                    yield f"add_for.{pattern}", f"{reference}: not a reference of an image"
-
-
-def filled(reference: str, app_version: str, release: str) -> str:
-    """A reference of ``images.add_for`` for one release."""
-    return reference.replace("{appVersion}", app_version).replace("{release}", release)
-
-
-class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Signer URIs (securesystemslib) of online keys that are not files; "" for files."""
-
-    publish: str = ""
-    refresh: str = ""
-
-
-# What a source is, its kind says: ``load`` reads it, where there is one at all.
-if TYPE_CHECKING:
-    SourceConfig = SourceRules
-else:
-    SourceConfig = Any
-
-
-class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Commands (lists of words, no shell) that are run after something; see docs/sync.md."""
-
-    before_sync: list[str] = []
-    after_sync: list[str] = []
-
-
-class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A place to publish to: ``to`` is s3://BUCKET/PREFIX, gs://BUCKET/PREFIX,
-    az://ACCOUNT/CONTAINER/PREFIX, or a folder (relative to the project).
-
-    For folders: ``links`` (symlinks for aliases, else copies), ``portable`` (refuse names that
-    exFAT or NTFS cannot hold), ``host`` (files that such a host wants). For buckets: the settings
-    of the connection, and ``host: s3-website`` where its website endpoint is read, so that archives
-    are redirects to the only copy. ``forms``: what buckets and such hosts have beside the archives,
-    which only some clients ask for (docs/publish.md); ``pull: json`` and ``bare_prefix: true`` are
-    older words for two of them.
-    """
-
-    to: str
-    grace_minutes: Annotated[float, msgspec.Meta(ge=0, le=525600)] = 60
-    links: bool = True
-    portable: bool = False
-    host: Literal["", "netlify", "cloudflare-pages", "github-pages", "s3-website"] = ""
-    forms: list[Form] = []
-    pull: Literal["archive", "json"] = "archive"
-    bare_prefix: bool = False
-    endpoint: str = ""
-    region: str = ""
-    profile: str = ""
-    path_style: bool = True
-    storage_class: str = ""
-    encryption: Literal["", "AES256", "aws:kms"] = ""
-    kms_key: str = ""
-    checksums: bool = True
-    request_payer: Literal["", "requester"] = ""
-
-    @property
-    def wanted(self) -> list[Form]:
-        """The forms, also those in older words; each once."""
-        older: list[Form] = []
-        if self.pull == "json":
-            older.append("json")
-        if self.bare_prefix:
-            older.append("bare")
-        return list(dict.fromkeys([*self.forms, *older]))
-
-
-class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of mirror.yaml. ``id`` tells this registry from every other.
-
-    ``follow``: the root file of a mirror whose state this one takes over, as it was signed there.
-    """
-
-    id: str
-    url: str = ""
-    views: ViewSettings = ViewSettings()
-    hosts: Hosts = Hosts()
-    retention: Retention = Retention()
-    limits: Limits = Limits()
-    trust: Trust = Trust()
-    sources: dict[str, SourceConfig] = {}
-    acknowledge: list[Acknowledgement] = []
-    images: Images = Images()
-    hooks: Hooks = Hooks()
-    publish: dict[str, PublishTo] = {}
-    follow: str = ""
-    lock_wait_seconds: float = 60
 
 
 def load(path: Path) -> Config:
@@ -186,8 +45,9 @@ def load(path: Path) -> Config:
         raise InvalidDocument(f"{path}: {error.strerror}") from error
     if len(data) > _MAX_BYTES:
         raise InvalidDocument(f"{path}: larger than {_MAX_BYTES} bytes")
+    value: Any = None
     try:
-        value: Any = yaml.load(data, Loader=StrictLoader)
+        value = yaml.load(data, Loader=StrictLoader)
         config = msgspec.convert(value, Config)
         sources = {name: _source(name, given) for name, given in config.sources.items()}
         for name in config.publish:
@@ -204,14 +64,18 @@ def load(path: Path) -> Config:
         if not 0 <= config.retention.grace_hours < 1e6:
             raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
     except (msgspec.ValidationError, InvalidDocument) as error:
-        message = str(error)
-        line = _line(data, message)
-        raise InvalidDocument(f"{path}:{line}: {message}; see docs/configuration.md") from error
+        reason, key = _parted(str(error), value)
+        unknown = re.search(r"unknown field `([^`]+)`", reason)
+        line = _line(data, f"{key}.{unknown[1]}" if unknown else key)
+        if isinstance(error, msgspec.ValidationError):
+            reason = schema.explained(reason, key, value)
+        name = f"{key}: " if key else ""
+        raise InvalidDocument(f"{path}:{line}: {name}{reason}; {_HELP}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidDocument(f"{path}:{line}: {error.problem}; not YAML as it must be") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidDocument(f"{path}: {error}; see docs/configuration.md") from error
+        raise InvalidDocument(f"{path}: {error}; {_HELP}") from error
     return msgspec.structs.replace(config, url=config.url.rstrip("/"), sources=sources)
 
 
@@ -259,33 +123,45 @@ def _source(name: str, given: Any) -> SourceRules:
         reason = "a source's name: letters, digits, '-' and '_'; not 'push' or 'import'"
         raise InvalidDocument(f"{reason} - at `$.sources.{name}`")
     try:
-        source: SourceRules = msgspec.convert(given, _of_any_kind())
+        source: SourceRules = msgspec.convert(given, any_source())
     except msgspec.ValidationError as error:
         reason, _, key = str(error).partition(" - at `$")
-        raise InvalidDocument(f"{reason} - at `$.sources.{name}{key.rstrip('`')}`") from error
+        where = f"$.sources.{name}{key.rstrip('`')}"
+        raise msgspec.ValidationError(f"{reason} - at `{where}`") from error
     for key, reason in (*source.problems(), *kinds.kind_of(source).check(source)):
         raise InvalidDocument(f"{reason} - at `$.sources.{name}{'.' + key if key else ''}`")
     return source
 
 
-@functools.cache
-def _of_any_kind() -> Any:
-    return functools.reduce(operator.or_, [kind.settings for kind in kinds.KINDS])
+def _parted(message: str, value: Any) -> tuple[str, str]:
+    """A message of msgspec's form, in its reason and the key: ``publish.production.host``."""
+    reason, _, path = message.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    if path.startswith("publish[...]"):  # of which it does not say the name
+        path = path.replace("[...]", f".{_wrong_target(value['publish'])}", 1)
+    return reason, path
 
 
-def _line(data: bytes, message: str) -> int:
-    """The line of the key that a message of msgspec names (``… - at `$.views.dialect```)."""
-    match = re.search(r"at `\$([^`]*)`", message)
-    keys = re.findall(r"\.([^.\[]+)", match[1]) if match else []
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    keys += [unknown[1]] if unknown else []
+def _wrong_target(targets: dict[str, Any]) -> str:
+    for name, target in targets.items():
+        try:
+            msgspec.convert(target, PublishTo)
+        except msgspec.ValidationError:
+            return name
+    return ""
+
+
+def _line(data: bytes, key: str) -> int:
+    """The line of a key (``sources.quay.type``), or of the last part of it that is there."""
     node = yaml.compose(data, Loader=yaml.SafeLoader)
     line = 1
-    for key in keys:
+    for part in re.findall(r"[^.\[\]]+", key):
+        if isinstance(node, yaml.SequenceNode) and part.isdecimal():
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+            continue
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        found = [(k, v) for k, v in pairs if str(k.value) == key]
-        if key == "..." and len(pairs) == 1:
-            found = pairs
+        found = [(k, v) for k, v in pairs if str(k.value) == part]
         if not found:
             break
         line, node = found[0][0].start_mark.line + 1, found[0][1]
@@ -293,23 +169,12 @@ def _line(data: bytes, message: str) -> int:
 
 
 def where_in_yaml(folder: Path, key: str) -> str:
-    """File and line of a key (``$.sources.quay.ca_file``) in a project's mirror.yaml."""
+    """File and line of a key (``sources.quay.ca_file``) in a project's mirror.yaml."""
     path = folder / FILE_NAME
     try:
-        return f"{path}:{_line(path.read_bytes(), f'at `{key}`')}"
+        return f"{path}:{_line(path.read_bytes(), key)}"
     except (OSError, yaml.YAMLError):
         return str(path)
-
-
-def schema() -> str:
-    """The JSON Schema of mirror.yaml (draft 2020-12), as text."""
-    found = msgspec.json.schema(Config)
-    parts = found.pop("$defs")
-    (source,), more = msgspec.json.schema_components(
-        [_of_any_kind()], ref_template="#/$defs/{name}"
-    )
-    parts["Config"]["properties"]["sources"]["additionalProperties"] = source
-    return schema_text("mirror.yaml of cnrmirror", found, {**parts, **more})
 
 
 def find_project(start: Path) -> Path:
@@ -328,7 +193,8 @@ def find_project(start: Path) -> Path:
 def first_text(identity: str) -> str:
     """What ``init`` writes."""
     return f"""\
-# A cnrmirror project. Every key, with its default: docs/configuration.md
+# yaml-language-server: $schema={SCHEMA_FILE}
+# A cnrmirror project. Every key, with its default: cnrmirror help configuration
 id: {identity}
 
 # The public address of site/, if there is one: https://packages.example.com

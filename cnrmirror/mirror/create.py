@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from cnrmirror.mirror.config import FILE_NAME
-from cnrmirror.mirror.project import Project, prepare
+from cnrmirror.mirror.prepare import prepare
+from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import Vault, require_writable
 from cnrmirror.mirror.rotate import repository
 from cnrmirror.model.digest import Descriptor

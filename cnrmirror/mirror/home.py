@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from cnrmirror.mirror.config import Config
+from cnrmirror.mirror.settings import Config
 from cnrmirror.model.errors import InputError, TooLarge, UsageError
 from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.files import read_descriptor

@@ -10,7 +10,7 @@ import msgspec
 from cnrmirror.archive import imagename
 from cnrmirror.archive.facts import EXTRACTOR
 from cnrmirror.client.choose import meant
-from cnrmirror.mirror.config import Images, filled
+from cnrmirror.mirror.settings import Images, filled
 from cnrmirror.model.documents import ArchiveFacts, PackageDocument, Release
 from cnrmirror.model.errors import NotFoundError
 from cnrmirror.model.names import Reference

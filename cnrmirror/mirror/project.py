@@ -40,7 +40,6 @@ from cnrmirror.model.documents import (
 )
 from cnrmirror.model.errors import (
     DamageError,
-    InvalidDocument,
     NotFoundError,
     NotTrusted,
     UsageError,
@@ -377,21 +376,3 @@ def newest_upstreams(
     for name in ours.keys() & theirs.keys():
         found[name] = max(ours[name], theirs[name], key=lambda u: (u.root, u.revision, u.timestamp))
     return found
-
-
-def prepare(folder: Path, identity: str) -> None:
-    """A folder for a new mirror, without its first revision.
-
-    Raises:
-        InvalidDocument: the folder holds a mirror already.
-    """
-    path = folder / config.FILE_NAME
-    with storage_errors(str(folder)):
-        catalog, metadata = Layout(folder).catalog, Layout(folder).metadata
-        # What a killed init left may be made again; anything more is somebody's mirror.
-        signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
-        if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
-            raise InvalidDocument(f"{path}: there is a mirror here already")
-        Layout(folder).making.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.write_text(config.first_text(identity), encoding="utf-8")

@@ -9,8 +9,8 @@ import msgspec
 
 from cnrmirror.catalog.delta import immutable_files, metadata_files
 from cnrmirror.catalog.tree import CatalogReader
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Alias, Base64Json, Resource

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.near import did_you_mean
 from cnrmirror.model.resource import Resource

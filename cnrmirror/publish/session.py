@@ -19,8 +19,8 @@ import msgspec
 
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import BusyError, CnrMirrorError, ConflictError, NotTrusted, UsageError

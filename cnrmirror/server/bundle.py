@@ -14,7 +14,7 @@ import msgspec
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.catalog.nodes import RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
-from cnrmirror.mirror.config import Config
+from cnrmirror.mirror.settings import Config
 from cnrmirror.model.digest import HEX64, Descriptor, verified
 from cnrmirror.model.documents import Head, Node, blob_path
 from cnrmirror.model.errors import DamageError, InputError

@@ -12,7 +12,7 @@ import msgspec
 from werkzeug.wrappers import Request, Response
 
 from cnrmirror.catalog.tree import CatalogReader
-from cnrmirror.mirror.config import Config
+from cnrmirror.mirror.settings import Config
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, Node, PackageDocument, PackageRef
 from cnrmirror.model.errors import IncompleteError, NotFoundError, UsageError

@@ -292,11 +292,8 @@ def _keys(name: str, settings: KeyValue, room: SourceRoom) -> Keys:
         redis: Any = importlib.import_module("redis")
     except ImportError as error:
         raise InputError("Redis needs another package: pip install 'cnrmirror[redis]'") from error
-    password = None
-    if settings.password_env:
-        password = room.environment.get(settings.password_env)
-        if not password:
-            raise InputError(f"source {name}: the variable {settings.password_env} is not set")
+    variable = settings.password_env
+    password = (room.secret("password_env", variable) or None) if variable else None
     try:
         client = redis.Redis.from_url(
             settings.redis, socket_timeout=settings.timeout_seconds, password=password,

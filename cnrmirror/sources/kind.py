@@ -6,7 +6,7 @@ these modules with mirror.yaml, so what only an opened source needs comes from i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -124,9 +124,11 @@ class SourceRoom(Protocol):
     def path(self, text: str) -> Path:
         """What a path in mirror.yaml means: relative to the mirror's folder, ``~`` is the home."""
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Where secrets are named."""
+    def secret(self, key: str, variable: str) -> str:
+        """What an environment variable holds that a key of the settings names.
+
+        "" where secrets are not looked for. Raises InputError if it is not set.
+        """
 
     @property
     def limits(self) -> Limits:

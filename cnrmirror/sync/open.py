@@ -18,7 +18,7 @@ from cnrmirror.sync.room import Room
 def open_sources(
     project: Project,
     names: Sequence[str],
-    environment: Mapping[str, str],
+    environment: Mapping[str, str] | None,
     reader_for: Callable[[str], Reader],
 ) -> list[tuple[Source, Rules]]:
     """The named sources of a mirror, or all, in the order of mirror.yaml.
@@ -26,7 +26,7 @@ def open_sources(
     Args:
         project: the mirror.
         names: which sources; all if there are none.
-        environment: where ``authorization_env`` is looked up.
+        environment: where ``authorization_env`` is looked up; None: secrets are not looked for.
         reader_for: reads another mirror's location.
 
     Raises:

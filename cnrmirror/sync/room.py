@@ -33,7 +33,7 @@ class Room:
     Args:
         project: the mirror.
         name: the source's.
-        environment: where secrets are named.
+        environment: where secrets are named; None: they are not looked for.
         reader_for: reads another mirror's location.
     """
 
@@ -41,13 +41,13 @@ class Room:
         self,
         project: Project,
         name: str,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | None,
         reader_for: Callable[[str], Reader],
     ) -> None:
         self._project = project
         self._name = name
         self._reader_for = reader_for
-        self.environment = environment
+        self._environment = environment
         self.folder: Path = project.folder
         self.limits: Limits = project.config.limits
         self.vendor: Vendor = project.config.views.dialect
@@ -112,6 +112,15 @@ class Room:
             key=self._certificates("client_key", settings.client_key),
         )
 
+    def secret(self, key: str, variable: str) -> str:
+        """See ``SourceRoom``."""
+        if self._environment is None:
+            return ""
+        value = self._environment.get(variable)
+        if not value:
+            raise self._lacks(key, f"the variable {variable} is not set")
+        return value
+
     def _certificates(self, key: str, text: str) -> str:
         """A file that a key names; "" if it names none."""
         path = self.path(text)
@@ -120,13 +129,10 @@ class Room:
         return str(path) if text else ""
 
     def _authorization(self, settings: Web) -> str:
-        if settings.authorization_env:
-            value = self.environment.get(settings.authorization_env)
-            if not value:
-                reason = f"the variable {settings.authorization_env} is not set"
-                raise self._lacks("authorization_env", reason)
-            return _header(value, settings.authorization_env)
-        if not settings.authorization_file:
+        if variable := settings.authorization_env:
+            value = self.secret("authorization_env", variable)
+            return _header(value, variable) if value else ""
+        if not settings.authorization_file or self._environment is None:
             return ""
         path = self.path(settings.authorization_file)
         try:
@@ -138,8 +144,8 @@ class Room:
 
     def _lacks(self, key: str, reason: str) -> InputError:
         """The error for what a key of the source names and is not there."""
-        key = f"$.sources.{self._name}.{key}"
-        return InputError(f"{config.where_in_yaml(self.folder, key)}: {reason} - at `{key}`")
+        key = f"sources.{self._name}.{key}"
+        return InputError(f"{config.where_in_yaml(self.folder, key)}: {key}: {reason}")
 
 
 def _header(value: str, where: str) -> str:

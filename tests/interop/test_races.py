@@ -20,9 +20,9 @@ from cnrmirror.audit.report import Order
 from cnrmirror.audit.run import audit
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror import gc
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.instant import Instant
 from cnrmirror.objects.bucket import BucketReader
 from cnrmirror.objects.s3_settings import S3Settings

@@ -1,0 +1,36 @@
+"""A folder for a new mirror."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnrmirror.mirror import config, schema
+from cnrmirror.mirror.layout import Layout
+from cnrmirror.model.errors import InvalidDocument
+from cnrmirror.objects.files import storage_errors
+
+
+def prepare(folder: Path, identity: str) -> None:
+    """A folder for a new mirror, without its first revision.
+
+    Raises:
+        InvalidDocument: the folder holds a mirror already.
+    """
+    path = folder / config.FILE_NAME
+    with storage_errors(str(folder)):
+        catalog, metadata = Layout(folder).catalog, Layout(folder).metadata
+        # What a killed init left may be made again; anything more is somebody's mirror.
+        signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
+        if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
+            raise InvalidDocument(f"{path}: there is a mirror here already")
+        Layout(folder).making.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(config.first_text(identity), encoding="utf-8")
+            write_schema(folder)
+
+
+def write_schema(folder: Path) -> None:
+    """Keep the schema that mirror.yaml names for editors; nothing to do if it is there."""
+    path, text = folder / config.SCHEMA_FILE, schema.schema_as_text() + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,111 @@
+"""Documents that are made from the program: ``python -m tests.documents`` writes them anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cnrmirror.mirror.schema import schema, schema_as_text
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+_CONFIGURATION = """\
+# mirror.yaml
+
+The only file of a mirror that a person edits. Unknown keys, keys that stand twice and wrong values
+are errors that name the line and the key. `cnrmirror config check` looks at it, `cnrmirror config
+show --effective` prints it with all defaults, and [mirror.schema.json](mirror.schema.json) tells
+editors what it may hold (`init` writes the line for them). There is a long example,
+[mirror.example.yaml](mirror.example.yaml); this is a short one:
+
+```yaml
+id: 5a4d9c3e-0000-4000-8000-73616d706c65
+url: https://packages.example.com
+sources:
+  quay:
+    type: registry
+    url: https://quay.example.com
+publish:
+  production:
+    to: s3://my-bucket/registry
+```
+
+Paths are seen from mirror.yaml; `~` is the home of who runs the command. An address has no query
+and no fragment: paths are put after it. What is sent to whom, and which certificates count:
+[sync](sync.md#who-is-asked-and-with-what). A change under `views` or of `url` is carried out by
+the next command that writes.
+"""
+_PARTS = {
+    "Config": "The keys", "ViewSettings": "views", "ArtifactHub": "views.artifacthub",
+    "Look": "views.look", "Hosts": "hosts", "Retention": "retention", "Limits": "limits",
+    "Trust": "trust", "Registry": "sources: type registry, a live CNR registry",
+    "Helm": "sources: type helm, a chart repository",
+    "Oci": "sources: type oci, an OCI registry",
+    "Mirror": "sources: type mirror, another cnrmirror",
+    "Charts": "sources: type charts, a folder",
+    "KeyValue": "sources: type keyvalue, a dead registry's datastore",
+    "Backup": "sources: type backup, a registry's JSON dump", "Filter": "sources: filter",
+    "Acknowledgement": "acknowledge", "Images": "images", "Hooks": "hooks", "PublishTo": "publish",
+}  # fmt: skip
+_EVERY_SOURCE = "sources: what every type has"
+_EVERY_HOST = "sources: what every type has that asks a host"
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    return _CONFIGURATION + "".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    parts = schema()["$defs"]
+    every = _common(parts, ["Charts", "Backup", "Registry"])
+    hosted = _common(parts, ["Registry", "Helm", "Oci", "Mirror", "KeyValue"])
+    for name, title in _PARTS.items():
+        keys = parts[name]["properties"]
+        if title.startswith("sources: type"):
+            if name == "Registry":
+                yield _section(_EVERY_SOURCE, {k: keys[k] for k in every if k != "type"}, [])
+                own = {k: keys[k] for k in hosted if k not in every}
+                yield _section(_EVERY_HOST, own, [])
+            left_out = {*every, *(hosted if "rate" in keys else ())}
+            keys = {k: v for k, v in keys.items() if k not in left_out}
+        yield _section(title, keys, parts[name].get("required", []))
+
+
+def _common(parts: dict[str, Any], names: list[str]) -> list[str]:
+    first, *rest = (parts[name]["properties"] for name in names)
+    return [key for key in first if all(key in other for other in rest)]
+
+
+def _section(title: str, keys: dict[str, Any], required: list[str]) -> str:
+    lines = [f"\n## {title}\n", "| key | default | example | meaning |", "|---|---|---|---|"]
+    for key, value in keys.items():
+        default = "must be said" if key in required else _shown(value.get("default", ""), True)
+        meaning = value["description"].replace("|", "\\|")
+        if words := [repr(word)[1:-1] for word in value.get("enum", ()) if word]:
+            meaning += f" One of {', '.join(f'`{word}`' for word in words)}."
+        lines.append(f"| `{key}` | {default} | {_shown(value['examples'][0])} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any, default: bool = False) -> str:
+    """A value as YAML's flow style has it; nothing for what is empty."""
+    if value in ("", [], {}, None):
+        return ""
+    if isinstance(value, dict) and default:
+        return "see below"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"`{text}`".replace("|", "\\|")
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+    "mirror.schema.json": lambda: schema_as_text() + "\n",
+}
+
+
+if __name__ == "__main__":
+    for name, make in MADE.items():
+        (DOCS / name).write_text(make(), encoding="utf-8")
