@@ -19,6 +19,7 @@ release = metadata.version("cnrmirror")
 html_title = f"cnrmirror {release}"
 
 extensions = ["myst_parser"]
+source_suffix = {".md": "markdown", ".markdown": "markdown"}
 exclude_patterns = ["_static"]
 myst_heading_anchors = 4
 # Examples have an "…" where something was left out, which no lexer knows.
@@ -30,6 +31,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_use_index = False
+html_show_copyright = False
 # A summary is fetched from the found page, and a browser forbids that below file://.
 html_show_search_summary = False
 html_theme_options = {"navigation_with_keys": True}

@@ -13,10 +13,10 @@ from cnrmirror.cli import cli
 
 # Where a code host shows a file of the repository, the site has a page of its own.
 PAGES_OF_LINKS = {
-    "../README.md#commands": "commands.md",
+    "../README.md#commands": "commands.markdown",
     "../README.md": "index.md",
-    "../CHANGELOG.md": "changes.md",
-    "../CONTRIBUTING.md": "contributing.md",
+    "../CHANGELOG.md": "changes.markdown",
+    "../CONTRIBUTING.md": "contributing.markdown",
 }
 _INTRODUCTION = """# Commands
 
@@ -26,12 +26,12 @@ Made from the program's own help: `cnrmirror COMMAND --help` says the same.
 
 
 def write_pages(folder: Path) -> None:
-    """Write the pages into the documents' folder, where git ignores them."""
+    """Write the pages beside the documents, as .markdown, which git ignores."""
     root = folder.parent
     pages = {
-        "commands.md": "".join(commands_page()),
-        "changes.md": moved((root / "CHANGELOG.md").read_text()),
-        "contributing.md": moved((root / "CONTRIBUTING.md").read_text()),
+        "commands.markdown": "".join(commands_page()),
+        "changes.markdown": moved((root / "CHANGELOG.md").read_text()),
+        "contributing.markdown": moved((root / "CONTRIBUTING.md").read_text()),
     }
     for name, text in pages.items():
         path = folder / name
@@ -64,7 +64,7 @@ def existing(text: str, folder: Path) -> str:
     def group(match: re.Match[str]) -> str:
         kept = [
             line for line in match[0].splitlines(keepends=True)
-            if not re.fullmatch(r"[a-z][\w/-]*\n", line) or (folder / f"{line.strip()}.md").exists()
+            if not re.fullmatch(r"[a-z][\w/-]*\n", line) or any(folder.glob(f"{line.strip()}.m*"))
         ]  # fmt: skip
         return "".join(kept)
 

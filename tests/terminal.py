@@ -15,7 +15,7 @@ from rich.text import Text
 from tests.tutorial import ROOT, Block, Step, blocks, run
 
 PICTURE = ROOT / "docs/terminal.svg"
-_COLUMNS = 96
+_COLUMNS = 102
 _CHART = """```sh
 mkdir hello
 printf 'apiVersion: v2\\nname: hello\\nversion: 1.0.0\\n' > hello/Chart.yaml
@@ -41,7 +41,7 @@ cnrmirror pull charts/hello:stable --from my-mirror/site --root root.json
 cp -RL my-mirror/site lying; for a in lying/catalog/blobs/*/*/*; do printf x >> $a; done
 ```
 ```sh
-cnrmirror pull charts/hello:stable --from lying --root root.json || echo "exit code $?"
+cnrmirror pull charts/hello --from lying --root root.json --dest lied || echo "exit code $?"
 ```
 """
 
@@ -55,9 +55,10 @@ def drawn(steps: list[Step], home: Path) -> str:
         told = lines if len(lines) <= 4 else [*lines[:3], "…"]
         for line in told:
             wrong = line.startswith(("cnrmirror:", "exit code"))
-            console.print(Text(line, "red" if wrong else "bright_white"))
+            console.print(Text(line, "red" if wrong else "white"))
     without_fonts = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.S)
-    svg = console.export_svg(title="cnrmirror", code_format=without_fonts, unique_id="terminal")
+    sized = without_fonts.replace("<svg ", '<svg width="{width}" height="{height}" ', 1)
+    svg = console.export_svg(title="cnrmirror", code_format=sized, unique_id="terminal")
     return "".join(f"{line.rstrip()}\n" for line in svg.splitlines())
 
 
