@@ -25,6 +25,7 @@ myst_heading_anchors = 4
 # Examples have an "…" where something was left out, which no lexer knows.
 suppress_warnings = ["misc.highlighting_failure"]
 highlight_language = "none"
+smartquotes = False  # An option stands in words, too: --json.
 
 html_theme = "furo"
 html_static_path = ["_static"]

@@ -83,7 +83,7 @@ def test_every_command_has_its_place_on_the_page_of_commands(site: Path) -> None
     text = (site / "commands.html").read_text()
     for anchor in ("init", "push", "channel-set", "publish", "root-propose", "refresh"):
         assert f'id="{anchor}"' in text
-    assert not re.search(r"\x08|\[default:\s*\]", text)
+    assert "--offline-keys" in text and "\N{EN DASH}offline-keys" not in text
 
 
 def test_links_between_the_pages_lead_to_pages_and_headings(site: Path) -> None:
