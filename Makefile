@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table cloud-check clean
+.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table cloud-check docs tutorial clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -82,5 +82,18 @@ hosts-table: .venv/ready
 	  tests/interop/test_views.py tests/interop/test_pages.py tests/interop/test_today.py \
 	  tests/interop/test_oci_clients.py
 
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet -e '.[docs]'
+	touch $@
+
+# The site of the documents: open .docs/index.html.
+docs: .venv/docs
+	$(BIN)/sphinx-build -q -W --keep-going docs .docs
+
+# Runs the tutorial's commands; writes docs/tutorial-transcript.txt and docs/terminal.svg.
+tutorial: .venv/ready
+	$(BIN)/python -m tests.tutorial
+	$(BIN)/python -m tests.terminal
+
 clean:
-	rm -rf .venv .venv-* .demo .fuzz .screens .coverage* mutants
+	rm -rf .venv .venv-* .demo .docs .fuzz .screens .coverage* mutants

@@ -37,7 +37,7 @@ def chromium() -> Iterator[Browser]:
     flags = [f"--host-resolver-rules=MAP {NAME} 127.0.0.1, MAP evil.invalid 127.0.0.1"]
     if os.geteuid() == 0:
         flags.append("--no-sandbox")
-    with _module("playwright.sync_api").sync_playwright() as playwright:
+    with need_module("playwright.sync_api").sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         yield browser
         browser.close()
@@ -51,7 +51,7 @@ def firefox() -> Iterator[Browser]:
     """
     program = need("firefox-esr")
     settings = {"network.dns.localDomains": f"{NAME},evil.invalid"}
-    with _module("playwright.sync_api").sync_playwright() as playwright:
+    with need_module("playwright.sync_api").sync_playwright() as playwright:
         browser = playwright.firefox.launch(
             channel="moz-firefox", executable_path=program, firefox_user_prefs=settings
         )
@@ -137,11 +137,11 @@ def base_of(origin: Origin, url: str, site: Path) -> str:
 
 def axe() -> str:
     """The script of axe-core; skips without it, fails in CI."""
-    package = Path(_module("axe_playwright_python").__file__ or "").parent
+    package = Path(need_module("axe_playwright_python").__file__ or "").parent
     return (package / "axe.min.js").read_text()
 
 
-def _module(name: str) -> ModuleType:
+def need_module(name: str) -> ModuleType:
     """A module that CI installs; without it, a test is skipped elsewhere."""
     try:
         return importlib.import_module(name)
