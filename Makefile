@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table cloud-check docs tutorial clean
+.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table cloud-check docs documents tutorial dist clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -90,10 +90,28 @@ hosts-table: .venv/ready
 docs: .venv/docs
 	$(BIN)/sphinx-build -q -W --keep-going docs .docs
 
+# What is made from the program: docs/configuration.md, the schema, the manual pages.
+documents: .venv/ready
+	$(BIN)/python -m tests.documents
+
 # Runs the tutorial's commands; writes docs/tutorial-transcript.txt and docs/terminal.svg.
 tutorial: .venv/ready
 	$(BIN)/python -m tests.tutorial
 	$(BIN)/python -m tests.terminal
 
+.venv/release: .venv/ready
+	$(BIN)/pip install --quiet -e '.[release]'
+	touch $@
+
+# Wheel and source archive, the same bytes from the same commit; their components, their digests.
+dist: .venv/release
+	rm -rf dist .venv-dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --outdir dist . >/dev/null
+	$(PYTHON) -m venv .venv-dist
+	.venv-dist/bin/pip install --quiet dist/*.whl
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	  --output-file dist/cnrmirror.cdx.json .venv-dist
+	cd dist && sha256sum * > SHA256SUMS
+
 clean:
-	rm -rf .venv .venv-* .demo .docs .fuzz .screens .coverage* mutants
+	rm -rf .venv .venv-* dist .demo .docs .fuzz .screens .coverage* mutants

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cnrmirror.mirror.schema import schema, schema_as_text
+from tests.manpages import pages
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -106,6 +108,14 @@ MADE: dict[str, Callable[[], str]] = {
 }
 
 
+def made() -> dict[str, str]:
+    """Every document that is made, by its path below docs/."""
+    texts = {name: make() for name, make in MADE.items()}
+    return texts | {f"man/{name}": text for name, text in pages().items()}
+
+
 if __name__ == "__main__":
-    for name, make in MADE.items():
-        (DOCS / name).write_text(make(), encoding="utf-8")
+    shutil.rmtree(DOCS / "man", ignore_errors=True)
+    for name, text in made().items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
+        (DOCS / name).write_text(text, encoding="utf-8")

@@ -27,7 +27,7 @@ def topics() -> dict[str, Path]:
     package = Path(__file__).parents[1]
     folders = package / "docs", package.parent / "docs"
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-    found = {path.stem: path for path in sorted(folder.glob("*.md"))}
+    found = {path.stem: path for path in sorted(folder.glob("*.md")) if path.stem != "index"}
     if "airgap" in found:
         found["air-gap"] = found["airgap"]
     return found
