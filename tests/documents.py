@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnrmirror.mirror.schema import schema, schema_as_text
+from tests import shapes
 from tests.manpages import pages
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -104,6 +105,8 @@ def _shown(value: Any, default: bool = False) -> str:
 
 MADE: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
+    "json.md": shapes.page,
+    "json.schema.json": lambda: shapes.schema() + "\n",
     "mirror.schema.json": lambda: schema_as_text() + "\n",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from cnrmirror.cli.context import Context, counted, now, pass_context
 from cnrmirror.cli.keyring import signing_project
@@ -10,6 +11,18 @@ from cnrmirror.mirror import hosts
 from cnrmirror.mirror.facts import Extracted, extract_anew
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InvalidDocument, NotTrusted
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """What ``--json`` says of a build: how many files, the configurations in ``hosts/``.
+
+    ``facts``: with --facts, what was looked into.
+    """
+
+    written: int
+    removed: int
+    hosts: list[str]
+    facts: Extracted | None
 
 
 @click.command()
@@ -38,7 +51,7 @@ def build(context: Context, facts: bool) -> None:
             click.echo(f"cnrmirror: no configurations in hosts/: {error.message}", err=True)
     lines = [_told(extracted)] if extracted else []
     context.done(
-        {"written": written, "removed": removed, "hosts": configurations, "facts": extracted},
+        Rendered(written, removed, configurations, extracted),
         [
             *lines,
             f"{written} files written, {removed} removed"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
+from cnrmirror.catalog.changes import Change
 from cnrmirror.cli.context import Context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.model.documents import Head
@@ -19,6 +21,24 @@ if TYPE_CHECKING:
 else:
     projects = later("cnrmirror.mirror.project")
     rehearse = later("cnrmirror.mirror.rehearse")
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """What ``--json`` says of a change: the revision that was made; null if nothing changed."""
+
+    revision: int | None
+
+
+class WouldChange(msgspec.Struct, frozen=True):
+    """What ``--json --dry-run`` says: the number that the revision would have, and what is other.
+
+    ``revision``: null if nothing would change.
+    """
+
+    revision: int | None
+    changes: list[Change]
+    dry_run: Literal[True] = True
+
 
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would change.")
 
@@ -45,9 +65,8 @@ def tell_revision(context: Context, project: projects.Project, head: Head | None
     """Say which revision was made, or, of a rehearsal, what it would change."""
     number = head.revision if head else None
     if not isinstance(project, rehearse.Rehearsal):
-        context.done({"revision": number}, [revision_line(number, False)])
+        context.done(Changed(number), [revision_line(number, False)])
         return
     changes = project.changes()
     lines = [f"{each.change}\t{each.what}\t{each.value}" for each in changes]
-    value = {"revision": number, "dry_run": True, "changes": changes}
-    context.result(value, [*lines, revision_line(number, True)])
+    context.result(WouldChange(number, changes), [*lines, revision_line(number, True)])

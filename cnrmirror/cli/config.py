@@ -18,6 +18,14 @@ from cnrmirror.publish.open import find_destinations
 from cnrmirror.sync.open import open_sources
 
 
+class ConfigChecked(msgspec.Struct, frozen=True):
+    """What ``--json`` says of a good mirror.yaml: the names of its sources and targets."""
+
+    id: str
+    sources: list[str]
+    publish: list[str]
+
+
 @click.group(cls=Group)
 def config() -> None:
     """Check mirror.yaml, show what it means, print its schema."""
@@ -40,7 +48,7 @@ def config_check(context: Context, secrets: bool) -> None:
     if targets:
         find_destinations(project, targets)
     context.done(
-        {"id": project.config.id, "sources": names, "publish": targets},
+        ConfigChecked(project.config.id, names, targets),
         [
             f"mirror.yaml is well; sources: {', '.join(names) or 'none'}; "
             f"publish: {', '.join(targets) or 'nowhere'}"

@@ -12,7 +12,7 @@ import msgspec
 import segno
 
 from cnrmirror.airgap.export import is_retained, plan, plan_again, since_digest, write
-from cnrmirror.bundle.format import Selection
+from cnrmirror.bundle.format import Contents, Selection
 from cnrmirror.bundle.read import read_contents
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, counted, pass_context, sized
@@ -95,6 +95,13 @@ def cut_options(command: F) -> F:
     return gathered  # type: ignore[return-value]
 
 
+class ExportPlan(msgspec.Struct, frozen=True):
+    """What ``--json --dry-run`` says: all bytes, and the contents as they would be written."""
+
+    bytes: int
+    contents: Contents
+
+
 @click.command("export")
 @click.argument("out", metavar="OUT", type=click.Path(file_okay=False))
 @cut_options
@@ -131,7 +138,7 @@ def export_bundle(
     if dry_run:
         lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]
         lines.append(f"{counted(len(job.volumes), 'volume')}, {sized(job.bytes)}")
-        context.result({"bytes": job.bytes, "contents": job.contents}, lines)
+        context.result(ExportPlan(job.bytes, job.contents), lines)
         return
     contents = write(project, folder, job, only)
     lines = [f"{v.name}\t{v.size}\t{v.digest}" for v in contents.volumes]

@@ -26,6 +26,14 @@ fresh_for_option = click.option(
 )  # fmt: skip
 
 
+class Expiring(msgspec.Struct, frozen=True):
+    """A role that expires soon, for ``--json``."""
+
+    role: str
+    expires: str
+    days: float
+
+
 class Told(msgspec.Struct, frozen=True):
     """How long readers take a mirror, for ``--json``: ``days`` are negative once it is over."""
 
@@ -48,9 +56,9 @@ def told(freshness: Freshness) -> Told:
     )
 
 
-def of_role(role: Expiry) -> dict[str, object]:
-    """One role that expires soon, for ``--json``."""
-    return {"role": role.role, "expires": str(role.at), "days": _days_left(role, clock())}
+def of_role(role: Expiry) -> Expiring:
+    """One role that expires soon."""
+    return Expiring(role.role, str(role.at), _days_left(role, clock()))
 
 
 def sentence(freshness: Freshness, remedy: str = "") -> str:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from cnrmirror.cli.context import Context, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.mirror.gc import collect
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What ``--json`` says: each file with its bytes, and all bytes; removed, or to be removed."""
+
+    files: list[tuple[str, int]]
+    bytes: int
+    dry_run: bool
 
 
 @click.command()
@@ -31,7 +40,7 @@ def gc(context: Context, revisions: int | None, grace_hours: float | None, dry_r
     lines = [path for path, _ in garbage.files] if dry_run else []
     lines.append(f"{verb} {counted(len(garbage.files), 'file')}, {sized(garbage.size)}")
     tell = context.result if dry_run else context.done
-    tell({"files": garbage.files, "bytes": garbage.size, "dry_run": dry_run}, lines)
+    tell(Collected(garbage.files, garbage.size, dry_run), lines)
 
 
 COMMAND = gc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import click
 import msgspec
@@ -15,7 +16,14 @@ from cnrmirror.cli.group import Group
 from cnrmirror.cli.keyring import OFFLINE_KEYS, PASSPHRASE_FILE, offline_keys, repository
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import key_names
-from cnrmirror.mirror.rotate import Rotation, plan_rotation, renew, rotate_key, rotate_online
+from cnrmirror.mirror.rotate import (
+    Rotation,
+    RotationPlan,
+    plan_rotation,
+    renew,
+    rotate_key,
+    rotate_online,
+)
 from cnrmirror.model.instant import Instant
 from cnrmirror.trust.keys import PUBLISH, REFRESH, KeyFolder, public_key
 from cnrmirror.trust.signing import Repository
@@ -25,6 +33,26 @@ _ROLES = {
     "root": "root", "targets": "targets", "catalog": PUBLISH, "snapshot": REFRESH,
     "timestamp": REFRESH,
 }  # fmt: skip
+
+
+class KeysRotated(msgspec.Struct, frozen=True):
+    """What ``--json`` says: the ids of the new keys by their purposes; the version of the root."""
+
+    keys: dict[str, str]
+    root: int
+
+
+class WouldRotate(msgspec.Struct, frozen=True):
+    """What ``--json --dry-run`` says."""
+
+    rotations: list[RotationPlan]
+    dry_run: Literal[True] = True
+
+
+class Renewed(msgspec.Struct, frozen=True):
+    """What ``--json`` says: the version of the root that is in force."""
+
+    root: int
 
 
 @click.group(cls=Group)
@@ -59,7 +87,7 @@ def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
     freshness.tell(project, context)
 
 
-class _Row(msgspec.Struct, frozen=True):
+class KeyRow(msgspec.Struct, frozen=True):
     """A key in a role; ``keys``: how many the role has; ``private``: where its half is, or "-"."""
 
     name: str
@@ -72,7 +100,7 @@ class _Row(msgspec.Struct, frozen=True):
     key: str
 
 
-def _rows(project: Project, signed: Repository, folders: Sequence[Path]) -> list[_Row]:
+def _rows(project: Project, signed: Repository, folders: Sequence[Path]) -> list[KeyRow]:
     """Every key of every role."""
     root, names = signed.root(), key_names(signed)
     until = {found.role: str(found.at) for found in project.metadata.freshness().roles}
@@ -86,8 +114,8 @@ def _rows(project: Project, signed: Repository, folders: Sequence[Path]) -> list
             if not held.where:
                 held = elsewhere.held(purpose, key)
             rows.append(
-                _Row(names[key.keyid], role, threshold, len(keys_of), until[role], held.protection,
-                     held.where or "-", key.keyid)
+                KeyRow(names[key.keyid], role, threshold, len(keys_of), until[role],
+                       held.protection, held.where or "-", key.keyid)
             )  # fmt: skip
     return rows
 
@@ -120,14 +148,14 @@ def keys_rotate(
     if purpose == ONLINE:
         made = rotate_online(project, signed, folder, now())
         context.done(
-            {"keys": {name: key.keyid for name, key in made.items()}},
+            KeysRotated({name: key.keyid for name, key in made.items()}, signed.root_version()),
             [f"{name} key is now {key.keyid}" for name, key in made.items()],
         )
         return
     rotation = Rotation(purpose, folder, public_key(public) if public else None)
     new = rotate_key(project, signed, rotation, now())
     context.done(
-        {"purpose": purpose, "key": new.keyid, "root": signed.root_version()},
+        KeysRotated({purpose: new.keyid}, signed.root_version()),
         [f"{purpose} key is now {new.keyid}; the old one signs nothing any more"],
     )
 
@@ -140,7 +168,7 @@ def _rehearse(context: Context, signed: Repository, rotations: Sequence[Rotation
         f"{', '.join(keyid[:8] for keyid in plan.signers)}"
         for plan in plans
     ]
-    context.result({"dry_run": True, "rotations": plans}, [*lines, "nothing was changed"])
+    context.result(WouldRotate(plans), [*lines, "nothing was changed"])
 
 
 @keys.command("renew")
@@ -159,7 +187,7 @@ def keys_renew(
         lines.append(f"root {signed.root_version()}: good for another year")
     else:
         lines.append("root: not enough of its keys here; use 'cnrmirror root propose'")
-    context.done({"root": signed.root_version()}, lines)
+    context.done(Renewed(signed.root_version()), lines)
 
 
 COMMAND = keys

@@ -5,8 +5,20 @@ from __future__ import annotations
 from itertools import islice
 
 import click
+import msgspec
 
 from cnrmirror.cli.context import Context, ago, pass_context
+
+
+class LogEntry(msgspec.Struct, frozen=True):
+    """What ``--json`` says of a revision; ``digest`` is that of its catalog root."""
+
+    revision: int
+    time: str
+    packages: int
+    releases: int
+    digest: str
+    message: str
 
 
 @click.command()
@@ -24,13 +36,13 @@ def log(context: Context, number: int) -> None:
     project = context.project()
     history = project.catalog.history(project.head().catalog)
     rows = [
-        (root.revision, root.time, root.packages, root.releases, at.digest[:12], root.message)
+        (root.revision, root.time, root.packages, root.releases, at.digest, root.message)
         for at, root in islice(history, number)
     ]
     columns = ("REVISION", "TIME", "PACKAGES", "RELEASES", "DIGEST", "WHAT")
-    keys = ("revision", "time", "packages", "releases", "digest", "message")
-    value = [dict(zip(keys, row, strict=True)) for row in rows]
-    shown = [(number, ago(time, context), *rest) for number, time, *rest in rows]
+    value = [LogEntry(*row) for row in rows]
+    shown = [(e.revision, ago(e.time, context), e.packages, e.releases, e.digest[:12], e.message)
+             for e in value]  # fmt: skip
     context.table(value, columns, shown)
 
 

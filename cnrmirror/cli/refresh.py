@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Context, clock, now, pass_context
 from cnrmirror.cli.keyring import repository
+
+
+class Refreshed(msgspec.Struct, frozen=True):
+    """What ``--json`` says: the new timestamp, the roles that expire soon, and until when it holds.
+
+    ``timestamp``: its version; ``expires``: with a Z, as the signed file has it.
+    """
+
+    timestamp: int
+    expires: str
+    warnings: list[freshness.Expiring]
+    freshness: freshness.Told
 
 
 @click.command()
@@ -25,12 +38,12 @@ def refresh(context: Context) -> None:
     found = project.metadata.freshness()
     freshness.warn(found, freshness.follower_remedy(project))
     context.done(
-        {
-            "timestamp": timestamp.version,
-            "expires": timestamp.expires,
-            "warnings": [freshness.of_role(role) for role in found.soon(clock())],
-            "freshness": freshness.told(found),
-        },
+        Refreshed(
+            timestamp.version,
+            timestamp.expires,
+            [freshness.of_role(role) for role in found.soon(clock())],
+            freshness.told(found),
+        ),
         [f"timestamp {timestamp.version}: {freshness.sentence(found)}"],
     )
     if found.is_refused(clock()):

@@ -25,6 +25,16 @@ from cnrmirror.trust import rotation
 from cnrmirror.trust.keys import REFRESH
 from cnrmirror.trust.tuf import Root
 
+
+class ProposalTold(msgspec.Struct, frozen=True):
+    """What ``--json`` says of a proposal: its signatures, what it changes, the keys just made."""
+
+    status: rotation.Status
+    complete: bool
+    changes: list[str]
+    made: list[NewKey]
+
+
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -131,10 +141,7 @@ def _tell(context: Context, proposal: rotation.Proposal, made: Sequence[NewKey] 
     root = proposal.proposed.signed
     assert isinstance(root, Root)
     context.result(
-        {
-            "status": result, "complete": result.complete, "changes": rotation.changes(proposal),
-            "made": made,
-        },
+        ProposalTold(result, result.complete, rotation.changes(proposal), list(made)),
         [
             *(_sentence(key) for key in made),
             f"root {result.version}, good until {result.expires}",

@@ -10,6 +10,13 @@ from cnrmirror.cli.keyring import signing_project
 from cnrmirror.model.format import Format
 
 
+class Upgraded(msgspec.Struct, frozen=True):
+    """What ``--json`` says: the formats before and after."""
+
+    before: Format
+    after: Format
+
+
 @click.command()
 @pass_context
 def upgrade(context: Context) -> None:
@@ -20,7 +27,7 @@ def upgrade(context: Context) -> None:
     """
     before, after = signing_project(context).upgrade(now())
     context.done(
-        {"before": msgspec.to_builtins(before), "after": msgspec.to_builtins(after)},
+        Upgraded(before, after),
         [_told(before, after)],
     )
 
