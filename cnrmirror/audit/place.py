@@ -12,7 +12,9 @@ from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Tampered
 from cnrmirror.model.names import Vendor
 from cnrmirror.objects.base import Reader, read
+from cnrmirror.views import openapi
 from cnrmirror.views.layout import key_of
+from cnrmirror.views.openapi import OpenApi
 from cnrmirror.views.pages import Pages, PagesForm
 from cnrmirror.views.site import Site, ViewSettings
 from cnrmirror.views.templates import digest_of_templates
@@ -78,8 +80,25 @@ def site_at(
     form = ViewSettings.from_catalog({"helm": False, "oci": False, **settings})
     form = msgspec.structs.replace(form, dialect=vendor, precompress=False)
     form = msgspec.structs.replace(form, oci=form.oci and any(map(is_there, OCI)))
-    unknown = () if pages and not pages_unknown(settings, templates) else ("pages",)
-    return Site(form, url, rules=False, templates=templates, unknown=unknown), url
+    unknown = [] if pages and not pages_unknown(settings, templates) else ["pages"]
+    absent = []
+    if settings.get(OpenApi.name) != OpenApi.version:
+        # A follower's newer program writes it for a catalog that does not say so.
+        there = OpenApi.name in settings or _has_file(reader, openapi.PATH)
+        (unknown if there else absent).append(OpenApi.name)
+    site = Site(form, url, rules=False, templates=templates, unknown=unknown, absent=absent)
+    return site, url
+
+
+def _has_file(reader: Reader, path: str) -> bool:
+    return reader.folder is not None and (reader.folder / path).exists()
+
+
+def openapi_unknown(site: Site) -> str:
+    """Why a mirror's OpenAPI document is not compared; "" if it is, or if there is none."""
+    if site.renders(openapi.PATH):
+        return ""
+    return f"not compared: its catalog does not name version {OpenApi.version} of the renderer"
 
 
 def pages_unknown(settings: Mapping[str, Any], templates: Mapping[str, str]) -> str:
