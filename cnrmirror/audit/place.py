@@ -81,7 +81,7 @@ def site_at(
     form = msgspec.structs.replace(form, dialect=vendor, precompress=False)
     form = msgspec.structs.replace(form, oci=form.oci and any(map(is_there, OCI)))
     unknown = [] if pages and not pages_unknown(settings, templates) else ["pages"]
-    absent = []
+    absent: list[str] = []
     if settings.get(OpenApi.name) != OpenApi.version:
         # A follower's newer program writes it for a catalog that does not say so.
         there = OpenApi.name in settings or _has_file(reader, openapi.PATH)

@@ -51,8 +51,7 @@ _METHODS = ("get", "post", "delete")
 # Answers of every GET of a file, and of every call that changes something.
 _READ = {"304": "Unchanged", "500": "Damaged"}
 _WRITE = {
-    "400": "Usage", "401": "Unauthorised", "405": "ReadOnly", "409": "Conflict", "500": "Damaged",
-    "507": "Full",
+    "401": "Unauthorised", "405": "ReadOnly", "409": "Conflict", "500": "Damaged", "507": "Full",
 }  # fmt: skip
 
 
@@ -113,7 +112,7 @@ def _repositories_of_formats(paths: dict[str, Json]) -> None:
         item: Json = msgspec.json.decode(msgspec.json.encode(paths[path]))
         for _, operation in _operations(item):
             operation["operationId"] += "OfFormat"
-            operation["summary"] += ", of another format"
+            operation["summary"] += " (of another format than charts)"
         paths[path.replace(_REPOSITORY, f"{_REPOSITORY}{{format}}/")] = item
 
 
