@@ -85,7 +85,7 @@ class _Page:
         yield ""
         yield f"Version {info['version']}. `make api` writes this page out of the OpenAPI document"
         yield "that every mirror has at `/openapi.json`, for a mirror with every view."
-        yield "`tests/test_openapi_served.py` and `tests/interop/test_openapi.py` hold the answers of"
+        yield "`tests/test_openapi_served.py` and `tests/interop/test_openapi.py` hold answers of"
         yield "`serve`, nginx, Caddy, Apache and lighttpd against it."
         yield ""
         yield info["description"].rstrip()

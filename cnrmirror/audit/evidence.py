@@ -108,7 +108,7 @@ def _views(state: AuditState, root: CatalogRoot) -> Iterator[Unchecked]:
         yield Unchecked("lists", "the lists of the registry's API need every package")
     elif not state.fixed_known:
         yield Unchecked("lists", "the mirror does not say where it sends clients")
-    if state.with_views and (reason := openapi_unknown(state.site)):
+    if state.with_views and (reason := openapi_unknown(state.site, root.settings)):
         yield Unchecked("views", f"{openapi.PATH}: {reason}")
     if reason := _pages(state, root):
         yield Unchecked("pages", reason)

@@ -152,7 +152,7 @@ def check_settings(state: AuditState) -> None:
     state.seen.views.note(f"it sends clients to {url or 'no other address'}")
     if reason := pages_unknown(state.root.settings, state.order.templates):
         state.seen.views.note(f"its pages: {reason}")
-    if reason := openapi_unknown(state.site):
+    if reason := openapi_unknown(state.site, state.root.settings):
         state.seen.views.note(f"its {openapi.PATH}: {reason}")
     if state.root.settings.get("oci") is True and not state.site.has_oci:
         state.seen.views.note("it is no OCI registry here: there is no v2/")
