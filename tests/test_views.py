@@ -31,6 +31,7 @@ from cnrmirror.views.base import (
 )
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
+from cnrmirror.views.openapi import OpenApi
 from cnrmirror.views.pages import Pages
 from tests.conftest import NOW, tar_gz
 from tests.mirrors import reopen
@@ -161,5 +162,5 @@ def test_the_settings_of_views_stand_in_the_catalog(project: Project, tmp_path: 
     push(changed, [chart(tmp_path, "a", "1.1.0", "x")], NS, NOW)
     assert json.loads(msgspec.json.encode(changed.root().settings)) == {
         "dialect": "appr", "url": "https://example.com", "helm": True, "oci": True,
-        "pages": {"version": Pages.version, "look": {}},
+        "openapi": OpenApi.version, "pages": {"version": Pages.version, "look": {}},
     }  # fmt: skip

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from cnrmirror import __version__
-from cnrmirror.audit.place import pages_unknown
+from cnrmirror.audit.place import openapi_unknown, pages_unknown
 from cnrmirror.audit.report import Asked, Audit, Keys
 from cnrmirror.audit.state import AuditState
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.evidence import Checked, Unchecked
 from cnrmirror.model.instant import Instant
+from cnrmirror.views import openapi
 from cnrmirror.views.pages import PagesForm
 
 _ONLINE = 4
@@ -107,6 +108,8 @@ def _views(state: AuditState, root: CatalogRoot) -> Iterator[Unchecked]:
         yield Unchecked("lists", "the lists of the registry's API need every package")
     elif not state.fixed_known:
         yield Unchecked("lists", "the mirror does not say where it sends clients")
+    if state.with_views and (reason := openapi_unknown(state.site, root.settings)):
+        yield Unchecked("views", f"{openapi.PATH}: {reason}")
     if reason := _pages(state, root):
         yield Unchecked("pages", reason)
 

@@ -18,7 +18,7 @@ from cnrmirror.audit.files import wrong_forms, wrong_names
 from cnrmirror.audit.journal import Noted
 from cnrmirror.audit.kept import Kept
 from cnrmirror.audit.part import Part
-from cnrmirror.audit.place import ADDRESS, pages_unknown, site_at
+from cnrmirror.audit.place import ADDRESS, openapi_unknown, pages_unknown, site_at
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.state import AuditState
 from cnrmirror.catalog.needed import blobs_of
@@ -48,6 +48,7 @@ from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.trust.chain import read_chain, read_role, read_timestamp
 from cnrmirror.trust.lint import StrictMetadata
 from cnrmirror.trust.verify import Trust
+from cnrmirror.views import openapi
 from cnrmirror.views.base import Package
 from cnrmirror.views.site import add_entries
 
@@ -151,6 +152,8 @@ def check_settings(state: AuditState) -> None:
     state.seen.views.note(f"it sends clients to {url or 'no other address'}")
     if reason := pages_unknown(state.root.settings, state.order.templates):
         state.seen.views.note(f"its pages: {reason}")
+    if reason := openapi_unknown(state.site, state.root.settings):
+        state.seen.views.note(f"its {openapi.PATH}: {reason}")
     if state.root.settings.get("oci") is True and not state.site.has_oci:
         state.seen.views.note("it is no OCI registry here: there is no v2/")
 

@@ -32,10 +32,11 @@ from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
 from cnrmirror.views.helm import WARN_FROM, HelmRepository
 from cnrmirror.views.oci import OciRegistry
+from cnrmirror.views.openapi import OpenApi
 from cnrmirror.views.pages import Pages, PagesForm
 from cnrmirror.views.templates import digest_of_templates
 
-VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, FrontPage, Pages)
+VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, OpenApi, FrontPage, Pages)
 """Every view that a mirror has."""
 
 NO_JEKYLL = ".nojekyll"
@@ -80,6 +81,7 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             templates: the own ones of the pages.
         """
         found = {"url": url, "dialect": self.dialect, "helm": self.helm, "oci": self.oci}
+        found[OpenApi.name] = OpenApi.version
         if hub := msgspec.to_builtins(self.artifacthub):
             found["artifacthub"] = hub
         if self.pages:
@@ -119,12 +121,14 @@ class Site:
         url: the public address of the mirror without a slash at the end, or "".
         rules: whether the host has rules, and finds blobs by them; by default as the profile says.
         templates: own templates of the pages, by file name.
-        unknown: views whose files are there, and whose bytes only other templates make.
+        unknown: views whose files are there, and whose bytes another program or template makes.
+        absent: views that are not there.
     """
 
     def __init__(
         self, settings: ViewSettings, url: str, rules: bool | None = None,
         templates: Mapping[str, str] = MappingProxyType({}), unknown: Collection[str] = (),
+        absent: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._settings = settings
         self._rules = settings.profile == "full" if rules is None else rules
@@ -137,7 +141,8 @@ class Site:
         )  # fmt: skip
         self._own = digest_of_templates(templates)
         self._unknown = unknown
-        self._views = [make(given) for make in VIEWS]
+        views = (make(given) for make in VIEWS)
+        self._views = [view for view in views if view.name not in absent]
         self._url = url
         self._uses_facts = any(view.uses_facts for view in self._views)
         self._of_top = {top: view for view in self._views for top in view.tops}

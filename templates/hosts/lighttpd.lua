@@ -128,6 +128,8 @@ elseif uri:match("^/helm/") then
   end
   kind = uri:match("%.ya?ml$") and "application/yaml" or uri:match("%.prov$") and "text/plain"
     or uri:match("%.tgz$") and "application/x-gzip"
+elseif uri == "/openapi.json" then
+  kind = "application/json"
 elseif uri:match("^/catalog/metadata/") then
   kind, cache = "application/json", "no-cache"
 elseif uri:match("^/catalog/blobs/") then
