@@ -20,6 +20,7 @@ from cnrmirror.objects.files import storage_errors
 from cnrmirror.sync.acknowledged import FILE_NAME as ACKNOWLEDGED
 from cnrmirror.sync.acknowledged import acknowledge, acknowledgements, with_acknowledged
 from cnrmirror.sync.memory import last_reports
+from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.metrics import metrics
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SyncReport
@@ -47,7 +48,7 @@ from cnrmirror.sync.run import sync as run_sync
     "metrics_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write OpenMetrics text there, for a textfile collector.",
+    help="Write metrics for Prometheus there, for a textfile collector.",
 )
 @pass_context
 def sync(
@@ -76,7 +77,8 @@ def sync(
     if metrics_file and not metrics_file.parent.is_dir():
         raise UsageError(f"--metrics {metrics_file}: there is no such folder")
     project = signing_project(context)
-    sources = open_sources(project, names, os.environ, reader_for)
+    meter = Meter()
+    sources = open_sources(project, names, os.environ, reader_for, meter)
     if max_shrink is not None:
         sources = [(s, msgspec.structs.replace(r, max_shrink=max_shrink)) for s, r in sources]
     hooks = project.config.hooks
@@ -84,7 +86,7 @@ def sync(
         last = SyncReport("", None, last_reports(project, now()))
         if _hook("before_sync", hooks.before_sync, project, last):
             sys.exit(1)
-    report = run_sync(project, sources, now(), dry_run, keep)
+    report = run_sync(project, sources, now(), dry_run, keep, meter)
     last_line = "nothing was done" if dry_run else "nothing changed"
     show_reports(context, report, report.sources, dry_run,
           f"revision {report.revision}" if report.revision else last_line)  # fmt: skip
@@ -112,7 +114,7 @@ def _write_metrics(project: Project, path: Path) -> None:
     """The last runs of all sources, whole or not at all: a collector may read it at any time."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     with storage_errors(str(path)):
-        temporary.write_text(metrics(last_reports(project, now())))
+        temporary.write_text(metrics(project, now()), encoding="utf-8")
         temporary.replace(path)
 
 

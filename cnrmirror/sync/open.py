@@ -10,6 +10,7 @@ from cnrmirror.objects.base import Reader
 from cnrmirror.sources.base import Source
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import kind_of
+from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.room import Room
 
@@ -19,6 +20,7 @@ def open_sources(
     names: Sequence[str],
     environment: Mapping[str, str],
     reader_for: Callable[[str], Reader],
+    meter: Meter | None = None,
 ) -> list[tuple[Source, Rules]]:
     """The named sources of a mirror, or all, in the order of mirror.yaml.
 
@@ -27,6 +29,7 @@ def open_sources(
         names: which sources; all if there are none.
         environment: where ``authorization_env`` is looked up.
         reader_for: reads another mirror's location.
+        meter: counts what they ask.
 
     Raises:
         UsageError: no such source, or none at all.
@@ -38,10 +41,11 @@ def open_sources(
     for name in names:
         if name not in known:
             raise UsageError(f"there is no source {name!r}; there are: {', '.join(known)}")
+    wanted = {name: known[name] for name in known if not names or name in names}
+    rooms = {name: Room(project, name, environment, reader_for, meter) for name in wanted}
     return [
-        (_opened(Room(project, name, environment, reader_for), name, settings), rules_of(settings))
-        for name, settings in known.items()
-        if not names or name in names
+        (_opened(rooms[name], name, settings), rules_of(settings))
+        for name, settings in wanted.items()
     ]
 
 
