@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,9 +30,9 @@ Tokens = Callable[[], Sequence["Token"]]
 
 _MAX_BYTES = 256 << 10
 _SCHEMES = ("bearer", "token", "basic")
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_DIGEST = r"^[0-9a-f]{64}$"
-_DAY = r"^(\d{4}-\d\d-\d\d)?$"
+_NAME = r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+_DIGEST = r"\A[0-9a-f]{64}\Z"
+_DAY = r"\A([0-9]{4}-[0-9]{2}-[0-9]{2})?\Z"
 _NOTHING = {hashlib.sha256(text).hexdigest() for text in (b"", b"\n")}
 _ADVICE = "see docs/serve.md, Tokens"
 
@@ -159,6 +160,8 @@ def _check(token: Token, before: Sequence[Token]) -> None:
     """Raises InputError if a token is none, or one that is there already."""
     if token.sha256 in _NOTHING:
         raise InputError(f"{token.name}: sha256 is that of no token at all: hash the token itself")
+    if token.until and not _is_day(token.until):
+        raise InputError(f"{token.name}: until: {token.until}: there is no such day")
     if token.name in [other.name for other in before]:
         raise InputError(f"the name {token.name!r} stands twice")
     if other := next((other for other in before if other.sha256 == token.sha256), None):
@@ -173,6 +176,14 @@ def _check(token: Token, before: Sequence[Token]) -> None:
             ) from error
     if not token.namespaces or not token.may:
         raise InputError(f"{token.name}: it gives no right: say 'namespaces' and 'may'")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
