@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import requests
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -268,6 +271,66 @@ def test_a_run_says_how_many_requests_it_sent_and_how_long_it_took(tmp_path: Pat
     project = make(tmp_path / "mirror", "00000000-0000-4000-8000-000000000001")
     (report,) = sync(project, [(upstream, Rules())], NOW, meter=meter).sources
     assert (report.requests, report.seconds) == (6, 2.5)
+
+
+# -- the recipes ----------------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[1] / "docs"
+BOARD = DOCS / "recipes/prometheus/dashboard.json"
+NAME = re.compile(r"\bcnrmirror_[a-z0-9_]+")
+
+
+def names_of(found: dict[Any, float]) -> set[str]:
+    return {key[0] for key in found}
+
+
+def expressions() -> list[str]:
+    """What the panels of the dashboard ask for."""
+    return [
+        t["expr"] for panel in json.loads(BOARD.read_text())["panels"] for t in panel["targets"]
+    ]
+
+
+def test_every_number_is_described_in_the_guide_and_no_other(watched: Project) -> None:
+    table = (DOCS / "watching.md").read_text()
+    described = re.findall(r"^\| `(cnrmirror_\w+)` \|", table, re.M)
+    assert set(described) == names_of(scraped(client_of(watched)))
+    assert len(described) == len(set(described))
+
+
+def test_every_name_in_an_alert_and_in_the_dashboard_exists_in_a_scrape(watched: Project) -> None:
+    there = names_of(scraped(client_of(watched)))
+    rules = yaml.safe_load((DOCS / "recipes/prometheus/alerts.yaml").read_text())
+    asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    variables = json.loads(BOARD.read_text())["templating"]["list"]
+    asked += expressions() + [v["definition"] for v in variables if v["type"] == "query"]
+    used = {name for text in asked for name in NAME.findall(text)}
+    assert used <= there
+    assert there <= {name for text in expressions() for name in NAME.findall(text)} | {
+        "cnrmirror_sync_timestamp_seconds"
+    }, "the dashboard shows the others"
+
+
+def test_every_alert_is_in_the_guide() -> None:
+    text = (DOCS / "watching.md").read_text()
+    rules = yaml.safe_load((DOCS / "recipes/prometheus/alerts.yaml").read_text())
+    alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    table = text.partition("| alert |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(Cnrmirror\w+)`", table)) == set(alerts)
+
+
+def test_the_dashboard_is_in_order() -> None:
+    board = json.loads(BOARD.read_text())
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        at = panel["gridPos"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+        taken |= cells
+        assert {panel["datasource"]["uid"]} | {
+            target["datasource"]["uid"] for target in panel["targets"]
+        } == {"${source}"}, "whoever imports it chooses"
 
 
 # -- the form -------------------------------------------------------------------------------------
