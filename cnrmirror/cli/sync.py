@@ -10,13 +10,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from cnrmirror.cli.context import Context, counted, now, pass_context
+from cnrmirror.cli.context import Context, counted, now, pass_context, write_whole
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
-from cnrmirror.objects.files import storage_errors
 from cnrmirror.sync.acknowledged import FILE_NAME as ACKNOWLEDGED
 from cnrmirror.sync.acknowledged import acknowledge, acknowledgements, with_acknowledged
 from cnrmirror.sync.memory import last_reports
@@ -93,7 +92,7 @@ def sync(
     if acknowledging:
         report = _acknowledged(project, report)
     if metrics_file:
-        _write_metrics(project, metrics_file)
+        write_whole(metrics_file, metrics(project, now()))
     code = report.exit_code
     if hooks.after_sync and not dry_run:
         code = _hook("after_sync", hooks.after_sync, project, report) or code
@@ -108,14 +107,6 @@ def _acknowledged(project: Project, report: SyncReport) -> SyncReport:
     known = acknowledgements(project)
     sources = [with_acknowledged(source, known, report.time) for source in report.sources]
     return msgspec.structs.replace(report, sources=sources)
-
-
-def _write_metrics(project: Project, path: Path) -> None:
-    """The last runs of all sources, whole or not at all: a collector may read it at any time."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with storage_errors(str(path)):
-        temporary.write_text(metrics(project, now()), encoding="utf-8")
-        temporary.replace(path)
 
 
 def _hook(name: str, command: list[str], project: Project, report: SyncReport) -> int:
