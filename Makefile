@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample api screens hosts-table cloud-check docs documents tutorial dist clean
+.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table cloud-check docs documents tutorial dist clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -68,10 +68,6 @@ bench: .venv/ready
 sample: .venv/ready
 	$(BIN)/python -m tests.sample
 
-# docs/api.md and the schemas of types, out of the OpenAPI document and the program's types.
-api: .venv/ready
-	$(BIN)/python -m tests.openapi
-
 # What every place must do, at a real one: PLACE=gs://bucket/prefix. Writes a few small objects there.
 cloud-check: .venv/ready
 	CNRMIRROR_PLACE=$(PLACE) .venv/bin/python -m pytest -q tests/cloud_check.py
@@ -94,8 +90,9 @@ hosts-table: .venv/ready
 docs: .venv/docs
 	$(BIN)/sphinx-build -q -W --keep-going docs .docs
 
-# What is made from the program: docs/configuration.md, the schema, the manual pages.
+# What is made from the program: docs/api.md, configuration.md, json.md, schemas, manual pages.
 documents: .venv/ready
+	$(BIN)/python -m tests.openapi
 	$(BIN)/python -m tests.documents
 
 # Runs the tutorial's commands; writes docs/tutorial-transcript.txt and docs/terminal.svg.

@@ -1,4 +1,4 @@
-"""Writes what is made of the OpenAPI document and of types (``make api``): tests compare both."""
+"""Writes what is made of the OpenAPI document and of types: ``make documents``."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class _Page:
         info = self._found["info"]
         yield "# The API: every path that a mirror answers"
         yield ""
-        yield f"Version {info['version']}. `make api` writes this page out of the OpenAPI document"
+        yield f"Version {info['version']}. `make documents` writes this page out of the document"
         yield "that every mirror has at `/openapi.json`, for a mirror with every view."
         yield "`tests/test_openapi_served.py` and `tests/interop/test_openapi.py` hold answers of"
         yield "`serve`, nginx, Caddy, Apache and lighttpd against it."

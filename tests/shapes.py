@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Iterator
@@ -152,6 +153,7 @@ def _types() -> list[Any]:
     return [kind for n, kind in enumerate(found) if kind not in found[:n]]
 
 
+@functools.cache
 def components() -> tuple[dict[str, Any], dict[str, Any]]:
     """The schema of each command's output, and the parts that they refer to."""
     kinds = _types()
@@ -248,7 +250,8 @@ def _named(kind: Any) -> str:
 def _type(value: dict[str, Any]) -> str:
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        part = components()[1][name]
+        return f"[{name}](#{name.lower()})" if "properties" in part else _type(part)
     if "anyOf" in value:
         return " or ".join(_type(each) for each in value["anyOf"])
     if "enum" in value:

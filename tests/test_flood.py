@@ -26,6 +26,7 @@ from cnrmirror.server.app import Application
 from cnrmirror.server.connection import Limits
 from cnrmirror.server.listen import Server
 from cnrmirror.server.tls import server_context
+from cnrmirror.server.tokens import one_token
 from cnrmirror.server.writing import Writing
 from tests.authority import Authority
 from tests.conftest import NOW
@@ -53,7 +54,7 @@ def running(application: Application, **options: Any) -> Iterator[tuple[Server, 
 
 @pytest.fixture
 def writing(project: Project) -> Application:
-    return Application(project, Writing(project, lambda: NOW, "secret"))
+    return Application(project, Writing(project, lambda: NOW, one_token("secret")))
 
 
 def until(true: Callable[[], bool]) -> None:

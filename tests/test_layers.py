@@ -16,8 +16,8 @@ ROWS = (
     ("views", "client"),
     ("sources", "audit"),
     ("mirror",),
-    ("sync", "publish", "server"),
-    ("airgap",),
+    ("sync", "publish"),
+    ("server", "airgap"),
     ("cli",),
 )
 ROW = {room: number for number, rooms in enumerate(ROWS) for room in rooms}

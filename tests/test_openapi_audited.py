@@ -13,9 +13,9 @@ import pytest
 
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
-from cnrmirror.mirror.config import PublishTo
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.publish.open import DestinationMemory, form_of, open_destination
 from cnrmirror.publish.session import Session

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from werkzeug.test import Client
@@ -28,6 +29,7 @@ from cnrmirror.model.oci import HELM_PROVENANCE
 from cnrmirror.model.resource import Alias
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
+from cnrmirror.server.tokens import Token, TokensUnusable, one_token
 from cnrmirror.server.writing import Writing
 from cnrmirror.views.site import Site
 from tests.conftest import NOW, chart_bytes, tar_gz
@@ -253,8 +255,9 @@ def body(release: str, text: str = "") -> dict[str, str]:
 def test_every_answer_to_a_change_that_the_document_has_is_given(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    application = Application(project, Writing(project, lambda: NOW, "secret"))
-    asked = Asked(application, {"Authorization": "Bearer secret"})
+    application = Application(project, Writing(project, lambda: NOW, one_token("secret")))
+    bearer = {"Authorization": "Bearer secret"}
+    asked = Asked(application, bearer)
     package, calls = "/cnr/api/v1/packages/ns/a", changes(asked.contract)
     post = [
         (200, body("1.0.0")), (200, body("1.1.0")), (409, body("1.0.0", "other")),
@@ -280,6 +283,11 @@ def test_every_answer_to_a_change_that_the_document_has_is_given(
                 patch.setattr(project, "signing", lambda *_, e=error: fail(e))
                 more = {"json": body("3.0.0")} if call == (package_path(), "post") else {}
                 assert asked.ask(url, call[1].upper(), **more) == status, url
+    for tokens, status in ((powerless, 403), (unusable, 503)):
+        other = Asked(Application(project, Writing(project, lambda: NOW, tokens)), bearer)
+        other.seen = asked.seen
+        for call, url in calls.items():
+            assert other.ask(url, call[1].upper()) == status, url
     reading = Asked(Application(project))
     reading.seen = asked.seen
     for call, url in calls.items():
@@ -289,6 +297,15 @@ def test_every_answer_to_a_change_that_the_document_has_is_given(
         assert asked.ask(url, "DELETE") == 200
     left = asked.said(["post", "delete"]) - asked.seen
     assert left == set()
+
+
+def powerless() -> list[Token]:
+    """One token that may do nothing."""
+    return [msgspec.structs.replace(token, may=[]) for token in one_token("secret")()]
+
+
+def unusable() -> list[Token]:
+    raise TokensUnusable("the file of tokens is bad")
 
 
 def package_path() -> str:
@@ -308,7 +325,7 @@ def changes(contract: Contract) -> dict[tuple[str, str], str]:
 
 
 def test_no_path_takes_a_change_of_which_the_document_says_nothing(project: Project) -> None:
-    client = Client(Application(project, Writing(project, lambda: NOW, "secret")))
+    client = Client(Application(project, Writing(project, lambda: NOW, one_token("secret"))))
     contract = Contract(json.loads(client.get("/openapi.json").data))
     for path, item in contract.document["paths"].items():
         for method in ("post", "delete", "put", "patch"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import stat
 import subprocess
@@ -24,6 +23,7 @@ from cnrmirror.sync.acknowledged import acknowledge
 from cnrmirror.sync.memory import remember, remembered
 from cnrmirror.sync.report import PARTIAL, SourceReport, SyncReport, report_schema
 from tests.conftest import NOW, chart_bytes
+from tests.exposed import samples_of
 from tests.mirrors import make
 from tests.test_sync import Memory, releases, run
 
@@ -215,17 +215,16 @@ def test_metrics_are_gauges_of_all_sources_written_whole(mirror: Project, tmp_pa
     path = tmp_path / "cnrmirror.prom"
     say(mirror, "sync", "--metrics", str(path), code=14)
     text = path.read_text()
-    assert text.endswith("# EOF\n") and list(tmp_path.glob(".*")) == []
+    assert list(tmp_path.glob(".*")) == []
     assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444, "a collector may read it"
-    samples = [line for line in text.splitlines() if not line.startswith("#")]
-    form = r'cnrmirror_sync_[a-z_]+\{source="here"(,[a-z]+="[a-z]+")?\} \d+'
-    assert all(re.fullmatch(form, line) for line in samples)
-    assert 'cnrmirror_sync_exit_code{source="here"} 14' in samples
-    assert 'cnrmirror_sync_timestamp_seconds{source="here"} 1767323045' in samples
-    assert 'cnrmirror_sync_releases{source="here",state="fetch"} 2' in samples
-    assert 'cnrmirror_sync_holes{source="here",acknowledged="false"} 1' in samples
-    families = re.findall(r"# TYPE (\S+) gauge", text)
-    assert len(families) == len(set(families)) and len(families) == text.count("# HELP")
+    found = samples_of(text)
+    here = {"source": "here"}
+    assert found["cnrmirror_sync_exit_code", *here.items()] == 14
+    assert found["cnrmirror_sync_timestamp_seconds", *here.items()] == 1767323045
+    assert found["cnrmirror_sync_success_timestamp_seconds", *here.items()] == 1767323045
+    assert found["cnrmirror_sync_releases", *here.items(), ("state", "fetch")] == 2
+    assert found["cnrmirror_sync_holes", ("acknowledged", "false"), *here.items()] == 1
+    assert found["cnrmirror_revision",] == 1 and found["cnrmirror_packages",] == 2
 
 
 def test_json_of_sync_and_report_is_what_the_schema_says(mirror: Project) -> None:

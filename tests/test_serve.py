@@ -31,6 +31,7 @@ from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.server import bundle as serving_bundle
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
+from cnrmirror.server.tokens import one_token
 from cnrmirror.server.writing import Writing
 from tests.conftest import NOW, chart_bytes, tar_gz
 from tests.mirrors import reopen
@@ -43,7 +44,7 @@ BASE = "/cnr/api/v1/packages"
 
 @pytest.fixture
 def client(project: Project) -> Client:
-    return Client(Application(project, Writing(project, lambda: NOW, "secret")))
+    return Client(Application(project, Writing(project, lambda: NOW, one_token("secret"))))
 
 
 def post(client: Client, path: str, body: Any, token: str = "secret") -> TestResponse:
@@ -366,7 +367,7 @@ def served(address: str, name: str, paths: dict[str, str]) -> set[int]:
 
 @pytest.mark.parametrize("token", [None, "secret"])
 def test_what_is_allowed_depends_on_whether_pushes_are(project: Project, token: str | None) -> None:
-    writing = Writing(project, lambda: NOW, token) if token else None
+    writing = Writing(project, lambda: NOW, one_token(token)) if token else None
     client = Client(Application(project, writing))
     allowed = "GET, HEAD, OPTIONS" + (", POST, DELETE" if token else "")
     options = client.options(f"{BASE}/ns/a")

@@ -14,6 +14,7 @@ superseded files are kept, so that a missing one can be told from one that was c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,6 +31,34 @@ from cnrmirror.model.signed import (
     parse_role,
     signed_head_of,
 )
+
+
+def freshness_of(head: SignedHead, read: Callable[[str], bytes], where: str) -> Freshness:
+    """When the roles in force expire.
+
+    Args:
+        read: gives a metadata file by its name.
+        where: what messages call the folder of these files.
+
+    Raises:
+        DamageError: one is not what it must be.
+    """
+    files = {
+        "root": f"{head.kept.root}.root.json",
+        "targets": f"{head.targets.version}.targets.json",
+        "catalog": f"{head.catalog.version}.catalog.json",
+        "snapshot": f"{head.snapshot.version}.snapshot.json",
+        "timestamp": "timestamp.json",
+    }
+    return Freshness([_expiry(role, read(name), f"{where}/{name}") for role, name in files.items()])
+
+
+def _expiry(role: str, data: bytes, where: str) -> Expiry:
+    text = parse_role(data, where).expires
+    try:
+        return Expiry(Instant.parse(text.removesuffix("Z")), role)
+    except InputError as error:
+        raise DamageError(f"{where}: {error.message}") from error
 
 
 class MetadataFolder:
@@ -81,22 +110,10 @@ class MetadataFolder:
 
     def freshness(self) -> Freshness:
         """When the roles in force expire. Raises DamageError."""
-        head = self.signed_head()
-        files = {
-            "root": f"{head.kept.root}.root.json",
-            "targets": f"{head.targets.version}.targets.json",
-            "catalog": f"{head.catalog.version}.catalog.json",
-            "snapshot": f"{head.snapshot.version}.snapshot.json",
-            "timestamp": "timestamp.json",
-        }
-        return Freshness([self._expiry(role, name) for role, name in files.items()])
+        return freshness_of(self.signed_head(), self.read, str(self.path))
 
     def _expiry(self, role: str, file_name: str) -> Expiry:
-        text = self.role(file_name).expires
-        try:
-            return Expiry(Instant.parse(text.removesuffix("Z")), role)
-        except InputError as error:
-            raise DamageError(f"{self.path / file_name}: {error.message}") from error
+        return _expiry(role, self.read(file_name), str(self.path / file_name))
 
     def superseded_before(self, limit: Instant) -> dict[str, int]:
         """The lowest versions of catalog and snapshot that readers since ``limit`` may want.

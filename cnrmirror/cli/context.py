@@ -16,6 +16,7 @@ import msgspec
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.later import later
+from cnrmirror.objects.files import storage_errors
 
 if TYPE_CHECKING:
     from rich import console as rich_console
@@ -157,6 +158,14 @@ def duration(option: str, text: str) -> timedelta:
     if not (number.isascii() and number.isdecimal()) or unit not in units or len(number) > 5:
         raise UsageError(f"{option} {text}: write a number and d, h or m: 90d")
     return timedelta(**{units[unit]: int(number)})
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that others may read at any time: whole, or not at all. Raises StorageError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with storage_errors(str(path)):
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
 
 
 def plain(cell: object) -> str:

@@ -6,17 +6,26 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cnrmirror.cli import freshness
-from cnrmirror.cli.context import Context, duration, now, pass_context
+from cnrmirror.cli.context import Context, duration, now, pass_context, write_whole
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import NotFoundError, StaleError
 from cnrmirror.model.instant import Instant
+from cnrmirror.model.later import later
 from cnrmirror.sync.memory import last_reports
 from cnrmirror.sync.report import SourceReport, gravest, report_schema
 from cnrmirror.sync.why import Why
+
+if TYPE_CHECKING:
+    from cnrmirror.sync import page
+else:
+    page = later("cnrmirror.sync.page")
+
 
 _QUIET = ("same", "shadowed")
 _WRONG = ("error", "hole", "frozen")
@@ -96,9 +105,11 @@ def _too_old(project: Project, found: Sequence[SourceReport], max_age: timedelta
 @click.command()
 @click.option("--max-age", metavar="AGE",
               help="End with 10 if a source was not asked within 26h, 90m, 2d.")  # fmt: skip
+@click.option("--html", "html", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write it as a page, too: one file that loads and runs nothing.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @pass_context
-def report(context: Context, max_age: str | None, schema: bool) -> None:
+def report(context: Context, max_age: str | None, html: Path | None, schema: bool) -> None:
     """Say how complete the mirror is, by the last sync of each source.
 
     What was asked for, what was found, and what was lacking.
@@ -107,6 +118,7 @@ def report(context: Context, max_age: str | None, schema: bool) -> None:
 
     \b
     cnrmirror report --max-age 26h
+    cnrmirror report --html report.html
     cnrmirror --json report
     """
     if schema:
@@ -115,8 +127,10 @@ def report(context: Context, max_age: str | None, schema: bool) -> None:
     limit = duration("--max-age", max_age) if max_age is not None else None
     project = context.project()
     found = last_reports(project, now())
-    if not found and limit is None:
+    if not found and limit is None and html is None:
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
+    if html is not None:
+        write_whole(html, page.report_page(project, found, now()))
     times = ", ".join(f"{source.source}: {source.time}" for source in found)
     show_reports(context, found, found, False, f"last asked: {times}")
     freshness.tell(project, context)

@@ -9,7 +9,7 @@ import signal
 import ssl
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -18,14 +18,22 @@ from cnrmirror.bundle.read import BundleReader
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.model.errors import InputError, StorageError, UsageError
+from cnrmirror.model.later import later
 from cnrmirror.server.access_log import AccessLog
 from cnrmirror.server.app import Application
 from cnrmirror.server.bundle import BundleMirror
 from cnrmirror.server.connection import Limits
 from cnrmirror.server.listen import Server
 from cnrmirror.server.tls import server_context
+from cnrmirror.server.tokens import Tokens, TokensFile, one_token
 from cnrmirror.server.writing import Writing
 from cnrmirror.server.wsgi import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from cnrmirror.server import metrics as watching
+else:
+    watching = later("cnrmirror.server.metrics")
+
 
 _OPEN_FILES = 4096
 _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -38,8 +46,10 @@ _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--token-file",
     type=_PATH,
-    help=f"The bearer token that a push must bring; or set {TOKEN_VARIABLE}.",
+    help=f"One token with all rights, that a change must bring; or set {TOKEN_VARIABLE}.",
 )
+@click.option("--tokens", "tokens_file", type=_PATH, help="Several tokens and their rights: YAML.")
+@click.option("--metrics", is_flag=True, help="Answer /metrics, for Prometheus.")
 @click.option("--tls-cert", type=_PATH, help="Speak HTTPS with this certificate (chain), in PEM.")
 @click.option("--tls-key", type=_PATH, help="The certificate's key, in PEM.")
 @click.option(
@@ -56,6 +66,8 @@ def serve(
     port: int,
     accept_push: bool,
     token_file: Path | None,
+    tokens_file: Path | None,
+    metrics: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
     access_log: str | None,
@@ -71,9 +83,11 @@ def serve(
     cnrmirror serve --port 8080
     curl http://127.0.0.1:8080/cnr/api/v1/packages
     """
-    token = _token(token_file) if accept_push else ""
+    if tokens_file and not accept_push:
+        raise UsageError("--tokens goes with --accept-push")
+    tokens = _tokens(token_file, tokens_file) if accept_push else None
     tls, log = _tls(tls_cert, tls_key), _log(access_log)
-    application = _application(context, bundle, token)
+    application = _application(context, bundle, tokens, metrics)
     try:
         server = Server(application, host, port, limits=_limits(), tls=tls, log=log)
     except (OSError, ValueError) as error:
@@ -85,6 +99,17 @@ def serve(
     _run(server)
 
 
+def _tokens(token_file: Path | None, tokens_file: Path | None) -> Tokens:
+    """What a change must bring one of. Raises InputError, UsageError."""
+    if tokens_file is None:
+        return one_token(_token(token_file))
+    if token_file is not None:
+        raise UsageError(
+            "--tokens and --token-file: give that token an entry in the file of tokens"
+        )
+    return TokensFile(tokens_file, lambda text: click.echo(f"cnrmirror: {text}", err=True))
+
+
 def _token(file: Path | None) -> str:
     """What a push must bring. Raises InputError, UsageError."""
     try:
@@ -93,7 +118,7 @@ def _token(file: Path | None) -> str:
         raise InputError(f"{file}: not a token: {error}") from error
     if not token.strip():
         raise UsageError(
-            f"--accept-push needs a token: --token-file FILE, or {TOKEN_VARIABLE} "
+            f"--accept-push needs tokens: --tokens FILE, --token-file FILE, or {TOKEN_VARIABLE} "
             "in the environment"
         )
     return token.strip()
@@ -117,18 +142,22 @@ def _log(wish: str | None) -> AccessLog | None:
         raise StorageError(f"{wish}: {error.strerror}") from error
 
 
-def _application(context: Context, bundle: Path | None, token: str) -> Application:
-    """What answers; with a token it takes changes."""
+def _application(
+    context: Context, bundle: Path | None, tokens: Tokens | None, metrics: bool
+) -> Application:
+    """What answers; with tokens it takes changes."""
     if bundle is not None:
-        if token:
+        if tokens is not None:
             raise UsageError("nothing can be pushed into a bundle")
-        return Application(BundleMirror(BundleReader([bundle])))
-    if not token:
-        return Application(context.project())
-    project = signing_project(context)
+        mirror = BundleMirror(BundleReader([bundle]))
+        return Application(mirror, None, watching.of_bundle(mirror) if metrics else None)
+    project = context.project() if tokens is None else signing_project(context)
+    watched = watching.of_project(project, now) if metrics else None
+    if tokens is None:
+        return Application(project, None, watched)
     with project.signing(now()):
         pass  # what a killed command left is finished before somebody waits for an answer
-    return Application(project, Writing(project, now, token))
+    return Application(project, Writing(project, now, tokens), watched)
 
 
 def _limits() -> Limits:

@@ -11,16 +11,16 @@ import click
 import msgspec
 
 from cnrmirror.cli import words
-from cnrmirror.cli.context import Context, counted, now, pass_context
+from cnrmirror.cli.context import Context, counted, now, pass_context, write_whole
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.origin import reader_for
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
-from cnrmirror.objects.files import storage_errors
 from cnrmirror.sync.acknowledged import FILE_NAME as ACKNOWLEDGED
 from cnrmirror.sync.acknowledged import acknowledge, acknowledgements, with_acknowledged
 from cnrmirror.sync.memory import last_reports
+from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.metrics import metrics
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SyncReport
@@ -48,7 +48,7 @@ from cnrmirror.sync.run import sync as run_sync
     "metrics_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write OpenMetrics text there, for a textfile collector.",
+    help="Write metrics for Prometheus there, for a textfile collector.",
 )
 @pass_context
 def sync(
@@ -77,7 +77,8 @@ def sync(
     if metrics_file and not metrics_file.parent.is_dir():
         raise UsageError(f"--metrics {metrics_file}: there is no such folder")
     project = signing_project(context)
-    sources = open_sources(project, names, os.environ, reader_for)
+    meter = Meter()
+    sources = open_sources(project, names, os.environ, reader_for, meter)
     if max_shrink is not None:
         sources = [(s, msgspec.structs.replace(r, max_shrink=max_shrink)) for s, r in sources]
     hooks = project.config.hooks
@@ -85,14 +86,14 @@ def sync(
         last = SyncReport("", None, last_reports(project, now()))
         if _hook("before_sync", hooks.before_sync, project, last):
             sys.exit(1)
-    report = run_sync(project, sources, now(), dry_run, keep)
+    report = run_sync(project, sources, now(), dry_run, keep, meter)
     last_line = "nothing was done" if dry_run else "nothing changed"
     show_reports(context, report, report.sources, dry_run,
           f"revision {report.revision}" if report.revision else last_line)  # fmt: skip
     if acknowledging:
         report = _acknowledged(project, report)
     if metrics_file:
-        _write_metrics(project, metrics_file)
+        write_whole(metrics_file, metrics(project, now()))
     code = report.exit_code
     if hooks.after_sync and not dry_run:
         code = _hook("after_sync", hooks.after_sync, project, report) or code
@@ -107,14 +108,6 @@ def _acknowledged(project: Project, report: SyncReport) -> SyncReport:
     known = acknowledgements(project)
     sources = [with_acknowledged(source, known, report.time) for source in report.sources]
     return msgspec.structs.replace(report, sources=sources)
-
-
-def _write_metrics(project: Project, path: Path) -> None:
-    """The last runs of all sources, whole or not at all: a collector may read it at any time."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with storage_errors(str(path)):
-        temporary.write_text(metrics(last_reports(project, now())))
-        temporary.replace(path)
 
 
 def _hook(name: str, command: list[str], project: Project, report: SyncReport) -> int:

@@ -23,8 +23,13 @@ from cnrmirror.model.near import did_you_mean
 _MAX_REASON = 1000
 
 
+def credited(message: str, by: str) -> str:
+    """The message of a revision, with the name of who asked for it; without, if that is ""."""
+    return f"{message} (by {by})" if by else message
+
+
 def set_channel(
-    project: Project, package: str, channel: str, release: str, now: str
+    project: Project, package: str, channel: str, release: str, now: str, by: str = ""
 ) -> Head | None:
     """Point a channel at a release; it is made if it is new. Raises NotFoundError, InvalidName."""
     check_channel(channel)
@@ -38,11 +43,12 @@ def set_channel(
                 release=release,
             )
         new = _with_channels(document, move(document.channels, {channel: release}))
-        return project.commit(_if_changed(document, new), f"{package}:{channel} → {release}", now)
+        message = credited(f"{package}:{channel} → {release}", by)
+        return project.commit(_if_changed(document, new), message, now)
 
 
 def remove_channel(
-    project: Project, package: str, channel: str, release: str | None, now: str
+    project: Project, package: str, channel: str, release: str | None, now: str, by: str = ""
 ) -> Head | None:
     """Take a channel away, or one release out of it: then the highest that is left is current.
 
@@ -63,7 +69,8 @@ def remove_channel(
             )
         left = [] if release is None else [r for r in found.releases if r != release]
         new = _with_channels(document, _replaced(document.channels, found, left))
-        return project.commit({package: new}, f"remove channel {package}:{channel}", now)
+        message = credited(f"remove channel {package}:{channel}", by)
+        return project.commit({package: new}, message, now)
 
 
 def _replaced(channels: list[Channel], old: Channel, left: list[str]) -> list[Channel]:
@@ -129,8 +136,11 @@ class Removal(msgspec.Struct, frozen=True):
         return found
 
 
-def remove(project: Project, removal: Removal, now: str) -> Head | None:
+def remove(project: Project, removal: Removal, now: str, by: str = "") -> Head | None:
     """Take a release away and leave a tombstone that says when and why.
+
+    Args:
+        by: who asked for it, for the revision's message; "": that is not said.
 
     Raises:
         NotFoundError: there is no such release (in this media type).
@@ -140,7 +150,7 @@ def remove(project: Project, removal: Removal, now: str) -> Head | None:
         document = project.document(removal.package)
         new = without(document, removal, now)
         message = f"remove {removal.package}@{removal.release}: {removal.reason}"
-        return project.commit({removal.package: new}, message, now)
+        return project.commit({removal.package: new}, credited(message, by), now)
 
 
 def check_reason(reason: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from cnrmirror.archive.identify import Identity, Override, find
 from cnrmirror.mirror.attach import attach
+from cnrmirror.mirror.change import credited
 from cnrmirror.mirror.intake import How, Incoming, Refusal, looked_into, take_all, take_bytes
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.releases import Merge, Pushed, What
@@ -74,9 +75,19 @@ def push(
 
 
 def push_blob(
-    project: Project, data: bytes, identity: Identity, metadata: msgspec.Raw, now: str, force: bool
+    project: Project,
+    data: bytes,
+    identity: Identity,
+    metadata: msgspec.Raw,
+    now: str,
+    force: bool,
+    by: str = "",
 ) -> Report:
     """Put one archive given as bytes, as the registry's POST does.
+
+    Args:
+        force: a release that is there is replaced.
+        by: who asked for it, for the revision's message; "": that is not said.
 
     Raises:
         ReleaseConflict: the release is there, whatever its digest, and ``force`` is not set.
@@ -94,7 +105,7 @@ def push_blob(
         item = looked_into("POST", identity, info)
         more = repack_for_helm(project.store, identity.package, info, item.info.flags)
         item = msgspec.structs.replace(item, attachments=more)
-        return _adopt(project, [item], [], now, What(metadata=metadata, accept=force))
+        return _adopt(project, [item], [], now, What(metadata=metadata, accept=force), by)
 
 
 def _what(incoming: Sequence[Incoming]) -> str:
@@ -113,6 +124,7 @@ def _adopt(
     refusals: list[Refusal],
     now: str,
     what: What,
+    by: str = "",
 ) -> Report:
     """One revision out of archives that are in the store; call it while ``signing``."""
     by_package: dict[str, list[Incoming]] = {}
@@ -133,7 +145,8 @@ def _adopt(
     if refusals and not (what.keep_going and taken):
         _refuse(refusals, len(taken) + len(refusals))
     facts = {item.info.blob.digest: item.facts for item, _ in taken if item.facts}
-    head = project.commit(changed, f"push {_what([item for item, _ in taken])}", now, facts)
+    message = credited(f"push {_what([item for item, _ in taken])}", by)
+    head = project.commit(changed, message, now, facts)
     refused = [Refused(where, error.code, error.message) for where, error in refusals]
     return Report(head.revision if head else None, [pushed for _, pushed in taken], refused)
 

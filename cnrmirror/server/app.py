@@ -28,15 +28,20 @@ from cnrmirror.model.errors import (
     TooLarge,
     UsageError,
 )
+from cnrmirror.model.exposition import CONTENT_TYPE
 from cnrmirror.server.oci import completed, is_registry
 from cnrmirror.server.reading import Reading, Served
+from cnrmirror.server.tokens import Forbidden, TokensUnusable, Unauthorised
 from cnrmirror.server.writing import READ_METHODS, Writing
 from cnrmirror.views import cnr_v1 as v1
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+    from cnrmirror.server.metrics import Metrics
+
 HEALTH = "/healthz"
+METRICS = "/metrics"
 
 _STATUS: list[tuple[type[CnrMirrorError], int]] = [
     (NotFoundError, 404),
@@ -47,6 +52,9 @@ _STATUS: list[tuple[type[CnrMirrorError], int]] = [
     (InputError, 422),
     (UsageError, 400),
     (StorageError, 507),
+    (Unauthorised, 401),
+    (Forbidden, 403),
+    (TokensUnusable, 503),
 ]
 
 
@@ -56,10 +64,14 @@ class Application:
     Args:
         mirror: what is read.
         writing: takes POST and DELETE; None: they are refused.
+        metrics: what ``/metrics`` says; None: there is no such path.
     """
 
-    def __init__(self, mirror: Served, writing: Writing | None = None) -> None:
+    def __init__(
+        self, mirror: Served, writing: Writing | None = None, metrics: Metrics | None = None
+    ) -> None:
         self._mirror = mirror
+        self._metrics = metrics
         self._reading = Reading(mirror)
         self._writing = writing
         changes = () if writing is None else ("POST", "DELETE")
@@ -83,20 +95,31 @@ class Application:
             response = _json(v1.error("internal-error", message), 500)
         if is_registry(request.path):
             response = completed(response, request.path)
-        response.headers["Access-Control-Allow-Origin"] = "*"
+        if not self._is_scrape(
+            request
+        ):  # no page elsewhere is to read that with a reader's browser
+            response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["X-Content-Type-Options"] = "nosniff"
+        if self._metrics is not None:
+            bodiless = request.method == "HEAD" or response.status_code in (204, 304)
+            size = 0 if bodiless else response.content_length or 0
+            self._metrics.count(response.status_code, size)
         return response(environ, start_response)
 
-    def wants_body(self, method: str, authorization: str, length: int) -> bool:
+    def _is_scrape(self, request: Request) -> bool:
+        return self._metrics is not None and request.path == METRICS
+
+    def wants_body(self, method: str, path: str, authorization: str, length: int) -> bool:
         """Whether the body of a request is worth waiting for: a change, by somebody who may.
 
         Args:
+            path: decoded.
             authorization: the header, or nothing.
             length: what Content-Length says, or 0.
         """
         if self._writing is None or method not in ("POST", "DELETE") or length > self.max_body:
             return False
-        return self._writing.allows(authorization)
+        return self._writing.permits(method, path, authorization)
 
     def _health(self) -> Response:
         """Whether the mirror can answer: its signed files, its catalog root and what they name."""
@@ -114,11 +137,11 @@ class Application:
         if request.method == "OPTIONS":
             return self._preflight()
         if request.method in ("GET", "HEAD"):
+            if self._metrics is not None and request.path == METRICS:
+                return _no_store(Response(self._metrics.text(), content_type=CONTENT_TYPE))
             return self._health() if request.path == HEALTH else self._reading.answer(request)
         if self._writing is None or request.method not in ("POST", "DELETE"):
             return self._not_allowed(request)
-        if not self._writing.allows(request.headers.get("Authorization", "")):
-            return _unauthorised()
         return _json(self._writing.answer(request, self.max_body))
 
     def _not_allowed(self, request: Request) -> Response:
@@ -147,17 +170,13 @@ def _no_store(response: Response) -> Response:
     return response
 
 
-def _unauthorised() -> Response:
-    message = "a bearer token is needed to change this mirror"
-    response = _json(v1.error("unauthorized-access", message), 401)
-    response.headers["WWW-Authenticate"] = "Bearer"
-    return response
-
-
 def _refused(error: CnrMirrorError) -> Response:
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), 500)
     code = "invalid-release" if isinstance(error, InvalidName) else error.code
-    return _json(v1.error(code, error.message, **error.details), status)
+    response = _json(v1.error(code, error.message, **error.details), status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def _http_error(error: HTTPException) -> Response:

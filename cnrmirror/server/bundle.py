@@ -12,12 +12,15 @@ from typing import Any, BinaryIO
 import msgspec
 
 from cnrmirror.bundle.read import BundleReader
+from cnrmirror.catalog.metadata import freshness_of
 from cnrmirror.catalog.nodes import RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.mirror.metrics import mirror_families
 from cnrmirror.mirror.settings import Config
 from cnrmirror.model.digest import HEX64, Descriptor, verified
 from cnrmirror.model.documents import Head, Node, blob_path
 from cnrmirror.model.errors import DamageError, InputError
+from cnrmirror.model.exposition import Family
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, signed_head_of
 from cnrmirror.objects.base import read
 from cnrmirror.views.site import ViewEntries, ViewSettings
@@ -54,10 +57,10 @@ class BundleMirror:
 
         timestamp = read(reader.fetch(TIMESTAMP, MAX_BYTES))
         signed = signed_head_of(timestamp, get, f"{reader.name}: {METADATA}")
+        self._signed = signed
         self._head = Head(signed.at, signed.revision)
-        root = self.catalog.root(signed.at)
-        self._tree = root.tree
-        self.config = _config(contents.registry, root.settings)
+        self._root = self.catalog.root(signed.at)
+        self.config = _config(contents.registry, self._root.settings)
         self.templates: Mapping[str, str] = {}
 
     def head(self) -> Head:
@@ -66,7 +69,16 @@ class BundleMirror:
 
     def tree(self) -> Node:
         """See ``reading.Served``."""
-        return self._tree
+        return self._root.tree
+
+    def families(self) -> list[Family]:
+        """What monitors are told of it. Raises DamageError, IncompleteError."""
+
+        def get(name: str) -> bytes:
+            return read(self._reader.fetch(f"{METADATA}/{name}", MAX_BYTES))
+
+        where = f"{self._reader.name}: {METADATA}"
+        return mirror_families(self._root, freshness_of(self._signed, get, where))
 
     def known_entries(self, head: Head) -> ViewEntries | None:
         """See ``reading.Served``: they have to be read."""

@@ -49,7 +49,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Gate(Protocol):
     """Tells whose body is taken in: ``app.Application.wants_body``."""
 
-    def __call__(self, method: str, authorization: str, length: int) -> bool: ...
+    def __call__(self, method: str, path: str, authorization: str, length: int) -> bool: ...
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -82,7 +82,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """The header is there; see whether its body is wanted."""
         super().parse_header(header_plus)
         authorization = self.headers.get("AUTHORIZATION", "")
-        self.writes = self._gate(self.command, authorization, self.content_length)
+        self.writes = self._gate(self.command, self.path, authorization, self.content_length)
         if self.body_rcv is not None and not self.writes:
             self.body_rcv = None
             self.content_length = 0

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import binascii
-import hmac
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pybase64
@@ -20,6 +19,7 @@ from cnrmirror.mirror.push import push_blob
 from cnrmirror.model.canonical import normalise_metadata, parse_json
 from cnrmirror.model.documents import PackageDocument
 from cnrmirror.model.errors import (
+    CnrMirrorError,
     InputError,
     InvalidDocument,
     InvalidName,
@@ -28,11 +28,11 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.names import PackageName, check_media_type, check_release
 from cnrmirror.server.missing import NoRelease, no_channel, no_package
+from cnrmirror.server.tokens import Forbidden, Right, Token, Tokens, Unauthorised, find
 from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.routes import route
 
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
-_SCHEMES = ("bearer", "token", "basic")
 _REASON = "deleted by the registry's API"
 # Which paths that can be read take which other methods.
 _CHANGES = {"releases": ["POST"], "channel": ["DELETE"], "manifest": ["DELETE"]}
@@ -44,65 +44,84 @@ class Writing:
     Args:
         project: the mirror, with a signer.
         now: tells the time of a change.
-        token: what a request must bring.
+        tokens: gives those that count now, one of which a request must bring.
     """
 
-    def __init__(self, project: Project, now: Callable[[], str], token: str) -> None:
+    def __init__(self, project: Project, now: Callable[[], str], tokens: Tokens) -> None:
         self._project = project
         self._now = now
-        self._token = token.encode()
+        self._tokens = tokens
         # An archive is in memory twice while it is decoded, and the mirror takes one at a time.
         self._one_body = threading.Lock()
 
-    def allows(self, given: str) -> bool:
-        """Whether an Authorization header brings the token, after a scheme or alone."""
-        scheme, _, token = given.partition(" ")
-        if not token:
-            scheme, token = "bearer", given
-        good = hmac.compare_digest(token.strip().encode(), self._token)
-        return good and scheme.lower() in _SCHEMES and bool(self._token)
+    def permits(self, method: str, path: str, authorization: str) -> bool:
+        """Whether a request would be let in: it brings a token that gives a right to this.
+
+        Args:
+            path: decoded.
+            authorization: the header, or nothing.
+        """
+        try:
+            token = self._token(authorization)
+            call = _call_of(method, path)
+            return call is not None and token.allows(call.right, call.package)
+        except CnrMirrorError:
+            return False
 
     def answer(self, request: Request, max_body: int) -> dict[str, Any]:
-        """Do what a POST or DELETE asks for; the JSON that answers it. Raises CnrMirrorError."""
-        path = request.path.removeprefix("/cnr").strip("/").split("/")
-        if path[:3] != ["api", "v1", "packages"]:
-            raise NotFoundError(v1.NOT_FOUND)
-        match request.method, path[3:]:
-            case "POST", [namespace, name]:
-                with self._one_body:
-                    return self._push(f"{namespace}/{name}", _values(request, max_body))
-            case "DELETE", [namespace, name, "channels", channel]:
-                return self._remove_channel(f"{namespace}/{name}", channel, None)
-            case "POST", [namespace, name, "channels", channel, release]:
-                return self._set_channel(f"{namespace}/{name}", channel, release)
-            case "DELETE", [namespace, name, "channels", channel, release]:
-                return self._remove_channel(f"{namespace}/{name}", channel, release)
-            case "DELETE", [namespace, name, release, media_type]:
-                return self._remove(f"{namespace}/{name}", release, media_type)
-        if (found := route(request.path, {})) is None:
-            raise NotFoundError(v1.NOT_FOUND)
-        raise MethodNotAllowed([*READ_METHODS, *_CHANGES.get(found.kind, ())])
+        """Do what a POST or DELETE asks for; the JSON that answers it.
 
-    def _push(self, package: str, values: dict[str, Any]) -> dict[str, str]:
+        Raises:
+            Unauthorised: it brings no token that counts.
+            Forbidden: its token gives no right to this.
+            TokensUnusable: nobody knows which tokens count.
+            CnrMirrorError, HTTPException: it cannot be done.
+        """
+        token = self._token(request.headers.get("Authorization", ""))
+        call = _call_of(request.method, request.path)
+        if call is None:
+            raise _no_call(request.path)
+        _require(token, call.right, call.package)
+        match call:
+            case Call("push", package):
+                with self._one_body:
+                    return self._push(package, _values(request, max_body), token)
+            case Call("set-channel", package, channel, str(release)):
+                return self._set_channel(package, channel, release, token.name)
+            case Call("remove-channel", package, channel, release):
+                return self._remove_channel(package, channel, release, token.name)
+            case Call(_, package, media_type, str(release)):
+                return self._remove(package, release, media_type, token.name)
+        raise AssertionError(call)
+
+    def _token(self, authorization: str) -> Token:
+        found = find(self._tokens(), authorization, self._now())
+        if found is None:
+            raise Unauthorised("a bearer token is needed to change this mirror")
+        return found
+
+    def _push(self, package: str, values: dict[str, Any], token: Token) -> dict[str, str]:
+        force = str(values.get("force", "false")).lower() == "true"
+        if force:
+            _require(token, "delete", package)  # what is replaced is gone
         data, identity = _archive(package, values)
         metadata = normalise_metadata(values.get("metadata"))
-        force = str(values.get("force", "false")).lower() == "true"
-        push_blob(self._project, data, identity, metadata, self._now(), force)
+        push_blob(self._project, data, identity, metadata, self._now(), force, token.name)
         return {"status": "ok"}
 
-    def _remove(self, package: str, release: str, media_type: str) -> dict[str, str]:
+    def _remove(self, package: str, release: str, media_type: str, by: str) -> dict[str, str]:
         try:
             kind = check_media_type(media_type)
             # The registry leaves the channel at the release that is gone: it leads nowhere there.
             removal = change.Removal(package, release, kind, _REASON, "drop")
-            change.remove(self._project, removal, self._now())
+            change.remove(self._project, removal, self._now(), by)
         except (NotFoundError, InvalidName) as error:
             raise no_package(package) from error
         return {"status": "deleted", "package": package, "release": release}
 
-    def _set_channel(self, package: str, name: str, release: str) -> dict[str, Any]:
+    def _set_channel(self, package: str, name: str, release: str, by: str) -> dict[str, Any]:
         try:
-            change.set_channel(self._project, package, name, release, self._now())
+            change.set_channel(self._project, package, name, release, self._now(), by)
         except NotFoundError as error:
             document = self._document(package)
             if not document.releases:
@@ -112,9 +131,11 @@ class Writing:
         found: dict[str, Any] = msgspec.to_builtins(channel)
         return found
 
-    def _remove_channel(self, package: str, name: str, release: str | None) -> dict[str, str]:
+    def _remove_channel(
+        self, package: str, name: str, release: str | None, by: str
+    ) -> dict[str, str]:
         try:
-            change.remove_channel(self._project, package, name, release, self._now())
+            change.remove_channel(self._project, package, name, release, self._now(), by)
         except NotFoundError as error:
             document = self._document(package)
             if name not in [channel.name for channel in document.channels]:
@@ -132,6 +153,60 @@ class Writing:
         if document is None:
             raise no_package(package)
         return document
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One of the registry's calls that change something.
+
+    Args:
+        kind: what is to be done.
+        package: to which package, as the path says it.
+        name: a channel; or the media type of a release that is to be removed.
+        release: a release, if the path names one.
+    """
+
+    kind: Literal["push", "set-channel", "remove-channel", "remove"]
+    package: str
+    name: str = ""
+    release: str | None = None
+
+    @property
+    def right(self) -> Right:
+        """What a token must allow."""
+        return "push" if self.kind in ("push", "set-channel") else "delete"
+
+
+def _call_of(method: str, path: str) -> Call | None:
+    """The call that a method and a decoded path are; None: none that changes anything."""
+    parts = f"/{path.lstrip('/')}".removeprefix("/cnr").strip("/").split("/")
+    if parts[:3] != ["api", "v1", "packages"]:
+        return None
+    match method, parts[3:]:
+        case "POST", [namespace, name]:
+            return Call("push", f"{namespace}/{name}")
+        case "POST", [namespace, name, "channels", channel, release]:
+            return Call("set-channel", f"{namespace}/{name}", channel, release)
+        case "DELETE", [namespace, name, "channels", channel]:
+            return Call("remove-channel", f"{namespace}/{name}", channel)
+        case "DELETE", [namespace, name, "channels", channel, release]:
+            return Call("remove-channel", f"{namespace}/{name}", channel, release)
+        case "DELETE", [namespace, name, release, media_type]:
+            return Call("remove", f"{namespace}/{name}", media_type, release)
+    return None
+
+
+def _no_call(path: str) -> NotFoundError | MethodNotAllowed:
+    """The error of a path that takes no such method."""
+    if (found := route(path, {})) is None:
+        return NotFoundError(v1.NOT_FOUND)
+    return MethodNotAllowed([*READ_METHODS, *_CHANGES.get(found.kind, ())])
+
+
+def _require(token: Token, right: Right, package: str) -> None:
+    """Raises Forbidden if a token gives no right to a package."""
+    if not token.allows(right, package):
+        namespace = package.partition("/")[0]
+        raise Forbidden(f"this token does not allow to {right} in {namespace}", package=package)
 
 
 def _values(request: Request, max_body: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from cnrmirror.objects.base import Reader
 from cnrmirror.sources.base import Source
 from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import kind_of
+from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.room import Room
 
@@ -20,6 +21,7 @@ def open_sources(
     names: Sequence[str],
     environment: Mapping[str, str] | None,
     reader_for: Callable[[str], Reader],
+    meter: Meter | None = None,
 ) -> list[tuple[Source, Rules]]:
     """The named sources of a mirror, or all, in the order of mirror.yaml.
 
@@ -28,6 +30,7 @@ def open_sources(
         names: which sources; all if there are none.
         environment: where ``authorization_env`` is looked up; None: secrets are not looked for.
         reader_for: reads another mirror's location.
+        meter: counts what they ask.
 
     Raises:
         UsageError: no such source, or none at all.
@@ -40,10 +43,11 @@ def open_sources(
         if name not in known:
             hint = did_you_mean(name, known)
             raise UsageError(f"there is no source {name!r}{hint}; there are: {', '.join(known)}")
+    wanted = {name: known[name] for name in known if not names or name in names}
+    rooms = {name: Room(project, name, environment, reader_for, meter) for name in wanted}
     return [
-        (_opened(Room(project, name, environment, reader_for), name, settings), rules_of(settings))
-        for name, settings in known.items()
-        if not names or name in names
+        (_opened(rooms[name], name, settings), rules_of(settings))
+        for name, settings in wanted.items()
     ]
 
 

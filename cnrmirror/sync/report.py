@@ -51,6 +51,11 @@ class SourceReport(msgspec.Struct, frozen=True):
         acknowledged: the holes that somebody knows of.
         signed: how many of its releases that are in the mirror after the run carry a signature, by
             its kind (``provenance``, ``cosign``); whether it is good was not asked.
+        requests: HTTP requests that were sent for it, repeated and redirected ones, too.
+        seconds: how long it took, without the commit that the sources of a run share.
+        succeeded: the time of its last run, this one included, that ended without an error, a
+            shrinkage that was refused, or changes that 'changes: fail' refused; holes do no harm.
+            "": there was none.
     """
 
     source: str
@@ -69,6 +74,9 @@ class SourceReport(msgspec.Struct, frozen=True):
     shrunk: bool = False
     acknowledged: list[KnownHole] = []
     signed: dict[str, int] = {}
+    requests: int = 0
+    seconds: float = 0.0
+    succeeded: str = ""
 
     @classmethod
     def build(
@@ -94,6 +102,17 @@ class SourceReport(msgspec.Struct, frozen=True):
             source, now, asked(rules), 0, 0, [], [], [], 0, 0, False, error.message[:_MAX_TEXT],
             error.exit_code,
         )  # fmt: skip
+
+    @property
+    def is_success(self) -> bool:
+        """Whether all was taken that could be had; single releases may lack."""
+        fails = self.asked.get("changes") == "fail" and self.exit_code == FROZEN
+        return not (self.error or self.shrunk or fails)
+
+    @property
+    def last_success(self) -> str:
+        """``succeeded``, also of a report that an older version of this program left."""
+        return self.time if self.is_success else self.succeeded
 
     @property
     def exit_code(self) -> int:

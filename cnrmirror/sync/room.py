@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.client.remote import Remote
@@ -21,8 +22,10 @@ from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.sources.kind import Web
 from cnrmirror.sources.mirror import refuse_older, upstream_of
+from cnrmirror.sync.meter import Meter
 from cnrmirror.trust.verify import Policy, Trust
 
+R = TypeVar("R", bound=Reader)
 _ADVICE = "give credentials with authorization_env or authorization_file"
 _GIVE_UP_AFTER = 8  # requests that failed one after the other, each tried three times
 
@@ -35,6 +38,7 @@ class Room:
         name: the source's.
         environment: where secrets are named; None: they are not looked for.
         reader_for: reads another mirror's location.
+        meter: counts what is asked.
     """
 
     def __init__(
@@ -43,8 +47,10 @@ class Room:
         name: str,
         environment: Mapping[str, str] | None,
         reader_for: Callable[[str], Reader],
+        meter: Meter | None = None,
     ) -> None:
         self._project = project
+        self._meter = meter or Meter()
         self._name = name
         self._reader_for = reader_for
         self._environment = environment
@@ -65,7 +71,7 @@ class Room:
 
     def reader(self, location: str) -> Reader:
         """See ``SourceRoom``."""
-        return self._reader_for(location)
+        return self._watched(self._reader_for(location))
 
     def verifying(self, root: str, at: Instant | None = None) -> Callable[[Reader], Remote]:
         """See ``SourceRoom``."""
@@ -102,7 +108,11 @@ class Room:
         patience = Patience(
             settings.timeout_seconds, rate=settings.rate, give_up_after=_GIVE_UP_AFTER
         )
-        return HttpReader(url, patience, headers, access)
+        return self._watched(HttpReader(url, patience, headers, access))
+
+    def _watched(self, reader: R) -> R:
+        self._meter.watch(self._name, reader)
+        return reader
 
     def tls(self, settings: Web) -> Tls:
         """See ``SourceRoom``."""

@@ -23,6 +23,7 @@ from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.fetch import Brought, Journal, bring
 from cnrmirror.sync.ledger import Ledger
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
+from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.plan import Plan, Rules, Situation, plan
 from cnrmirror.sync.report import SourceReport, SyncReport, message
 
@@ -37,6 +38,7 @@ class _Run(msgspec.Struct, frozen=True):
     now: str
     dry_run: bool
     keep: bool
+    meter: Meter
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -58,6 +60,7 @@ def sync(
     now: str,
     dry_run: bool = False,
     keep: bool = False,
+    meter: Meter | None = None,
 ) -> SyncReport:
     """Bring the mirror up to its sources. Where two offer one release, the first one has it.
 
@@ -67,6 +70,7 @@ def sync(
         now: the time of the run, ISO 8601, UTC without an offset.
         dry_run: only say what would be done; nothing is fetched or written.
         keep: what a tightened filter leaves out stays.
+        meter: what ``open_sources`` was given: it knows what the sources asked.
 
     Raises:
         BusyError, StorageError, NotTrusted: the mirror itself cannot be worked on.
@@ -76,7 +80,7 @@ def sync(
     with project.signing(now):
         all_asked = [_Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
         ledger = Ledger(project, [source.name for source, _ in sources], now)
-        run = _Run(project, ledger, now, dry_run, keep)
+        run = _Run(project, ledger, now, dry_run, keep, meter or Meter())
         known = acknowledgements(project)
         memories = [_outcome(run, asked) for asked in all_asked]
         memories = [_with_signed(memory, ledger) for memory in memories]
@@ -98,7 +102,8 @@ def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
     """
     name, rules = asked.source.name, asked.rules
     try:
-        report, channels = _one(run, asked)
+        with run.meter.timing(name):
+            report, channels = _one(run, asked)
     except StorageError:
         raise
     except CnrMirrorError as error:
@@ -109,7 +114,18 @@ def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
     used = fingerprint(rules)
     if run.keep or report.error:
         used = asked.before.filter if asked.before else ""
-    return SourceMemory(report, used, channels)
+    return SourceMemory(_measured(run, asked, report), used, channels)
+
+
+def _measured(run: _Run, asked: _Asked, report: SourceReport) -> SourceReport:
+    """The same, with what it took, and when the source was well last."""
+    before = asked.before.report.last_success if asked.before else ""
+    return msgspec.structs.replace(
+        report,
+        requests=run.meter.requests(report.source),
+        seconds=run.meter.seconds(report.source),
+        succeeded=report.time if report.is_success else before,
+    )
 
 
 def _with_signed(memory: SourceMemory, ledger: Ledger) -> SourceMemory:

@@ -51,7 +51,8 @@ _METHODS = ("get", "post", "delete")
 # Answers of every GET of a file, and of every call that changes something.
 _READ = {"304": "Unchanged", "500": "Damaged"}
 _WRITE = {
-    "401": "Unauthorised", "405": "ReadOnly", "409": "Conflict", "500": "Damaged", "507": "Full",
+    "401": "Unauthorised", "403": "Forbidden", "405": "ReadOnly", "409": "Conflict",
+    "500": "Damaged", "503": "TokensUnusable", "507": "Full",
 }  # fmt: skip
 
 
