@@ -31,7 +31,7 @@ from pathlib import Path
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.archive.inspect import inspect
-from cnrmirror.cli.origin import reader_for
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.mirror.push import push
 from cnrmirror.objects.http import HttpReader
 from cnrmirror.sources.filters import Filter

@@ -30,9 +30,9 @@ from cnrmirror.airgap.have import have, source_name, write_have
 from cnrmirror.airgap.take import Terms, import_packages
 from cnrmirror.archive.identify import Override
 from cnrmirror.bundle.format import Contents, Selection
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.bundle.read import BundleReader, read_contents
 from cnrmirror.cli import cli
-from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror import change, gc
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.home import online_folder

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from cnrmirror.airgap.adopt import Adopted, adopt, take_over
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli.context import Context, clock, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
-from cnrmirror.cli.origin import reader_for
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.create import KeyPlan, Made, create, read_root
 from cnrmirror.mirror.home import online_folders

@@ -18,10 +18,11 @@ from cnrmirror.audit.kept import Kept, read_report, write_report
 from cnrmirror.audit.report import Audit, Comparison, Order, not_begun
 from cnrmirror.audit.run import audit
 from cnrmirror.audit.signed import Witness
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Bar, Context, clock, pass_context, plain
 from cnrmirror.cli.freshness import Told, fresh_for_option
-from cnrmirror.cli.origin import Origin, origin_options, reader_for, trust_for
+from cnrmirror.cli.origin import Origin, origin_options, trust_for
 from cnrmirror.mirror.check import CheckReport
 from cnrmirror.mirror.check import check as check_project
 from cnrmirror.model.errors import (

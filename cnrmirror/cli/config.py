@@ -8,9 +8,9 @@ import click
 import msgspec
 import yaml
 
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli.context import Context, pass_context
 from cnrmirror.cli.group import Group
-from cnrmirror.cli.origin import reader_for
 from cnrmirror.mirror.config import StrictLoader
 from cnrmirror.mirror.prepare import write_schema
 from cnrmirror.mirror.schema import schema_as_text

@@ -10,11 +10,12 @@ import click
 from cnrmirror.airgap.arrive import Imported, check_bundle
 from cnrmirror.airgap.follow import follow
 from cnrmirror.airgap.take import Terms, import_packages
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.bundle.read import BundleReader
 from cnrmirror.cli.changing import DRY_RUN
 from cnrmirror.cli.context import Context, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, reader_for, trust_for
+from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, trust_for
 from cnrmirror.model.errors import UsageError
 from cnrmirror.objects.base import Reader
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import re
 import sys
 from collections.abc import Sequence
@@ -15,7 +13,6 @@ import click
 from cnrmirror.cli.context import Context, clock
 from cnrmirror.model.errors import InputError, UsageError
 from cnrmirror.model.later import later
-from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.files import read_descriptor, read_regular
 
 if TYPE_CHECKING:
@@ -57,21 +54,11 @@ def repository(project: projects.Project, allow_past: bool = True) -> signing.Re
     Args:
         allow_past: sign for whatever time is said; else for none that the clock belies.
     """
-    online = home.online_keys(project.config)
-    guard = guards.Guard(None if allow_past else clock, _witness(project), _warn)
-    return rotate.repository(project, online.folder, guard, online.given)
+    return rotate.own_repository(project, None if allow_past else clock, _warn)
 
 
 def _warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
-
-
-def _witness(project: projects.Project) -> witness.Witness | None:
-    """What was signed in this folder last; nobody remembers where a person has no home."""
-    with contextlib.suppress(UsageError):
-        name = hashlib.sha256(str(project.folder.resolve()).encode()).hexdigest()
-        return witness.Witness(own_folder("STATE") / "signed" / f"{name}.json", project.config.id)
-    return None
 
 
 def signing_project(context: Context) -> projects.Project:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from cnrmirror.bundle.format import TOC
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli.context import duration, plain
-from cnrmirror.model.errors import STALE_ACCEPTED, InputError, NotTrusted, UsageError
+from cnrmirror.model.errors import STALE_ACCEPTED, NotTrusted, UsageError
 from cnrmirror.model.later import later
 from cnrmirror.model.receipt import expected_catalog
 from cnrmirror.model.signed import MAX_BYTES, METADATA
@@ -22,18 +22,10 @@ from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.base import Reader, read
 
 if TYPE_CHECKING:
-    from cnrmirror.bundle import read as bundles
     from cnrmirror.client import remote as remotes
-    from cnrmirror.objects import folder as folders
-    from cnrmirror.objects import http
-    from cnrmirror.objects import scheme as schemes
     from cnrmirror.trust import verify
 else:
-    http = later("cnrmirror.objects.http")
-    bundles = later("cnrmirror.bundle.read")
     remotes = later("cnrmirror.client.remote")
-    folders = later("cnrmirror.objects.folder")
-    schemes = later("cnrmirror.objects.scheme")
     verify = later("cnrmirror.trust.verify")
 
 
@@ -110,30 +102,6 @@ def _time(text: str | None) -> datetime | None:
     except ValueError:
         raise UsageError(f"--at {text}: not a time such as 2026-01-31T12:00:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def reader_for(source: str) -> Reader:
-    """The reader for what a person gave as ``--from``: an address, a bucket, a folder, a bundle.
-
-    A mirror project's folder means its ``site``.
-
-    Raises:
-        InputError: none of these.
-    """
-    if source.startswith(("https://", "http://")):
-        return http.HttpReader(source)
-    scheme = schemes.scheme_of(source, ("https://…",))
-    if scheme is not schemes.FOLDER:
-        return scheme.reader(source, scheme.plain)
-    folder = Path(source)
-    if folder.is_file() or (folder / TOC).is_file() or any(folder.glob("volume-*.tar")):
-        return bundles.BundleReader([folder])
-    if not folder.is_dir():
-        known = "an address (https://…, s3://…, gs://…, az://…)"
-        raise InputError(f"{source}: neither {known}, a folder nor a bundle")
-    if not (folder / "catalog").is_dir() and (folder / "site" / "catalog").is_dir():
-        folder = folder / "site"
-    return folders.FolderReader(folder)
 
 
 def trust_for(origin: Origin, source: str, reader: Reader) -> verify.Trust:

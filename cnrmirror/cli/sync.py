@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, counted, now, pass_context, write_whole
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.cli.origin import reader_for
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError

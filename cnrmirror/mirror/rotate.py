@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from cnrmirror.mirror.home import online_keys
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted
+from cnrmirror.model.errors import BadSignature, ConflictError, NotTrusted, UsageError
+from cnrmirror.model.instant import Instant
+from cnrmirror.model.xdg import own_folder
 from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, Given, KeyFolder, generate, write_key
 from cnrmirror.trust.roles import to_bytes
 from cnrmirror.trust.rotation import Proposal, Status, propose, sign, status
 from cnrmirror.trust.signing import Repository
 from cnrmirror.trust.tuf import Key, RepositoryError, Root
+from cnrmirror.trust.witness import Witness
 
 
 def repository(
@@ -32,6 +39,29 @@ def repository(
     uris = {PUBLISH: trust.publish, REFRESH: trust.refresh}
     keys = KeyFolder(*([online] if online else []), uris=uris, given=given)
     return Repository(project.metadata.path, project.layout.making, keys, guard)
+
+
+def own_repository(
+    project: Project, clock: Callable[[], Instant] | None, tell: Callable[[str], None]
+) -> Repository:
+    """The project's signed metadata, with this person's online keys.
+
+    Args:
+        project: the mirror.
+        clock: what no time to sign for may contradict; None: any time will do.
+        tell: is told what is odd.
+    """
+    online = online_keys(project.config)
+    guard = Guard(clock, _witness(project), tell)
+    return repository(project, online.folder, guard, online.given)
+
+
+def _witness(project: Project) -> Witness | None:
+    """What was signed in this folder last; nobody remembers where a person has no home."""
+    with contextlib.suppress(UsageError):
+        name = hashlib.sha256(str(project.folder.resolve()).encode()).hexdigest()
+        return Witness(own_folder("STATE") / "signed" / f"{name}.json", project.config.id)
+    return None
 
 
 # -- online keys -----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import redis as redis_py
 
-from cnrmirror.cli.origin import reader_for
+from cnrmirror.bundle.places import reader_for
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.documents import PackageDocument
