@@ -24,7 +24,6 @@ from cnrmirror.trust.roles import refuse_past, registry_of
 from cnrmirror.trust.tuf import CryptoSigner, Key
 from cnrmirror.trust.verify import parse_pinned
 
-
 _IGNORE = """\
 # For who keeps this mirror in git. What may be deleted at any time, and what must stay secret:
 /.state/scratch/
