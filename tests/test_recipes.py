@@ -18,6 +18,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cnrmirror.views.hosts import configurations
 from tests.conftest import chart_bytes
 from tests.interop.ports import free_port
 from tests.machine import ROOT, Machine
@@ -204,3 +205,22 @@ def test_the_lines_for_cron_send_the_exit_code_of_what_failed(host: Host) -> Non
     assert re.search("public.*; cnrmirror publish: exit code 8", crontab.mail("23 * * * *"), re.S)
     (host.data / ".config/cnrmirror/keys").rename(host.data / "away")
     assert "cnrmirror refresh: exit code 9" in crontab.mail("17 4 * * *")
+
+
+# The guide
+
+
+def test_the_guide_names_every_recipe_and_its_commands_name_files_that_are_there() -> None:
+    guide = (ROOT / "docs/automation.md").read_text()
+    linked = {ROOT / "docs" / path for path in re.findall(r"\]\((recipes[^)]*)\)", guide)}
+    linked.add(RECIPES / "install")
+    for path in RECIPES.rglob("*"):
+        if path.is_file():
+            assert linked & {path, *path.parents} - {RECIPES}, path
+    for path in re.findall(r"docs/recipes/[\w./*-]*\w", guide):
+        assert list(ROOT.glob(path)) or list(ROOT.glob(f"{path}*")), path
+
+
+def test_the_workflow_that_build_writes_is_the_recipe() -> None:
+    written = configurations("/srv/site", "/srv/hosts", "127.0.0.1", 8080)["github-pages.yml"]
+    assert written == (RECIPES / "github/pages.yml").read_text()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ class Job:
             **self._github.environment, **files, "CI": "true", "GITHUB_ACTIONS": "true",
             "GITHUB_WORKSPACE": str(self._folder / "work"), "GITHUB_REF": "refs/heads/main",
             "HOME": str(self._folder / "home"), "RUNNER_TEMP": str(self._folder / "temp"),
-            "PATH": ":".join([*reversed(added), *tools, "/usr/bin", "/bin"]),
+            "PATH": ":".join([*tools, *reversed(added), "/usr/bin", "/bin"]),
             **({"GITHUB_ACTION_PATH": str(action)} if action else {}),
             **{name: self._value(value) for name, value in step.get("env", {}).items()},
         }  # fmt: skip
@@ -125,6 +126,8 @@ class Job:
                 self._clone(given["ref"])
             case "actions/setup-python@v5":
                 assert float(given["python-version"].removeprefix("3.")) >= 11
+                with (self._folder / "path").open("a") as file:
+                    file.write(f"{sys.base_prefix}/bin\n")
             case "actions/upload-pages-artifact@v3":  # follows links, as its tar does
                 shutil.rmtree(artifact, ignore_errors=True)
                 source = self._folder / "work" / given["path"]
