@@ -86,10 +86,10 @@ class Container:
         (image.root / "data").mkdir()
         os.chown(image.root / "data", 65532, 65532)
 
-    def words(self, *command: str) -> list[str]:
-        """How a command is started: everything is read-only but /data and /tmp."""
+    def words(self, *command: str, writable: tuple[str, ...] = ("data", "tmp")) -> list[str]:
+        """How a command is started: everything else is read-only."""
         root = self.image.root
-        binds = [f"mount --bind {root / name} {root / name}" for name in ("data", "tmp")]
+        binds = [f"mount --bind {root / name} {root / name}" for name in writable]
         mounts = " && ".join([*binds, "mount -o remount,bind,ro /", f"cd {self.image.work}"])
         user, group = self.image.user.split(":")
         become = f"exec setpriv --reuid {user} --regid {group} --clear-groups"
@@ -115,7 +115,10 @@ def test_the_image_serves_as_a_user_that_may_write_nowhere_else(image: Image) ->
     command[command.index("0.0.0.0")] = "127.0.0.1"  # nobody else is to ask the test
     before = {path for path in image.root.rglob("*") if "data" not in path.parts}
     server = subprocess.Popen(
-        container.words(*command), env=image.environment, stderr=subprocess.PIPE, text=True
+        container.words(*command, writable=("tmp",)),
+        env=image.environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         wait_for(port)
