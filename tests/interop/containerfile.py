@@ -63,9 +63,9 @@ class Image:
         place.mkdir(parents=True, exist_ok=True)
         for source in sources:
             path = self._context / source
-            if path.is_dir():  # what is in it, as COPY does
+            if path.is_dir():  # what is in it, links as links, as COPY does
                 ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(path, place, ignore=ignored, dirs_exist_ok=True)
+                shutil.copytree(path, place, symlinks=True, ignore=ignored, dirs_exist_ok=True)
             else:
                 shutil.copy(path, place)
 
