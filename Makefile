@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample screens hosts-table cloud-check docs documents tutorial dist clean
+.PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample lock screens hosts-table cloud-check docs documents tutorial dist clean
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
@@ -67,6 +67,10 @@ bench: .venv/ready
 
 sample: .venv/ready
 	$(BIN)/python -m tests.sample
+
+# The versions that the container and the GitHub action install: docs/recipes/container/lock.
+lock:
+	PYTHON=$(PYTHON) docs/recipes/container/lock $(ARGS)
 
 # What every place must do, at a real one: PLACE=gs://bucket/prefix. Writes a few small objects there.
 cloud-check: .venv/ready

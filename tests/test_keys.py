@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,6 +63,34 @@ def test_init_says_what_to_pin_and_keeps_private_keys_private(mirror: Machine) -
     said = mirror("init", "again")
     assert "NOT protected" in said and "sha256" in said and "1.root.json" in said
     mirror("init", "m", code=3)
+
+
+def test_git_keeps_the_catalog_of_a_new_mirror_and_no_key_nor_scratch(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine")
+    machine("init", "m", "--offline-keys", "m/keys")
+    root = machine.folder / "m/site/catalog/metadata/1.root.json"
+    machine("init", "follower", "--follow", str(root))
+    (machine.folder / "m/site/x.pem").write_text("a file of a package")
+    (machine.folder / "m/secrets").mkdir()
+    (machine.folder / "m/secrets/token").write_text("secret")
+    (machine.folder / ".gitignore").write_text("*.json\n")  # of the repository around it
+    subprocess.run(["git", "init", "-q"], cwd=machine.folder, check=True)
+    subprocess.run(["git", "add", "."], cwd=machine.folder, check=True)
+    listed = subprocess.run(["git", "ls-files"], cwd=machine.folder, check=True, text=True,
+                            capture_output=True).stdout.splitlines()  # fmt: skip
+    mine = {path.removeprefix("m/") for path in listed if path.startswith("m/")}
+    metadata = {f"site/catalog/metadata/{name}" for name in ("1.root.json", "timestamp.json")}
+    assert mine >= {".gitignore", "mirror.yaml", ".state/memory/revisions", "site/x.pem", *metadata}
+    assert not [path for path in mine if path.startswith((".state/scratch", "keys", "secrets"))]
+    assert "follower/.gitignore" in listed
+
+
+def test_init_leaves_a_gitignore_that_is_there(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine")
+    (machine.folder / "m").mkdir()
+    (machine.folder / "m/.gitignore").write_text("mine\n")
+    machine("init", "m")
+    assert (machine.folder / "m/.gitignore").read_text() == "mine\n"
 
 
 def test_without_its_keys_nothing_can_be_changed(mirror: Machine, tmp_path: Path) -> None:

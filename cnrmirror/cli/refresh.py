@@ -28,7 +28,7 @@ def refresh(context: Context) -> None:
     """Sign again, so that clients know the mirror is alive; run it daily.
 
     Signs the timestamp, and snapshot and catalog once more than half their time is over. Says what
-    expires soon. A timer for systemd and a crontab line: docs/trust.md.
+    expires soon. Timers, crontab lines, workflows: docs/automation.md.
     """
     project = context.project()
     signed = repository(project, context.allow_past)

@@ -17,13 +17,25 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import NotTrusted, UsageError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES
-from cnrmirror.objects.files import read_regular
+from cnrmirror.objects.files import read_regular, storage_errors
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.guard import Guard
 from cnrmirror.trust.keys import PUBLISH, REFRESH, generate, public_key, write_key
 from cnrmirror.trust.roles import refuse_past, registry_of
 from cnrmirror.trust.tuf import CryptoSigner, Key
 from cnrmirror.trust.verify import parse_pinned
+
+_IGNORE = """\
+# For who keeps this mirror in git. What may be deleted at any time, and what must stay secret:
+/.state/scratch/
+/secrets/
+*.pem
+# A package may be called so, and is no secret:
+!/site/**
+# site/ has the catalog, which is the mirror itself: a clone without it is none. Where something
+# else keeps it, take away the next line's "#".
+#/site/
+"""
 
 
 class KeyElsewhere(msgspec.Struct, frozen=True):
@@ -143,8 +155,17 @@ def _require(plan: KeyPlan) -> dict[str, Key]:
 def _project(folder: Path, identity: str, plan: KeyPlan) -> Project:
     """A project that has nothing yet; what a killed init has left."""
     prepare(folder, identity)
+    _ignore(folder)
     _name_signers(folder / FILE_NAME, plan)
     return Project(folder)
+
+
+def _ignore(folder: Path) -> None:
+    """Say what git is not to keep of the mirror, where nobody has said it yet."""
+    path = folder / ".gitignore"
+    with storage_errors(str(path)):
+        if not path.exists():
+            path.write_text(_IGNORE, encoding="utf-8")
 
 
 def refuse(plan: KeyPlan) -> None:
@@ -224,6 +245,7 @@ def create_follower(folder: Path, root: Path) -> MadeFollower:
     """
     data, registry = read_root(root)
     prepare(folder, registry)
+    _ignore(folder)
     (folder / "root.json").write_bytes(data)
     with (folder / FILE_NAME).open("a", encoding="utf-8") as config:
         config.write(

