@@ -211,7 +211,8 @@ def test_the_lines_for_cron_send_the_exit_code_of_what_failed(host: Host) -> Non
 
 
 def test_the_guide_names_every_recipe_and_its_commands_name_files_that_are_there() -> None:
-    guide = (ROOT / "docs/automation.md").read_text()
+    guides = ("automation.md", "watching.md")
+    guide = "".join((ROOT / "docs" / name).read_text() for name in guides)
     linked = {ROOT / "docs" / path for path in re.findall(r"\]\((recipes[^)]*)\)", guide)}
     linked.add(RECIPES / "install")
     for path in RECIPES.rglob("*"):
