@@ -83,22 +83,41 @@ class Context:
             click.echo(plain(text), err=True)
 
     def table(
-        self, value: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = ""
-    ) -> None:
+        self, value: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "",
+        spare: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Print an answer of many: JSON, a table in a terminal, or tab-separated lines.
 
         Args:
             empty: what is said on standard error if there are no rows.
+            spare: columns that are left out where a terminal is too narrow, the first one first.
         """
         if empty and not rows:
             self.note(empty)
         if not self.terminal:
             self.result(value, ("\t".join(plain(cell) for cell in row) for row in rows))
         elif rows:
-            table = rich_table.Table(*columns, box=None, header_style="bold")
-            for row in rows:
-                table.add_row(*(rich_text.Text(plain(cell)) for cell in row))
-            console().print(table)
+            screen = console()
+            shown = _fitting(columns, rows, spare, screen.width)
+            table = rich_table.Table(box=None, header_style="bold")
+            for name, _ in shown:
+                table.add_column(name, overflow="fold")
+            for row in zip(*(cells for _, cells in shown), strict=True):
+                table.add_row(*map(rich_text.Text, row))
+            screen.print(table)
+
+
+def _fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], spare: Sequence[str], width: int
+) -> list[tuple[str, list[str]]]:
+    """The columns of a table, each with its cells, without those that are empty or too many."""
+    cells = [[plain(cell) for cell in column] for column in zip(*rows, strict=True)]
+    shown = [(name, some) for name, some in zip(columns, cells, strict=True) if any(some)]
+    for name in spare:
+        if sum(max(map(len, [title, *some])) + 2 for title, some in shown) <= width:
+            break
+        shown = [column for column in shown if column[0] != name]
+    return shown
 
 
 def has_color(stream: IO[str]) -> bool:

@@ -83,7 +83,7 @@ def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
         for row in found
     ]  # fmt: skip
     columns = ("NAME", "ROLE", "MUST SIGN", "UNTIL", "PROTECTION", "PRIVATE KEY", "KEY")
-    context.table(found, columns, shown)
+    context.table(found, columns, shown, spare=("KEY", "MUST SIGN", "PRIVATE KEY"))
     freshness.tell(project, context)
 
 

@@ -55,7 +55,8 @@ def list_packages(
         and (media_type is None or media_type in entry.types)
     ]
     rows = [(e.name, e.releases[0], ",".join(sorted(e.types)), len(e.releases)) for e in chosen]
-    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows, _EMPTY)
+    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows, _EMPTY,
+                  ("FORMATS", "RELEASES"))  # fmt: skip
     exit_if_stale(fresh)
 
 

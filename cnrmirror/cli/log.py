@@ -43,7 +43,7 @@ def log(context: Context, number: int) -> None:
     value = [LogEntry(*row) for row in rows]
     shown = [(e.revision, ago(e.time, context), e.packages, e.releases, e.digest[:12], e.message)
              for e in value]  # fmt: skip
-    context.table(value, columns, shown)
+    context.table(value, columns, shown, spare=("DIGEST", "RELEASES", "PACKAGES"))
 
 
 COMMAND = log

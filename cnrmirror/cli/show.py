@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from cnrmirror.cli import words
-from cnrmirror.cli.context import Context, pass_context, plain, sized
+from cnrmirror.cli.context import Context, ago, pass_context, plain, sized
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
 from cnrmirror.model.digest import CHUNK, Descriptor
@@ -36,6 +36,7 @@ else:
 
 
 _COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
+_SPARE = ("DIGEST", "SIZE", "FORMAT")
 
 
 @click.command()
@@ -79,7 +80,8 @@ def show(
         shown = describing.describe(ref, project.document(str(ref.package)), project.catalog, blob)
         found = signatures.verdicts(shown.document, checks, blob)
     verified = {"verified": found} if checks else {}
-    context.table({**_value(shown), **verified}, _COLUMNS, _rows(shown.document, context.terminal))
+    rows = _rows(shown.document, context)
+    context.table({**_value(shown), **verified}, _COLUMNS, rows, spare=_SPARE)
     if not context.as_json:
         _tell_the_rest(shown, found)
     exit_if_stale(fresh)
@@ -108,14 +110,14 @@ def _left_out(shown: describing.Shown) -> list[str]:
     return site.Site(site.ViewSettings(), "").left_out(package)
 
 
-def _rows(document: PackageDocument, in_terminal: bool) -> list[tuple[object, ...]]:
+def _rows(document: PackageDocument, context: Context) -> list[tuple[object, ...]]:
     return [
         (
             r.release,
             r.media_type,
-            r.created_at[:16] if in_terminal else r.created_at,
-            sized(r.blob.size) if in_terminal else r.blob.size,
-            r.content.digest[:12] if in_terminal else r.content.digest,
+            ago(r.created_at, context) if context.terminal else r.created_at,
+            sized(r.blob.size) if context.terminal else r.blob.size,
+            r.content.digest[:12] if context.terminal else r.content.digest,
             ",".join(c.name for c in document.channels if c.current == r.release),
             ",".join(r.flags),
         )
