@@ -11,6 +11,7 @@ import click
 
 from cnrmirror.cli import cli
 
+HERE = Path(__file__).parent
 # Where a code host shows a file of the repository, the site has a page of its own.
 PAGES_OF_LINKS = {
     "../README.md#commands": "commands.markdown",
@@ -71,11 +72,17 @@ def existing(text: str, folder: Path) -> str:
     return re.sub(r"^```\{toctree\}\n.*?^```", group, text, flags=re.S | re.M)
 
 
+_LINK = re.compile(r"\[[^\]]*\]\((recipes[^)#]*)\)")
+
+
 def site_links(text: str) -> str:
-    """The text with links to files of the repository's root that lead to their pages instead."""
+    """The text with links to files of the repository's root that lead to their pages instead.
+
+    A folder has no page: its path stands in the place of the link.
+    """
     for path, page in PAGES_OF_LINKS.items():
         text = text.replace(f"]({path})", f"]({page})")
-    return text
+    return _LINK.sub(lambda m: f"`docs/{m[1]}`" if (HERE / m[1]).is_dir() else m[0], text)
 
 
 def commands_page() -> Iterator[str]:

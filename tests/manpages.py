@@ -31,8 +31,8 @@ def _page(command: click.Command, name: str, above: list[str]) -> str:
     words = [*above, name]
     context: click.Context | None = None
     for word in above:
-        context = click.Context(cli, info_name=word, parent=context)
-    context = click.Context(command, info_name=name, parent=context)
+        context = click.Context(cli, info_name=word, parent=context, **cli.context_settings)
+    context = click.Context(command, info_name=name, parent=context, **cli.context_settings)
     first, *rest = _paragraphs(command)
     lines = [
         f'.TH "{"-".join(words).upper()}" "1" "" "cnrmirror {__version__}" "cnrmirror"',

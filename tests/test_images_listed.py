@@ -211,7 +211,7 @@ def test_mirror_yaml_adds_images_and_leaves_some_out(stocked: Project) -> None:
         ("{add_for: {'/(/': [a]}}", "regular expression"),
         ("{exclude: ['/(/']}", "regular expression"),
         ("{add_for: {'ns/*': ['NO IMAGE']}}", "NO IMAGE: not a reference of an image"),
-        ("{ad_for: {}}", "unknown field"),
+        ("{ad_for: {}}", "there is no key"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(project: Project, text: str, why: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from cnrmirror.sources.base import Hole
 
-_DAY = r"^(\d{4}-\d\d-\d\d)?$"
+_DAY = r"^(\d{4}-\d\d-\d\d)?$(?!\n)"
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
