@@ -105,6 +105,12 @@ def test_verbose_tells_each_request_without_its_query(machine: Machine) -> None:
     assert not any("?" in line for line in lines)
 
 
+def test_verbose_tells_what_an_error_came_from(machine: Machine) -> None:
+    (machine.folder / "m/mirror.yaml").write_text("id: x\nviews: {dialect: x}\n")
+    assert "because of" not in machine(*M, "list", code=3)
+    assert "because of: ValidationError: Invalid enum value" in machine(*M, "-v", "list", code=3)
+
+
 # -- words -----------------------------------------------------------------------------------------
 
 

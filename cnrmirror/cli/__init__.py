@@ -120,7 +120,7 @@ def main() -> None:
     except CnrMirrorError as error:
         if as_json:
             _print_error(error.code, error.message, error.details)
-        fail(error)
+        fail(error, bool({"-v", "--verbose"} & set(sys.argv[1:])))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo(_INTERRUPTED, err=True)

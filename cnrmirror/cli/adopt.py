@@ -48,7 +48,7 @@ def adopt_mirror(
     the next command continues it. Where only mirror.yaml is lost, PLACE is DIR/site. What only
     mirror.yaml knew (sources, destinations) has to be written again. See docs/recovery.md.
 
-    \\b
+    \b
     cnrmirror adopt s3://my-bucket/registry my-mirror --root root.json
     cnrmirror adopt my-mirror/site my-mirror --root root.json
     cnrmirror adopt https://mirror.example.com mine --root root.json --new-root --offline-keys USB

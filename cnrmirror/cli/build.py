@@ -37,6 +37,10 @@ def build(context: Context, facts: bool) -> None:
 
     Only files that differ are written; files that do not belong into the site are removed. Where
     mirror.yaml says something else of the views than the newest revision, a revision is made.
+
+    \b
+    cnrmirror build
+    cnrmirror build --facts
     """
     extracted = extract_anew(signing_project(context), now()) if facts else None
     project = context.project()

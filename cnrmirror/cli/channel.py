@@ -14,14 +14,22 @@ from cnrmirror.model.names import PackageName
 
 @click.group(cls=Group)
 def channel() -> None:
-    """List, set and remove channels: movable names for releases."""
+    """List, set and remove channels: movable names for releases.
+
+    \b
+    cnrmirror channel set charts/nginx stable 1.2.0
+    """
 
 
 @channel.command("list")
 @click.argument("package", metavar="NS/NAME", shell_complete=words.packages)
 @pass_context
 def channel_list(context: Context, package: str) -> None:
-    """List the channels of a package: name, current release, all releases."""
+    """List the channels of a package: name, current release, all releases.
+
+    \b
+    cnrmirror channel list charts/nginx
+    """
     document = context.project().document(str(PackageName.parse(package)))
     rows = [(c.name, c.current, " ".join(c.releases)) for c in document.channels]
     context.table(document.channels, ("CHANNEL", "CURRENT", "RELEASES"), rows,
@@ -38,6 +46,10 @@ def channel_set(context: Context, package: str, channel: str, release: str, dry_
     """Point CHANNEL at RELEASE.
 
     A channel of a new name is made.
+
+    \b
+    cnrmirror channel set charts/nginx stable 1.2.0 --dry-run
+    cnrmirror channel set charts/nginx stable 1.2.0
     """
     name = str(PackageName.parse(package))
     with changing(context, dry_run) as project:
@@ -54,7 +66,11 @@ def channel_set(context: Context, package: str, channel: str, release: str, dry_
 def channel_remove(
     context: Context, package: str, channel: str, release: str | None, dry_run: bool
 ) -> None:
-    """Remove CHANNEL, or only RELEASE from it."""
+    """Remove CHANNEL, or only RELEASE from it.
+
+    \b
+    cnrmirror channel remove charts/nginx stable
+    """
     name = str(PackageName.parse(package))
     with changing(context, dry_run) as project:
         head = change.remove_channel(project, name, channel, release, now())

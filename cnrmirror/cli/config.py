@@ -28,7 +28,11 @@ class ConfigChecked(msgspec.Struct, frozen=True):
 
 @click.group(cls=Group)
 def config() -> None:
-    """Check mirror.yaml, show what it means, print its schema."""
+    """Check mirror.yaml, show what it means, print its schema.
+
+    \b
+    cnrmirror config check
+    """
 
 
 @config.command("check")
@@ -38,6 +42,10 @@ def config_check(context: Context, secrets: bool) -> None:
     """Say what is wrong with mirror.yaml, and in which line.
 
     Variables and files with secrets, that it names, need not be here.
+
+    \b
+    cnrmirror config check
+    cnrmirror config check --secrets
     """
     project = context.project()
     write_schema(project.folder)
@@ -80,6 +88,9 @@ def config_schema() -> None:
     """Print the JSON Schema of mirror.yaml, for editors.
 
     docs/mirror.schema.json is the same.
+
+    \b
+    cnrmirror config schema > mirror.schema.json
     """
     click.echo(schema_as_text())
 

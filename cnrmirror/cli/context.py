@@ -136,10 +136,14 @@ def console(width: int | None = None) -> rich_console.Console:
     return rich_console.Console(width=width, color_system=system)
 
 
-def fail(error: BaseException) -> None:
-    """Say on standard error what ended a command."""
+def fail(error: BaseException, verbose: bool) -> None:
+    """Say on standard error what ended a command; if asked for, also what that came from."""
     for text in (getattr(error, "message", error), *getattr(error, "__notes__", [])):
         _say("red", "cnrmirror", text)
+    cause = error.__cause__
+    while verbose and cause is not None:
+        _say("red", "because of", f"{type(cause).__name__}: {cause}")
+        cause = cause.__cause__
 
 
 def warn(text: str, kind: str = "cnrmirror") -> None:

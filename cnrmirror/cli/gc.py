@@ -26,7 +26,12 @@ class Collected(msgspec.Struct, frozen=True):
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @pass_context
 def gc(context: Context, revisions: int | None, grace_hours: float | None, dry_run: bool) -> None:
-    """Remove blobs and nodes that only old revisions need."""
+    """Remove blobs and nodes that only old revisions need.
+
+    \b
+    cnrmirror gc --dry-run
+    cnrmirror gc --revisions 10 --grace-hours 24
+    """
     project = signing_project(context)
     keep = project.config.retention
     garbage = collect(

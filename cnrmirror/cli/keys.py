@@ -57,7 +57,11 @@ class Renewed(msgspec.Struct, frozen=True):
 
 @click.group(cls=Group)
 def keys() -> None:
-    """List, renew and rotate the keys that sign the mirror."""
+    """List, renew and rotate the keys that sign the mirror.
+
+    \b
+    cnrmirror keys list
+    """
 
 
 @keys.command("list")
@@ -73,6 +77,9 @@ def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
     A role of three keys has three rows. UNTIL is when the role expires as it is
     signed now. PROTECTION: by a passphrase; plain, so that the file's reader can sign; elsewhere,
     with a signer that mirror.yaml names; or not here.
+
+    \b
+    cnrmirror keys list --offline-keys /media/usb/keys
     """
     project = context.project()
     signed = repository(project, context.allow_past)
@@ -137,6 +144,10 @@ def keys_rotate(
     The publish key signs the role catalog; its replacement needs the offline targets key. The
     refresh key signs snapshot and timestamp; its replacement needs enough root keys at once (else
     use 'root propose', 'sign' and 'publish'). online replaces both, where both are lost.
+
+    \b
+    cnrmirror keys rotate publish --offline-keys /media/usb/keys --dry-run
+    cnrmirror keys rotate publish --offline-keys /media/usb/keys
     """
     project = context.project()
     signed = repository(project, context.allow_past)
@@ -178,7 +189,11 @@ def _rehearse(context: Context, signed: Repository, rotations: Sequence[Rotation
 def keys_renew(
     context: Context, offline: tuple[Path, ...], passphrase_files: tuple[Path, ...]
 ) -> None:
-    """Sign the targets role for another year; and the root, if enough of its keys are there."""
+    """Sign the targets role for another year; and the root, if enough of its keys are there.
+
+    \b
+    cnrmirror keys renew --offline-keys /media/usb/keys
+    """
     project = context.project()
     signed = repository(project, context.allow_past)
     folder = offline_keys(offline, passphrase_files)

@@ -37,6 +37,10 @@ def list_packages(
     """List the packages: default release, formats, number of releases.
 
     Of this mirror, or of the one that --from names: verified.
+
+    \b
+    cnrmirror list --namespace charts
+    cnrmirror list --from https://mirror.example.com --root root.json
     """
     fresh = True
     if origin.sources:

@@ -32,7 +32,11 @@ class LogEntry(msgspec.Struct, frozen=True):
 )
 @pass_context
 def log(context: Context, number: int) -> None:
-    """List the revisions, newest first."""
+    """List the revisions, newest first.
+
+    \b
+    cnrmirror log -n 5
+    """
     project = context.project()
     history = project.catalog.history(project.head().catalog)
     rows = [

@@ -29,6 +29,10 @@ def refresh(context: Context) -> None:
 
     Signs the timestamp, and snapshot and catalog once more than half their time is over. Says what
     expires soon. Timers, crontab lines, workflows: docs/automation.md.
+
+    \b
+    cnrmirror refresh
+    cnrmirror -q refresh
     """
     project = context.project()
     signed = repository(project, context.allow_past)

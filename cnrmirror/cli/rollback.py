@@ -15,7 +15,12 @@ from cnrmirror.mirror import change
 @DRY_RUN
 @pass_context
 def rollback(context: Context, revision: str, dry_run: bool) -> None:
-    """Make a new revision with the content of revision REV."""
+    """Make a new revision with the content of revision REV.
+
+    \b
+    cnrmirror rollback 3 --dry-run
+    cnrmirror rollback 3
+    """
     with changing(context, dry_run) as project:
         tell_revision(context, project, change.rollback(project, revision, now()))
 

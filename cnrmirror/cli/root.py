@@ -40,7 +40,13 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.group(cls=Group)
 def root() -> None:
-    """Make a new root, as one file between the machines with its keys."""
+    """Make a new root, as one file between the machines with its keys.
+
+    \b
+    cnrmirror root propose --out next.json
+    cnrmirror root sign next.json --offline-keys /media/usb/keys
+    cnrmirror root publish next.json
+    """
 
 
 @root.command("propose")
@@ -100,7 +106,11 @@ def root_propose(
 def root_sign(
     context: Context, file: Path, offline: tuple[Path, ...], passphrase_files: tuple[Path, ...]
 ) -> None:
-    """Add the signatures of the keys in FOLDER. Needs no mirror: made for an offline machine."""
+    """Add the signatures of the keys in FOLDER. Needs no mirror: made for an offline machine.
+
+    \b
+    cnrmirror root sign next.json --offline-keys /media/usb/keys
+    """
     proposal = rotation.from_file(file)
     keys = offline_keys(offline, passphrase_files)
     if not rotation.sign(proposal, keys):
@@ -113,7 +123,11 @@ def root_sign(
 @_FILE
 @pass_context
 def root_status(context: Context, file: Path) -> None:
-    """How many signatures a proposal has, and how many it needs."""
+    """Say how many signatures a proposal has, and how many it needs.
+
+    \b
+    cnrmirror root status next.json
+    """
     _tell(context, rotation.from_file(file))
 
 
@@ -121,7 +135,11 @@ def root_status(context: Context, file: Path) -> None:
 @_FILE
 @pass_context
 def root_publish(context: Context, file: Path) -> None:
-    """Make a proposal that is signed enough the mirror's root."""
+    """Make a proposal that is signed enough the mirror's root.
+
+    \b
+    cnrmirror root publish next.json
+    """
     project = context.project()
     result = install_root(
         project, repository(project, context.allow_past), rotation.from_file(file), now()

@@ -16,6 +16,9 @@ def search(context: Context, words: str, origin: Origin) -> None:
     """Find packages by words in their names.
 
     Of this mirror, or of the one that --from names.
+
+    \b
+    cnrmirror search nginx
     """
     if origin.sources:
         names, fresh = read_verified(origin, lambda remote: [r.name for r in remote.refs()])

@@ -24,6 +24,9 @@ def upgrade(context: Context) -> None:
 
     No other command does so: a mirror keeps the format that it was made with, and whoever reads it
     goes on reading it. Afterwards, older programs may refuse it; the command says which.
+
+    \b
+    cnrmirror upgrade
     """
     before, after = signing_project(context).upgrade(now())
     context.done(
