@@ -24,6 +24,7 @@ from tests.hostile import hosting
 from tests.machine import ROOT, Machine
 
 M = ("-C", "m")
+ROOT_FILE = "m/site/catalog/metadata/1.root.json"
 
 
 @pytest.fixture
@@ -127,6 +128,9 @@ def test_verbose_tells_what_an_error_came_from(machine: Machine) -> None:
         ([*M, "show", "n/nginx"], 5, "did you mean 'ns/nginx'?"),
         ([*M, "channel", "set", "ns/nginx", "stable", "1.0.1"], 5, "did you mean '1.0.0'?"),
         ([*M, "channel", "remove", "ns/nginx", "stabel"], 5, "did you mean 'stable'?"),
+        ([*M, "show", "ns/nginx:stabl"], 5, "did you mean 'stable'?"),
+        ([*M, "show", "ns/nginx@1.0.1"], 5, "did you mean '1.0.0'?"),
+        (["pull", "ns/nginx:stabl", "--from", "m/site", "--root", ROOT_FILE], 5, "'stable'?"),
         ([*M, "sync", "kuay"], 2, "did you mean 'quay'?"),
         ([*M, "publish", "producton"], 2, "did you mean 'production'?"),
         (["help", "trsut"], 2, "did you mean 'trust'?"),

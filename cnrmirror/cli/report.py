@@ -131,7 +131,7 @@ def report(context: Context, max_age: str | None, html: Path | None, schema: boo
         raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
     if html is not None:
         write_whole(html, page.report_page(project, found, now()))
-    times = ", ".join(f"{source.source}: {source.time}" for source in found)
+    times = ", ".join(f"{source.source}: {source.time}" for source in found) or "never"
     show_reports(context, found, found, False, f"last asked: {times}")
     freshness.tell(project, context)
     old = [] if limit is None else _too_old(project, found, limit)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from cnrmirror.model.documents import PackageDocument, Release
+from cnrmirror.model.errors import NotFoundError
 from cnrmirror.model.names import Reference, select_release
+from cnrmirror.model.near import did_you_mean
 
 
 def meant(document: PackageDocument, reference: Reference) -> list[Release]:
@@ -19,3 +21,16 @@ def meant(document: PackageDocument, reference: Reference) -> list[Release]:
     else:
         release = select_release(document.versions(), reference.value)
     return document.of_release(release) if release else []
+
+
+def absent(reference: Reference, document: PackageDocument, what: str = "") -> NotFoundError:
+    """The error for a reference that means nothing of a package; it names what is near.
+
+    Args:
+        what: more that was asked for, behind the reference.
+    """
+    known = [c.name for c in document.channels]
+    if reference.kind != "channel":
+        known = document.versions() if reference.kind == "release" else []
+    hint = did_you_mean(reference.value, known) or f"; see 'show {reference.package}'"
+    return NotFoundError(f"there is no {reference}{what}{hint}")

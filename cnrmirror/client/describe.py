@@ -11,10 +11,10 @@ import msgspec
 from cnrmirror.archive.facts import EXTRACTOR, facts_of
 from cnrmirror.archive.inspect import ArchiveReader
 from cnrmirror.catalog.tree import CatalogReader
-from cnrmirror.client.choose import meant
+from cnrmirror.client.choose import absent, meant
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import ArchiveFacts, Image, PackageDocument
-from cnrmirror.model.errors import InputError, NotFoundError
+from cnrmirror.model.errors import InputError
 from cnrmirror.model.names import Reference
 
 _MAX_OPENED = 4 << 20
@@ -68,10 +68,11 @@ def describe(
     Raises:
         NotFoundError: nothing is meant by the reference.
     """
+    whole = document
     if reference.kind != "default":
         document = msgspec.structs.replace(document, releases=meant(document, reference))
         if not document.releases:
-            raise NotFoundError(f"there is no {reference}; see 'show {reference.package}'")
+            raise absent(reference, whole)
     archives = {release.blob.digest for release in document.releases}
     known = {d: facts for d, facts in catalog.facts(document).items() if d in archives}
     document = msgspec.structs.replace(document, facts=[], inline_facts=known)

@@ -9,12 +9,12 @@ import msgspec
 
 from cnrmirror.archive.extract import free, place_file, place_folder, staging, unpack
 from cnrmirror.archive.scan import Limits
-from cnrmirror.client.choose import meant
+from cnrmirror.client.choose import absent, meant
 from cnrmirror.client.remote import Remote
 from cnrmirror.client.signatures import Check, Signer
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import PackageDocument, Release
-from cnrmirror.model.errors import NotFoundError, Tampered, UsageError
+from cnrmirror.model.errors import Tampered, UsageError
 from cnrmirror.model.names import Reference
 
 
@@ -31,7 +31,7 @@ def resolve(document: PackageDocument, reference: Reference, media_type: str | N
         found = found[:1]  # one tar, whatever releases name it: the highest
     if not found:
         what = f" as {media_type}" if media_type else ""
-        raise NotFoundError(f"there is no {reference}{what}; see 'list' and 'show'")
+        raise absent(reference, document, what)
     if len(found) > 1:
         types = ", ".join(r.media_type for r in found)
         raise UsageError(f"{reference} comes in several formats: choose one with -t: {types}")

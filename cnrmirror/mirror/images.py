@@ -9,10 +9,9 @@ import msgspec
 
 from cnrmirror.archive import imagename
 from cnrmirror.archive.facts import EXTRACTOR
-from cnrmirror.client.choose import meant
+from cnrmirror.client.choose import absent, meant
 from cnrmirror.mirror.settings import Images, filled
 from cnrmirror.model.documents import ArchiveFacts, PackageDocument, Release
-from cnrmirror.model.errors import NotFoundError
 from cnrmirror.model.names import Reference
 from cnrmirror.sources.filters import glob_matches
 
@@ -81,7 +80,7 @@ def chosen(document: PackageDocument, reference: Reference | None, every: bool) 
     if reference is not None and reference.kind != "default":
         found = meant(document, reference)
         if not found:
-            raise NotFoundError(f"there is no {reference}; see 'show {reference.package}'")
+            raise absent(reference, document)
     elif every:
         found = document.releases
     else:
