@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -179,6 +181,9 @@ def test_the_version_tells_python_and_the_libraries(machine: Machine) -> None:
     assert found["python"] == sys.version.split()[0]
     assert {"boto3", "jinja2", "pyyaml", "requests", "tuf"} <= set(found["libraries"])
     assert machine("--version").startswith(f"cnrmirror {found['cnrmirror']}, Python ")
+    said = importlib.metadata.requires("cnrmirror") or []
+    names = {re.split(r"[^\w.-]", line)[0] for line in said if "extra ==" not in line}
+    assert found["libraries"] == {name: importlib.metadata.version(name) for name in names}
 
 
 # -- colors, sizes ---------------------------------------------------------------------------------
