@@ -63,6 +63,7 @@ bench: .venv/ready
 	$(BIN)/python -m bench.index
 	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.table --write
+	$(BIN)/python -m bench.startup --write
 	$(BIN)/python -m bench.pages
 
 sample: .venv/ready

