@@ -173,7 +173,10 @@ class CloudReader(Reader):
             return NotFoundError(f"{where}: not there", what="key")
         if status >= 500 or status in (408, 429) or "BeingDeleted" in words:
             return Trouble(words)
-        return AccessDenied(f"{where}: refused ({words}); check the credentials and their rights")
+        return AccessDenied(
+            f"{where}: refused ({words}); check the credentials and their rights (docs/publish.md "
+            "says where they are looked for)"
+        )
 
 
 class CloudObjects(CloudReader, Objects):

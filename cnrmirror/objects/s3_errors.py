@@ -115,7 +115,8 @@ class S3Errors:
             return Unsupported(f"{where}: {message}")
         if code in _DENIED or status in ("401", "403"):
             return AccessDenied(
-                f"{where}: refused ({code}: {message}); check the credentials and their rights"
+                f"{where}: refused ({code}: {message}); check the credentials "
+                "and their rights (AWS_ACCESS_KEY_ID, or the profile of ~/.aws; docs/publish.md)"
             )
         if code in _TROUBLE or status[:1] == "5" or status == "429":
             return Trouble(f"{code}: {message}")

@@ -99,7 +99,8 @@ def _notes(work: Work, now: str) -> Iterator[str]:
     if work.seen.head is None or work.new_form:
         yield from (f"left out: {text}" for text in work.form.left_out)
     if (until := work.sweep(now)) > now:
-        yield f"what only its former form has stays until {until}; the next publish removes it"
+        whose = "its former form has" if work.seen.head else "the publish that was killed left"
+        yield f"what only {whose} stays until {until}; a later publish removes it"
 
 
 def _remove(
