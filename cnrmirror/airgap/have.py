@@ -16,6 +16,7 @@ import msgspec
 
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.project import Project
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Upstream
 from cnrmirror.model.errors import DamageError, InvalidDocument, NotFoundError, UsageError
@@ -65,8 +66,8 @@ def read_have(data: bytes, where: str) -> Have:
         signed = document["signed"]
         payload = msgspec.json.encode(signed, order="sorted")
         verify_statement(document["keyid"], document["key"], document["signature"], payload, where)
-        require_readable(msgspec.convert(signed, _Versioned).format, where)
-        return msgspec.convert(signed, Have)
+        require_readable(typed.convert(signed, _Versioned).format, where)
+        return typed.convert(signed, Have)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidDocument(f"{where}: neither a receipt nor what 'have' writes") from error
 
@@ -133,8 +134,8 @@ def holdings(project: Project) -> dict[str, Have]:
     for path in sorted(project.layout.imports_memory.glob("*.json")):
         data = path.read_bytes()
         try:
-            require_readable(msgspec.json.decode(data, type=_Versioned).format, str(path))
-            have = msgspec.json.decode(data, type=Have)
+            require_readable(typed.decode(data, _Versioned).format, str(path))
+            have = typed.decode(data, Have)
         except msgspec.DecodeError:
             continue
         recorded = found.get(have.registry)

@@ -23,6 +23,7 @@ from cnrmirror.audit.views import Copies, ViewAudit
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.catalog.nodes import RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.model import typed
 from cnrmirror.model.destination import DestinationState
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
@@ -78,7 +79,7 @@ def _is_of_a_view(finding: Finding) -> bool:
 def _told(reader: Reader) -> DestinationState:
     """What the publishers left; nothing, if it cannot be read."""
     try:
-        return msgspec.json.decode(read(reader.fetch(STATE, _STATE_BYTES)), type=DestinationState)
+        return typed.decode(read(reader.fetch(STATE, _STATE_BYTES)), DestinationState)
     except (CnrMirrorError, msgspec.DecodeError, RecursionError):
         return DestinationState()
 

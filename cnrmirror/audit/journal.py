@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 
 _SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
@@ -56,7 +57,7 @@ class Journal:
             return []
         for line in lines[1:]:
             with contextlib.suppress(msgspec.DecodeError):  # the last one may be cut off
-                noted = msgspec.json.decode(line, type=Noted)
+                noted = typed.decode(line, Noted)
                 self._done[noted.key] = noted
         self.known_at = datetime.fromtimestamp(int(moment), UTC)
         when = self.known_at.isoformat()

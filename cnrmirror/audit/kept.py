@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cnrmirror.audit.report import Audit
+from cnrmirror.model import typed
 from cnrmirror.model.canonical import encode
 from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.model.format import FIRST, Format, require_readable
@@ -37,8 +38,8 @@ def read_report(path: Path) -> Kept:
     """
     data = read_given(path, MAX_BYTES, "; no report has more than 64 MiB")
     try:
-        require_readable(msgspec.json.decode(data, type=_Versioned).format, str(path))
-        report = msgspec.json.decode(data, type=Audit)
+        require_readable(typed.decode(data, _Versioned).format, str(path))
+        report = typed.decode(data, Audit)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidDocument(
             f"{path}: not a report of 'check --from … --report FILE': {error}"

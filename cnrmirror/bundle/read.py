@@ -28,6 +28,7 @@ from cnrmirror.bundle.format import (
     padded,
     volume_name,
 )
+from cnrmirror.model import typed
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.errors import (
     DamageError,
@@ -72,8 +73,8 @@ def read_contents(path: Path) -> Contents:
     try:
         if len(data) > _MAX_TOC:
             raise ValueError("too long")
-        require_readable(msgspec.json.decode(data, type=_Versioned).versions, str(path))
-        contents = msgspec.json.decode(data, type=Contents)
+        require_readable(typed.decode(data, _Versioned).versions, str(path))
+        contents = typed.decode(data, Contents)
         for number, volume in enumerate(contents.volumes, 1):
             if volume.name != volume_name(number):
                 raise ValueError(f"{volume.name!r} is no name of volume {number}")
@@ -223,7 +224,7 @@ def _entries(path: Path, volume: Volume) -> list[Entry]:
         with path.open("rb") as stream:
             stream.seek(BLOCK)
             data = stream.read(volume.index)
-        entries = msgspec.json.decode(data, type=Index).files
+        entries = typed.decode(data, Index).files
         position = BLOCK + padded(volume.index)
         for entry in entries:
             check_path(entry.path)

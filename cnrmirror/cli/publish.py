@@ -17,6 +17,7 @@ from cnrmirror.cli.context import Context, counted, now, pass_context, plain, si
 from cnrmirror.cli.keyring import repository, signing_project
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import PublishTo
+from cnrmirror.model import typed
 from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
@@ -130,7 +131,7 @@ def _publish(session: Session, catch_up: bool) -> _Outcome:
 
 def _apply(session: Session, path: Path) -> _Outcome:
     try:
-        saved = msgspec.json.decode(path.read_bytes(), type=Plan)
+        saved = typed.decode(path.read_bytes(), Plan)
     except msgspec.DecodeError as error:
         raise InvalidDocument(f"{path}: not a plan: {error}") from error
     done = session.publish(now(), saved)

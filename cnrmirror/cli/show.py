@@ -14,6 +14,7 @@ from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, ago, pass_context, plain, sized
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
+from cnrmirror.model import typed
 from cnrmirror.model.digest import CHUNK, Descriptor
 from cnrmirror.model.documents import PackageDocument, blob_path
 from cnrmirror.model.flags import meaning_of
@@ -94,7 +95,7 @@ def _pieces(project: projects.Project, blob: Descriptor) -> Iterator[bytes]:
 
 def _value(shown: describing.Shown) -> dict[str, object]:
     """The document as it stands in the catalog, and beside it what was worked out of it."""
-    fields = msgspec.json.decode(msgspec.json.encode(shown.document), type=dict[str, msgspec.Raw])
+    fields = typed.decode(msgspec.json.encode(shown.document), dict[str, msgspec.Raw])
     signatures = [
         {"release": r.release, "media_type": r.media_type, "signatures": r.signatures}
         for r in shown.document.releases

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cnrmirror.client.signatures import Blob, Signer, attached
+from cnrmirror.model import typed
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.documents import Attachment, Release
 from cnrmirror.model.errors import BadSignature, InputError
@@ -178,7 +179,7 @@ def _read(data: bytes, kind: type[T], where: str) -> T:
     """JSON of a stranger. Raises BadSignature."""
     try:
         value: Any = parse_json(data, where, _MAX_MANIFEST)
-        return msgspec.convert(value, kind)
+        return typed.convert(value, kind)
     except (InputError, msgspec.ValidationError) as error:
         raise BadSignature(f"{where} attached to it cannot be read: {error}") from error
 

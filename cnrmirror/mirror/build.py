@@ -14,6 +14,7 @@ import msgspec
 
 from cnrmirror.catalog.tree import Catalog, Difference
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageRef
 from cnrmirror.model.later import later
@@ -69,7 +70,7 @@ class Builder:
     def built(self) -> Built | None:
         """What is known of the site; None if nothing, or if its form is another now."""
         try:
-            built = msgspec.json.decode(self._state.read_bytes(), type=Built)
+            built = typed.decode(self._state.read_bytes(), Built)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         known = built.fingerprint == self.views.fingerprint and built.folder == self._folder()

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from cnrmirror.mirror.settings import Config, PublishTo, any_source
+from cnrmirror.model import typed
 from cnrmirror.model.errors import InvalidDocument, UsageError
 from cnrmirror.model.later import later
 from cnrmirror.sources.kind import SourceRules
@@ -48,7 +49,7 @@ def load(path: Path) -> Config:
     value: Any = None
     try:
         value = yaml.load(data, Loader=StrictLoader)
-        config = msgspec.convert(value, Config)
+        config = typed.convert(value, Config)
         sources = {name: _source(name, given) for name, given in config.sources.items()}
         for name in config.publish:
             if not _SOURCE_NAME.fullmatch(name):
@@ -123,7 +124,7 @@ def _source(name: str, given: Any) -> SourceRules:
         reason = "a source's name: letters, digits, '-' and '_'; not 'push' or 'import'"
         raise InvalidDocument(f"{reason} - at `$.sources.{name}`")
     try:
-        source: SourceRules = msgspec.convert(given, any_source())
+        source: SourceRules = typed.convert(given, any_source())
     except msgspec.ValidationError as error:
         reason, _, key = str(error).partition(" - at `$")
         where = f"$.sources.{name}{key.rstrip('`')}"
@@ -145,7 +146,7 @@ def _parted(message: str, value: Any) -> tuple[str, str]:
 def _wrong_target(targets: dict[str, Any]) -> str:
     for name, target in targets.items():
         try:
-            msgspec.convert(target, PublishTo)
+            typed.convert(target, PublishTo)
         except msgspec.ValidationError:
             return name
     return ""

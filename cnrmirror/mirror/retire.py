@@ -18,6 +18,7 @@ from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.retire import Revision, retired_files
 from cnrmirror.catalog.tree import Catalog, Nodes
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.instant import Instant
@@ -111,7 +112,7 @@ def note(retirement: Retirement, layout: Layout) -> None:
 def carry_out(layout: Layout, metadata: MetadataFolder) -> None:
     """Remove what was noted, if its floor is signed by now; else it stays."""
     try:
-        noted = msgspec.json.decode(layout.retiring.read_bytes(), type=Retirement)
+        noted = typed.decode(layout.retiring.read_bytes(), Retirement)
     except FileNotFoundError:
         return
     except msgspec.DecodeError:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.errors import InvalidDocument, TooLarge
 from cnrmirror.model.format import FIRST, Format, require_readable
 
@@ -46,8 +47,8 @@ def decode(data: bytes, kind: type[D] | Any, where: str) -> D:
     try:
         if "format" in getattr(kind, "__struct_fields__", ()):
             # Before anything else is expected of it: all the rest may be another in a newer format.
-            require_readable(msgspec.json.decode(data, type=_Versioned).format, where)
-        document: D = msgspec.json.decode(data, type=kind)
+            require_readable(typed.decode(data, _Versioned).format, where)
+        document: D = typed.decode(data, kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise InvalidDocument(f"{where}: not a catalog document: {error}") from error
     # What this program would write itself is canonical; only the rest has to be looked at.

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import DamageError
@@ -53,7 +54,7 @@ class RoleFile(msgspec.Struct, frozen=True):
 def parse_role(data: bytes, where: str) -> Signed:
     """The signed part of a role's file. Raises DamageError."""
     try:
-        return msgspec.json.decode(data, type=RoleFile).signed
+        return typed.decode(data, RoleFile).signed
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DamageError(
             f"{where}: not signed metadata: {error}; restore it from a copy"

@@ -21,6 +21,7 @@ from types import TracebackType
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.destination import DestinationState, Holder, Lease
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, Outdated
@@ -41,8 +42,8 @@ def read_state(destination: Objects) -> tuple[DestinationState, str | None]:
         return DestinationState(), None
     where = f"{destination.name}/{STATE}"
     try:
-        require_writable(msgspec.json.decode(found[0], type=_Versions).format, where)
-        return msgspec.json.decode(found[0], type=DestinationState), found[1]
+        require_writable(typed.decode(found[0], _Versions).format, where)
+        return typed.decode(found[0], DestinationState), found[1]
     except msgspec.DecodeError as error:
         raise InvalidDocument(f"{where}: not of this program: {error}") from error
 

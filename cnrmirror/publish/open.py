@@ -10,6 +10,7 @@ import msgspec
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import PublishTo
+from cnrmirror.model import typed
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.near import did_you_mean
 from cnrmirror.model.resource import Resource
@@ -53,7 +54,7 @@ class DestinationMemory:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self.lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._kept = msgspec.json.decode(self._path.read_bytes(), type=_Record)
+            self._kept = typed.decode(self._path.read_bytes(), _Record)
         except (FileNotFoundError, msgspec.DecodeError):
             self._kept = _Record()
         self.learned = self._kept.learned

@@ -17,6 +17,7 @@ from cnrmirror.catalog.nodes import RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.mirror.metrics import mirror_families
 from cnrmirror.mirror.settings import Config
+from cnrmirror.model import typed
 from cnrmirror.model.digest import HEX64, Descriptor, verified
 from cnrmirror.model.documents import Head, Node, blob_path
 from cnrmirror.model.errors import DamageError, InputError
@@ -115,7 +116,7 @@ def _config(registry: str, settings: Mapping[str, Any]) -> Config:
     """The views as the mirror has them from which the bundle came. Raises DamageError."""
     views = ViewSettings.from_catalog(settings)
     try:
-        return Config(registry, msgspec.convert(settings.get("url", ""), str), views)
+        return Config(registry, typed.convert(settings.get("url", ""), str), views)
     except msgspec.ValidationError as error:
         raise DamageError(f"the catalog root's settings: {error}") from error
 

@@ -20,6 +20,7 @@ import msgspec
 import yaml
 
 from cnrmirror.mirror.config import StrictLoader
+from cnrmirror.model import typed
 from cnrmirror.model.errors import AccessDenied, CnrMirrorError, InputError, InvalidDocument
 from cnrmirror.model.names import PackageName
 from cnrmirror.objects.files import read_regular
@@ -147,7 +148,7 @@ def read_tokens(path: Path) -> list[Token]:
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise InputError(f"{path}: others may change who may push; chmod go-w it")
     try:
-        found = msgspec.convert(yaml.load(data, Loader=StrictLoader), list[Token])
+        found = typed.convert(yaml.load(data, Loader=StrictLoader), list[Token])
         for number, token in enumerate(found):
             _check(token, found[:number])
     except (msgspec.ValidationError, InputError, yaml.YAMLError, ValueError, RecursionError) as bad:

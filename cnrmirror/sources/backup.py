@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import CHUNK
 from cnrmirror.model.documents import Channel
@@ -84,7 +85,7 @@ class BackupSource:
         """An entry without its archive."""
         where = f"{self._path}: entry {number}"
         try:
-            blob = msgspec.json.decode(raw, type=_Blob).blob
+            blob = typed.decode(raw, _Blob).blob
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidDocument(f"{where}: {error}") from error
         text = memoryview(blob)
@@ -144,7 +145,7 @@ class BackupSource:
         except OSError as error:
             raise InputError(f"{self._path}: {error.strerror}") from error
         try:
-            return msgspec.json.decode(data, type=_Dump), []
+            return typed.decode(data, _Dump), []
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             found, end, cut = readable(data)
             dump = _Dump([msgspec.Raw(e) for e in found["packages"]],
@@ -158,13 +159,13 @@ class BackupSource:
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``Source``."""
         where = f"{self._path}: {offer.package}@{offer.release}"
-        text = memoryview(msgspec.json.decode(self._entries[int(offer.place)], type=_Blob).blob)
+        text = memoryview(typed.decode(self._entries[int(offer.place)], _Blob).blob)
         if len(text) > self._max_archive * 3 // 2:
             raise InvalidDocument(f"{where}: its archive is too large")
         chunks = [text[1:-1][start : start + CHUNK] for start in range(0, len(text) - 2, CHUNK)]
         if any(b"\\" in bytes(chunk) for chunk in chunks):
             # JSON may write a line end or a slash with a backslash.
-            chunks = [memoryview(msgspec.json.decode(text, type=str).encode())]
+            chunks = [memoryview(typed.decode(text, str).encode())]
         yield from decode_blob(map(bytes, chunks), where)
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.errors import (
     AccessDenied,
     IncompleteError,
@@ -179,7 +180,7 @@ class EtcdKeys:
         url = f"{self._http.name}/v2/keys/{quote(key)}"
         data = self._http.document(url, max_bytes).body
         try:
-            return msgspec.json.decode(data, type=_EtcdAnswer).node
+            return typed.decode(data, _EtcdAnswer).node
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidDocument(f"{url}: not an etcd answer: {error}") from error
 

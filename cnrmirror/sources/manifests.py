@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.canonical import normalise_metadata
 from cnrmirror.model.digest import parse_digest
 from cnrmirror.model.documents import Channel
@@ -51,7 +52,7 @@ def offer(value: Any, package: str, place: str = "") -> Offer:
             manifest of another package.
     """
     try:
-        found = msgspec.convert(value, _Manifest)
+        found = typed.convert(value, _Manifest)
     except msgspec.ValidationError as error:
         raise InvalidDocument(f"{package}: not a manifest: {error}") from error
     if found.package != package:

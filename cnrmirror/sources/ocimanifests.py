@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from cnrmirror.model import oci
+from cnrmirror.model import oci, typed
 from cnrmirror.model.canonical import parse_json
 from cnrmirror.model.digest import HEX64
 from cnrmirror.model.errors import InvalidDocument, InvalidName
@@ -110,7 +110,7 @@ def read(data: bytes, where: str, told: str = "") -> Manifest:
     """
     refuse_page(data, where, "a manifest")
     try:
-        found = msgspec.convert(parse_json(data, where, MAX_MANIFEST), _Body)
+        found = typed.convert(parse_json(data, where, MAX_MANIFEST), _Body)
     except msgspec.ValidationError as error:
         raise InvalidDocument(f"{where}: not a manifest: {error}") from error
     media_type = found.media_type or told.partition(";")[0].strip()
@@ -176,7 +176,7 @@ def provenance_of(manifest: Manifest) -> list[Named]:
 def referrers_in(value: Any, where: str) -> list[Named]:
     """The manifests that a list of referrers names. Raises InvalidDocument."""
     try:
-        return msgspec.convert(value, _Body).manifests or []
+        return typed.convert(value, _Body).manifests or []
     except msgspec.ValidationError as error:
         raise InvalidDocument(f"{where}: not a list of referrers: {error}") from error
 

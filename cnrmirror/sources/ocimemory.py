@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.sources.ocimanifests import LeftOut
 
 _MAX_BYTES = 64 << 20
@@ -30,7 +31,7 @@ class Memory:
         try:
             with self._path.open("rb") as stream:
                 data = stream.read(_MAX_BYTES)
-            return msgspec.json.decode(data, type=dict[str, LeftByTag])
+            return typed.decode(data, dict[str, LeftByTag])
         except (FileNotFoundError, msgspec.DecodeError):
             return {}
 

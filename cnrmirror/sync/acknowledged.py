@@ -15,6 +15,7 @@ import yaml
 
 from cnrmirror.mirror.config import StrictLoader
 from cnrmirror.mirror.project import Project
+from cnrmirror.model import typed
 from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.objects.files import read_given, replace_durably, storage_errors
 from cnrmirror.sources.acknowledge import Acknowledgement, names_of
@@ -46,7 +47,7 @@ def _parsed(data: bytes, path: Path) -> list[Acknowledgement]:
         raise InvalidDocument(f"{path}: more than {_MAX_BYTES} bytes")
     try:
         value = yaml.load(data, Loader=StrictLoader)
-        return msgspec.convert(value or [], list[Acknowledgement])
+        return typed.convert(value or [], list[Acknowledgement])
     except (msgspec.ValidationError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: {error}; see docs/sync.md") from error
 

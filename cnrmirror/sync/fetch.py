@@ -16,6 +16,7 @@ from cnrmirror.archive.identify import Override, identify
 from cnrmirror.archive.inspect import ArchiveInfo, ArchiveReader
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.repack import repack_for_helm
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import ArchiveFacts, Attachment, all_attachments
 from cnrmirror.model.errors import (
@@ -72,7 +73,7 @@ class Journal:
             with self._path.open("rb") as stream:
                 for text in stream:
                     try:
-                        yield msgspec.json.decode(text, type=_Line)
+                        yield typed.decode(text, _Line)
                     except msgspec.DecodeError:
                         continue  # cut off when a run was killed
         except FileNotFoundError:

@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from cnrmirror.mirror.project import Project
+from cnrmirror.model import typed
 from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable
 from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.plan import Rules
@@ -47,8 +48,8 @@ def remembered(project: Project, source: str) -> SourceMemory | None:
     path = project.layout.source_memory(source)
     try:
         data = path.read_bytes()
-        require_readable(msgspec.json.decode(data, type=_Stamp).format, str(path))
-        return msgspec.json.decode(data, type=SourceMemory)
+        require_readable(typed.decode(data, _Stamp).format, str(path))
+        return typed.decode(data, SourceMemory)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
 

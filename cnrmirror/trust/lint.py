@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError
@@ -72,7 +73,7 @@ class StrictMetadata:
         self._age("timestamp.json", timestamp.signed)
         try:
             kept: Any = timestamp.signed.unrecognized_fields.get(RETENTION)
-            self.kept = msgspec.convert(kept, RetentionFloor)
+            self.kept = typed.convert(kept, RetentionFloor)
         except msgspec.ValidationError as error:
             self._find("timestamp.json", "wrong", f"{RETENTION}: {error}")
             return

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.documents import Upstream
 from cnrmirror.model.errors import InputError, NotTrusted, Rollback
 from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable, require_writable
@@ -184,8 +185,8 @@ class TrustMemory:
         """
         try:
             data = self.path.read_bytes()
-            require_readable(msgspec.json.decode(data, type=_Versioned).format, str(self.path))
-            mark = msgspec.json.decode(data, type=HighWater)
+            require_readable(typed.decode(data, _Versioned).format, str(self.path))
+            mark = typed.decode(data, HighWater)
             Instant.parse(mark.time)
             return mark
         except FileNotFoundError:
@@ -218,7 +219,7 @@ def _lineage(folder: Path, identity: str) -> Path:
         return own
     for path in sorted(folder.glob("*.json")):
         try:
-            mark = msgspec.json.decode(path.read_bytes(), type=HighWater)
+            mark = typed.decode(path.read_bytes(), HighWater)
         except (OSError, ValueError):
             continue
         if identity in mark.roots.values():

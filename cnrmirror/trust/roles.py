@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.documents import RetentionFloor
 from cnrmirror.model.errors import InvalidDocument, StaleError, TooLarge
 from cnrmirror.model.freshness import LIFETIME_DAYS
@@ -129,7 +130,7 @@ class InForce(msgspec.Struct, frozen=True):
     def floor(self) -> RetentionFloor:
         """What the timestamp says is retained."""
         fields = self.timestamp.signed.unrecognized_fields if self.timestamp else {}
-        return msgspec.convert(fields.get(RETENTION, {}), RetentionFloor)
+        return typed.convert(fields.get(RETENTION, {}), RetentionFloor)
 
 
 def higher(mine: RetentionFloor, theirs: RetentionFloor) -> RetentionFloor:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, RetentionFloor
 from cnrmirror.model.errors import IncompleteError, InputError, StaleError, Tampered, TrustError
@@ -58,7 +59,7 @@ class TrustedView(msgspec.Struct, frozen=True):
         """What the timestamp says is retained. Raises Tampered."""
         try:
             field = self.timestamp.unrecognized_fields.get(RETENTION)
-            return msgspec.convert(field, RetentionFloor)
+            return typed.convert(field, RetentionFloor)
         except msgspec.ValidationError as error:
             raise Tampered(f"{self.name}: timestamp.json: {RETENTION}: {error}") from error
 

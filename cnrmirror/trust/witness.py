@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from cnrmirror.model import typed
+
 
 class Seen(msgspec.Struct, frozen=True):
     """The versions that were signed last, and the number of the revision."""
@@ -38,7 +40,7 @@ class Witness:
     def seen(self) -> Seen:
         """What was signed last; nothing, if nobody remembers."""
         try:
-            found = msgspec.json.decode(self._path.read_bytes(), type=Seen)
+            found = typed.decode(self._path.read_bytes(), Seen)
         except (OSError, msgspec.DecodeError):
             return Seen()
         return found if found.registry == self._registry else Seen()

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.documents import CatalogRoot, Logged
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.resource import HTML_TYPE, Resource
@@ -77,7 +78,7 @@ class PagesForm(msgspec.Struct, frozen=True, omit_defaults=True):
         if "pages" not in settings:
             return None
         try:
-            return msgspec.convert(settings["pages"], cls)
+            return typed.convert(settings["pages"], cls)
         except msgspec.ValidationError as error:
             raise DamageError(f"the catalog root's settings: pages: {error}") from error
 

@@ -11,6 +11,7 @@ import msgspec
 
 from cnrmirror.archive.pack import gzip_bytes
 from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.model import typed
 from cnrmirror.model.canonical import encode
 from cnrmirror.model.documents import CatalogRoot, Node, PackageDocument
 from cnrmirror.model.errors import DamageError
@@ -98,7 +99,7 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fields = ("dialect", "helm", "oci", "artifacthub")
         pages = PagesForm.of(settings)
         try:
-            found = msgspec.convert({k: settings[k] for k in fields if k in settings}, cls)
+            found = typed.convert({k: settings[k] for k in fields if k in settings}, cls)
             return msgspec.structs.replace(
                 found, pages=bool(pages), look=(pages and pages.look) or Look()
             )
@@ -194,7 +195,7 @@ class Site:
     def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
         """Entries out of the JSON that they were written as. Raises msgspec.DecodeError."""
         return {
-            view.name: msgspec.json.decode(entries[view.name], type=dict[str, view.entry_type])  # type: ignore[name-defined]
+            view.name: typed.decode(entries[view.name], dict[str, view.entry_type])  # type: ignore[name-defined]
             for view in self._views
             if view.name in entries
         }
