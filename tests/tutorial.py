@@ -35,6 +35,9 @@ _VARIES = {
     r"\b[\d.]+ s\b": "N s",
     r"\b\d+ (bytes|requests|files|views)\b": r"N \1",
     r"\b[1-9]\d+ written\b": "N written",
+    r"(?m)^cnrmirror \S+, Python .*$": "cnrmirror VERSION, Python VERSION",
+    r"(?m)^  ([a-z0-9-]+) \d[\w.+]*$": r"  \1 VERSION",
+    r"\b[\d.]+ (KiB|MiB)\b": r"N \1",
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import click
 
 from cnrmirror.cli import words
@@ -9,7 +12,10 @@ from cnrmirror.cli.changing import DRY_RUN, changing, tell_revision
 from cnrmirror.cli.context import Context, now, pass_context
 from cnrmirror.cli.group import Group
 from cnrmirror.mirror import change
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import NotFoundError
 from cnrmirror.model.names import PackageName
+from cnrmirror.model.near import did_you_mean
 
 
 @click.group(cls=Group)
@@ -53,7 +59,8 @@ def channel_set(context: Context, package: str, channel: str, release: str, dry_
     """
     name = str(PackageName.parse(package))
     with changing(context, dry_run) as project:
-        head = change.set_channel(project, name, channel, release, now())
+        with _hinted(project, name):
+            head = change.set_channel(project, name, channel, release, now())
         tell_revision(context, project, head)
 
 
@@ -73,8 +80,27 @@ def channel_remove(
     """
     name = str(PackageName.parse(package))
     with changing(context, dry_run) as project:
-        head = change.remove_channel(project, name, channel, release, now())
+        with _hinted(project, name):
+            head = change.remove_channel(project, name, channel, release, now())
         tell_revision(context, project, head)
+
+
+@contextlib.contextmanager
+def _hinted(project: Project, package: str) -> Iterator[None]:
+    """Say of a release or channel that is not there what it may have meant.
+
+    The messages themselves are the registry's, which its clients get.
+    """
+    try:
+        yield
+    except NotFoundError as error:
+        document = project.document(package)
+        known = {
+            "release": [release.release for release in document.releases],
+            "channel": [channel.name for channel in document.channels],
+        }
+        hints = (did_you_mean(str(error.details.get(k, "")), words) for k, words in known.items())
+        raise NotFoundError(error.message + "".join(hints), **error.details) from error
 
 
 COMMAND = channel

@@ -18,7 +18,6 @@ from cnrmirror.model.documents import (
 )
 from cnrmirror.model.errors import DamageError, InputError, NotFoundError
 from cnrmirror.model.names import check_channel, newest_first
-from cnrmirror.model.near import did_you_mean
 
 _MAX_REASON = 1000
 
@@ -37,8 +36,7 @@ def set_channel(
         document = project.document(package)
         if not document.of_release(release):
             raise NotFoundError(
-                f"Release {release} doesn't exist for package {package}"
-                + did_you_mean(release, (r.release for r in document.releases)),
+                f"Release {release} doesn't exist for package {package}",
                 package=package,
                 release=release,
             )
@@ -61,7 +59,6 @@ def remove_channel(
         if found is None or (release is not None and release not in found.releases):
             raise NotFoundError(
                 f"Channel '{channel}' doesn't exist for package '{package}'"
-                + did_you_mean(channel, (c.name for c in document.channels))
                 if found is None
                 else f"release {release} is not in channel {channel} of {package}",
                 package=package,
