@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-_PATHS = re.compile(r"(?<![\w./])/(src|opt|data|tmp)(?=[/\s:\"']|$)")
+_PATHS = re.compile(r"(?<![\w./])/(src|usr/local/lib/cnrmirror|data|tmp)(?=[/\s:\"']|$)")
 
 
 def instructions(text: str) -> Iterator[tuple[str, str]]:
@@ -50,7 +50,7 @@ class Image:
 
     def _from(self, rest: str) -> None:
         assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim( AS build)?", rest)
-        for name in ("src", "opt", "tmp"):
+        for name in ("src", "usr/local/lib", "tmp"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.environment = {"PATH": f"{self._python.parent}:/usr/bin:/bin"}
 

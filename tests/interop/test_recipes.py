@@ -136,7 +136,8 @@ def test_the_image_serves_as_a_user_that_may_write_nowhere_else(image: Image) ->
 
 
 def test_the_image_has_what_the_lock_file_says_and_nothing_else(image: Image) -> None:
-    frozen = said(image.root / "usr/local/lib/cnrmirror/bin/python", "-m", "pip", "list", "--format=freeze")
+    python = image.root / "usr/local/lib/cnrmirror/bin/python"
+    frozen = said(python, "-m", "pip", "list", "--format=freeze")
     lock = (RECIPES / "container/requirements.txt").read_text()
     allowed = set(re.findall(r"^([a-z0-9-]+==[^ ]+)", lock, re.M))
     found = {line.lower().replace("_", "-") for line in frozen.splitlines()} - allowed

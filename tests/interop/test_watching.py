@@ -72,7 +72,10 @@ def prometheus(watched: Project, tmp_path: Path) -> Iterator[str]:
 
 def asked(prometheus: str, expression: str) -> list[dict[str, Any]]:
     query = {"query": expression}
-    answer = requests.get(f"{prometheus}/query", query, timeout=PATIENCE).json()
+    said = requests.get(f"{prometheus}/query", query, timeout=PATIENCE)
+    if said.status_code == 503:  # it has begun, and is not ready
+        return []
+    answer = said.json()
     assert answer["status"] == "success", answer
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
