@@ -160,8 +160,6 @@ def test_no_sentence_of_a_help_text_is_cut(columns: int) -> None:
             assert "..." not in text.replace("]...", "").replace("PATH...", "").replace(
                 "BUNDLE...", ""
             ), name
-            if isinstance(command, click.Group):
-                assert " ".join(text.split()).count("Make a") >= 0
 
 
 def test_every_command_says_what_it_does_and_takes_what_all_take() -> None:

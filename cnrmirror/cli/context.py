@@ -42,14 +42,13 @@ _UTC = "%Y-%m-%dT%H:%M:%SZ"
 class Context:
     """The options that every command has.
 
-    ``quiet``: what was done is not told, nor how far it is; what is wrong is. ``verbose``: requests
-    and causes are.
+    ``quiet``: what was done is not told, nor how far it is; what is wrong is.
     """
 
     def __init__(self, folder: str = ".", allow_past: bool = False) -> None:
         self.folder = Path(folder)
         self.allow_past = allow_past
-        self.as_json = self.quiet = self.verbose = False
+        self.as_json = self.quiet = False
 
     @property
     def terminal(self) -> bool:
@@ -139,20 +138,15 @@ def console(width: int | None = None) -> rich_console.Console:
 def fail(error: BaseException, verbose: bool) -> None:
     """Say on standard error what ended a command; if asked for, also what that came from."""
     for text in (getattr(error, "message", error), *getattr(error, "__notes__", [])):
-        _say("red", "cnrmirror", text)
+        _say("cnrmirror", text)
     cause = error.__cause__
     while verbose and cause is not None:
-        _say("red", "because of", f"{type(cause).__name__}: {cause}")
+        _say("because of", f"{type(cause).__name__}: {cause}")
         cause = cause.__cause__
 
 
-def warn(text: str, kind: str = "cnrmirror") -> None:
-    """Say on standard error what is wrong, or may be."""
-    _say("yellow", kind, text)
-
-
-def _say(color: str, kind: str, text: object) -> None:
-    shown = click.style(kind, fg=color, bold=True) if has_color(sys.stderr) else kind
+def _say(kind: str, text: object) -> None:
+    shown = click.style(kind, fg="red", bold=True) if has_color(sys.stderr) else kind
     click.echo(f"{shown}: {plain(text)}", err=True, color=True)
 
 

@@ -36,7 +36,6 @@ def _set(attribute: str) -> Any:
 
 def _verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
-        ctx.ensure_object(Context).verbose = True
         telling.tell_requests(lambda line: click.echo(plain(line), err=True))
 
 

@@ -95,9 +95,8 @@ class Application:
             response = _json(v1.error("internal-error", message), 500)
         if is_registry(request.path):
             response = completed(response, request.path)
-        if not self._is_scrape(
-            request
-        ):  # no page elsewhere is to read that with a reader's browser
+        # No page elsewhere is to read a scrape with a reader's browser.
+        if self._metrics is None or request.path != METRICS:
             response.headers["Access-Control-Allow-Origin"] = "*"
         response.headers["X-Content-Type-Options"] = "nosniff"
         if self._metrics is not None:
@@ -105,9 +104,6 @@ class Application:
             size = 0 if bodiless else response.content_length or 0
             self._metrics.count(response.status_code, size)
         return response(environ, start_response)
-
-    def _is_scrape(self, request: Request) -> bool:
-        return self._metrics is not None and request.path == METRICS
 
     def wants_body(self, method: str, path: str, authorization: str, length: int) -> bool:
         """Whether the body of a request is worth waiting for: a change, by somebody who may.

@@ -145,6 +145,43 @@ class View(Protocol):
         """What of a package its clients cannot have from this view, and why."""
 
 
+class FixedFiles:
+    """What all views have in common that write the same files for every mirror, and no lists."""
+
+    uses_facts = False
+    entry_type: type[Any] = msgspec.UnsetType
+
+    def package(self, package: Package) -> Iterator[Resource]:
+        """A package has no file here."""
+        yield from ()
+
+    def entry(self, package: Package) -> None:
+        """No list names it."""
+
+    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+        """There are none."""
+        yield from ()
+
+    def rank(self, path: str) -> int:
+        """See ``View``."""
+        return LISTS_RANK
+
+    def package_in(self, path: str) -> None:
+        """See ``View``."""
+
+    def address(self, path: str) -> str | None:
+        """See ``View``."""
+        return path
+
+    def files_of(self, address: str) -> list[str]:
+        """See ``View``."""
+        return [address]
+
+    def left_out(self, package: Package) -> Iterator[str]:
+        """See ``View``."""
+        yield from ()
+
+
 T = TypeVar("T")
 
 

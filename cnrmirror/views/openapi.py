@@ -16,18 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.later import later
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Resource
-from cnrmirror.views.base import (
-    LISTS_RANK,
-    ArtifactHub,
-    Changes,
-    Entries,
-    Package,
-    Settings,
-)
+from cnrmirror.views.base import ArtifactHub, FixedFiles, Settings
 from cnrmirror.views.cnr_v1 import VERSIONS, to_json
 from cnrmirror.views.templates import TEMPLATES
 
@@ -158,48 +150,16 @@ def _reached(found: Json) -> Json:
     }
 
 
-class OpenApi:
+class OpenApi(FixedFiles):
     """The OpenAPI document as a view (``base.View``)."""
 
     name = "openapi"
     version = 1
     tops = (PATH,)
-    uses_facts = False
-    entry_type = msgspec.UnsetType
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def package(self, package: Package) -> Iterator[Resource]:
-        """A package has no file here."""
-        yield from ()
-
-    def entry(self, package: Package) -> None:
-        """No list names it."""
-
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
-        """There are none."""
-        yield from ()
-
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""
         yield Resource(PATH, to_json(document(self._settings)))
-
-    def rank(self, path: str) -> int:
-        """See ``base.View``."""
-        return LISTS_RANK
-
-    def package_in(self, path: str) -> None:
-        """See ``base.View``."""
-
-    def address(self, path: str) -> str | None:
-        """See ``base.View``."""
-        return path
-
-    def files_of(self, address: str) -> list[str]:
-        """See ``base.View``."""
-        return [address]
-
-    def left_out(self, package: Package) -> Iterator[str]:
-        """See ``base.View``."""
-        yield from ()
