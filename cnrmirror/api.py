@@ -37,6 +37,7 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Reference
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.files import locked
+from cnrmirror.publish.shared import opened
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import Plan
@@ -75,7 +76,7 @@ class Mirror:
     @classmethod
     def open(cls, folder: Path_) -> Mirror:
         """The mirror of a folder, or of the nearest above. Raises UsageError: there is none."""
-        return cls(Project(find_project(Path(folder))))
+        return cls(opened(Project(find_project(Path(folder)))))
 
     @classmethod
     def create(cls, folder: Path_, offline_keys: Path_ | None = None) -> Mirror:
@@ -114,7 +115,7 @@ class Mirror:
     @property
     def root(self) -> Path:
         """The file that readers pin."""
-        return self._project.metadata.path / "1.root.json"
+        return self._project.trusted_root
 
     def packages(self) -> list[str]:
         """The names of all packages, sorted: ``namespace/name``."""

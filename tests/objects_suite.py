@@ -35,6 +35,11 @@ class ObjectsSuite:
         again = one.read("a", 100)
         assert again is not None and again[0] == b"2" and again[1] != found[1]
 
+    def test_the_size_is_told_of_what_is_there(self, pair: Pair) -> None:
+        assert pair[0].size("a") is None
+        put(pair[0], a=b"12345")
+        assert pair[1].size("a") == 5
+
     def test_a_read_is_bounded(self, pair: Pair) -> None:
         put(pair[0], a=b"12345")
         with pytest.raises(Tampered):

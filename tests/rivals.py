@@ -56,6 +56,10 @@ class Stepped(Objects):
         self._gate(f"read {key}")
         return self._inner.read(key, max_bytes)
 
+    def size(self, key: str) -> int | None:
+        self._gate(f"size {key}")
+        return self._inner.size(key)
+
     def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
         known: list[str] = []
         for resource in resources:

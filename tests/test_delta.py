@@ -11,7 +11,6 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.catalog.delta import Brought, Span, bring, metadata_files
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
-from cnrmirror.client.remote import blob_pieces
 from cnrmirror.mirror import change
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push

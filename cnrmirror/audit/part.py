@@ -9,7 +9,6 @@ from typing import Any
 
 from cnrmirror.audit.views import ViewAudit
 from cnrmirror.catalog.nodes import RemoteNodes
-from cnrmirror.client.remote import blob_pieces
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     ArchiveFacts,
@@ -26,7 +25,7 @@ from cnrmirror.model.documents import (
 )
 from cnrmirror.model.errors import CnrMirrorError
 from cnrmirror.model.finding import Finding, Problem
-from cnrmirror.objects.base import Reader
+from cnrmirror.objects.base import Reader, blob_pieces
 from cnrmirror.views.base import Package
 from cnrmirror.views.site import Site
 

@@ -61,7 +61,8 @@ def immutable_files(
     for at, root in reversed(chosen):
         yield from _batches(_below(store, catalog, before, root.tree, sent))
         path = node_path(at.digest, CatalogRoot)
-        yield [Resource(path, _bytes(store.root_path(at.digest)), cache="immutable")]
+        data = store.data(at.digest, at.size, CatalogRoot)
+        yield [Resource(path, data, cache="immutable")]
         before = root.tree
 
 
@@ -121,7 +122,7 @@ def _below(
     for node in chain(nodes, catalog.added(old, new)):
         if node.digest not in sent:
             sent.add(node.digest)
-            data = _bytes(store.node_path(node.digest))
+            data = store.data(node.digest, node.size, None)
             yield Resource(node_path(node.digest), data, cache="immutable")
 
 
@@ -136,17 +137,10 @@ def metadata_files(
     for role, versions in head.retained_since(known).items():
         for version in versions:
             name = f"{version}.{role}.json"
-            if (folder.path / name).exists():
-                found.append(Resource(f"{METADATA}/{name}", folder.read(name), cache="no-cache"))
+            data = folder.find(name)
+            if data is not None:
+                found.append(Resource(f"{METADATA}/{name}", data, cache="no-cache"))
     return found
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
 
 
 # -- bringing --------------------------------------------------------------------------------------

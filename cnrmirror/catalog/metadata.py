@@ -25,12 +25,14 @@ from cnrmirror.model.freshness import LIFETIME_DAYS, Expiry, Freshness
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import (
     MAX_BYTES,
+    METADATA,
     FileInfo,
     Signed,
     SignedHead,
     parse_role,
     signed_head_of,
 )
+from cnrmirror.objects.base import Objects
 
 
 def freshness_of(head: SignedHead, read: Callable[[str], bytes], where: str) -> Freshness:
@@ -62,19 +64,36 @@ def _expiry(role: str, data: bytes, where: str) -> Expiry:
 
 
 class MetadataFolder:
-    """``catalog/metadata`` of a mirror."""
+    """``catalog/metadata`` of a mirror.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the folder.
+        elsewhere: the mirror in an object store, where what is not in the folder is read; but the
+            pointer.
+    """
+
+    def __init__(self, path: Path, elsewhere: Objects | None = None) -> None:
         self.path = path
+        self._elsewhere = elsewhere
+
+    def find(self, file_name: str) -> bytes | None:
+        """A file's bytes; None if it is not there."""
+        try:
+            with (self.path / file_name).open("rb") as stream:
+                return stream.read(MAX_BYTES)
+        except FileNotFoundError:
+            if self._elsewhere is None or file_name == "timestamp.json":
+                return None
+        found = self._elsewhere.read(f"{METADATA}/{file_name}", MAX_BYTES)
+        return found[0] if found else None
 
     def read(self, file_name: str, info: FileInfo | None = None) -> bytes:
         """A file's bytes. Raises DamageError if it is missing."""
-        path = self.path / file_name
-        try:
-            with path.open("rb") as stream:
-                return stream.read(MAX_BYTES)
-        except FileNotFoundError:
-            raise DamageError(f"{path}: this metadata is missing; restore it from a copy") from None
+        found = self.find(file_name)
+        if found is None:
+            path = self.path / file_name
+            raise DamageError(f"{path}: this metadata is missing; restore it from a copy")
+        return found
 
     def role(self, file_name: str) -> Signed:
         """A role's file. Raises DamageError if it is missing, or not what it must be."""
@@ -112,9 +131,6 @@ class MetadataFolder:
         """When the roles in force expire. Raises DamageError."""
         return freshness_of(self.signed_head(), self.read, str(self.path))
 
-    def _expiry(self, role: str, file_name: str) -> Expiry:
-        return _expiry(role, self.read(file_name), str(self.path / file_name))
-
     def superseded_before(self, limit: Instant) -> dict[str, int]:
         """The lowest versions of catalog and snapshot that readers since ``limit`` may want.
 
@@ -127,8 +143,9 @@ class MetadataFolder:
             lifetime = timedelta(days=LIFETIME_DAYS[role])
             while lowest < newest:
                 following = f"{lowest + 1}.{role}.json"
-                exists = (self.path / following).exists()
-                if exists and self._expiry(role, following).at.plus(-lifetime) >= limit:
+                data = self.find(following)
+                where = str(self.path / following)
+                if data is not None and _expiry(role, data, where).at.plus(-lifetime) >= limit:
                     break
                 lowest += 1
             found[role] = lowest

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cnrmirror.mirror import config
     from cnrmirror.mirror import project as projects
+    from cnrmirror.publish import shared
 else:
     rich_console = later("rich.console")
     rich_progress = later("rich.progress")
@@ -33,6 +34,7 @@ else:
     rich_text = later("rich.text")
     config = later("cnrmirror.mirror.config")
     projects = later("cnrmirror.mirror.project")
+    shared = later("cnrmirror.publish.shared")
 
 
 _WORTH_A_BAR = 20  # steps
@@ -57,7 +59,8 @@ class Context:
 
     def project(self) -> projects.Project:
         """The mirror that -C names. Raises UsageError if there is none."""
-        return projects.Project(config.find_project(self.folder), progress=self.bar())
+        project = projects.Project(config.find_project(self.folder), progress=self.bar())
+        return shared.opened(project) if project.partial else project
 
     def bar(self) -> Bar:
         """What tells how far long work is."""

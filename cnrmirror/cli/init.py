@@ -17,10 +17,16 @@ from cnrmirror.mirror.create import (
     MadeFollower,
     create,
     create_follower,
+    create_member,
     refuse,
 )
 from cnrmirror.mirror.home import online_folders
+from cnrmirror.mirror.places import check_place
+from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import Vault
+from cnrmirror.mirror.settings import StoreAt
+from cnrmirror.model.errors import UsageError
+from cnrmirror.publish.shared import Shared
 from cnrmirror.trust.keys import PUBLISH, REFRESH
 
 
@@ -47,6 +53,15 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH
     "--follow", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Make a mirror that takes over another one's state, as it was signed there: no keys.",
 )  # fmt: skip
+@click.option(
+    "--store", metavar="ADDRESS",
+    help="Keep the mirror itself in s3://BUCKET/PREFIX, gs://…, or az://…: here are only caches.",
+)  # fmt: skip
+@click.option("--endpoint", metavar="URL", help="With --store: the service, if another.")
+@click.option(
+    "--root", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --store: work on the mirror that is there already, of which this is the root.",
+)  # fmt: skip
 @PASSPHRASE_FILE
 @pass_context
 def init(
@@ -57,6 +72,9 @@ def init(
     publish_key: tuple[str, str] | None,
     refresh_key: tuple[str, str] | None,
     follow: Path | None,
+    store: str | None,
+    endpoint: str | None,
+    root: Path | None,
     passphrase_files: tuple[Path, ...],
 ) -> None:
     """Make a new, empty mirror in DIR, and the keys that sign it.
@@ -66,9 +84,17 @@ def init(
     cnrmirror init my-mirror --offline-keys /media/usb/keys       # one medium
     cnrmirror init my-mirror --offline-keys A --offline-keys B --offline-keys C
     cnrmirror init their-mirror --follow root.json; cnrmirror -C their-mirror import BUNDLE
+    cnrmirror init my-mirror --store s3://my-bucket/registry      # the mirror is in the bucket
+    cnrmirror init second --store s3://my-bucket/registry --root root.json
     """
     if follow is not None:
+        if store is not None:
+            raise UsageError("--follow and --store: a mirror that follows has its own site")
         _tell_follower(context, create_follower(folder, follow))
+        return
+    at = _store(store, endpoint, root)
+    if at is not None and root is not None:
+        _tell_member(context, create_member(folder, root, at))
         return
     elsewhere = {
         purpose: KeyElsewhere(key[0], Path(key[1]))
@@ -79,11 +105,22 @@ def init(
                    elsewhere)  # fmt: skip
     refuse(plan)  # before anybody is asked for a passphrase
     plan = msgspec.structs.replace(plan, vaults=vaults(offline or (None,), passphrase_files))
-    _tell(
-        context,
-        create(folder, str(uuid.uuid4()), plan, now(), None if context.allow_past else clock),
-        plan,
-    )
+    limit = None if context.allow_past else clock
+    made = create(folder, str(uuid.uuid4()), plan, now(), limit, at)
+    if at is not None:
+        Shared(Project(folder)).share()
+    _tell(context, made, plan)
+
+
+def _store(store: str | None, endpoint: str | None, root: Path | None) -> StoreAt | None:
+    """Where the mirror itself is to be. Raises UsageError, InputError."""
+    if store is None:
+        if endpoint is not None or root is not None:
+            raise UsageError("--endpoint and --root go with --store")
+        return None
+    at = StoreAt(to=store, endpoint=endpoint or "")
+    check_place(at)
+    return at
 
 
 def _tell(context: Context, made: Made, plan: KeyPlan) -> None:
@@ -127,6 +164,18 @@ def _unprotected(made: Made) -> list[str]:
         f"'cnrmirror -C {made.folder} root propose --out FILE --replace {first} --new-keys FOLDER "
         "--passphrase-file FILE'",
     ]
+
+
+def _tell_member(context: Context, made: MadeFollower) -> None:
+    context.done(
+        made,
+        [
+            f"made {made.folder}, to work on registry {made.id} in its store",
+            f"  its root: sha256 {made.sha256}",
+            "to change it, put its online keys where 'cnrmirror keys' looks for them, or into "
+            "CNRMIRROR_KEYS (docs/trust.md)",
+        ],
+    )
 
 
 def _tell_follower(context: Context, made: MadeFollower) -> None:

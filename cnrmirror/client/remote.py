@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from datetime import datetime
@@ -27,7 +26,7 @@ from cnrmirror.model.errors import (
     TrustError,
 )
 from cnrmirror.model.near import did_you_mean
-from cnrmirror.objects.base import Reader
+from cnrmirror.objects.base import Reader, blob_pieces
 from cnrmirror.objects.parallel import in_parallel
 from cnrmirror.trust.verify import Policy, Trust, Verified
 
@@ -85,27 +84,6 @@ class Remote:
         """See ``blob_pieces``."""
         where = f"{self.reader.name}/{blob_path(blob.digest)}"
         return blob_pieces(self.reader, blob, where)
-
-
-def blob_pieces(reader: Reader, blob: Descriptor, where: str) -> Iterator[bytes]:
-    """A blob's bytes; the last piece comes only when all are known to be right.
-
-    Raises:
-        Tampered, IncompleteError, NetworkError
-    """
-    hasher = hashlib.sha256()
-    size = 0
-    last = b""
-    for piece in reader.fetch(blob_path(blob.digest), blob.size):
-        hasher.update(piece)
-        size += len(piece)
-        if last:
-            yield last
-        last = piece
-    if size != blob.size or hasher.hexdigest() != blob.digest:
-        raise Tampered(f"{where}: not the bytes that were signed")
-    if last:
-        yield last
 
 
 def first_good(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cnrmirror.catalog.tree import Catalog, Difference
+from cnrmirror.catalog.tree import EMPTY, Catalog, Difference
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
@@ -66,6 +66,8 @@ class Builder:
         self.views = views
         self._progress = progress
         self.tree = SiteTree(self._site, store)
+        # Where the site is elsewhere, only what the views know of every package is kept here.
+        self._files = not layout.elsewhere
 
     def built(self) -> Built | None:
         """What is known of the site; None if nothing, or if its form is another now."""
@@ -99,7 +101,9 @@ class Builder:
         be, file by file.
         """
         built = self.built()
-        if built is None or not self._store.has_root(built.at):
+        if not self._files:
+            self._bring_entries(built, head)
+        elif built is None or not self._store.has_root(built.at):
             self.rebuild(head)
         elif built.at != head.catalog:
             old = self._catalog.root(built.at)
@@ -112,6 +116,23 @@ class Builder:
             lists = self.views.lists(before, moved, old), self.views.lists(after, moved, new)
             self.tree.update(*changes(*lists))
             self._remember(head, after)
+
+    def _bring_entries(self, built: Built | None, head: Head) -> None:
+        """Know the entries of ``head``, without the files."""
+        if built is not None and built.at == head.catalog:
+            return
+        known = built if built is not None and self._store.has_root(built.at) else None
+        old = self._catalog.root(known.at).tree if known else EMPTY
+        names: list[str] = []
+        fresh: ViewEntries = {}
+        for difference in self._catalog.diff(old, self._catalog.root(head.catalog).tree):
+            names.append(difference.name)
+            if difference.new is not None:
+                document = self._catalog.document(difference.new)
+                package = self.views.load(self._catalog, document, None)
+                add_entries(fresh, self.views.entries([package]))
+        before = self.views.decoded(known.entries) if known else {}
+        self._remember(head, updated(before, fresh, names))
 
     def rebuild(self, head: Head) -> tuple[int, int]:
         """All views again: what differs is written, what does not belong is removed.

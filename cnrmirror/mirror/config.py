@@ -62,6 +62,8 @@ def load(path: Path) -> Config:
             raise InvalidDocument(f"{error.message} - at `$.hosts.address`") from error
         if config.url and (reason := _wrong_url(config.url)):
             raise InvalidDocument(f"{reason} - at `$.url`")
+        if config.store and config.follow:
+            raise InvalidDocument("what follows another mirror has its own site - at `$.store`")
         if not 0 <= config.retention.grace_hours < 1e6:
             raise InvalidDocument("not a number of hours - at `$.retention.grace_hours`")
     except (msgspec.ValidationError, InvalidDocument) as error:

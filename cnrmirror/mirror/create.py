@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import yaml
 
 from cnrmirror.mirror.config import FILE_NAME
+from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.prepare import prepare
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import Vault, require_writable
 from cnrmirror.mirror.rotate import repository
+from cnrmirror.mirror.settings import StoreAt
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import NotTrusted, UsageError
+from cnrmirror.model.errors import ConflictError, NotTrusted, UsageError
 from cnrmirror.model.instant import Instant
-from cnrmirror.model.signed import MAX_BYTES
+from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
 from cnrmirror.objects.files import read_regular, storage_errors
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.guard import Guard
@@ -99,7 +102,7 @@ class MadeFollower(msgspec.Struct, frozen=True):
 
 def create(
     folder: Path, identity: str, plan: KeyPlan, now: str,
-    clock: Callable[[], Instant] | None = None,
+    clock: Callable[[], Instant] | None = None, store: StoreAt | None = None,
 ) -> Made:  # fmt: skip
     """Make a new, empty mirror, and the keys that sign it.
 
@@ -109,8 +112,10 @@ def create(
         plan: which keys, and where they go.
         now: ISO 8601, UTC.
         clock: see ``Guard``.
+        store: where the mirror itself is to be, if not in the folder; it is not brought there.
 
     Raises:
+        ConflictError: there is a mirror in the store.
         UsageError: there are neither one folder for offline keys nor as many as root keys.
         StaleError: what is signed for ``now`` is expired already.
         InvalidDocument: the folder holds a mirror already.
@@ -119,7 +124,7 @@ def create(
     """
     refuse_past(now, clock() if clock else None)
     public = _require(plan)
-    project = _project(folder, identity, plan)
+    project = _project(folder, identity, plan, store)
     identity = project.config.id
     online = plan.online / identity
     signed = repository(project, online, Guard(clock))
@@ -133,9 +138,11 @@ def create(
                  public[REFRESH]), now,
     )  # fmt: skip
     project.sign_first(now)
+    if store is not None:
+        project.layout.root.write_bytes(data)
     keys = {key.name: key.signer.public_key for key in offline} | dict(sorted(public.items()))
     return Made(
-        str(folder), identity, str(project.metadata.path / "1.root.json"),
+        str(folder), identity, str(project.trusted_root),
         Descriptor.of(data).digest, str(online), {name: key.keyid for name, key in keys.items()},
         str(offline[-1].file.parent),
         {key.name: str(key.file) for key in (*offline, *made.values())},
@@ -152,12 +159,34 @@ def _require(plan: KeyPlan) -> dict[str, Key]:
     return {purpose: public_key(key.public) for purpose, key in plan.elsewhere.items()}
 
 
-def _project(folder: Path, identity: str, plan: KeyPlan) -> Project:
+def _project(folder: Path, identity: str, plan: KeyPlan, store: StoreAt | None) -> Project:
     """A project that has nothing yet; what a killed init has left."""
-    prepare(folder, identity)
+    prepare(folder, identity, elsewhere=store is not None)
     _ignore(folder)
     _name_signers(folder / FILE_NAME, plan)
-    return Project(folder)
+    if store is not None:
+        _name_store(folder / FILE_NAME, store)
+    project = Project(folder)
+    if project.partial and project.partial.place.read(TIMESTAMP, MAX_BYTES) is not None:
+        raise ConflictError(
+            f"{project.partial.place.name}: a mirror is there already; to work on it from here, "
+            "say --root ROOT.JSON, its root file"
+        )
+    return project
+
+
+def _name_store(configuration: Path, store: StoreAt) -> None:
+    """Say in mirror.yaml where the mirror itself is."""
+    if "\nstore:" not in configuration.read_text(encoding="utf-8"):
+        plain = StoreAt(to="")
+        said = {
+            name: value
+            for name, value in msgspec.structs.asdict(store).items()
+            if value != getattr(plain, name)
+        }
+        with configuration.open("a", encoding="utf-8") as file:
+            file.write("\n# Where the mirror itself is; here are only its keys' root and caches.\n")
+            yaml.safe_dump({"store": said}, file, sort_keys=False, allow_unicode=True)
 
 
 def _ignore(folder: Path) -> None:
@@ -243,13 +272,36 @@ def create_follower(folder: Path, root: Path) -> MadeFollower:
         NotTrusted: it is not the root file of a cnrmirror registry.
         InvalidDocument: the folder holds a mirror already.
     """
-    data, registry = read_root(root)
-    prepare(folder, registry)
-    _ignore(folder)
-    (folder / "root.json").write_bytes(data)
+    made = _pinned(folder, root, elsewhere=False)
     with (folder / FILE_NAME).open("a", encoding="utf-8") as config:
         config.write(
             "\n# This mirror takes over what was signed elsewhere; see 'cnrmirror import'.\n"
             "follow: root.json\n"
         )
+    return made
+
+
+def _pinned(folder: Path, root: Path, elsewhere: bool) -> MadeFollower:
+    """A folder that trusts what this root's keys signed."""
+    data, registry = read_root(root)
+    prepare(folder, registry, elsewhere)
+    _ignore(folder)
+    Layout(folder).root.write_bytes(data)
     return MadeFollower(str(folder), registry, Descriptor.of(data).digest)
+
+
+def create_member(folder: Path, root: Path, store: StoreAt) -> MadeFollower:
+    """Make a folder in which one more machine works on a mirror that is in an object store.
+
+    Args:
+        folder: where; it may not exist yet.
+        root: the mirror's root file.
+        store: where the mirror is.
+
+    Raises:
+        NotTrusted: it is not the root file of a cnrmirror registry.
+        InvalidDocument: the folder holds a mirror already.
+    """
+    made = _pinned(folder, root, elsewhere=True)
+    _name_store(folder / FILE_NAME, store)
+    return made

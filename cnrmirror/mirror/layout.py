@@ -14,9 +14,14 @@ import msgspec
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """The paths of the project in ``folder``."""
+    """The paths of the project in ``folder``.
+
+    ``elsewhere``: whether its site is in an object store, and only a part of it here (mirror.yaml:
+    ``store``).
+    """
 
     folder: Path
+    elsewhere: bool = False
 
     # -- public --
 
@@ -26,7 +31,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def site(self) -> Path:
-        return self.folder / "site"
+        return self.scratch / "store" if self.elsewhere else self.folder / "site"
 
     @property
     def catalog(self) -> Path:
@@ -40,6 +45,11 @@ class Layout(msgspec.Struct, frozen=True):
     def timestamp(self) -> Path:
         """The one mutable pointer."""
         return self.metadata / "timestamp.json"
+
+    @property
+    def root(self) -> Path:
+        """The root that is trusted, where what was signed is taken from elsewhere."""
+        return self.folder / "root.json"
 
     @property
     def hosts(self) -> Path:
@@ -71,6 +81,11 @@ class Layout(msgspec.Struct, frozen=True):
     def destination_trust_memory(self) -> Path:
         """High-water marks of the destinations."""
         return self.memory / "destinations" / "trust"
+
+    @property
+    def store_trust_memory(self) -> Path:
+        """High-water marks of the mirror itself, where it is in an object store."""
+        return self.memory / "store"
 
     @property
     def retiring(self) -> Path:

@@ -10,20 +10,26 @@ from cnrmirror.model.errors import InvalidDocument
 from cnrmirror.objects.files import storage_errors
 
 
-def prepare(folder: Path, identity: str) -> None:
+def prepare(folder: Path, identity: str, elsewhere: bool = False) -> None:
     """A folder for a new mirror, without its first revision.
+
+    Args:
+        folder: where.
+        identity: the registry's.
+        elsewhere: see ``Layout``.
 
     Raises:
         InvalidDocument: the folder holds a mirror already.
     """
     path = folder / config.FILE_NAME
     with storage_errors(str(folder)):
-        catalog, metadata = Layout(folder).catalog, Layout(folder).metadata
+        layout = Layout(folder, elsewhere)
+        catalog, metadata = layout.catalog, layout.metadata
         # What a killed init left may be made again; anything more is somebody's mirror.
         signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
         if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
             raise InvalidDocument(f"{path}: there is a mirror here already")
-        Layout(folder).making.mkdir(parents=True, exist_ok=True)
+        layout.making.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(config.first_text(identity), encoding="utf-8")
             write_schema(folder)

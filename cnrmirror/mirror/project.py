@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -46,6 +47,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.format import Format, require_writable
 from cnrmirror.model.instant import Instant
+from cnrmirror.model.later import later
 from cnrmirror.model.near import did_you_mean
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
@@ -53,6 +55,12 @@ from cnrmirror.objects.files import locked, storage_errors
 from cnrmirror.objects.store import Store
 from cnrmirror.views.site import Site, ViewEntries
 from cnrmirror.views.templates import own_templates
+
+if TYPE_CHECKING:
+    from cnrmirror.mirror import places
+    from cnrmirror.objects.partial import PartialStore
+else:
+    places = later("cnrmirror.mirror.places")
 
 EMPTY_MESSAGE = "an empty mirror"
 
@@ -71,17 +79,26 @@ class Project:
     ) -> None:
         self.folder = folder
         self.config = config.load(folder / config.FILE_NAME)
-        self.layout = Layout(folder)
+        self.layout = Layout(folder, elsewhere=self.config.store is not None)
         self.site = self.layout.site
         self.progress = progress or NoProgress()
-        self.store = Store(self.layout.catalog, self.layout.making)
+        self.partial = self._partial()
+        self.store = self.partial or Store(self.layout.catalog, self.layout.making)
         self.catalog = Catalog(self.store)
-        self.metadata = MetadataFolder(self.layout.metadata)
+        place = self.partial.place if self.partial else None
+        self.metadata = MetadataFolder(self.layout.metadata, place)
         self.lineage = Lineage(self.layout.lineage)
         self.signer = signer
         self.templates: Mapping[str, str] = own_templates(folder, self.config.views.templates)
         self.views = Site(self.config.views, self.config.url, templates=self.templates)
         self.builder = Builder(self.layout, self.store, self.catalog, self.views, self.progress)
+        # Around every change: brings what others changed, and to them what was changed here.
+        self.turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+    def _partial(self) -> PartialStore | None:
+        """What is here of a mirror that is elsewhere; None if all is here."""
+        at = self.config.store
+        return places.partial_store(self.folder, self.layout, at) if at else None
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -92,7 +109,7 @@ class Project:
             NewerFormat: a newer program wrote this mirror; nothing was touched.
             StorageError: the disk refuses.
         """
-        with self.alone():
+        with self.turn(), self.alone():
             self.require_writable()
             self.builder.bring_up(self.head())
             yield
@@ -142,6 +159,11 @@ class Project:
                 yield
         else:
             yield
+
+    @property
+    def trusted_root(self) -> Path:
+        """The file that readers pin."""
+        return self.layout.root if self.partial else self.metadata.path / "1.root.json"
 
     def head(self) -> Head:
         """The current revision's head. Raises DamageError; NotFoundError before any import."""

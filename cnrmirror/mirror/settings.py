@@ -139,6 +139,15 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return list(dict.fromkeys([*self.forms, *older]))
 
 
+class StoreAt(PublishTo, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the mirror itself is, if not in the project's folder: the keys of a publish target.
+
+    ``cache_mib``: how much of it may stay on this machine.
+    """
+
+    cache_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of mirror.yaml. ``id`` tells this registry from every other.
 
@@ -157,6 +166,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: Images = Images()
     hooks: Hooks = Hooks()
     publish: dict[str, PublishTo] = {}
+    store: StoreAt | None = None
     follow: str = ""
     lock_wait_seconds: float = 60
 

@@ -7,12 +7,15 @@ two are for hosts, see ``http``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import Tampered
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import Resource
@@ -164,6 +167,9 @@ class Objects(Reader, Protocol):
             Tampered: it is longer than ``max_bytes``.
         """
 
+    def size(self, key: str) -> int | None:
+        """How many bytes an object has; None if there is none. Raises as ``read`` does."""
+
     def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
         """Write those that are not there, in any order and several at a time; overwrite nothing.
 
@@ -250,3 +256,24 @@ def misplaced(url: str) -> str:
     if "?" in url or "#" in url:
         return "an address without a query (?…) and a fragment (#…): paths are put after it"
     return ""
+
+
+def blob_pieces(reader: Reader, blob: Descriptor, where: str) -> Iterator[bytes]:
+    """A blob's bytes; the last piece comes only when all are known to be right.
+
+    Raises:
+        Tampered, IncompleteError, NetworkError
+    """
+    hasher = hashlib.sha256()
+    size = 0
+    last = b""
+    for piece in reader.fetch(blob_path(blob.digest), blob.size):
+        hasher.update(piece)
+        size += len(piece)
+        if last:
+            yield last
+        last = piece
+    if size != blob.size or hasher.hexdigest() != blob.digest:
+        raise Tampered(f"{where}: not the bytes that were signed")
+    if last:
+        yield last

@@ -206,6 +206,19 @@ class CloudObjects(CloudReader, Objects):
         ]
         return b"".join([data, *parts]), tag
 
+    def size(self, key: str) -> int | None:
+        """See ``base.Objects``."""
+
+        def head() -> int:
+            return int(obstore.head(self._store, self.prefix + key)["size"])
+
+        try:
+            return self._once(head, f"{self.name}/{key}")
+        except NotFoundError as error:
+            if error.details.get("what") == "key":
+                return None
+            raise
+
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """See ``base.Objects``."""
         resource = Resource(key, data, cache="no-cache")

@@ -153,6 +153,15 @@ class FolderObjects(Objects):
             raise Tampered(f"{self.name}/{key}: longer than {max_bytes} bytes")
         return data, _tag(data)
 
+    def size(self, key: str) -> int | None:
+        """See ``base.Objects``."""
+        self.requests += 1
+        with storage_errors(self.name):
+            try:
+                return os.stat(self._folder / key).st_size
+            except FileNotFoundError:
+                return None
+
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """See ``base.Objects``."""
         with storage_errors(self.name):

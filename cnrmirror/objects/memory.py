@@ -49,6 +49,12 @@ class MemoryObjects(Objects):
             raise Tampered(f"{self.name}/{key}: longer than {max_bytes} bytes")
         return None if data is None else (data, _tag(data))
 
+    def size(self, key: str) -> int | None:
+        """See ``base.Objects``."""
+        self.requests += 1
+        data = self.objects.get(key)
+        return None if data is None else len(data)
+
     def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
         """See ``base.Objects``."""
         known = []

@@ -154,6 +154,24 @@ class BucketObjects(Objects):
             raise Tampered(f"{where}: longer than {max_bytes} bytes")
         return data, tag
 
+    def size(self, key: str) -> int | None:
+        """See ``base.Objects``."""
+        where = f"{self.name}/{key}"
+
+        def head() -> int:
+            answer = self._client.head_object(
+                Bucket=self._bucket, Key=self._prefix + key, **self._settings.extra
+            )
+            return int(answer["ContentLength"])
+
+        try:
+            size: int = self._once(head, where)
+        except NotFoundError as error:
+            if error.details.get("what") == "key":
+                return None
+            raise
+        return size
+
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """See ``base.Objects``."""
         if not self._conditional():

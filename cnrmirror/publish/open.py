@@ -8,33 +8,20 @@ from pathlib import Path
 
 import msgspec
 
+from cnrmirror.mirror.places import check_place, placed
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model import typed
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.near import did_you_mean
 from cnrmirror.model.resource import Resource
-from cnrmirror.objects.base import Objects
-from cnrmirror.objects.cloud_settings import CloudSettings
 from cnrmirror.objects.files import replace_durably, storage_errors
-from cnrmirror.objects.s3_settings import S3Settings, parse_address
-from cnrmirror.objects.scheme import (
-    AZURE,
-    FOLDER,
-    GOOGLE,
-    S3,
-    FolderSettings,
-    Scheme,
-    Settings,
-    scheme_of,
-)
+from cnrmirror.objects.s3_settings import parse_address
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.publish.diff import Form
 from cnrmirror.views import layout as layouts
 from cnrmirror.views.hosts import host_files
 from cnrmirror.views.site import Site
-
-_OF_S3 = ("region", "profile", "path_style", "encryption", "kms_key", "checksums", "request_payer")
-
 
 class _Record(msgspec.Struct, frozen=True):
     learned: dict[str, str] = {}
@@ -77,7 +64,7 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
     found = []
     for name in names:
         if name in known:
-            found.append(_placed(project, known[name]))
+            found.append(placed(project.folder, known[name]))
         elif scheme_of(name) is not FOLDER:
             found.append(PublishTo(to=name))
         elif "/" in name or Path(name).is_dir():
@@ -88,32 +75,15 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
                 f"{', '.join(known) or 'none'}; "
                 "or give s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
             )
-    found = found or [_placed(project, target) for target in known.values()]
+    found = found or [placed(project.folder, target) for target in known.values()]
     if not found:
         raise UsageError(
             "publish to where? name s3://BUCKET/PREFIX, a folder, or a target of mirror.yaml"
         )
     for target in found:
-        scheme = scheme_of(target.to)
-        scheme.check(target.to)
-        _check_settings(target, scheme)
-        if scheme is FOLDER:
+        if check_place(target) is FOLDER:
             _check_folder(project, Path(target.to))
     return found
-
-
-def _check_settings(target: PublishTo, scheme: Scheme) -> None:
-    """Raises UsageError if something is said of a place that is of another kind."""
-    fitting = S3 if target.host == "s3-website" else FOLDER
-    if target.host and scheme is not fitting:
-        kind = {FOLDER: "a folder", S3: "a bucket"}.get(scheme, f"{scheme.prefix}…")
-        raise UsageError(f"{target.to}: host: {target.host} is not for {kind}")
-    if scheme not in (GOOGLE, AZURE):
-        return
-    plain = PublishTo(to="")
-    for name in _OF_S3:
-        if getattr(target, name) != getattr(plain, name):
-            raise UsageError(f"{target.to}: {name} is for s3://…, not for {scheme.prefix}…")
 
 
 def _check_folder(project: Project, folder: Path) -> None:
@@ -123,29 +93,6 @@ def _check_folder(project: Project, folder: Path) -> None:
     private = [path.resolve() for path in (layout.site, layout.state, layout.hosts)]
     if there in (ours, *ours.parents) or any(there.is_relative_to(p) for p in private):
         raise UsageError(f"{folder}: the mirror itself is there; publish to another folder")
-
-
-def _placed(project: Project, target: PublishTo) -> PublishTo:
-    if scheme_of(target.to) is not FOLDER:
-        return target
-    return msgspec.structs.replace(target, to=str(project.folder.resolve() / target.to))
-
-
-def open_destination(project: Project, target: PublishTo) -> Objects:
-    """The destination itself."""
-    return scheme_of(target.to).destination(target.to, _settings(target), project.store)
-
-
-def _settings(target: PublishTo) -> Settings:
-    scheme = scheme_of(target.to)
-    if scheme is FOLDER:
-        return FolderSettings(target.portable)
-    if scheme is not S3:
-        return CloudSettings(target.endpoint, target.storage_class)
-    return S3Settings(
-        target.endpoint, target.region, target.profile, target.path_style, target.storage_class,
-        target.encryption, target.kms_key, target.checksums, target.request_payer,
-    )  # fmt: skip
 
 
 def form_of(project: Project, target: PublishTo) -> Form:

@@ -19,6 +19,7 @@ import msgspec
 
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.client.remote import Remote
+from cnrmirror.mirror.places import open_place
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.digest import Descriptor
@@ -33,7 +34,7 @@ from cnrmirror.publish.engine import Published, carry_out
 from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, leave_word
 from cnrmirror.publish.look import Relation, Seen, look_when_free, relation
 from cnrmirror.publish.merge import merge
-from cnrmirror.publish.open import DestinationMemory, form_of, open_destination
+from cnrmirror.publish.open import DestinationMemory, form_of
 from cnrmirror.publish.plan import Plan, check_plan
 from cnrmirror.publish.roles import newer_roles, take_over
 from cnrmirror.publish.work import State, Work
@@ -72,7 +73,7 @@ class Session:
     def open(cls, project: Project, target: PublishTo, merge: bool = True) -> Session:
         """A session with a destination of mirror.yaml. Raises AccessDenied, InputError."""
         memory = DestinationMemory(project, target)
-        destination = open_destination(project, target)
+        destination = open_place(target, project.store)
         destination.recall(memory.learned)
         return cls(project, target, memory, destination, merge)
 
@@ -98,7 +99,7 @@ class Session:
             raise ConflictError(
                 f"{self.destination.name}: keys were rotated there; 'publish' takes them over"
             )
-        match self._relation(seen):
+        match self.relation(seen):
             case "diverged":
                 raise ConflictError(
                     f"{self.destination.name}: somebody else published revision "
@@ -223,7 +224,7 @@ class Session:
         newer = newer_roles(self._project, self.destination, seen)
         if newer:
             take_over(self._project, self.destination, newer, seen, now)
-        found = self._relation(seen)
+        found = self.relation(seen)
         if found == "ahead" and not (newer or catch_up or self._must_join(seen, now)):
             return "ahead"
         if found in ("equal", "behind"):
@@ -306,7 +307,7 @@ class Session:
             self._project, self.destination, now, self._project.config.lock_wait_seconds
         )
         self._refuse_more(seen)
-        if not self._work(seen).nothing_to_do(now) and self._relation(seen) != "ahead":
+        if not self._work(seen).nothing_to_do(now) and self.relation(seen) != "ahead":
             # What the timestamp names must be ours before anything is overwritten or removed.
             self._publish(now, None, sweep=False)
         return self._put_right(now)
@@ -317,7 +318,7 @@ class Session:
         Raises LeaseLost if it does not stand there any more: then views must not be compared.
         """
         seen = look_when_free(self._project, self.destination, now, 0)
-        if self._relation(seen) != "equal":
+        if self.relation(seen) != "equal":
             raise LeaseLost(f"{self.destination.name}: somebody else published there")
         work = self._work(seen)
         problems = audit(work, now)
@@ -330,7 +331,7 @@ class Session:
 
     def _refuse_more(self, seen: Seen) -> None:
         """Raises ConflictError if something was published there that the mirror does not have."""
-        if self._relation(seen) in ("diverged", "ahead") or newer_roles(
+        if self.relation(seen) in ("diverged", "ahead") or newer_roles(
             self._project, self.destination, seen
         ):
             raise ConflictError(
@@ -346,7 +347,8 @@ class Session:
                 "below a prefix or folder of its own, or remove that file first"
             )
 
-    def _relation(self, seen: Seen) -> Relation:
+    def relation(self, seen: Seen) -> Relation:
+        """How what was seen is related to the mirror. Raises TrustError: it is not to be taken."""
         ours = self._project.metadata.signed_head()
 
         def our_history() -> Iterator[tuple[Descriptor, CatalogRoot]]:

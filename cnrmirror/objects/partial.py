@@ -1,0 +1,135 @@
+"""A store whose bytes are in an object store: here are those that are new, and a bounded cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from cnrmirror.model.canonical import MAX_NODE_BYTES
+from cnrmirror.model.digest import Descriptor, checked
+from cnrmirror.model.documents import CatalogRoot, blob_path, node_path
+from cnrmirror.model.errors import DamageError, IncompleteError, TooLarge
+from cnrmirror.model.progress import NoProgress
+from cnrmirror.model.resource import GZIP_TYPE, Resource
+from cnrmirror.objects.base import Objects, blob_pieces, read
+from cnrmirror.objects.store import Store
+
+# They are small: their number burdens a disk before their bytes do.
+_MOST_NODES = 100_000
+
+
+class PartialStore(Store):
+    """As ``Store``; what is not here is read from the place, checked, and stays here for a while.
+
+    Many new blobs are sent to the place before they fill the disk, also before a revision needs
+    them there; ``sent`` has their keys. ``before_sending`` is called each time that it begins.
+
+    Args:
+        root, scratch: see ``Store``.
+        place: makes the objects that hold all; from this store they take what they are to write.
+        limit: how many bytes of blobs may stay here.
+    """
+
+    def __init__(
+        self, root: Path, scratch: Path, place: Callable[[Store], Objects], limit: int
+    ) -> None:
+        super().__init__(root, scratch)
+        self.place = place(self)
+        self.sent: set[str] = set()
+        self.before_sending: Callable[[], None] = lambda: None
+        self._limit = limit
+        self._waiting: dict[str, Descriptor] = {}
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+
+    def has_root(self, root: Descriptor) -> bool:
+        """See ``Store``."""
+        there = node_path(root.digest, CatalogRoot)
+        return super().has_root(root) or self.place.size(there) is not None
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """See ``Store``."""
+        there = blob_path(blob.digest)
+        here = super().has_blob(blob) or there in self.sent
+        return here or self.place.size(there) == blob.size
+
+    def open_blob(self, blob: Descriptor) -> BinaryIO:
+        """See ``Store``. It is brought here first, if it must be."""
+        with contextlib.suppress(DamageError):
+            return super().open_blob(blob)
+        with self._missing():
+            where = f"{self.place.name}/{blob_path(blob.digest)}"
+            self._add(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
+        return super().open_blob(blob)
+
+    def data(self, digest: str, size: int, kind: object) -> bytes:
+        """See ``Store``."""
+        with contextlib.suppress(DamageError):
+            return super().data(digest, size, kind)
+        path = node_path(digest, kind)
+        if size > MAX_NODE_BYTES:
+            raise TooLarge(f"{self.place.name}/{path}: a document of {size} bytes")
+        with self._missing():
+            found = read(self.place.fetch(path, size))
+        data = checked(Descriptor(digest, size), found, f"{self.place.name}/{path}")
+        self.restore(kind, digest, data)
+        return data
+
+    @contextlib.contextmanager
+    def _missing(self) -> Iterator[None]:
+        try:
+            yield
+        except IncompleteError as error:
+            raise DamageError(f"{error.message}; restore it from a copy") from error
+
+    def add_blob(self, blob: Descriptor, chunks: Iterable[bytes]) -> None:
+        """See ``Store``."""
+        super().add_blob(blob, chunks)
+        self._wait(blob)
+
+    def adopt_blob(self, blob: Descriptor, path: str) -> None:
+        """See ``Store``."""
+        super().adopt_blob(blob, path)
+        self._wait(blob)
+
+    def _wait(self, blob: Descriptor) -> None:
+        """Send what waits once it is much."""
+        there = blob_path(blob.digest)
+        with self._lock:
+            if there not in self._waiting and there not in self.sent:
+                self._waiting[there] = blob
+                self._waiting_bytes += blob.size
+            if self._waiting_bytes < self._limit // 2:
+                return
+            waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+        self.before_sending()
+        new = [Resource(path, each, GZIP_TYPE, "immutable") for path, each in waiting.items()]
+        self.place.create(new, NoProgress())
+        self.sent.update(waiting)
+        for each in waiting.values():
+            _remove(self.blob_path(each.digest))
+
+    def settle(self) -> None:
+        """All that is here is at the place, too: keep what fits, the newest first."""
+        self._waiting, self._waiting_bytes = {}, 0
+        self.sent.clear()
+        left = self._limit
+        for path, _, status in self._newest("blobs"):
+            left -= status.st_size
+            if left < 0:
+                _remove(path)
+        for what in ("nodes", "targets"):
+            for path, _, _ in self._newest(what)[_MOST_NODES:]:
+                _remove(path)
+
+    def _newest(self, what: str) -> list[tuple[str, str, os.stat_result]]:
+        return sorted(self.walk(what), key=lambda found: -found[2].st_mtime)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

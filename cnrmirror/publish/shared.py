@@ -1,0 +1,167 @@
+"""A mirror whose site is in an object store (mirror.yaml: ``store``), and this machine's part of it.
+
+A command begins with what stands in the store, and ends when its revision stands there: published
+by the same engine as to any other place, under its lease. Several machines may work so; whoever was
+overtaken joins both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from cnrmirror.mirror.places import placed
+from cnrmirror.mirror.project import Project
+from cnrmirror.model.errors import (
+    CnrMirrorError,
+    ConflictError,
+    DamageError,
+    InputError,
+    NotFoundError,
+)
+from cnrmirror.model.instant import Instant
+from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, signed_head_of
+from cnrmirror.objects.files import read_regular, replace_durably
+from cnrmirror.publish.engine import Published
+from cnrmirror.publish.look import look
+from cnrmirror.publish.open import DestinationMemory
+from cnrmirror.publish.session import Session
+from cnrmirror.trust.succession import succession
+from cnrmirror.trust.verify import Policy, Trust, parse_pinned
+
+
+def opened(project: Project) -> Project:
+    """The same mirror; if it has a store, what others did there is known, and changes go there.
+
+    Raises:
+        NotFoundError: there is no mirror in the store.
+        TrustError, NetworkError, AccessDenied: it cannot be read, or must not be believed.
+    """
+    if project.partial is not None:
+        Shared(project).catch_up()
+    return project
+
+
+class Shared:
+    """The store of a mirror, which others may change, too.
+
+    Args:
+        project: the mirror; from now on its changes begin and end in the store.
+    """
+
+    def __init__(self, project: Project) -> None:
+        assert project.partial is not None and project.config.store is not None
+        self._project = project
+        self._store = project.partial
+        self._place = project.partial.place
+        target = placed(project.folder, project.config.store)
+        self._memory = DestinationMemory(project, target)
+        self._place.recall(self._memory.learned)
+        self.session = Session(project, target, self._memory, self._place)
+        self._in_turn = False
+        project.turn = self.turn
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Around a change: what others did comes here before, and what was done goes there after.
+
+        Raises:
+            ConflictError: somebody changed the same meanwhile; nothing of this change is left.
+            NetworkError: it is made, and not in the store yet: the next command brings it there.
+        """
+        if self._in_turn:
+            yield
+            return
+        with self._alone():
+            self._catch_up()
+            yield
+            self.share()
+
+    def catch_up(self) -> None:
+        """Have what stands in the store. Raises NotFoundError if there is no mirror."""
+        with self._alone():
+            self._catch_up()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        was, self._in_turn = self._in_turn, True
+        try:
+            yield
+        finally:
+            self._in_turn = was
+
+    def _catch_up(self) -> None:
+        seen = look(self._project, self._place)
+        ours = self._project.signed_head_or_none()
+        if ours is None and seen.head is None:
+            raise NotFoundError(
+                f"{self._place.name}: there is no mirror yet; see 'cnrmirror init --help'"
+            )
+        relation = self.session.relation(seen) if ours else "ahead"
+        if relation == "ahead":
+            self._take()
+        elif relation != "equal":  # a command did not come to its end
+            self.share()
+
+    def share(self) -> Published:
+        """Bring the mirror's revision into the store, joined with what others did there."""
+        with self._alone():
+            try:
+                done = self.session.publish(str(Instant.of(datetime.now(UTC))))
+            except ConflictError as error:
+                self._give_up(error)
+                raise
+            with self._project.alone():
+                self._store.settle()
+            self._memory.save(self._place.learned())
+            return done
+
+    def _give_up(self, error: CnrMirrorError) -> None:
+        """Forget a revision that cannot be joined with what stands in the store."""
+        seen = look(self._project, self._place)
+        if seen.head is None:
+            return
+        shutil.rmtree(self._project.layout.metadata)
+        self._project.layout.built.unlink(missing_ok=True)
+        self._take()
+        error.add_note("nothing of it is left here: do it again on what is there now")
+
+    def _take(self) -> None:
+        """Have the signed files that stand in the store, verified from the root that is trusted."""
+        project, layout = self._project, self._project.layout
+        path = layout.root
+        if not path.exists():
+            raise InputError(f"{path}: missing: the root file of the mirror in {self._place.name}")
+        pinned = read_regular(path, MAX_BYTES)
+        before = project.signed_head_or_none()
+        trust = Trust(pinned, layout.trust_cache / "store", layout.store_trust_memory)
+        head = trust.verify(self._place, Policy(any_age=True), datetime.now(UTC)).head
+        where = f"{self._place.name}/{METADATA}"
+        files: dict[str, bytes] = {}
+
+        def read(name: str, info: FileInfo | None = None) -> bytes:
+            found = self._find(name)
+            if found is None:
+                raise DamageError(f"{where}/{name}: missing; see 'cnrmirror check'")
+            files[name] = found
+            return found
+
+        signed_head_of(head.timestamp, read, where)
+        newer = succession(pinned, head.targets.version - 1, self._find, self._place.name)
+        files |= {f"{version}.targets.json": data for version, data in newer.targets.items()}
+        files |= {f"{version}.root.json": data for version, data in newer.roots.items()}
+        files[f"{parse_pinned(pinned, str(path)).version}.root.json"] = pinned
+        with project.alone():
+            layout.metadata.mkdir(parents=True, exist_ok=True)
+            for name, data in files.items():
+                replace_durably(layout.metadata / name, data, layout.making)
+            replace_durably(layout.timestamp, head.timestamp, layout.making)
+            was = before.at.digest if before else ""
+            if was != head.at.digest:
+                project.lineage.add(head.at.digest, was)
+
+    def _find(self, name: str) -> bytes | None:
+        found = self._place.read(f"{METADATA}/{name}", MAX_BYTES)
+        return found[0] if found else None
