@@ -67,13 +67,10 @@ def overlay(project: Project, reader: Reader) -> Reader:
         return reader
     cached = project.layout.upstream_cache(source_name(bundle.contents.registry))
 
-    def mine(path: str) -> BinaryIO:
-        return open(project.site / path, "rb")
-
     def theirs(path: str) -> BinaryIO:
         return open(cached / path.removeprefix("catalog/"), "rb")
 
-    return Overlay(bundle, [mine, theirs])
+    return Overlay(bundle, [project.open_file, theirs])
 
 
 @contextmanager

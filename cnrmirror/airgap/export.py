@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -166,7 +165,7 @@ def _may_lack(project: Project, name: str, role: str, known: CatalogRoot) -> boo
     signed = project.metadata.role(name)
     if role == "snapshot":
         name = f"{signed.meta['catalog.json'].version}.catalog.json"
-        if not (project.metadata.path / name).exists():
+        if project.metadata.find(name) is None:
             return False
         signed = project.metadata.role(name)
     return int(signed.targets["catalog.json"].custom["revision"]) >= known.revision
@@ -285,6 +284,6 @@ def _opener(project: Project, job: Job) -> Callable[[Member], BinaryIO]:
     def opened(member: Member) -> BinaryIO:
         if member.path == TIMESTAMP:  # the only file that may have changed since
             return io.BytesIO(job.timestamp)
-        return open(os.path.join(project.site, member.path), "rb")
+        return project.open_file(member.path)
 
     return opened

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 import msgspec
 
@@ -11,6 +13,13 @@ from cnrmirror.mirror import hosts
 from cnrmirror.mirror.facts import Extracted, extract_anew
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import InvalidDocument, NotTrusted
+from cnrmirror.model.later import later
+
+if TYPE_CHECKING:
+    from cnrmirror.publish import shared, upkeep
+else:
+    shared = later("cnrmirror.publish.shared")
+    upkeep = later("cnrmirror.publish.upkeep")
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -45,14 +54,16 @@ def build(context: Context, facts: bool) -> None:
     extracted = extract_anew(signing_project(context), now()) if facts else None
     project = context.project()
     _say_settings(context, project)
-    with project.alone():
-        project.require_writable()
-        written, removed = project.builder.rebuild(project.head())
-        configurations: list[str] = []
-        try:
-            configurations = hosts.write(project)
-        except InvalidDocument as error:
-            click.echo(f"cnrmirror: no configurations in hosts/: {error.message}", err=True)
+    configurations: list[str] = []
+    if project.partial:
+        found = upkeep.mend(shared.Shared(project), now())
+        removed = sum(finding.problem == "extra" for finding in found)
+        written = len(found) - removed
+    else:
+        with project.alone():
+            project.require_writable()
+            written, removed = project.builder.rebuild(project.head())
+            configurations = _configurations(project)
     lines = [_told(extracted)] if extracted else []
     context.done(
         Rendered(written, removed, configurations, extracted),
@@ -62,6 +73,15 @@ def build(context: Context, facts: bool) -> None:
             + ("; server configurations in hosts/" if configurations else ""),
         ],
     )
+
+
+def _configurations(project: Project) -> list[str]:
+    """The server configurations that are written."""
+    try:
+        return hosts.write(project)
+    except InvalidDocument as error:
+        click.echo(f"cnrmirror: no configurations in hosts/: {error.message}", err=True)
+        return []
 
 
 def _say_settings(context: Context, project: Project) -> None:

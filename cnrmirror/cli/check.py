@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -37,11 +38,19 @@ from cnrmirror.model.errors import (
     UsageError,
 )
 from cnrmirror.model.instant import Instant
+from cnrmirror.model.later import later
 from cnrmirror.model.schema import schema_text
 from cnrmirror.model.xdg import own_folder
 from cnrmirror.trust.chain import read_chain
 from cnrmirror.trust.verify import Trust
 from cnrmirror.views.templates import own_templates
+
+if TYPE_CHECKING:
+    from cnrmirror.mirror.project import Project
+    from cnrmirror.publish import shared, upkeep
+else:
+    shared = later("cnrmirror.publish.shared")
+    upkeep = later("cnrmirror.publish.upkeep")
 
 _FAILURES = (TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, NewerFormat)
 PAGES_NOT_COMPARED = 20
@@ -161,6 +170,9 @@ def _places(
 
 def _check_here(context: Context, fresh_for: timedelta) -> None:
     project = context.project()
+    if project.partial:
+        _check_store(context, project, fresh_for)
+        return
     began = clock()
     report = check_project(project)
     found = project.metadata.freshness()
@@ -186,6 +198,25 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
             err=True,
         )
         sys.exit(DamageError.exit_code)
+    if found.is_refused(clock(), fresh_for):
+        sys.exit(freshness.REFUSED)
+
+
+def _check_store(context: Context, project: Project, fresh_for: timedelta) -> None:
+    """Check a mirror that is in an object store; the exit codes are those of a check here."""
+    report = upkeep.check(shared.Shared(project))
+    tell = context.result if report.findings or report.error else context.done
+    tell(report, _told(report, report.source))
+    if report.error and not report.findings:
+        click.echo(f"cnrmirror: {plain(report.error)}", err=True)
+    if report.findings:
+        click.echo("cnrmirror: views are mended by 'cnrmirror build'; nodes and blobs must be "
+                   "restored from a copy", err=True)  # fmt: skip
+        sys.exit(DamageError.exit_code)
+    if report.exit_code:
+        sys.exit(report.exit_code)
+    found = project.metadata.freshness()
+    freshness.warn(found, freshness.follower_remedy(project))
     if found.is_refused(clock(), fresh_for):
         sys.exit(freshness.REFUSED)
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 import msgspec
 
 from cnrmirror.cli.context import Context, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import signing_project
-from cnrmirror.mirror.gc import collect
+from cnrmirror.mirror.gc import Garbage, collect
+from cnrmirror.model.later import later
+
+if TYPE_CHECKING:
+    from cnrmirror.publish import shared, upkeep
+else:
+    shared = later("cnrmirror.publish.shared")
+    upkeep = later("cnrmirror.publish.upkeep")
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -34,13 +43,13 @@ def gc(context: Context, revisions: int | None, grace_hours: float | None, dry_r
     """
     project = signing_project(context)
     keep = project.config.retention
-    garbage = collect(
-        project,
-        revisions if revisions is not None else keep.revisions,
-        grace_hours if grace_hours is not None else keep.grace_hours,
-        now(),
-        dry_run,
-    )
+    number = revisions if revisions is not None else keep.revisions
+    hours = grace_hours if grace_hours is not None else keep.grace_hours
+    if project.partial:
+        store = shared.Shared(project)
+        garbage = Garbage(upkeep.collect(store, number, hours, now(), dry_run))
+    else:
+        garbage = collect(project, number, hours, now(), dry_run)
     verb = "would remove" if dry_run else "removed"
     lines = [path for path, _ in garbage.files] if dry_run else []
     lines.append(f"{verb} {counted(len(garbage.files), 'file')}, {sized(garbage.size)}")

@@ -30,8 +30,10 @@ from cnrmirror.server.writing import Writing
 from cnrmirror.server.wsgi import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
+    from cnrmirror.publish import shared
     from cnrmirror.server import metrics as watching
 else:
+    shared = later("cnrmirror.publish.shared")
     watching = later("cnrmirror.server.metrics")
 
 
@@ -152,6 +154,8 @@ def _application(
         mirror = BundleMirror(BundleReader([bundle]))
         return Application(mirror, None, watching.of_bundle(mirror) if metrics else None)
     project = context.project() if tokens is None else signing_project(context)
+    if project.partial:
+        shared.Shared(project).follow(lambda text: click.echo(f"cnrmirror: {text}", err=True))
     watched = watching.of_project(project, now) if metrics else None
     if tokens is None:
         return Application(project, None, watched)

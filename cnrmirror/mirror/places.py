@@ -9,7 +9,7 @@ import msgspec
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.settings import PublishTo, StoreAt
 from cnrmirror.model.errors import UsageError
-from cnrmirror.objects.base import Objects
+from cnrmirror.objects.base import Objects, Reader
 from cnrmirror.objects.cloud_settings import CloudSettings
 from cnrmirror.objects.partial import PartialStore
 from cnrmirror.objects.s3_settings import S3Settings
@@ -62,6 +62,11 @@ def open_place(target: PublishTo, store: Store) -> Objects:
         AccessDenied, InputError: it cannot be opened.
     """
     return scheme_of(target.to).destination(target.to, _settings(target), store)
+
+
+def open_reader(target: PublishTo) -> Reader:
+    """Reads what is there, as anybody would. Raises InputError."""
+    return scheme_of(target.to).reader(target.to, _settings(target))
 
 
 def partial_store(folder: Path, layout: Layout, at: StoreAt) -> PartialStore:

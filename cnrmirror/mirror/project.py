@@ -208,7 +208,7 @@ class Project:
 
     def open_file(self, path: str) -> BinaryIO:
         """A file of the site. Raises FileNotFoundError."""
-        return open(self.site / path, "rb")
+        return self.partial.open_file(path) if self.partial else open(self.site / path, "rb")
 
     def revision(self, text: str) -> tuple[Descriptor, CatalogRoot]:
         """The revision of a number, a digest (or the beginning of one), or ``head``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +13,10 @@ from typing import BinaryIO
 from cnrmirror.model.canonical import MAX_NODE_BYTES
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import CatalogRoot, blob_path, node_path
-from cnrmirror.model.errors import DamageError, IncompleteError, TooLarge
+from cnrmirror.model.errors import DamageError, IncompleteError, Tampered, TooLarge
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import GZIP_TYPE, Resource
-from cnrmirror.objects.base import Objects, blob_pieces, read
+from cnrmirror.objects.base import Objects, blob_pieces, named_by_digest, read
 from cnrmirror.objects.store import Store
 
 # They are small: their number burdens a disk before their bytes do.
@@ -65,6 +66,21 @@ class PartialStore(Store):
             where = f"{self.place.name}/{blob_path(blob.digest)}"
             self._add(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
         return super().open_blob(blob)
+
+    def open_file(self, path: str) -> BinaryIO:
+        """A file of the site. Raises FileNotFoundError, Tampered."""
+        here = self.root.parent / path
+        if here.exists():
+            return open(here, "rb")
+        size = self.place.size(path)
+        if size is None:
+            raise FileNotFoundError(path)
+        if path.startswith("catalog/blobs/"):
+            return self.open_blob(Descriptor(path.rpartition("/")[2], size))
+        data = read(self.place.fetch(path, size))
+        if named_by_digest(path) and Descriptor.of(data).digest not in path:
+            raise Tampered(f"{self.place.name}/{path}: not the bytes that its name says")
+        return io.BytesIO(data)
 
     def data(self, digest: str, size: int, kind: object) -> bytes:
         """See ``Store``."""

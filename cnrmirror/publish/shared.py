@@ -8,8 +8,9 @@ overtaken joins both.
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from cnrmirror.mirror.places import placed
@@ -30,6 +31,8 @@ from cnrmirror.publish.open import DestinationMemory
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.succession import succession
 from cnrmirror.trust.verify import Policy, Trust, parse_pinned
+
+_FOLLOW_SECONDS = 5
 
 
 def opened(project: Project) -> Project:
@@ -53,14 +56,15 @@ class Shared:
 
     def __init__(self, project: Project) -> None:
         assert project.partial is not None and project.config.store is not None
-        self._project = project
+        self.project = project
+        self.place = project.partial.place
         self._store = project.partial
-        self._place = project.partial.place
-        target = placed(project.folder, project.config.store)
-        self._memory = DestinationMemory(project, target)
-        self._place.recall(self._memory.learned)
-        self.session = Session(project, target, self._memory, self._place)
-        self._in_turn = False
+        self.target = placed(project.folder, project.config.store)
+        self._memory = DestinationMemory(project, self.target)
+        self.place.recall(self._memory.learned)
+        self.session = Session(project, self.target, self._memory, self.place)
+        self._lock = threading.RLock()
+        self._depth = 0
         project.turn = self.turn
 
     @contextlib.contextmanager
@@ -71,33 +75,35 @@ class Shared:
             ConflictError: somebody changed the same meanwhile; nothing of this change is left.
             NetworkError: it is made, and not in the store yet: the next command brings it there.
         """
-        if self._in_turn:
-            yield
-            return
-        with self._alone():
+        with self.alone():
+            if self._depth > 1:
+                yield
+                return
             self._catch_up()
             yield
             self.share()
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other thread's turn; and what begins within it is no turn of its own."""
+        with self._lock:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+
     def catch_up(self) -> None:
         """Have what stands in the store. Raises NotFoundError if there is no mirror."""
-        with self._alone():
+        with self.alone():
             self._catch_up()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        was, self._in_turn = self._in_turn, True
-        try:
-            yield
-        finally:
-            self._in_turn = was
-
     def _catch_up(self) -> None:
-        seen = look(self._project, self._place)
-        ours = self._project.signed_head_or_none()
+        seen = look(self.project, self.place)
+        ours = self.project.signed_head_or_none()
         if ours is None and seen.head is None:
             raise NotFoundError(
-                f"{self._place.name}: there is no mirror yet; see 'cnrmirror init --help'"
+                f"{self.place.name}: there is no mirror yet; see 'cnrmirror init --help'"
             )
         relation = self.session.relation(seen) if ours else "ahead"
         if relation == "ahead":
@@ -105,40 +111,55 @@ class Shared:
         elif relation != "equal":  # a command did not come to its end
             self.share()
 
+    def follow(self, tell: Callable[[str], object]) -> None:
+        """Keep up with the store while this process lives; ``tell`` is told what is in the way."""
+
+        def look_again() -> None:
+            while True:
+                time.sleep(_FOLLOW_SECONDS)
+                try:
+                    self.catch_up()
+                except CnrMirrorError as error:
+                    tell(error.message)
+
+        threading.Thread(target=look_again, daemon=True, name="follow").start()
+
     def share(self) -> Published:
         """Bring the mirror's revision into the store, joined with what others did there."""
-        with self._alone():
+        with self.alone():
             try:
                 done = self.session.publish(str(Instant.of(datetime.now(UTC))))
             except ConflictError as error:
                 self._give_up(error)
                 raise
-            with self._project.alone():
+            with self.project.alone():
                 self._store.settle()
-            self._memory.save(self._place.learned())
+            self._memory.save(self.place.learned())
             return done
 
     def _give_up(self, error: CnrMirrorError) -> None:
         """Forget a revision that cannot be joined with what stands in the store."""
-        seen = look(self._project, self._place)
-        if seen.head is None:
+        if look(self.project, self.place).head is None:
             return
-        shutil.rmtree(self._project.layout.metadata)
-        self._project.layout.built.unlink(missing_ok=True)
         self._take()
         error.add_note("nothing of it is left here: do it again on what is there now")
 
+    def trust(self) -> Trust:
+        """What is trusted, and remembered, of the mirror in the store. Raises InputError."""
+        path = self.project.layout.root
+        if not path.exists():
+            raise InputError(f"{path}: missing: the root file of the mirror in {self.place.name}")
+        layout = self.project.layout
+        pinned = read_regular(path, MAX_BYTES)
+        return Trust(pinned, layout.trust_cache / "store", layout.store_trust_memory)
+
     def _take(self) -> None:
         """Have the signed files that stand in the store, verified from the root that is trusted."""
-        project, layout = self._project, self._project.layout
-        path = layout.root
-        if not path.exists():
-            raise InputError(f"{path}: missing: the root file of the mirror in {self._place.name}")
-        pinned = read_regular(path, MAX_BYTES)
+        project, layout = self.project, self.project.layout
         before = project.signed_head_or_none()
-        trust = Trust(pinned, layout.trust_cache / "store", layout.store_trust_memory)
-        head = trust.verify(self._place, Policy(any_age=True), datetime.now(UTC)).head
-        where = f"{self._place.name}/{METADATA}"
+        trust = self.trust()
+        head = trust.verify(self.place, Policy(any_age=True), datetime.now(UTC)).head
+        where = f"{self.place.name}/{METADATA}"
         files: dict[str, bytes] = {}
 
         def read(name: str, info: FileInfo | None = None) -> bytes:
@@ -149,19 +170,24 @@ class Shared:
             return found
 
         signed_head_of(head.timestamp, read, where)
-        newer = succession(pinned, head.targets.version - 1, self._find, self._place.name)
+        newer = succession(trust.pinned, head.targets.version - 1, self._find, self.place.name)
         files |= {f"{version}.targets.json": data for version, data in newer.targets.items()}
         files |= {f"{version}.root.json": data for version, data in newer.roots.items()}
-        files[f"{parse_pinned(pinned, str(path)).version}.root.json"] = pinned
+        pinned = parse_pinned(trust.pinned, str(layout.root))
+        files[f"{pinned.version}.root.json"] = trust.pinned
         with project.alone():
             layout.metadata.mkdir(parents=True, exist_ok=True)
             for name, data in files.items():
                 replace_durably(layout.metadata / name, data, layout.making)
             replace_durably(layout.timestamp, head.timestamp, layout.making)
+            # Others are read in the store; one that was signed here in vain must not be.
+            for path in layout.metadata.iterdir():
+                if path != layout.timestamp and path.name not in files:
+                    path.unlink()
             was = before.at.digest if before else ""
             if was != head.at.digest:
                 project.lineage.add(head.at.digest, was)
 
     def _find(self, name: str) -> bytes | None:
-        found = self._place.read(f"{METADATA}/{name}", MAX_BYTES)
+        found = self.place.read(f"{METADATA}/{name}", MAX_BYTES)
         return found[0] if found else None

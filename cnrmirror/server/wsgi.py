@@ -57,6 +57,11 @@ def create_app(
         gunicorn --threads 8 'cnrmirror.server:create_app("my-mirror")'
     """
     project = Project(find_project(Path(folder)))
+    if project.partial:
+        raise UsageError(
+            f"{project.folder}: its store is served as it lies; what answers from it here is "
+            "'cnrmirror serve'"
+        )
     watched = watching.of_project(project, _now, counting=False) if metrics else None
     if not accept_push:
         return Application(project, None, watched)

@@ -1,0 +1,83 @@
+"""What keeps a mirror in an object store in order: to check it, to mend it, to tidy it up."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from cnrmirror.audit.report import Audit, Order
+from cnrmirror.audit.run import audit
+from cnrmirror.mirror import retire
+from cnrmirror.mirror.places import open_reader
+from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.finding import Finding
+from cnrmirror.model.instant import Instant
+from cnrmirror.publish.shared import Shared
+from cnrmirror.trust.verify import Policy
+
+
+def check(shared: Shared) -> Audit:
+    """Read all that is in the store and compare it, as anybody would, and what is too much there.
+
+    Returns:
+        What an audit says of a mirror elsewhere, in its strictest form.
+    """
+    project = shared.project
+    now = datetime.now(UTC)
+    order = Order(Policy(), now, strict=True, templates=project.templates, pages=True)
+    journal = project.layout.scratch / "audit"
+    with contextlib.closing(open_reader(shared.target)) as reader:
+        report = audit(reader, shared.trust(), order, project.progress, journal)
+    if report.error:
+        return report
+    # Of what is too much, only who publishes there can tell what is still to be read for a while.
+    found = [finding for finding in report.findings if finding.problem != "extra"]
+    known = {finding.path for finding in found}
+    more = shared.session.audit(str(Instant.of(now)), repair=False)
+    found += [finding for finding in more if finding.path not in known]
+    return msgspec.structs.replace(report, findings=sorted(found))
+
+
+def mend(shared: Shared, now: str) -> list[Finding]:
+    """Write what is missing or wrong in the store, and remove what is too much there.
+
+    Returns:
+        What was found, and is put right.
+    """
+    with shared.alone():
+        shared.catch_up()
+        return shared.session.audit(now, repair=True)
+
+
+def collect(
+    shared: Shared, revisions: int, grace_hours: float, now: str, dry_run: bool
+) -> list[tuple[str, int]]:
+    """Remove from the store what no retained revision needs; see ``mirror.gc.collect``.
+
+    Returns:
+        The keys and their sizes in bytes.
+
+    Raises:
+        NotTrusted: no key to sign with what is kept.
+    """
+    project = shared.project
+    with shared.alone():
+        shared.catch_up()
+        sizes = {item.key: item.size for item in shared.place.listing()}
+        limit = Instant.parse(now).plus(-timedelta(hours=grace_hours))
+        at = project.head().catalog
+        going = retire.retirement(project.catalog, project.metadata, at, revisions, limit)
+        paths = going.paths if going else []
+        extra = [f.path for f in shared.session.audit(now, False) if f.problem == "extra"]
+        if going is not None and not dry_run:
+            if project.signer is None:
+                raise NotTrusted("no keys are at hand to sign with what is kept")
+            retire.note(going, project.layout)
+            with project.signing(now):
+                project.signer.keep_from(going.floor, now)
+            shared.share()
+        if (paths or extra) and not dry_run:
+            shared.session.audit(now, repair=True)
+    return [(key, sizes[key]) for key in sorted({*paths, *extra}) if key in sizes]
