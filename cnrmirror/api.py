@@ -37,11 +37,11 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Reference
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.files import locked
-from cnrmirror.publish.shared import opened
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import Plan
 from cnrmirror.publish.session import Session
+from cnrmirror.publish.shared import opened
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SyncReport
 from cnrmirror.sync.run import sync

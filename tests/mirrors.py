@@ -18,9 +18,11 @@ from cnrmirror.cli.keyring import repository
 from cnrmirror.mirror.home import online_folder
 from cnrmirror.mirror.prepare import prepare
 from cnrmirror.mirror.project import Project
+from cnrmirror.publish.shared import Shared, opened
 from cnrmirror.trust.ceremony import Ceremony
 from cnrmirror.trust.keys import PUBLISH, REFRESH, write_key
 
+STORE = os.environ.get("CNRMIRROR_TEST_STORE", "")
 NOW = "2026-01-02T03:04:05"
 # Keys and client state of the tests, and of the commands that they start, are nobody's own.
 _HOME = tempfile.mkdtemp(prefix="cnrmirror-tests-")
@@ -47,6 +49,9 @@ def give_keys(identity: str) -> None:
 def make(folder: Path, identity: str, now: str = NOW) -> Project:
     """A new mirror; two of three root keys, online keys in the configuration folder."""
     prepare(folder, identity)
+    if STORE:
+        with (folder / "mirror.yaml").open("a") as file:
+            file.write(f"store:\n  to: {STORE}\n")
     project = Project(folder)
     identity = project.config.id
     give_keys(identity)
@@ -56,11 +61,14 @@ def make(folder: Path, identity: str, now: str = NOW) -> Project:
     public = [key(purpose).public_key for purpose in (PUBLISH, REFRESH)]
     signer.create(Ceremony(identity, root_keys, 2, key("targets"), *public), now)
     project.sign_first(now)
+    if STORE:
+        shutil.copyfile(project.metadata.path / "1.root.json", project.layout.root)
+        Shared(project).share()
     return project
 
 
 def reopen(folder: Path) -> Project:
     """The mirror in a folder, able to sign."""
-    project = Project(folder)
+    project = opened(Project(folder))
     project.signer = repository(project)
     return project

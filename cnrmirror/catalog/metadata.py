@@ -32,7 +32,7 @@ from cnrmirror.model.signed import (
     parse_role,
     signed_head_of,
 )
-from cnrmirror.objects.base import Objects
+from cnrmirror.objects.partial import PartialStore
 
 
 def freshness_of(head: SignedHead, read: Callable[[str], bytes], where: str) -> Freshness:
@@ -68,13 +68,13 @@ class MetadataFolder:
 
     Args:
         path: the folder.
-        elsewhere: the mirror in an object store, where what is not in the folder is read; but the
-            pointer.
+        partial: the store of a mirror that is elsewhere, where what is not in the folder is read,
+            but the pointer.
     """
 
-    def __init__(self, path: Path, elsewhere: Objects | None = None) -> None:
+    def __init__(self, path: Path, partial: PartialStore | None = None) -> None:
         self.path = path
-        self._elsewhere = elsewhere
+        self._partial = partial
 
     def find(self, file_name: str) -> bytes | None:
         """A file's bytes; None if it is not there."""
@@ -82,9 +82,9 @@ class MetadataFolder:
             with (self.path / file_name).open("rb") as stream:
                 return stream.read(MAX_BYTES)
         except FileNotFoundError:
-            if self._elsewhere is None or file_name == "timestamp.json":
+            if self._partial is None or file_name == "timestamp.json":
                 return None
-        found = self._elsewhere.read(f"{METADATA}/{file_name}", MAX_BYTES)
+        found = self._partial.place.read(f"{METADATA}/{file_name}", MAX_BYTES)
         return found[0] if found else None
 
     def read(self, file_name: str, info: FileInfo | None = None) -> bytes:

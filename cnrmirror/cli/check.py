@@ -206,7 +206,13 @@ def _check_store(context: Context, project: Project, fresh_for: timedelta) -> No
     """Check a mirror that is in an object store; the exit codes are those of a check here."""
     report = upkeep.check(shared.Shared(project))
     tell = context.result if report.findings or report.error else context.done
-    tell(report, _told(report, report.source))
+    checked = report.checked
+    summary = (
+        f"{report.source}: revision {report.revision}: {checked.packages} packages, "
+        f"{checked.releases} releases, {checked.blobs} blobs, every key compared: "
+        f"{_verdict(report)}"
+    )
+    tell(report, [*_lines(report), summary])
     if report.error and not report.findings:
         click.echo(f"cnrmirror: {plain(report.error)}", err=True)
     if report.findings:

@@ -60,7 +60,7 @@ class Context:
     def project(self) -> projects.Project:
         """The mirror that -C names. Raises UsageError if there is none."""
         project = projects.Project(config.find_project(self.folder), progress=self.bar())
-        return shared.opened(project) if project.partial else project
+        return shared.opened(project, self.note) if project.partial else project
 
     def bar(self) -> Bar:
         """What tells how far long work is."""

@@ -81,7 +81,10 @@ def take_all(project: Project, found: Sequence[Path], how: How) -> Iterator[Inco
     with stage(project.progress, "Reading archives", len(found)) as progress:
         one = functools.partial(_take, catalog, tree, how)
         some = functools.partial(_take_some, project.store, tree, how)
-        yield from in_chunks(found, one, some, progress, _WORTH_PROCESSES, _CHUNK)
+        for each in in_chunks(found, one, some, progress, _WORTH_PROCESSES, _CHUNK):
+            if isinstance(each, Incoming):
+                project.store.arrived(each.info.blob)
+            yield each
 
 
 def _take_some(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import msgspec
@@ -74,7 +75,8 @@ def partial_store(folder: Path, layout: Layout, at: StoreAt) -> PartialStore:
     target = placed(folder, at)
     check_place(target)
     limit = at.cache_mib << 20
-    return PartialStore(layout.catalog, layout.making, lambda s: open_place(target, s), limit)
+    opened = functools.partial(open_place, target)
+    return PartialStore(layout.catalog, layout.making, opened, limit)
 
 
 def _settings(target: PublishTo) -> Settings:

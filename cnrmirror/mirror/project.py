@@ -85,8 +85,7 @@ class Project:
         self.partial = self._partial()
         self.store = self.partial or Store(self.layout.catalog, self.layout.making)
         self.catalog = Catalog(self.store)
-        place = self.partial.place if self.partial else None
-        self.metadata = MetadataFolder(self.layout.metadata, place)
+        self.metadata = MetadataFolder(self.layout.metadata, self.partial)
         self.lineage = Lineage(self.layout.lineage)
         self.signer = signer
         self.templates: Mapping[str, str] = own_templates(folder, self.config.views.templates)

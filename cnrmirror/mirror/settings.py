@@ -142,10 +142,12 @@ class PublishTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class StoreAt(PublishTo, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the mirror itself is, if not in the project's folder: the keys of a publish target.
 
-    ``cache_mib``: how much of it may stay on this machine.
+    ``cache_mib``: how much of it may stay on this machine. ``memory``: a private place, of the same
+    service, for what machines that come and go would forget.
     """
 
     cache_mib: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
+    memory: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

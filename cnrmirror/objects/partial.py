@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from cnrmirror.model.canonical import MAX_NODE_BYTES
 from cnrmirror.model.digest import Descriptor, checked
@@ -31,7 +32,8 @@ class PartialStore(Store):
 
     Args:
         root, scratch: see ``Store``.
-        place: makes the objects that hold all; from this store they take what they are to write.
+        place: makes the objects that hold all, once they are needed; from this store they take
+            what they are to write.
         limit: how many bytes of blobs may stay here.
     """
 
@@ -39,13 +41,23 @@ class PartialStore(Store):
         self, root: Path, scratch: Path, place: Callable[[Store], Objects], limit: int
     ) -> None:
         super().__init__(root, scratch)
-        self.place = place(self)
+        self._arguments = root, scratch, place, limit
+        self._make_place = place
         self.sent: set[str] = set()
         self.before_sending: Callable[[], None] = lambda: None
         self._limit = limit
         self._waiting: dict[str, Descriptor] = {}
         self._waiting_bytes = 0
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[PartialStore], tuple[Any, ...]]:
+        """In another process it asks the place for itself."""
+        return PartialStore, self._arguments
+
+    @functools.cached_property
+    def place(self) -> Objects:
+        """The objects that hold all. Raises AccessDenied, InputError."""
+        return self._make_place(self)
 
     def has_root(self, root: Descriptor) -> bool:
         """See ``Store``."""
@@ -110,6 +122,10 @@ class PartialStore(Store):
     def adopt_blob(self, blob: Descriptor, path: str) -> None:
         """See ``Store``."""
         super().adopt_blob(blob, path)
+        self._wait(blob)
+
+    def arrived(self, blob: Descriptor) -> None:
+        """See ``Store``."""
         self._wait(blob)
 
     def _wait(self, blob: Descriptor) -> None:

@@ -112,6 +112,9 @@ class Store:
         self._folder(target)
         os.rename(path, target)
 
+    def arrived(self, blob: Descriptor) -> None:
+        """Another process kept a blob here: nothing has to be done."""
+
     def scratch_file(self, name: str) -> str:
         """A path for a file in the making that no other process uses."""
         path = f"{self._scratch}/{os.getpid()}.{name}"

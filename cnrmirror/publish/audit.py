@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.finding import NOT_REFERRED_TO, OTHER_BYTES, OTHER_SIZE, Finding
+from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, parse_role
 from cnrmirror.publish.engine import portions
+from cnrmirror.publish.intakes import under_way
 from cnrmirror.publish.lease import HeldLease
 from cnrmirror.publish.plan import size_of
 from cnrmirror.publish.work import Work
@@ -18,6 +20,7 @@ from cnrmirror.publish.work import Work
 _BATCH = 1000
 # A newer one of these revokes keys: it is never taken away, nor overwritten.
 _OF_A_REVISION = re.compile(rf"{METADATA}/(?P<version>[0-9]+)\.(?P<role>catalog|snapshot)\.json")
+_ARCHIVES = "catalog/blobs/"
 _KEYS_OF_ROLES = re.compile(rf"{METADATA}/[0-9]+\.(?:root|targets)\.json")
 
 
@@ -40,6 +43,8 @@ def audit(work: Work, now: str) -> list[Finding]:
             same = item.size == size_of(resource)
             found.append(Finding(resource.path, "wrong", OTHER_BYTES if same else OTHER_SIZE))
     if work.sweep(now) <= now:
+        if under_way(work.destination, Instant.parse(now)):
+            listed = {key: item for key, item in listed.items() if not key.startswith(_ARCHIVES)}
         pending = work.seen.state.pending
         found += [
             Finding(key, "extra", NOT_REFERRED_TO)

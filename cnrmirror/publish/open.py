@@ -23,6 +23,7 @@ from cnrmirror.views import layout as layouts
 from cnrmirror.views.hosts import host_files
 from cnrmirror.views.site import Site
 
+
 class _Record(msgspec.Struct, frozen=True):
     learned: dict[str, str] = {}
 

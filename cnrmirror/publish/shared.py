@@ -10,24 +10,31 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
+import msgspec
+
 from cnrmirror.mirror.places import placed
 from cnrmirror.mirror.project import Project
+from cnrmirror.mirror.settings import StoreAt
 from cnrmirror.model.errors import (
     CnrMirrorError,
     ConflictError,
     DamageError,
     InputError,
     NotFoundError,
+    UsageError,
 )
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, signed_head_of
 from cnrmirror.objects.files import read_regular, replace_durably
+from cnrmirror.publish import intakes
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.look import look
 from cnrmirror.publish.open import DestinationMemory
+from cnrmirror.publish.private import PrivateMemory
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.succession import succession
 from cnrmirror.trust.verify import Policy, Trust, parse_pinned
@@ -35,7 +42,7 @@ from cnrmirror.trust.verify import Policy, Trust, parse_pinned
 _FOLLOW_SECONDS = 5
 
 
-def opened(project: Project) -> Project:
+def opened(project: Project, tell: Callable[[str], object] = lambda text: None) -> Project:
     """The same mirror; if it has a store, what others did there is known, and changes go there.
 
     Raises:
@@ -43,7 +50,7 @@ def opened(project: Project) -> Project:
         TrustError, NetworkError, AccessDenied: it cannot be read, or must not be believed.
     """
     if project.partial is not None:
-        Shared(project).catch_up()
+        Shared(project, tell).catch_up()
     return project
 
 
@@ -52,9 +59,10 @@ class Shared:
 
     Args:
         project: the mirror; from now on its changes begin and end in the store.
+        tell: is told what a person should know.
     """
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, tell: Callable[[str], object] = lambda text: None) -> None:
         assert project.partial is not None and project.config.store is not None
         self.project = project
         self.place = project.partial.place
@@ -63,9 +71,22 @@ class Shared:
         self._memory = DestinationMemory(project, self.target)
         self.place.recall(self._memory.learned)
         self.session = Session(project, self.target, self._memory, self.place)
+        self._private = self._private_memory(project.config.store)
+        self._tell = tell
+        self._run = uuid.uuid4().hex
+        self._store.before_sending = self._say_intake
         self._lock = threading.RLock()
         self._depth = 0
         project.turn = self.turn
+
+    def _private_memory(self, at: StoreAt) -> PrivateMemory | None:
+        if not at.memory:
+            return None
+        folder = self.project.folder
+        target = placed(folder, msgspec.structs.replace(at, to=at.memory))
+        if f"{target.to}/".startswith(f"{self.target.to.rstrip('/')}/"):
+            raise UsageError(f"store.memory: {at.memory} is within the mirror, which is public")
+        return PrivateMemory(self.project.layout, target, self._store)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
@@ -99,6 +120,8 @@ class Shared:
             self._catch_up()
 
     def _catch_up(self) -> None:
+        if self._private is not None:
+            self._private.bring()
         seen = look(self.project, self.place)
         ours = self.project.signed_head_or_none()
         if ours is None and seen.head is None:
@@ -110,6 +133,9 @@ class Shared:
             self._take()
         elif relation != "equal":  # a command did not come to its end
             self.share()
+
+    def _say_intake(self) -> None:
+        intakes.say(self.place, self._run, _now())
 
     def follow(self, tell: Callable[[str], object]) -> None:
         """Keep up with the store while this process lives; ``tell`` is told what is in the way."""
@@ -128,13 +154,17 @@ class Shared:
         """Bring the mirror's revision into the store, joined with what others did there."""
         with self.alone():
             try:
-                done = self.session.publish(str(Instant.of(datetime.now(UTC))))
+                done = self.session.publish(str(_now()))
             except ConflictError as error:
                 self._give_up(error)
                 raise
+            if self._store.sent:
+                intakes.say(self.place, self._run, None)
             with self.project.alone():
                 self._store.settle()
             self._memory.save(self.place.learned())
+            if self._private is not None:
+                self._private.send()
             return done
 
     def _give_up(self, error: CnrMirrorError) -> None:
@@ -158,6 +188,12 @@ class Shared:
         project, layout = self.project, self.project.layout
         before = project.signed_head_or_none()
         trust = self.trust()
+        if trust.mark() is None:
+            self._tell(
+                f"nothing is remembered of {self.place.name} here: whatever its keys signed is "
+                f"believed; keep {layout.memory} between runs, or name a private place for it "
+                "(store.memory)"
+            )
         head = trust.verify(self.place, Policy(any_age=True), datetime.now(UTC)).head
         where = f"{self.place.name}/{METADATA}"
         files: dict[str, bytes] = {}
@@ -191,3 +227,7 @@ class Shared:
     def _find(self, name: str) -> bytes | None:
         found = self.place.read(f"{METADATA}/{name}", MAX_BYTES)
         return found[0] if found else None
+
+
+def _now() -> Instant:
+    return Instant.of(datetime.now(UTC))

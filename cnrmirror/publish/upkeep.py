@@ -19,25 +19,24 @@ from cnrmirror.trust.verify import Policy
 
 
 def check(shared: Shared) -> Audit:
-    """Read all that is in the store and compare it, as anybody would, and what is too much there.
+    """Read the whole catalog in the store, as anybody would, and compare every key there is.
 
     Returns:
-        What an audit says of a mirror elsewhere, in its strictest form.
+        What an audit says of a mirror elsewhere; views are compared as who publishes there does,
+        who knows what is still to be read for a while. That it is expired is no finding.
     """
     project = shared.project
     now = datetime.now(UTC)
-    order = Order(Policy(), now, strict=True, templates=project.templates, pages=True)
+    order = Order(Policy(any_age=True), now, strict=True, views=False)
     journal = project.layout.scratch / "audit"
     with contextlib.closing(open_reader(shared.target)) as reader:
         report = audit(reader, shared.trust(), order, project.progress, journal)
     if report.error:
         return report
-    # Of what is too much, only who publishes there can tell what is still to be read for a while.
-    found = [finding for finding in report.findings if finding.problem != "extra"]
-    known = {finding.path for finding in found}
-    more = shared.session.audit(str(Instant.of(now)), repair=False)
-    found += [finding for finding in more if finding.path not in known]
-    return msgspec.structs.replace(report, findings=sorted(found))
+    found = {f.path: f for f in report.findings if f.problem not in ("extra", "stale")}
+    for finding in shared.session.audit(str(Instant.of(now)), repair=False):
+        found.setdefault(finding.path, finding)
+    return msgspec.structs.replace(report, findings=sorted(found.values()))
 
 
 def mend(shared: Shared, now: str) -> list[Finding]:
@@ -74,8 +73,8 @@ def collect(
         if going is not None and not dry_run:
             if project.signer is None:
                 raise NotTrusted("no keys are at hand to sign with what is kept")
-            retire.note(going, project.layout)
             with project.signing(now):
+                retire.note(going, project.layout)
                 project.signer.keep_from(going.floor, now)
             shared.share()
         if (paths or extra) and not dry_run:

@@ -110,7 +110,11 @@ class Work:
     def immutable(self) -> Iterator[list[Resource]]:
         """Blobs, nodes and catalog roots that the destination may lack."""
         known = self._root_of(self.seen.head.at) if self.seen.head else None
-        yield from filter(None, self._files(known))
+        partial = self.project.partial
+        sent = partial.sent if partial and partial.place is self.destination else ()
+        for files in self._files(known):
+            if left := [file for file in files if file.path not in sent]:
+                yield left
 
     def _files(self, known: CatalogRoot | None) -> Iterator[list[Resource]]:
         return immutable_files(self.project.store, self._nodes, self.head, known)
