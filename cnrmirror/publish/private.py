@@ -27,7 +27,7 @@ _MOST_FILES = 10_000
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """A file as it was when it was brought or sent, and the place's tag for it, if that is known."""
+    """A file as it was brought or sent, and the place's tag for it, if that is known."""
 
     digest: str
     tag: str

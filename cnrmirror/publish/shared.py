@@ -1,4 +1,4 @@
-"""A mirror whose site is in an object store (mirror.yaml: ``store``), and this machine's part of it.
+"""A mirror in an object store (mirror.yaml: ``store``), and this machine's part of it.
 
 A command begins with what stands in the store, and ends when its revision stands there: published
 by the same engine as to any other place, under its lease. Several machines may work so; whoever was

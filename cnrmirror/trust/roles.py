@@ -114,6 +114,22 @@ def next_versions(old: Versions, above: SignedHead | None = None) -> Versions:
     )
 
 
+def over_a_gap(floor: RetentionFloor, following: Versions, versions: Versions) -> RetentionFloor:
+    """The floor once these versions are signed: what was signed between, and is lost, is not kept.
+
+    Args:
+        floor: what is retained now.
+        following: the versions that come next after what is in force, here and elsewhere.
+        versions: those that are signed.
+    """
+    return RetentionFloor(
+        versions.catalog if versions.catalog > following.catalog else floor.catalog,
+        versions.snapshot if versions.snapshot > following.snapshot else floor.snapshot,
+        floor.revision,
+        floor.root,
+    )
+
+
 class InForce(msgspec.Struct, frozen=True):
     """The files of the roles that are signed online, as they are now."""
 

@@ -36,6 +36,7 @@ from cnrmirror.trust.roles import (
     higher,
     meta_file,
     next_versions,
+    over_a_gap,
     parse,
     to_bytes,
 )
@@ -230,6 +231,7 @@ class Repository:
             {"custom": {"revision": head.revision}},
         )  # fmt: skip
         versions = next_versions(self.guard.highest(old.versions), above)
+        floor = over_a_gap(floor, next_versions(old.versions, above), versions)
         self._sign_all(target, self._signer("catalog"), versions, floor, now)
 
     def refresh(self, now: str) -> None:
@@ -248,11 +250,15 @@ class Repository:
         info = old.timestamp.signed.snapshot_meta
         if signer is not None:
             target = old.catalog.signed.targets[TARGET]
-            self._sign_all(target, signer, versions, old.floor, now)
+            floor = over_a_gap(old.floor, next_versions(old.versions), versions)
+            self._sign_all(target, signer, versions, floor, now)
             return
+        floor = old.floor
         if self._is_due(old.snapshot, "snapshot", now):
             info = self._sign_snapshot(old.snapshot.signed.meta, versions.snapshot, now)
-        self._sign_timestamp(info, versions.timestamp, old.floor, now)
+            floor = over_a_gap(floor, next_versions(old.versions), versions)
+            floor = msgspec.structs.replace(floor, catalog=old.floor.catalog)
+        self._sign_timestamp(info, versions.timestamp, floor, now)
 
     def keep_from(self, kept: RetentionFloor, now: str) -> None:
         """Say in the timestamp from which versions on files are kept, before others are removed."""
