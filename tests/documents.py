@@ -17,11 +17,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 _CONFIGURATION = """\
 # mirror.yaml
 
-mirror.yaml is the configuration of a mirror, and the only file of it that a person edits; `cnrmirror init`
-writes it. This page lists every key. Unknown keys, duplicate keys and wrong values are errors that name the
-line and the key. `cnrmirror config check` checks the file, `cnrmirror config show --effective` prints it with
-all defaults, and [mirror.schema.json](mirror.schema.json) tells editors what it may contain (`init` writes
-the line that names it). [mirror.example.yaml](mirror.example.yaml) is a long example; this is a short one:
+mirror.yaml is the configuration of a mirror, and the only file of it that a person edits;
+`cnrmirror init` writes it. This page lists every key. Unknown keys, duplicate keys and wrong values
+are errors that name the line and the key. `cnrmirror config check` checks the file, `cnrmirror
+config show --effective` prints it with all defaults, and [mirror.schema.json](mirror.schema.json)
+tells editors what it may contain (`init` writes the line that names it).
+[mirror.example.yaml](mirror.example.yaml) is a long example; this is a short one:
 
 ```yaml
 id: 5a4d9c3e-0000-4000-8000-73616d706c65
@@ -35,12 +36,11 @@ publish:
     to: s3://my-bucket/registry
 ```
 
-Relative paths start at the folder of mirror.yaml; `~` is the home of the user who runs the command. An
-address has no query and no fragment, since paths are appended to it. Which credentials are sent to which
-host, and which certificates are accepted:
-[sync](sync.md#hosts-credentials-proxies-and-certificates). If you change `views` or
-`url`, the next command that writes to the mirror brings the site up to date; `cnrmirror build` does so at
-once.
+Relative paths start at the folder of mirror.yaml; `~` is the home of the user who runs the command.
+An address has no query and no fragment, since paths are appended to it. Which credentials are sent
+to which host, and which certificates are accepted:
+[sync](sync.md#hosts-credentials-proxies-and-certificates). If you change `views` or `url`, the next
+command that writes to the mirror brings the site up to date; `cnrmirror build` does so at once.
 """
 _PARTS = {
     "Config": "The keys", "ViewSettings": "views", "ArtifactHub": "views.artifacthub",
