@@ -115,6 +115,7 @@ class Stage:
             variables = {
                 "AWS_ENDPOINT_URL": bucket.url, "AWS_ACCESS_KEY_ID": "somebody",
                 "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1",
+                "CLONE": str(ROOT), "PYTHON": sys.executable,
             }  # fmt: skip
             wanted = self.played(home, places, left_out)
             return run(home, wanted, f"{own}:{programs}".rstrip(":"), 120, variables)
@@ -124,7 +125,7 @@ def _as_meant(line: str, meant: Mapping[str, str], home: Path) -> str:
     for said, word in meant.items():
         line = line.replace(said, word)
     line = _SYSTEM.sub(f"{home}/", line)
-    return _SERVES.sub(rf"PYTHONPATH='{ROOT}' '{sys.executable}' -m tests.briefly \g<0>", line)
+    return _SERVES.sub(r"PYTHONPATH=$CLONE $PYTHON -m tests.briefly \g<0>", line)
 
 
 def furnish(world: Path, home: Path) -> None:

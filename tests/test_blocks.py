@@ -6,6 +6,7 @@ Real clients run in tests/interop/test_blocks.py and test_clients_page.py.
 from __future__ import annotations
 
 import re
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,12 @@ from tests.blocks import (
     blocks_of,
     documents,
     fences,
+    misfit,
+    run,
     without_fences,
 )
-from tests.stage import Stage
+from tests.recipes import tools
+from tests.stage import Stage, furnish
 from tests.stages import FOREIGN, NOT_RUN, OF_CLIENTS, SIGNED, STAGES, WHOLE
 from tests.world import make, served
 
@@ -42,7 +46,9 @@ def test_every_block_is_run_or_it_is_said_why_not() -> None:
     listed = {(b.document, b.line) for key in NOT_RUN for b in begun(*key)}
     for block in ALL:
         where = (block.document, block.line)
-        assert ways[where] or where in listed, f"neither run nor listed: {where}: {block.first}"
+        assert ways[where] or where in listed, (
+            f"{where} is in no table of tests/stages.py: {block.first}"
+        )
         assert ways[where] <= 1, f"run twice: {where}"
 
 
@@ -80,3 +86,28 @@ def url(world: Path) -> Iterator[str]:
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_the_blocks_of_a_document_run(world: Path, url: str, tmp_path: Path, stage: Stage) -> None:
     stage.perform(world, url, tmp_path / "home", NOT_RUN)
+
+
+def shown(document: str, begin: str) -> str:
+    """The block of output in a document that begins so."""
+    [text] = [f.text for f in fences((ROOT / document).read_text()) if f.text.startswith(begin)]
+    return text
+
+
+def test_an_audit_prints_what_is_shown(world: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    furnish(world, home)
+    index = "cnr/api/v1/packages/index.json"
+    expected = shown("docs/publish.md", "wrong\t").replace("/srv/public", "…") + "…\n"
+    commands = f"""cd w
+cp ../production/{index} more && printf x >> more && mv more ../production/{index}
+cnrmirror publish production --audit || test $? = 6
+"""
+    run(home, [Block(commands, expected)], str(tools(home / "programs")))
+
+
+def test_healthz_answers_as_it_is_shown(url: str) -> None:
+    good, _ = shown("docs/serve.md", '{"catalog"').splitlines()
+    with urllib.request.urlopen(f"{url}/healthz", timeout=60) as answer:
+        said = answer.read().decode()
+    assert misfit(good.replace("12", "…"), said) is None

@@ -35,7 +35,7 @@ _PLAIN = (
 
 def clients(block: Block) -> set[str]:
     """The programs with which its lines begin."""
-    return {line.split()[0] for line in block.commands.splitlines()}
+    return {line.split()[0] for line in block.commands.splitlines() if line}
 
 
 def cases() -> Iterator[tuple[Block, str]]:
