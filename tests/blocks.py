@@ -101,7 +101,7 @@ class Step:
     @property
     def installs(self) -> bool:
         """pip says where it looks for packages: that is of this machine, and not shown."""
-        return "pip install" in self.block.commands
+        return re.search(r"pipx? install|recipes/install", self.block.commands) is not None
 
 
 class Failed(Exception):

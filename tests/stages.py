@@ -84,6 +84,7 @@ STAGES = [
          "cnrmirror -C mirror export volumes": "cnrmirror -C mirror push --namespace charts large",
          "sha256sum": "cd bundle"},
         after="cnrmirror -C ~/copy show charts/nginx@3.0.0 && cmp ~/volumes/*2.tar ~/again/*2.tar",
+        needs=("jq", "openssl"),
     ),
     Stage("docs/audit.md", ("sha256sum root.json",)),
     Stage("docs/audit.md", ("cnrmirror check --from https://mirror.example.com --against last",),
@@ -110,7 +111,7 @@ STAGES = [
     Stage("docs/cost.md", ("cnrmirror cost",)),
     Stage("docs/format.md", ("bash recover.sh verify",), "w/site",
           {"": "cp ../root.json ."}, {"FOLDER": ".", "DIR": "~/recovered"},
-          "ls ~/recovered/charts/nginx"),
+          "ls ~/recovered/charts/nginx", needs=("jq", "openssl")),
     Stage(
         "docs/format.md", ("openssl pkeyutl",),
         before={"": "$PYTHON -c '" + """
@@ -121,6 +122,7 @@ key = document["signed"]["keys"][one["keyid"]]["keyval"]["public"]
 open("key.der", "wb").write(bytes.fromhex("302a300506032b6570032100" + key))
 open("sig", "wb").write(bytes.fromhex(one["sig"]))
 ' && jq -cSj .signed root.json > signed"""},
+        needs=("jq", "openssl"),
     ),
     Stage("docs/images.md", ("cnrmirror images",),
           before={"": "cnrmirror push --namespace charts ~/redis"}, after="cat images.yaml"),
@@ -158,7 +160,8 @@ open("sig", "wb").write(bytes.fromhex(one["sig"]))
            "cnrmirror -C w export media/usb/bundle && "
            "printf '[{name: a, sha256: \"%064d\", namespaces: [charts], may: [push]}]' 0 "
            "> tokens.yaml && chmod go-w tokens.yaml"}),
-    Stage("docs/serve.md", ("(umask 077",), after="test $(wc -c < ci-bot.token) = 65"),
+    Stage("docs/serve.md", ("(umask 077",), after="test $(wc -c < ci-bot.token) = 65",
+          needs=("openssl",)),
     Stage("docs/sync.md", ("cnrmirror sync --dry-run",),
           meant={"--html FILE": "--html report.html"}, after="grep quay report.html"),
     Stage("docs/trust.md", ("cnrmirror init my-mirror  ",), ".", {"": "cp -r w/nginx nginx && "

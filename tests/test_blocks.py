@@ -24,6 +24,7 @@ from tests.blocks import (
     run,
     without_fences,
 )
+from tests.interop.servers import need
 from tests.recipes import tools
 from tests.stage import Stage, furnish
 from tests.stages import FOREIGN, NOT_RUN, OF_CLIENTS, SIGNED, STAGES, WHOLE
@@ -85,6 +86,8 @@ def url(world: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_the_blocks_of_a_document_run(world: Path, url: str, tmp_path: Path, stage: Stage) -> None:
+    for program in stage.needs:
+        need(program)
     stage.perform(world, url, tmp_path / "home", NOT_RUN)
 
 
