@@ -121,7 +121,7 @@ def _first_line(file: Path) -> bytes:
 def _ask(where: str, again: bool) -> bytes | None:
     """What a person says at the terminal to open a key."""
     if again:
-        click.echo("cnrmirror: this passphrase does not open {where}", err=True)
+        click.echo(f"cnrmirror: this passphrase does not open {where}", err=True)
     said = _hidden(f"passphrase of {where}")
     if not said:
         click.echo(f"cnrmirror: no passphrase: {where} is not used", err=True)

@@ -168,7 +168,7 @@ def refuse(signed: Repository, plan: RootPlan) -> None:
     needed = role.threshold if plan.threshold is None else plan.threshold
     if left < needed:
         raise UsageError(
-            f"only {left} root keys would be left, and {needed} must sign: add one "
+            f"too few root keys would be left: {left}, and {needed} must sign: add one "
             "(--add FOLDER), or use a lower --threshold"
         )
 
