@@ -22,7 +22,7 @@ SECTIONS = {
         "images": "List the container images that charts name, and where.",
         "log": "List the revisions, newest first.",
         "diff": "Show what changed from revision A to revision B.",
-        "cost": "Count what the mirror holds at each place, and what that costs.",
+        "cost": "Count what the mirror holds at each destination, and the cost.",
     },
     "Bring packages in, and out": {
         "sync": "Fetch what the sources in mirror.yaml have, as one revision.",

@@ -19,7 +19,7 @@ _COLUMNS = ("PLACE", "KIND", "FILES", "BYTES")
                 shell_complete=words.targets)  # fmt: skip
 @pass_context
 def cost(context: Context, names: tuple[str, ...]) -> None:
-    """Count what the mirror holds at each place, and what that costs.
+    """Count what the mirror holds at each destination, and the cost.
 
     By kind, in this mirror and at each destination; and what other forms would cost.
 

@@ -67,7 +67,8 @@ def origin_options(command: F) -> F:
         click.option("--allow-expired", metavar="90d",
                      help="Accept metadata that expired up to this long ago."),
         click.option("--expect", metavar="RECEIPT",
-                     help="What it must be: a receipt, a file with one, or a catalog's digest."),
+                     help="What the mirror must match: a receipt, a file with one, or a "
+                     "catalog's digest."),
     ]  # fmt: skip
 
     def gathered(

@@ -63,9 +63,10 @@ def publish(
     No reader ever sees a name whose bytes are not there yet.
 
     TARGET is a name in mirror.yaml, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX,
-    az://ACCOUNT/CONTAINER/PREFIX, or a folder; all of mirror.yaml if none is given. Credentials
-    come from where the cloud's own tools find them; AWS_ENDPOINT_URL names another service with
-    S3's API. If somebody else published from a copy of this mirror, both are merged first.
+    az://ACCOUNT/CONTAINER/PREFIX, or a folder; all targets of mirror.yaml if none is given.
+    Credentials come from where the cloud's own tools find them; AWS_ENDPOINT_URL names
+    another service with S3's API. If somebody else published from a copy of this mirror, both
+    are merged first.
 
     \b
     cnrmirror publish s3://my-bucket/registry --dry-run

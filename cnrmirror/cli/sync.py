@@ -41,7 +41,7 @@ from cnrmirror.sync.run import sync as run_sync
     "--acknowledge",
     "acknowledging",
     is_flag=True,
-    help="Write the holes of this run into acknowledged.yaml: from now on no error.",
+    help="Write the holes of this run into acknowledged.yaml: they no longer change the exit code.",
 )
 @click.option(
     "--metrics",

@@ -89,7 +89,7 @@ def look_when_free(project: Project, destination: Objects, now: str, wait: float
             return seen
         if waited >= wait:
             raise BusyError(
-                f"{destination.name}: another publish runs there, by its lease of {lease.time}; "
+                f"{destination.name}: somebody else publishes there, by a lease of {lease.time}; "
                 f"try again later (a lease that is not renewed for {STALE} has ended)"
             )
         time.sleep(min(_POLL_SECONDS, max(0.0, wait - waited)))
