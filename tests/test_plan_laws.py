@@ -249,7 +249,9 @@ def test_what_was_removed_here_stays_away_and_says_when_and_why() -> None:
 def test_what_the_upstream_had_taken_away_comes_back_if_it_is_the_same() -> None:
     again = Action(*OLD.key, "fetch", "it is back upstream", 9)
     assert after_removal(Rules(), OLD, UPSTREAM_GONE) == again
-    words = f"it is back upstream with digest {NEW.digest}, and stays removed here (changes: freeze)"
+    words = (
+        f"it is back upstream with digest {NEW.digest}, and stays removed here (changes: freeze)"
+    )
     assert after_removal(Rules(), NEW, UPSTREAM_GONE) == Action(*OLD.key, "frozen", words)
     accepted = after_removal(Rules(changes="accept"), NEW, UPSTREAM_GONE)
     assert accepted == Action(*OLD.key, "fetch", "it is back upstream", 7)

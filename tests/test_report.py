@@ -182,7 +182,10 @@ def test_a_source_with_nothing_at_all_says_what_to_do(tmp_path: Path) -> None:
     run(project, upstream)
     upstream.blobs.clear()
     (report,) = run(project, upstream, deletes="follow", max_shrink=1).sources
-    assert "the source offers nothing at all" in report.notes[0] and "cnrmirror remove" in report.notes[0]
+    assert (
+        "the source offers nothing at all" in report.notes[0]
+        and "cnrmirror remove" in report.notes[0]
+    )
 
 
 # -- for monitors ---------------------------------------------------------------------------------

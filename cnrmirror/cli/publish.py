@@ -152,7 +152,7 @@ def _audit(session: Session, repair: bool) -> _Outcome:
     problems = session.audit(now(), repair)
     lines = [finding.line for finding in problems]
     name = session.destination.name
-    verb = "repaired" if repair else "found; --repair repairs"
+    verb = "repaired" if repair else "found; repair with --repair"
     told = f"{counted(len(problems), 'problem')} {verb}" if problems else "all well"
     lines.append(f"{name}: {told}")
     return _Outcome(problems, lines, DamageError.exit_code if problems and not repair else 0)
