@@ -17,11 +17,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 _CONFIGURATION = """\
 # mirror.yaml
 
-The only file of a mirror that a person edits. Unknown keys, keys that stand twice and wrong values
-are errors that name the line and the key. `cnrmirror config check` looks at it, `cnrmirror config
-show --effective` prints it with all defaults, and [mirror.schema.json](mirror.schema.json) tells
-editors what it may hold (`init` writes the line for them). There is a long example,
-[mirror.example.yaml](mirror.example.yaml); this is a short one:
+mirror.yaml is the configuration of a mirror, and the only file of it that a person edits;
+`cnrmirror init` writes it. This page lists every key. Unknown keys, duplicate keys and wrong values
+are errors that name the line and the key. `cnrmirror config check` checks the file, `cnrmirror
+config show --effective` prints it with all defaults, and [mirror.schema.json](mirror.schema.json)
+tells editors what it may contain (`init` writes the line that names it).
+[mirror.example.yaml](mirror.example.yaml) is a long example; this is a short one:
 
 ```yaml
 id: 5a4d9c3e-0000-4000-8000-73616d706c65
@@ -35,10 +36,11 @@ publish:
     to: s3://my-bucket/registry
 ```
 
-Paths are seen from mirror.yaml; `~` is the home of who runs the command. An address has no query
-and no fragment: paths are put after it. What is sent to whom, and which certificates count:
-[sync](sync.md#who-is-asked-and-with-what). A change under `views` or of `url` is carried out by
-the next command that writes.
+Relative paths start at the folder of mirror.yaml; `~` is the home of the user who runs the command.
+An address has no query and no fragment, since paths are appended to it. Which credentials are sent
+to which host, and which certificates are accepted:
+[sync](sync.md#hosts-credentials-proxies-and-certificates). If you change `views` or `url`, the next
+command that writes to the mirror brings the site up to date; `cnrmirror build` does so at once.
 """
 _PARTS = {
     "Config": "The keys", "ViewSettings": "views", "ArtifactHub": "views.artifacthub",

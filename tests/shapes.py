@@ -181,15 +181,16 @@ def schema() -> str:
 _HEAD = """\
 # What --json prints
 
-With `--json` every command prints one JSON document on standard output, and nothing else there.
-[json.schema.json](json.schema.json) has a schema for each (`#/$defs/command:push`,
-`command:channel-set`); the tests hold what the commands print against it. Fields may be added;
-none changes its meaning or goes. Times are ISO 8601 in UTC without an offset, as the registry
-writes them; sizes are bytes; digests are sha256 in hex.
+This page is for scripts that run cnrmirror. With `--json`, every command prints one JSON document
+on standard output, and nothing else there. [json.schema.json](json.schema.json) has a schema for
+each command (`#/$defs/command:push`, `command:channel-set`); tests compare the output of the
+commands with it. Later versions may add fields, but do not remove one or change its meaning. Times
+are ISO 8601 in UTC without an offset, as the registry writes them; sizes are bytes; digests are
+sha256 in hex.
 
-A command that fails prints an object with `code`, `message` and `details` on standard output, its
-message on standard error, and ends with the code of [exit-codes.md](exit-codes.md). Long work tells
-how far it is on standard error, one object a line (below: Event).
+A command that fails prints an object with `code`, `message` and `details` on standard output and
+its message on standard error, and ends with one of the [exit codes](exit-codes.md). Long-running
+commands print their progress on standard error, one object a line ([Event](#event)).
 """
 
 

@@ -12,7 +12,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
-from tests.tutorial import ROOT, Block, Step, blocks, run
+from tests.blocks import ROOT, Block, Step, blocks, run
 
 PICTURE = ROOT / "docs/terminal.svg"
 _COLUMNS = 102

@@ -452,7 +452,7 @@ def test_an_older_bundle_is_refused(
         message = untouched(
             project, partial(bring, project, tmp_path / "1", sender=given_by), Rollback
         )
-        assert "older than what was taken in before" in message
+        assert "older than what was imported before" in message
 
 
 def forget(project: Project) -> None:
@@ -475,7 +475,7 @@ def test_a_follower_that_lost_its_memory_refuses_what_is_older_than_its_own_site
     bring(receiver, tmp_path / "2")
     before = tree(receiver.site)
     forget(receiver)
-    with pytest.raises(Rollback, match="older than what was taken in before"):
+    with pytest.raises(Rollback, match="older than what was imported before"):
         bring(receiver, tmp_path / "1")
     assert tree(receiver.site) == before
     assert bring(receiver, tmp_path / "2").blobs == 0
@@ -576,7 +576,7 @@ def test_a_mirror_with_own_packages_holds_a_sender_to_what_its_catalog_records(
     shutil.rmtree(own.layout.memory)
     shutil.rmtree(tmp_path / "trust-d")
     before = documents(own, "ns")
-    with pytest.raises(Rollback, match="older than what was taken in before"):
+    with pytest.raises(Rollback, match="older than what was imported before"):
         bring(own, tmp_path / "1", sender=sender)
     assert documents(own, "ns") == before
     assert have(own, NOW).catalog == known

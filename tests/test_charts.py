@@ -60,7 +60,7 @@ def test_odd_keys_and_aliases_in_yaml_do_no_harm(extra: bytes) -> None:
 
 
 def test_a_name_that_stands_twice_is_an_error() -> None:
-    with pytest.raises(InvalidDocument, match="'name' stands twice"):
+    with pytest.raises(InvalidDocument, match="'name' is there twice"):
         identified({"Chart.yaml": CHART + b"name: other\n"})
 
 
@@ -111,7 +111,7 @@ def test_push_follows_links_out_of_a_folder_only_when_it_is_told_to(
     (folder / "Chart.yaml").write_bytes(CHART)
     (tmp_path / "values.yaml").write_text("a: 1\n")
     (folder / "values.yaml").symlink_to("../values.yaml")
-    with pytest.raises(InputError, match=r"chart/values\.yaml: .* say push --follow-outside"):
+    with pytest.raises(InputError, match=r"chart/values\.yaml: .* use push --follow-outside"):
         push(project, [folder], Override(namespace="ns"), NOW)
     report = push(project, [folder], Override(namespace="ns"), NOW, What(outside=True))
     assert report.pushed[0].outcome == "new"

@@ -141,7 +141,7 @@ def test_config_check_needs_no_secrets(project: Project, text: str) -> None:
         ("viewz: {}\n", ":2: there is no key 'viewz'; did you mean 'views'?"),
         ("views: {zzz: 1}\n", ":2: views: there is no key 'zzz'; there are: dialect, profile,"),
         ("views: 3\n", ":2: views: must be a mapping, not a whole number"),
-        ("views: {look: {accent: red}}\n", "views.look.accent: it is not written as it must be"),
+        ("views: {look: {accent: red}}\n", "views.look.accent: it has not the form that it must"),
         ("hosts: {port: 99999}\n", ":2: hosts.port: must be at least 1 and at most 65535"),
         ("limits: {packd: 1}\n", ":2: limits: there is no key 'packd'; did you mean 'packed' or"),
         ("publish:\n  a: {to: x}\n  b: {to: y, host: z}\n",

@@ -82,7 +82,7 @@ def test_every_goal_of_make_that_is_shown_exists() -> None:
 def test_every_command_and_option_that_is_shown_exists(page: Path) -> None:
     context = click.Context(cli)
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.S | re.M)
-    blocks = [block for language, block in fenced if language in ("", "sh")]
+    blocks = [block for language, block in fenced if language in ("sh", "console", "text")]
     lines = [line.partition("#")[0] for block in blocks for line in block.splitlines()]
     for line in lines:
         match = re.search(r"(?:^|[ '\"(;])cnrmirror((?: -C \S+)?(?: --json)?) ([a-z]+)(.*)", line)

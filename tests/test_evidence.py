@@ -629,10 +629,10 @@ def say(*words: str, code: int = 0) -> str:
 def test_mirrors_are_compared_with_the_first(home: Path) -> None:
     pin = ("--root", "root.json", "--no-views")
     said = say("check", "--compare", "a", "--compare", "b", *pin)
-    assert "a and b tell one story, up to revision 0" in said
+    assert "a and b agree, up to revision 0" in said
     assert say("check", "--from", "a", "--compare", "b", *pin) == said
     said = say("check", "--compare", "a", "--compare", "b", "--compare", "c", *pin, code=9)
-    assert "a and b tell one story" in said and "wrong\tc\trevision 1 is " in said
+    assert "a and b agree" in said and "wrong\tc\trevision 1 is " in said
     say("check", "--compare", "a", *pin, code=2)
     said = say("--json", "check", "--from", "a", "--compare", "c", *pin, code=9)
     [other] = msgspec.json.decode(said, type=Audit).compared

@@ -261,7 +261,7 @@ def test_what_is_at_the_target_stays_as_it_is(
     dest.mkdir()
     put(kind, target(dest, tarball=tarball))
     before = tree(place)
-    with pytest.raises(ConflictError, match="something is there already"):
+    with pytest.raises(ConflictError, match="exists already"):
         get(site, dest, tarball=tarball)
     assert tree(place) == before
 
@@ -288,7 +288,7 @@ def test_what_appears_at_the_target_meanwhile_stays_as_it_is(
         get(site, dest)  # rename takes an empty folder's place: nothing is lost
         assert is_whole(there)
         return
-    with pytest.raises(ConflictError, match="something is there already"):
+    with pytest.raises(ConflictError, match="exists already"):
         get(site, dest, tarball=tarball)
     monkeypatch.undo()
     assert names(dest) == [there.name]
@@ -375,7 +375,7 @@ def test_a_package_past_a_limit_is_refused_with_the_option_that_admits_it(
         assert names(place) == []
         message = done.exception.message
         assert f"limits.{key} is {value}; {option} " in message
-        better = re.search(rf"{option} (\d+) \(or more\) admits it", message)
+        better = re.search(rf"{option} (\d+) \(or more\) allows it", message)
         assert better and int(better[1]) > int(value), message
         value = better[1]
     assert done.exit_code == 0

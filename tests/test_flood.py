@@ -370,10 +370,10 @@ def test_who_listens_to_everybody_is_warned(project: Project, tmp_path: Path) ->
     everybody = ("--host", "0.0.0.0")
     assert told(project, "--accept-push") == ""
     open_to_all = told(project, *everybody, "--accept-push")
-    assert "travel in clear" in open_to_all and "nginx or Caddy" in open_to_all
+    assert "unencrypted" in open_to_all and "nginx or Caddy" in open_to_all
     for options in ((*everybody, *tls, "--accept-push"), everybody):
         text = told(project, *options)
-        assert "travel in clear" not in text and "nginx or Caddy" in text
+        assert "unencrypted" not in text and "nginx or Caddy" in text
 
 
 def told(project: Project, *options: str) -> str:

@@ -246,7 +246,7 @@ def test_an_alias_of_a_text_is_that_text_and_nothing_else_is_repeated(repo: Repo
     words = {hole.what: hole.reason for hole in report.holes}
     assert report.fetched == 0 and len(words) == 1002
     assert words["c/c7"] == "a list of versions was expected"
-    assert words["c/d@1.0.0"] == "an alias stands in its place"
+    assert words["c/d@1.0.0"] == "an alias is in its place"
     assert "1 of its entries do not tell" in words["c/d@?"]
 
 
@@ -254,7 +254,7 @@ def test_a_key_that_stands_twice_is_never_chosen_from(repo: Repository) -> None:
     digest = repo.archive("a")
     entry = f"version: 1.0.0, urls: [a-1.0.0.tgz], digest: {digest}"
     report = repo.sync(f"entries:\n  a:\n  - {{{entry}, digest: {OTHER}}}\n")
-    assert [h.reason for h in report.holes] == ["the key 'digest' stands twice"]
+    assert [h.reason for h in report.holes] == ["the key 'digest' is there twice"]
     report = repo.sync(f"entries:\n  a:\n  - {{{entry}, icon: x, icon: y, icon: z}}\n")
     assert report.exit_code == 0
     for text in (
@@ -262,7 +262,7 @@ def test_a_key_that_stands_twice_is_never_chosen_from(repo: Repository) -> None:
         f"entries: {{}}\nentries:\n  a:\n  - {{{entry}}}\n",
     ):
         report = repo.sync(text)
-        assert report.exit_code == InputError.exit_code and "stands twice" in report.error
+        assert report.exit_code == InputError.exit_code and "is there twice" in report.error
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ def test_a_key_that_stands_twice_is_never_chosen_from(repo: Repository) -> None:
         ("entries: {a: " + "[" * 100 + "]" * 100 + "}", "nested deeper"),
         ("x: " + "[" * 100 + "]" * 100 + "\nentries: {}", "nested deeper"),
         ("generated: now\n", "no entries"),
-        ("x: &d a\ny: &d b\nentries: {}\n", "the anchor 'd' stands twice"),
-        ("x: &d a\ny: &d [b]\nentries: {}\n", "the anchor 'd' stands twice"),
-        ("x: &d a\nentries:\n  a:\n  - &d {version: 1.0.0}\n", "the anchor 'd' stands twice"),
+        ("x: &d a\ny: &d b\nentries: {}\n", "the anchor 'd' is there twice"),
+        ("x: &d a\ny: &d [b]\nentries: {}\n", "the anchor 'd' is there twice"),
+        ("x: &d a\nentries:\n  a:\n  - &d {version: 1.0.0}\n", "the anchor 'd' is there twice"),
     ],
 )
 def test_what_is_no_whole_index_is_none(repo: Repository, text: str, words: str) -> None:

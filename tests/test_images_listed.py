@@ -187,7 +187,7 @@ def test_missing_are_guesses_and_releases_that_nobody_looked_into(
     told_json = json.loads(run(older, "--json", "images", "--missing").stdout)
     assert told_json["unknown"] == [{"package": "ns/app", "release": "1.0.0", "extractor": 2}]
     built = run(older, "build", "--facts")
-    assert built.exit_code == 0 and "looked into 1 archive: revision 3" in built.stdout
+    assert built.exit_code == 0 and "inspected 1 archive: revision 3" in built.stdout
     assert run(older, "images").stderr == ""
 
 
@@ -210,7 +210,7 @@ def test_mirror_yaml_adds_images_and_leaves_some_out(stocked: Project) -> None:
     [
         ("{add_for: {'/(/': [a]}}", "regular expression"),
         ("{exclude: ['/(/']}", "regular expression"),
-        ("{add_for: {'ns/*': ['NO IMAGE']}}", "NO IMAGE: not a reference of an image"),
+        ("{add_for: {'ns/*': ['NO IMAGE']}}", "NO IMAGE: not an image reference"),
         ("{ad_for: {}}", "there is no key"),
     ],
 )

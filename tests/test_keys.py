@@ -315,7 +315,7 @@ def test_a_rotation_that_cannot_be_signed_leaves_nothing_behind(
         path.unlink()
     before = files(mirror.folder)
     said = mirror("-C", "m", "keys", "rotate", purpose, *OFFLINE, code=9)
-    assert "keys that must sign are here" in said
+    assert "keys that must sign were found" in said
     assert files(mirror.folder) == before
     mirror("-C", "m", "channel", "set", "ns/a", "stable", "1.0.0")
 

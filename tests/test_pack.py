@@ -151,7 +151,7 @@ def test_a_file_that_two_links_show_is_packed_three_times(chart: Path) -> None:
         ("../../outside/secret.yaml", "leads out of the package folder, to .*outside/secret.yaml"),
         (
             "../../outside",
-            "leads out of the package folder, to .*outside; say push --follow-outside",
+            "leads out of the package folder, to .*outside; use push --follow-outside",
         ),
         ("/dev/null", "leads out of the package folder, to /dev/null"),
         ("missing.yaml", "leads nowhere, to missing.yaml"),

@@ -75,7 +75,7 @@ def test_what_was_given_up_can_be_read_until_its_time_of_grace_is_over(project: 
     objects = bucket_of(project, ["json", "twins"])
     gone = f"{API}/ns/a/1.0.0/helm/pull/json"
     done = to_bucket(project, objects, [], grace=60).publish(NOW)
-    assert any("stays until" in note for note in done.notes)
+    assert any("stay until" in note for note in done.notes)
     assert any(note.startswith("left out: 'appr pull'") for note in done.notes)
     assert gone in objects
     began = datetime.fromisoformat(NOW).replace(tzinfo=UTC)

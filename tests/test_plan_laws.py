@@ -209,16 +209,16 @@ def test_a_changed_release_says_what_it_was_or_what_it_would_be() -> None:
     had = f"it had {OLD.digest}"
     assert decided(accept, NEW, "up") == Action(*OLD.key, "replace", had, 7)
     assert decided(accept, NEW, "b") == Action(*OLD.key, "replace", f"{had} from b", 7)
-    words = f"upstream has {NEW.digest} now; ours stays (changes: freeze)"
+    words = f"upstream has {NEW.digest} now; ours is kept (changes: freeze)"
     assert decided(Rules(), NEW, "up") == Action(*OLD.key, "frozen", words)
     assert decided(Rules(), NEW, "b") == Action(
-        *OLD.key, "frozen", f"b gave {OLD.digest}; that stays (changes: freeze)"
+        *OLD.key, "frozen", f"b had {OLD.digest}, which is kept (changes: freeze)"
     )
 
 
 def test_a_source_that_knows_only_the_archive_is_compared_by_the_archive() -> None:
     new = msgspec.structs.replace(NEW, digest="", blob_digest=digest("archive"))
-    words = f"upstream has {digest('archive')} now; ours stays (changes: freeze)"
+    words = f"upstream has {digest('archive')} now; ours is kept (changes: freeze)"
     assert decided(Rules(), new, "up") == Action(*OLD.key, "frozen", words)
     # The CNR digest decides where both are known.
     same = msgspec.structs.replace(OLD, blob_digest=digest("archive"))
@@ -247,12 +247,14 @@ def test_what_was_removed_here_stays_away_and_says_when_and_why() -> None:
 
 
 def test_what_the_upstream_had_taken_away_comes_back_if_it_is_the_same() -> None:
-    again = Action(*OLD.key, "fetch", "it is back", 9)
+    again = Action(*OLD.key, "fetch", "it is back upstream", 9)
     assert after_removal(Rules(), OLD, UPSTREAM_GONE) == again
-    words = f"it is back with digest {NEW.digest}; it stays away (changes: freeze)"
+    words = (
+        f"it is back upstream with digest {NEW.digest}, and stays removed here (changes: freeze)"
+    )
     assert after_removal(Rules(), NEW, UPSTREAM_GONE) == Action(*OLD.key, "frozen", words)
     accepted = after_removal(Rules(changes="accept"), NEW, UPSTREAM_GONE)
-    assert accepted == Action(*OLD.key, "fetch", "it is back", 7)
+    assert accepted == Action(*OLD.key, "fetch", "it is back upstream", 7)
     untold = msgspec.structs.replace(OLD, digest="", blob_digest=digest("archive"))
     assert after_removal(Rules(), untold, UPSTREAM_GONE) == again
 
@@ -280,9 +282,9 @@ def test_what_an_earlier_source_gave_is_shadowed_and_not_wanted() -> None:
         (Rules(), listed(offer("ns/y")), "kept", UPSTREAM_GONE),
         (Rules(filter=Filter(exclude=["ns/x"])), listed(OLD), "drop", "left out by the filter"),
         (FOLLOW, listed(holes=[Hole("ns/x", "500", "ns/x")]), "kept",
-         "what is upstream could not be read"),
+         "upstream's release could not be read"),
         (FOLLOW, listed(offer("ns/y"), certain=False), "kept",
-         "what is upstream could not be read"),
+         "upstream's release could not be read"),
     ],
 )  # fmt: skip
 def test_what_is_not_offered_any_more_says_why_it_stays_or_goes(

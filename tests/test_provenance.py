@@ -145,7 +145,7 @@ def test_every_changed_byte_of_the_signed_text_is_seen(ours: Pair) -> None:
      (text_of().replace("...\n", ""), "not a Chart.yaml and digests"),
      (text_of() + "...\n" + text_of(), "not a Chart.yaml and digests"),
      (text_of().replace("name: a", "name: [a"), "not YAML"),
-     (text_of() + "files: {}\n", "stands twice"), ("- a\n...\n- b\n", "not a mapping"),
+     (text_of() + "files: {}\n", "is there twice"), ("- a\n...\n- b\n", "not a mapping"),
      (text_of().replace("name: a", "name: {a: b}"), "signed for"),
      (text_of() + "more: [" + "," * 200_000 + "]\n", "more values than are read"),
      ("a letter to somebody\n", "not a Chart.yaml and digests")],

@@ -81,7 +81,7 @@ def test_the_rest_is_taken_as_one_revision_where_that_is_asked_for(
 
 
 def test_what_keeps_going_with_nothing_good_is_refused(tmp_path: Path, project: Project) -> None:
-    with pytest.raises(InputError, match=r"3 of 3 packages cannot be taken, so none was$"):
+    with pytest.raises(InputError, match=r"3 of 3 packages are refused, so none was pushed$"):
         push(project, [some(tmp_path / "in", 0, BAD)], NS, NOW, What(keep_going=True))
 
 
@@ -194,7 +194,7 @@ def test_a_folder_of_nothing_but_archives_is_none(tmp_path: Path, project: Proje
 
 def test_a_version_that_is_none_names_the_option(tmp_path: Path, project: Project) -> None:
     path = folder(tmp_path / "c", {"Chart.yaml": "name: c\nversion: latest\n"})
-    with pytest.raises(InputError, match=r"say --release 1\.0\.0"):
+    with pytest.raises(InputError, match=r"use --release 1\.0\.0"):
         push(project, [path], NS, NOW)
 
 
@@ -301,7 +301,7 @@ def test_a_wanted_key_twice_is_refused(tmp_path: Path, project: Project, key: st
     text = CHART.format(name="c") + f"{key}: a\n{key}: b\n"
     path = folder(tmp_path / "c", {"Chart.yaml": text})
     for wish in (NS, Override(package="ns/c", release="1.0.0", media_type="helm")):
-        with pytest.raises(InputError, match=f"the key '{key}' stands twice"):
+        with pytest.raises(InputError, match=f"the key '{key}' is there twice"):
             push(project, [path], wish, NOW)
 
 

@@ -106,7 +106,7 @@ def test_a_backup_is_put_back_that_is_older_than_what_readers_have_seen(
 ) -> None:
     old = reader_of_what_a_backup_lacks(owner, tmp_path)
     said = owner(*M, "publish", "./pub")
-    assert "an older copy was put back" in said and "it is ahead of this mirror" in said
+    assert "an older copy was restored" in said and "ahead of this mirror" in said
     owner(*M, "publish", "./pub", "--catch-up")
     assert "1.0.2" in owner(*M, "show", "ns/a")
     goes_on(owner, old, tmp_path)
@@ -116,8 +116,8 @@ def test_what_is_pushed_into_an_older_backup_is_joined_with_what_is_published(
     owner: Machine, tmp_path: Path
 ) -> None:
     old = reader_of_what_a_backup_lacks(owner, tmp_path)
-    assert "an older copy was put back" in push(owner, 3)
-    assert "an older copy was put back" not in owner(*M, "publish", "./pub")
+    assert "an older copy was restored" in push(owner, 3)
+    assert "an older copy was restored" not in owner(*M, "publish", "./pub")
     said = owner(*M, "show", "ns/a")
     assert "1.0.2" in said and "1.0.3" in said
     goes_on(owner, old, tmp_path)
@@ -135,7 +135,7 @@ def test_a_backup_is_put_back_and_no_place_has_what_came_after_it(
     shutil.rmtree(owner.folder / "m")
     (owner.folder / "backup").rename(owner.folder / "m")
     old("list", *site, code=9)
-    assert "an older copy was put back" in push(owner, 3)
+    assert "an older copy was restored" in push(owner, 3)
     assert "1.0.3" in old("show", "ns/a", *site)
     owner(*M, "check")
     owner(*M, "refresh")

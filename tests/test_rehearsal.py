@@ -95,7 +95,7 @@ def test_what_would_change_is_there_as_json(machine: Machine) -> None:
 def test_the_rotation_of_a_key_says_which_keys_would_go_and_which_sign(machine: Machine) -> None:
     offline = next((machine.folder / "config").rglob("offline"))
     rotate = (*M, "keys", "rotate", "publish", "--dry-run", "--offline-keys")
-    assert "would go: signed by targets keys" in machine(*rotate, str(offline))
+    assert "would be replaced: signed by targets keys" in machine(*rotate, str(offline))
     assert "0 of the 1 keys" in machine(*rotate, str(machine.folder), code=9)
 
 
@@ -105,7 +105,7 @@ def test_an_import_says_what_would_be_taken_in(machine: Machine, tmp_path: Path)
     receiver("init", "m")
     before = files(receiver.folder)
     said = receiver(*M, "import", str(machine.folder / "m/site"), "--root", root, "--dry-run")
-    assert said.endswith("1 package would be taken in\n")
+    assert said.endswith("1 package would be imported\n")
     # What was learned of the sender is remembered outside of the mirror, as by any look at it.
     assert kept(files(receiver.folder)) == kept(before)
 
@@ -115,5 +115,5 @@ def test_a_mirror_that_follows_says_what_it_would_become(machine: Machine, tmp_p
     receiver = Machine(tmp_path / "receiver")
     receiver("init", "m", "--follow", root)
     said = receiver(*M, "import", str(machine.folder / "m/site"), "--dry-run")
-    assert said.startswith("revision 3, ") and said.endswith("1 package would be taken in\n")
-    assert "nothing was taken in" in receiver(*M, "log", code=5)
+    assert said.startswith("revision 3, ") and said.endswith("1 package would be imported\n")
+    assert "nothing was imported" in receiver(*M, "log", code=5)

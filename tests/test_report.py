@@ -70,16 +70,16 @@ def test_holes_can_be_acknowledged_and_a_new_one_turns_the_exit_code_again(
     before = (mirror.folder / "mirror.yaml").read_bytes()
     done = say(mirror, "sync", "--acknowledge", code=0)
     assert "hole" in done, "they are shown first"
-    assert "1 hole acknowledged; say why, or take lines out: " in done
+    assert "1 hole acknowledged; give reasons, or remove lines, in " in done
     assert (mirror.folder / "mirror.yaml").read_bytes() == before
     text = (mirror.folder / "acknowledged.yaml").read_text()
     assert "source: here" in text and "bad[[]1]" in text and "2026-01-02: " in text
     known = say(mirror, "sync", code=0)
-    assert "known" in known and "0 holes and 1 that are known" in known
+    assert "known" in known and "0 holes and 1 acknowledged" in known
     say(mirror, "report", code=0)
     (mirror.folder / "../charts/worse-1.0.0.tgz").write_bytes(b"no archive either")
     new = say(mirror, "sync", code=14)
-    assert "1 holes and 1 that are known" in new
+    assert "1 hole and 1 acknowledged" in new
     say(mirror, "sync", "--acknowledge", code=0)
     assert (mirror.folder / "acknowledged.yaml").read_text().startswith(text), "only added to"
     say(mirror, "sync", "--acknowledge", code=0)
@@ -111,7 +111,7 @@ def test_an_acknowledgement_of_a_whole_package_hides_no_hole_of_its_releases() -
 def test_what_is_acknowledged_and_no_hole_any_more_is_said(mirror: Project) -> None:
     say(mirror, "sync", "--acknowledge", code=0)
     next((mirror.folder / "../charts").glob("bad*")).unlink()
-    assert "acknowledged, and no hole any more" in say(mirror, "sync", code=0)
+    assert "acknowledged, but no longer a hole" in say(mirror, "sync", code=0)
 
 
 @pytest.mark.parametrize("text", ["- {package: 3}", "x: [", "- {package: a, reason: b, c: d}", "7"])
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_added_to_is_left_as_it_is(mirror: Project, text: 
     path = mirror.folder / "acknowledged.yaml"
     path.write_text(text)
     done = say(mirror, "sync", "--acknowledge", code=3)
-    assert "make it a list, an entry a line" in done and path.read_text() == text
+    assert "make it a list with one entry a line" in done and path.read_text() == text
 
 
 def test_an_acknowledged_channel_hides_no_hole_of_its_package() -> None:
@@ -182,7 +182,10 @@ def test_a_source_with_nothing_at_all_says_what_to_do(tmp_path: Path) -> None:
     run(project, upstream)
     upstream.blobs.clear()
     (report,) = run(project, upstream, deletes="follow", max_shrink=1).sources
-    assert "it offers nothing at all" in report.notes[0] and "cnrmirror remove" in report.notes[0]
+    assert (
+        "the source offers nothing at all" in report.notes[0]
+        and "cnrmirror remove" in report.notes[0]
+    )
 
 
 # -- for monitors ---------------------------------------------------------------------------------
@@ -192,14 +195,14 @@ def test_a_monitor_sees_that_nobody_asked_for_too_long(mirror: Project) -> None:
     say(mirror, "sync", "--acknowledge", code=0)
     say(mirror, "report", "--max-age", "26h", code=0)
     old = say(mirror, "report", "--max-age", "26h", code=10, at=LATER)
-    assert "not asked for too long: here" in old
+    assert "not asked within --max-age" in old
     say(mirror, "report", "--max-age", "365d", code=0, at=LATER)
     say(mirror, "report", "--max-age", "1 week", code=2)
 
 
 def test_where_there_was_no_sync_yet_a_monitor_sees_it(mirror: Project) -> None:
     say(mirror, "report", code=5)
-    assert "too long: here" in say(mirror, "report", "--max-age", "26h", code=10)
+    assert "--max-age 26h: here" in say(mirror, "report", "--max-age", "26h", code=10)
 
 
 def test_a_source_that_was_never_asked_is_too_old(mirror: Project) -> None:
@@ -208,7 +211,7 @@ def test_a_source_that_was_never_asked_is_too_old(mirror: Project) -> None:
     path.write_text(path.read_text().replace(
         "sources: {", "sources: {new: {type: charts, folder: ../charts, namespace: d}, "
     ))  # fmt: skip
-    assert "too long: new" in say(mirror, "report", "--max-age", "1h", code=10)
+    assert "--max-age 1h: new" in say(mirror, "report", "--max-age", "1h", code=10)
 
 
 def test_metrics_are_gauges_of_all_sources_written_whole(mirror: Project, tmp_path: Path) -> None:
@@ -294,7 +297,7 @@ def told(seen: Path) -> tuple[int, list[str]]:
 def test_a_hook_before_that_fails_stops_the_sync(mirror: Project) -> None:
     hook(mirror, "before_sync", code=3)
     with_hooks(mirror, "before_sync")
-    assert "hooks.before_sync ended with 3" in say(mirror, "sync", code=1)
+    assert "hooks.before_sync ended with exit code 3" in say(mirror, "sync", code=1)
     assert releases(mirror) == set()
 
 

@@ -121,7 +121,7 @@ def test_the_command_writes_the_page_beside_what_it_says(mirror: Project, tmp_pa
     before = say(mirror, "report", code=14)
     assert say(mirror, "report", "--html", str(path), code=14) == before
     text = path.read_text()
-    assert "<bdi>here</bdi>" in text and "well, but for holes" in text
+    assert "<bdi>here</bdi>" in text and "good, with holes" in text
     assert "bad[1]" in text and "c/a@1.0.0 (helm)" in text
     assert list(tmp_path.glob(".*")) == []
     done = say(mirror, "--json", "report", "--html", str(path), code=14)
@@ -131,17 +131,17 @@ def test_the_command_writes_the_page_beside_what_it_says(mirror: Project, tmp_pa
 
 
 def test_a_page_says_how_long_readers_take_the_mirror(watched: Project) -> None:
-    assert "Readers take it for 7 days, until its timestamp expires." in report_page(
+    assert "Readers accept the mirror for 7 days, until its timestamp expires." in report_page(
         watched, [], NOW
     )
     assert "expires soon" in report_page(watched, [], "2026-01-08T12:00:00")
     over = report_page(watched, [], "2026-01-11T12:00:00")
-    assert "Readers refuse it: its timestamp expired 2 days ago." in over
+    assert "Readers refuse the mirror: its timestamp expired 2 days ago." in over
 
 
 STATES: dict[str, dict[str, Any]] = {
     "well": {},
-    "well, but for holes": {"holes": [Hole("a", "b")]},
+    "good, with holes": {"holes": [Hole("a", "b")]},
     "too much is gone, nothing dropped": {"shrunk": True},
     "changed upstream": {"actions": [Action("a/b", "1.0.0", "helm", "frozen")]},
     "failed (exit code 12)": {"error": "gone", "error_code": 12},

@@ -253,7 +253,7 @@ def the_mirror_with_own_packages_asks_for_all(story: Story) -> None:
     asked, taken = story.attempt("-C beside have"), story.attempt("-C beside import bundle-2")
     if story.forgetful:
         assert asked[1:3] == (5, "") and "ask the sender for a bundle without --since" in asked[3]
-        assert taken[1:3] == (11, "") and "without its nodes; nothing was taken in" in taken[3]
+        assert taken[1:3] == (11, "") and "without its nodes; nothing was imported" in taken[3]
         assert story.remains() == before
     else:
         assert asked[1] == taken[1] == 0
@@ -266,7 +266,7 @@ def what_is_older_is_refused(story: Story) -> None:
     before = story.remains()
     for mirror in ("follower", "beside"):
         _, code, said, errors = story.attempt(f"-C {mirror} import bundle-1")
-        assert (code, said) == (9, "") and "older than what was taken in before" in errors
+        assert (code, said) == (9, "") and "older than what was imported before" in errors
     assert story.remains() == before
 
 

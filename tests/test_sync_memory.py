@@ -134,7 +134,7 @@ def test_an_import_that_goes_back_is_refused_though_all_memory_is_lost(pair: Pai
     imported(pair.first.site)
     pair.forget()
     before = files(pair.second.site)
-    with pytest.raises(Rollback, match="older than what was taken in before"):
+    with pytest.raises(Rollback, match="older than what was imported before"):
         imported(old.site)
     assert files(pair.second.site) == before
     pair.push("4.0.0")

@@ -325,7 +325,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "empty": ("", "Expected `array`"),
     "no YAML": ("- [", "while parsing"),
     "a star without quotes": ("- {namespaces: *}", "alias"),
-    "a key twice": ("- {name: a, name: b}", "stands twice"),
+    "a key twice": ("- {name: a, name: b}", "is there twice"),
     "an unknown field": ([entry("a", expires="2026-01-01")], "unknown field `expires`"),
     "no digest": ([{"name": "a", "namespaces": "*", "may": ["push"]}], "required field `sha256`"),
     "the token itself": ([{**entry("a"), "sha256": "secret"}], "- at `$[0].sha256`"),
@@ -339,7 +339,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "a path": ([entry("a", ["a/b"])], "'a/b' is not a namespace"),
     "a star in a list": ([entry("a", ["*"])], "namespaces: '*'"),
     "one namespace that is no list": ([entry("a", "charts")], "- at `$[0].namespaces`"),
-    "a name twice": ([entry("a"), {**entry("b"), "name": "a"}], "the name 'a' stands twice"),
+    "a name twice": ([entry("a"), {**entry("b"), "name": "a"}], "the name 'a' is there twice"),
     "a token twice": ([entry("a"), {**entry("a"), "name": "b"}], "a and b have one token"),
     "a name with a line": ([{**entry("a"), "name": "a\nb"}], "- at `$[0].name`"),
     "a name with a line's end": ([{**entry("a"), "name": "a\n"}], "- at `$[0].name`"),
@@ -474,10 +474,10 @@ def test_two_headers_bring_no_token(project: Project, file: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--tokens", "TOKENS"], 2, "--tokens goes with --accept-push"),
+        (["--tokens", "TOKENS"], 2, "--tokens needs --accept-push"),
         (["--accept-push", "--tokens", "TOKENS", "--token-file", "TOKENS"], 2, "an entry"),
         (["--accept-push", "--tokens", "BAD"], 3, "Expected `array`"),
-        (["--accept-push", "--tokens", "TOKENS", "BUNDLE"], 2, "into a bundle"),
+        (["--accept-push", "--tokens", "TOKENS", "BUNDLE"], 2, "a bundle is read-only"),
     ],
 )
 def test_what_cannot_be_meant_is_said(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import tutorial
-from tests.tutorial import Block, Failed, blocks, misfit, normal, run, typed
+from tests.blocks import Block, Failed, blocks, misfit, run
+from tests.tutorial import normal, typed
 
 
 def test_the_parts_before_the_server_run_and_print_what_they_say(tmp_path: Path) -> None:

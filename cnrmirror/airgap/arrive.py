@@ -55,7 +55,7 @@ def check_bundle(project: Project, reader: Reader) -> None:
     numbers = ", ".join(str(names.index(f.path) + 1) for f in findings)
     raise DamageError(
         "; ".join(f"{f.path}: {f.reason or f.problem}" for f in findings)
-        + ". Nothing was taken in. To have just these made again, give the sender this "
+        + ". Nothing was imported. To have just these made again, give the sender this "
         f"bundle.json: 'cnrmirror export FOLDER --again bundle.json --volume N' (N: {numbers})"
     )
 
@@ -92,8 +92,8 @@ def looking(trust: Trust, reader: Reader, policy: Policy, now: datetime) -> Iter
             yield found
     except Rollback as error:
         raise Rollback(
-            f"{error.message}: it is older than what was taken in before, and nothing was changed; "
-            "take a newer one"
+            f"{error.message}: it is older than what was imported before, and nothing was changed; "
+            "import a newer one"
         ) from error
 
 
@@ -109,7 +109,7 @@ def _check_one_history(reader: Reader, verified: Verified) -> None:
     if offered.at != verified.at:
         raise Equivocation(
             f"{reader.name}: its timestamp {offered.version} names catalog {offered.at.digest}, "
-            f"the one that was taken in before {verified.at.digest}: there are two histories"
+            f"the one that was imported before {verified.at.digest}: there are two histories"
         )
 
 
@@ -126,6 +126,6 @@ def continues(reader: Reader, here: str, error: IncompleteError) -> IncompleteEr
         return error
     return IncompleteError(
         f"{bundle.name}: it continues from revision {bundle.contents.since_revision}, and here "
-        f"is {here}; nothing was taken in: give the sender what 'cnrmirror have' writes "
+        f"is {here}; nothing was imported: give the sender what 'cnrmirror have' writes "
         f"({error.message})"
     )

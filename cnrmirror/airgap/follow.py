@@ -188,7 +188,7 @@ def _check_metadata(reader: Reader, pinned: bytes, now: datetime) -> None:
         text = f"{reader.name}: {finding.path}: {finding.reason or finding.problem}"
         if finding.problem == "missing":
             raise IncompleteError(text)
-        raise Tampered(f"{text}; nothing was taken in")
+        raise Tampered(f"{text}; nothing was imported")
 
 
 def _span(project: Project, elsewhere: RemoteNodes, name: str, head: SignedHead) -> Span:
@@ -207,8 +207,8 @@ def _span(project: Project, elsewhere: RemoteNodes, name: str, head: SignedHead)
             ours = None  # from here on it is our own history, of which files are missing
         if ours is not None and root.revision <= ours.revision:
             raise Equivocation(
-                f"{name}: its revision {root.revision} is another than the one that was taken in "
-                "before: the sender's history was forked, and nothing was taken in; if the sender "
+                f"{name}: its revision {root.revision} is another than the one that was imported "
+                "before: the sender's history was forked, and nothing was imported; if the sender "
                 "says so, begin with a new copy (init --follow)"
             )
         missing.append((at, root))

@@ -92,13 +92,16 @@ def have(project: Project, now: str, registry: str | None = None) -> Have:
         return Have(followed, head.at.digest, head.revision, now)
     found = holdings(project)
     if registry is None and len(found) > 1:
-        raise UsageError(f"of which registry? say --registry; there are {', '.join(sorted(found))}")
+        raise UsageError(
+            "this mirror imported from several registries: use --registry with one of "
+            f"{', '.join(sorted(found))}"
+        )
     wanted = registry or next(iter(found), "")
     if wanted not in found:
         raise NotFoundError("nothing was imported yet; see 'cnrmirror import'")
     if not _is_at_hand(project, found[wanted]):
         raise NotFoundError(
-            f"what was taken in of registry {wanted} cannot be continued from: its nodes in "
+            f"what was imported from registry {wanted} cannot be continued from: its nodes in "
             f"{project.layout.scratch} are gone; ask the sender for a bundle without --since"
         )
     return found[wanted]

@@ -114,7 +114,7 @@ def _refuse_fork(before: Have | None, remote: Remote) -> None:
                 if root.revision == before.revision and at.digest != before.catalog:
                     raise Equivocation(
                         f"{remote.reader.name}: its revision {root.revision} is another than the "
-                        "one that was taken in before: the sender's history was forked"
+                        "one that was imported before: the sender's history was forked"
                     )
                 return
     except IncompleteError:

@@ -43,7 +43,7 @@ def staging(folder: Path) -> Iterator[Path]:
                         return
                 finally:
                     _clear(path)
-        raise StorageError(f"{folder}: no folder of one's own can be made and locked there")
+        raise StorageError(f"{folder}: no folder can be made and locked there")
 
 
 def _clear(folder: Path) -> None:
@@ -88,7 +88,7 @@ def _lock(folder: Path) -> Iterator[bool]:
 def free(target: Path) -> Path:
     """``target``, if there is nothing. Raises ConflictError."""
     if os.path.lexists(target):
-        raise ConflictError(f"{target}: something is there already; move it away, or say --dest")
+        raise ConflictError(f"{target}: exists already; move it away, or use another --dest")
     return target
 
 

@@ -124,7 +124,7 @@ class _Walk:
         if not self._outside and not self._is_inside(real):
             raise InputError(
                 f"{shown}: this symlink leads out of the package folder, to {_printable(real)}; "
-                "say push --follow-outside to pack what is there, or list it in .helmignore"
+                "use push --follow-outside to pack what is there, or list it in .helmignore"
             )
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
             raise InputError(

@@ -68,7 +68,7 @@ def find(path: Path, wish: Override = Override()) -> list[Path]:
     if _ADDRESS.match(str(path)) and not path.exists():
         raise InputError(
             f"{path}: an address; push takes files: fetch it first (curl -LO), or make it a source "
-            "in mirror.yaml and say 'cnrmirror sync'"
+            "in mirror.yaml and run 'cnrmirror sync'"
         )
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
@@ -82,7 +82,7 @@ def find(path: Path, wish: Override = Override()) -> list[Path]:
     if not found:
         raise InputError(
             f"{path}: no package here, nor in its folders: neither a {', '.join(MARKER_FILES)}, "
-            "nor archives (.tgz, .tar.gz); to pack the folder as it is, say --as NAMESPACE/NAME, "
+            "nor archives (.tgz, .tar.gz); to pack the folder as it is, use --as NAMESPACE/NAME, "
             "--release and --media-type"
         )
     return found
@@ -141,17 +141,19 @@ def identify(telling: dict[str, bytes], path: Path, wish: Override) -> Identity:
     media_type, inside = _inside(telling, path, wish)
     media_type = wish.media_type or media_type
     if media_type is None:
-        raise InputError(f"{path}: what format is it? say --media-type helm (kpm, docker-compose…)")
+        raise InputError(
+            f"{path}: its media type is not known: use --media-type helm (kpm, docker-compose…)"
+        )
     release = wish.release or inside.get("version") or (stem["release"] if stem else None)
     if release is None:
-        raise InputError(f"{path}: it does not tell its release; say --release 1.0.0")
+        raise InputError(f"{path}: it does not say its release: use --release 1.0.0")
     name = wish.package or inside.get("name") or (stem["name"] if stem else None)
     if name is None:
-        raise InputError(f"{path}: it does not tell its name; say --as NAMESPACE/NAME")
+        raise InputError(f"{path}: it does not say its name: use --as NAMESPACE/NAME")
     if wish.package is None and wish.namespace:
         name = f"{wish.namespace}/{name.rpartition('/')[2]}"
     if "/" not in name:
-        raise InputError(f"{path}: in which namespace is {name!r}? say --namespace NS")
+        raise InputError(f"{path}: the namespace of {name!r} is not known: use --namespace NS")
     package = str(PackageName.parse(name))
     return Identity(package, _release(release, path, wish), check_media_type(media_type))
 
@@ -160,7 +162,7 @@ def _release(release: str, path: Path, wish: Override) -> str:
     try:
         return check_release(plain_release(release))
     except InvalidName as error:
-        way_out = "" if wish.release else "; say --release 1.0.0"
+        way_out = "" if wish.release else "; use --release 1.0.0"
         raise InvalidName(f"{path}: {error.message}{way_out}", **error.details) from error
 
 

@@ -283,7 +283,7 @@ class TarScanner:
         if "" in parts:
             raise HostileArchive(f"member {name!r} has an empty part in its name: repack it")
         if ".." in parts:
-            raise HostileArchive(f"member {name!r} climbs out of the archive")
+            raise HostileArchive(f"member {name!r} leads out of the archive")
         if length > 255 and any(len(part) > 63 and len(part.encode()) > 255 for part in parts):
             raise TooLarge(f"member {name!r:.80} has a part of more than 255 bytes")
         if len(parts) > self._limits.depth:

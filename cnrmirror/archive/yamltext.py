@@ -59,13 +59,13 @@ def fields_of(
             value counts, as it does for Helm.
 
     Raises:
-        InvalidDocument: a wanted key stands twice.
+        InvalidDocument: a wanted key is there twice.
     """
     fields: dict[str, yaml.Node] = {}
     for key, value in node.value:
         if isinstance(key, yaml.ScalarNode):
             if key.value in fields and (wanted is None or key.value in wanted):
-                raise InvalidDocument(f"{where}: the key {key.value!r} stands twice")
+                raise InvalidDocument(f"{where}: the key {key.value!r} is there twice")
             fields[key.value] = value
     return fields
 

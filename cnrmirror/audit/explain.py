@@ -63,7 +63,8 @@ def explain(state: AuditState) -> None:
     found = views.found
     waiting = {path for path, f in found.items() if f.problem == "unused" and path in told.pending}
     if waiting:
-        state.notes.append(f"{len(waiting)} files of older revisions wait to be removed")
+        files = "1 file" if len(waiting) == 1 else f"{len(waiting)} files"
+        state.notes.append(f"to be removed later: {files} of older revisions")
     for findings in (seen.findings, seen.views.findings):
         findings[:] = [
             found.get(f.path, f) if _is_of_a_view(f) else f

@@ -74,11 +74,12 @@ def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> Non
 )  # fmt: skip
 @click.option(
     "-C", "folder", metavar="DIR", default=".", show_default=True,
-    type=click.Path(path_type=str), help="The mirror project: this folder or the nearest above.",
+    type=click.Path(path_type=str), help="The mirror's folder, or a folder in it.",
 )  # fmt: skip
 @click.option(
     "--allow-past", is_flag=True, envvar="CNRMIRROR_ALLOW_PAST",
-    help="Sign for a time that is over, or before the last one (also: CNRMIRROR_ALLOW_PAST=1).",
+    help="Sign even if the clock is behind the last signature, or what is signed is "
+    "expired already (also: CNRMIRROR_ALLOW_PAST=1).",
 )  # fmt: skip
 @click.pass_context
 def cli(context: click.Context, folder: str, allow_past: bool) -> None:

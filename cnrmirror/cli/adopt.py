@@ -12,7 +12,7 @@ import click
 
 from cnrmirror.airgap.adopt import Adopted, adopt, take_over
 from cnrmirror.bundle.places import reader_for
-from cnrmirror.cli.context import Context, clock, now, pass_context
+from cnrmirror.cli.context import Context, clock, counted, now, pass_context
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.create import KeyPlan, Made, create, read_root
@@ -30,7 +30,7 @@ from cnrmirror.trust.verify import Policy, Trust
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="A root of the registry that you trust.")  # fmt: skip
 @click.option("--new-root", "anew", is_flag=True,
-              help="The keys are lost: make new ones, and a registry of its own.")  # fmt: skip
+              help="For lost keys: make new keys, and a new registry.")  # fmt: skip
 @click.option("--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path),
               multiple=True, help="With --new-root: where the new offline keys go.")  # fmt: skip
 @click.option("--solo", is_flag=True, help="With --new-root: as for 'init'.")
@@ -40,12 +40,12 @@ def adopt_mirror(
     context: Context, place: str, folder: Path, root: Path, anew: bool, offline: tuple[Path, ...],
     solo: bool, passphrase_files: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Make a mirror again from a place where it is published.
+    """Make a lost mirror again from where it is published.
 
     PLACE is an address, a bucket, a folder or a bundle; the mirror goes into DIR.
 
-    Everything is verified with ROOT.JSON; what is expired is taken, too. With the mirror's keys,
-    the next command continues it. Where only mirror.yaml is lost, PLACE is DIR/site. What only
+    Everything is verified with ROOT.JSON; expired metadata is accepted, too. With the mirror's
+    keys, the next command continues it. If only mirror.yaml is lost, PLACE is DIR/site. What only
     mirror.yaml knew (sources, destinations) has to be written again. See docs/recovery.md.
 
     \b
@@ -85,17 +85,18 @@ def _signed(context: Context) -> Callable[[Project], Project]:
 
 
 def _made(done: Adopted) -> str:
-    return f"made {done.folder}: revision {done.revision}, {done.packages} packages, as published"
+    packages = counted(done.packages, "package")
+    return f"made {done.folder}: revision {done.revision}, {packages}, as published"
 
 
 def _new_root(made: Made) -> list[str]:
     return [
-        f"a registry of its own, {made.id}: readers pin this file: {made.root}",
+        f"a new registry, {made.id}: readers pin this file: {made.root}",
         f"  sha256 {made.sha256}",
-        "  once: 'cnrmirror pull … --from PLACE --root root.json'",
+        "  each reader, once: 'cnrmirror pull … --from PLACE --root root.json'",
         *(f"  key {name:8} {keyid}  {made.files[name]}" for name, keyid in made.keys.items()),
         *(f"NOT protected by a passphrase: {made.files[name]}" for name in made.unprotected),
-        "publish it to an empty place: another registry's is refused",
+        "publish to an empty destination: one that holds another registry is refused",
     ]
 
 
@@ -112,8 +113,8 @@ def _next(context: Context, folder: Path) -> list[str]:
         names = " and ".join(f"{purpose} key ({keyids})" for purpose, keyids in missing)
         which = missing[0][0] if len(missing) == 1 else "online"
         return [
-            f"not here: the {names}: put into {signed.keys.places}, or make anew: "
-            f"'cnrmirror -C {folder} keys rotate {which} --offline-keys FOLDER'"
+            f"not on this machine: the {names}; put the file into {signed.keys.places}, or make a "
+            f"new key: 'cnrmirror -C {folder} keys rotate {which} --offline-keys FOLDER'"
         ]
     return [f"its keys are here: go on with 'cnrmirror -C {folder} refresh'"]
 

@@ -38,14 +38,14 @@ class Rendered(msgspec.Struct, frozen=True):
 @click.option(
     "--facts",
     is_flag=True,
-    help="Look again into charts that an older program looked into: one revision.",
+    help="Inspect charts again that an older cnrmirror inspected; makes one revision.",
 )
 @pass_context
 def build(context: Context, facts: bool) -> None:
     """Write all views again, and server configurations into hosts/.
 
-    Only files that differ are written; files that do not belong into the site are removed. Where
-    mirror.yaml says something else of the views than the newest revision, a revision is made.
+    Only files that differ are written; files that do not belong in the site are removed. If
+    the settings of views in mirror.yaml differ from the newest revision's, a revision is made.
 
     \b
     cnrmirror build
@@ -69,7 +69,7 @@ def build(context: Context, facts: bool) -> None:
         Rendered(written, removed, configurations, extracted),
         [
             *lines,
-            f"{written} files written, {removed} removed"
+            f"{counted(written, 'file')} written, {removed} removed"
             + ("; server configurations in hosts/" if configurations else ""),
         ],
     )
@@ -94,8 +94,9 @@ def _say_settings(context: Context, project: Project) -> None:
             signer.commit_tree(signer.tree(), "the views of mirror.yaml", now())
     except NotTrusted as error:
         click.echo(
-            f"cnrmirror: the newest revision says something else of the views: {error.message}; "
-            "the next one that is signed will say it, and an auditor finds a difference until then",
+            f"cnrmirror: the views in mirror.yaml differ from those of the newest revision, "
+            f"which could not be signed again: {error.message}; "
+            "until the next revision, 'check --from' may find differences",
             err=True,
         )
 
@@ -103,8 +104,8 @@ def _say_settings(context: Context, project: Project) -> None:
 def _told(extracted: Extracted) -> str:
     at = f": revision {extracted.revision}" if extracted.revision is not None else ""
     odd = len(extracted.unreadable)
-    return f"looked into {counted(extracted.archives, 'archive')}{at}" + (
-        f"; {odd} cannot be read" if odd else ""
+    return f"inspected {counted(extracted.archives, 'archive')}{at}" + (
+        f"; {odd} could not be read" if odd else ""
     )
 
 

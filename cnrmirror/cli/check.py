@@ -21,7 +21,7 @@ from cnrmirror.audit.run import audit
 from cnrmirror.audit.signed import Witness
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import freshness
-from cnrmirror.cli.context import Bar, Context, clock, pass_context, plain
+from cnrmirror.cli.context import Bar, Context, clock, counted, pass_context, plain
 from cnrmirror.cli.freshness import Told, fresh_for_option
 from cnrmirror.cli.origin import Origin, origin_options, trust_for
 from cnrmirror.mirror.check import CheckReport
@@ -37,6 +37,7 @@ from cnrmirror.model.errors import (
     TrustError,
     UsageError,
 )
+from cnrmirror.model.evidence import Checked
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.later import later
 from cnrmirror.model.schema import schema_text
@@ -87,21 +88,22 @@ class Elsewhere(msgspec.Struct, frozen=True):
 
 @click.command()
 @origin_options
-@click.option("--sample", type=click.IntRange(1), help="Only N packages, chosen at random.")
+@click.option("--sample", type=click.IntRange(1), help="Check only N packages, chosen at random.")
 @click.option("--seed", type=click.IntRange(0, 2**53 - 1),
-              help="Choose the sample that a report with this seed is of.")  # fmt: skip
-@click.option("--strict", is_flag=True, help="Also all that is kept, and files too many.")
+              help="Choose the same sample as the report that has this seed.")  # fmt: skip
+@click.option("--strict", is_flag=True,
+              help="Check old revisions, too, and look for files that do not belong.")  # fmt: skip
 @click.option("--compare", "others", metavar="URL|DIR", multiple=True,
-              help="Another mirror of the same registry: do both tell one story?")  # fmt: skip
-@click.option("--no-views", is_flag=True, help="Only the catalog, not the registry's API.")
+              help="Another mirror of the same registry: do both agree?")  # fmt: skip
+@click.option("--no-views", is_flag=True, help="Check only the catalog, not the registry's API.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False),
               help="Keep the report in this file, as --json prints it.")  # fmt: skip
 @click.option("--against", type=click.Path(path_type=Path, dir_okay=False),
-              help="A kept report: is this the same mirror, or a later state of it?")  # fmt: skip
+              help="An earlier --report: is this the same mirror, or a later state?")  # fmt: skip
 @click.option("--pages", is_flag=True,
               help="Make the pages for people again, and compare them, too.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="The mirror's own templates of its pages, to compare them, too.")  # fmt: skip
+              help="The mirror's own templates, needed to compare its pages.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
 @pass_context
@@ -122,9 +124,9 @@ def check(
 ) -> None:
     """Compare every digest and view with the catalog, here or elsewhere.
 
-    Here: exit code 6 if something is missing, damaged or too much, 18 if readers refuse the mirror
-    because it is expired. With --from, no credentials and no trust are needed: 9 tampered with, or
-    two stories, 10 stale, 11 incomplete, 12 network trouble.
+    This mirror: exit code 6 if a file is missing, damaged or does not belong, 18 if readers refuse
+    the mirror because it is expired. With --from, another one, without credentials: 9 tampered
+    with, or contradictions, 10 stale, 11 incomplete, 12 network trouble.
 
     \b
     cnrmirror check --fresh-for 3d
@@ -143,7 +145,7 @@ def check(
         return
     chosen = secrets.randbits(32) if seed is None and sample is not None else seed
     if pages and no_views:
-        raise UsageError("--pages compares pages, and --no-views leaves them out: choose one")
+        raise UsageError("--pages compares the pages, and --no-views leaves them out: use one")
     own = own_templates(Path(), str(templates)) if templates is not None else {}
     order = Order(
         origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen, own, pages
@@ -160,11 +162,11 @@ def _places(
 ) -> tuple[Origin, tuple[str, ...]]:
     """What is to be checked, and what compared with it. Raises UsageError."""
     if not origin.sources and len(others) == 1:
-        raise UsageError(f"--compare {others[0]}: with what? say --from, or --compare twice")
+        raise UsageError(f"--compare {others[0]} needs a second mirror: use --from, too")
     if not origin.sources and others:
         origin, others = msgspec.structs.replace(origin, sources=others[:1]), others[1:]
     if file is not None and len(origin.sources) != 1:
-        raise UsageError("a report is of one mirror elsewhere: say --from once")
+        raise UsageError("--report and --against need exactly one --from")
     return origin, others
 
 
@@ -179,8 +181,8 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
     checked = report.checked
     lines = [
         *_lines(report),
-        f"revision {report.revision}: {checked.packages} packages, {checked.releases} releases, "
-        f"{checked.blobs} blobs, {checked.views} files: {_verdict(report)}",
+        f"revision {report.revision}: {_sums(checked)}, {counted(checked.views, 'file')}: "
+        f"{_verdict(report)}",
     ]
     remedy = freshness.follower_remedy(project)
     lines.append(freshness.sentence(found, remedy))
@@ -193,8 +195,7 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
     freshness.warn(found, remedy)
     if report.findings:
         click.echo(
-            "cnrmirror: views are mended by 'cnrmirror build'; "
-            "nodes and blobs must be restored from a copy",
+            "cnrmirror: 'cnrmirror build' repairs views; restore nodes and blobs from a copy",
             err=True,
         )
         sys.exit(DamageError.exit_code)
@@ -240,7 +241,7 @@ def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
         if wanted.order.pages and any(each.what == "pages" for each in report.unchecked):
             codes.append(PAGES_NOT_COMPARED)
         if report.expires and _expires_within(report, wanted.fresh_for):
-            lines.append(f"{source}: readers take it until {report.expires} only")
+            lines.append(f"{source}: readers accept the mirror only until {report.expires}")
             codes.append(freshness.REFUSED)
     tell = context.result if any(codes) else context.done
     tell(reports if len(reports) > 1 else reports[0], lines)
@@ -307,9 +308,8 @@ def _told(report: Audit, source: str) -> Iterator[str]:
     yield from _lines(report)
     yield (
         f"{source}: revision {report.revision}, catalog {report.catalog}: "
-        f"{checked.packages} packages, {checked.releases} releases, {checked.blobs} blobs, "
-        f"{checked.views} views: {_verdict(report)}"
-        + ("" if report.complete else " (not everything was looked at)")
+        f"{_sums(checked)}, {counted(checked.views, 'view')}: {_verdict(report)}"
+        + ("" if report.complete else " (not everything was checked)")
     )
 
 
@@ -323,7 +323,7 @@ def _told_besides(report: Audit, source: str) -> Iterator[str]:
             yield f"{source}: the same revision as in the kept report"
         elif against.relation == "later":
             number = against.revision
-            yield f"{source}: later than the kept report, whose revision {number} came before"
+            yield f"{source}: later than the kept report; its revision {number} is in the history"
     for other in report.compared:
         yield from (f"wrong\t{other.place}\t{each.reason}" for each in other.contradictions)
         if other.error:
@@ -331,7 +331,7 @@ def _told_besides(report: Audit, source: str) -> Iterator[str]:
             yield f"{problem}\t{other.place}\t{other.error}"
         yield from (f"note\t{note}" for note in other.notes)
         if other.agreed >= 0 and not other.exit_code:
-            yield f"{source} and {other.place} tell one story, up to revision {other.agreed}"
+            yield f"{source} and {other.place} agree, up to revision {other.agreed}"
 
 
 def _lines(report: Audit | CheckReport) -> list[str]:
@@ -339,8 +339,15 @@ def _lines(report: Audit | CheckReport) -> list[str]:
     return [*found, *(f"note\t{note}" for note in report.notes)]
 
 
+def _sums(checked: Checked) -> str:
+    return (
+        f"{counted(checked.packages, 'package')}, {counted(checked.releases, 'release')}, "
+        f"{counted(checked.blobs, 'blob')}"
+    )
+
+
 def _verdict(report: Audit | CheckReport) -> str:
-    return f"{len(report.findings)} findings" if report.findings else "all well"
+    return counted(len(report.findings), "finding") if report.findings else "all well"
 
 
 def _compare(wanted: Elsewhere, source: str, other: str) -> Comparison:

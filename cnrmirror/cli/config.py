@@ -36,12 +36,12 @@ def config() -> None:
 
 
 @config.command("check")
-@click.option("--secrets", is_flag=True, help="Look also for the secrets that it names.")
+@click.option("--secrets", is_flag=True, help="Check, too, that the secrets it names can be read.")
 @pass_context
 def config_check(context: Context, secrets: bool) -> None:
     """Say what is wrong with mirror.yaml, and in which line.
 
-    Variables and files with secrets, that it names, need not be here.
+    The variables and files with secrets that it names need not be on this machine.
 
     \b
     cnrmirror config check
@@ -58,14 +58,14 @@ def config_check(context: Context, secrets: bool) -> None:
     context.done(
         ConfigChecked(project.config.id, names, targets),
         [
-            f"mirror.yaml is well; sources: {', '.join(names) or 'none'}; "
-            f"publish: {', '.join(targets) or 'nowhere'}"
+            f"mirror.yaml is valid; sources: {', '.join(names) or 'none'}; "
+            f"publish: {', '.join(targets) or 'none'}"
         ],
     )
 
 
 @config.command("show")
-@click.option("--effective", is_flag=True, help="With all defaults.")
+@click.option("--effective", is_flag=True, help="Print it as it is understood, with all defaults.")
 @pass_context
 def config_show(context: Context, effective: bool) -> None:
     """Print mirror.yaml as it is; --effective: as it is understood, with all defaults.

@@ -176,7 +176,7 @@ def duration(option: str, text: str) -> timedelta:
     units = {"d": "days", "h": "hours", "m": "minutes"}
     number, unit = text[:-1], text[-1:]
     if not (number.isascii() and number.isdecimal()) or unit not in units or len(number) > 5:
-        raise UsageError(f"{option} {text}: write a number and d, h or m: 90d")
+        raise UsageError(f"{option} {text}: write a number and a unit (d, h or m), such as 90d")
     return timedelta(**{units[unit]: int(number)})
 
 
@@ -300,7 +300,7 @@ def now() -> str:
     try:
         return str(Instant(datetime.fromtimestamp(int(fixed), UTC) if fixed else datetime.now(UTC)))
     except (ValueError, OverflowError, OSError):
-        raise UsageError(f"SOURCE_DATE_EPOCH={fixed}: not seconds since 1970") from None
+        raise UsageError(f"SOURCE_DATE_EPOCH={fixed}: not a number of seconds since 1970") from None
 
 
 def clock() -> Instant:

@@ -19,13 +19,13 @@ _COLUMNS = ("PLACE", "KIND", "FILES", "BYTES")
                 shell_complete=words.targets)  # fmt: skip
 @pass_context
 def cost(context: Context, names: tuple[str, ...]) -> None:
-    """Count what the mirror holds at each place, and what that costs.
+    """Count what the mirror holds at each destination, and the cost.
 
-    By kind, here and at each place; and what other choices would cost.
+    By kind, in this mirror and at each destination; and what other forms would cost.
 
-    All targets of mirror.yaml, unless some are named. Nothing is asked of a place: it is counted
-    what a publish would have brought there. A choice is a form that a target has or could have
-    (docs/publish.md). Money is what Amazon lists for S3.
+    All targets of mirror.yaml, unless some are named. No destination is asked: what a publish
+    would write there is counted. A form is what a target can leave out or have besides
+    (docs/publish.md). Prices are Amazon's list prices for S3.
 
     \b
     cnrmirror cost

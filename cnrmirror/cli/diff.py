@@ -23,7 +23,7 @@ def diff(context: Context, old: str, new: str) -> None:
 
     Releases and channels, one a line.
 
-    Which revisions they are, and how many changes, is told on standard error.
+    B is the newest revision if it is left out. The sums are printed on standard error.
 
     \b
     cnrmirror diff 3

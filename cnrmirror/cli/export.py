@@ -70,17 +70,17 @@ def cut_options(command: F) -> F:
     """--since, --package and the rest, gathered into one argument ``cut``."""
     options = [
         click.option("--since", metavar="REV|RECEIPT|HAVE-FILE",
-                     help="Only what comes after what the receiver has."),
+                     help="Only what the receiver does not have yet."),
         click.option("--volume-size", metavar="4G",
-                     help="No volume is larger: bytes, or K, M, G, T."),
+                     help="The largest volume: bytes, or a number with K, M, G or T."),
         click.option("--package", "packages", metavar="GLOB", multiple=True,
                      help="Only these packages (ns/name, ns/*); repeatable."),
         click.option("--exclude", metavar="GLOB", multiple=True,
-                     help="Not these packages; repeatable."),
+                     help="Leave out these packages; repeatable."),
         click.option("-t", "--media-type", "types", metavar="T", multiple=True,
-                     help="Only this format."),
+                     help="Only this media type."),
         click.option("--channel", "channels", metavar="C", multiple=True,
-                     help="Only what this channel points at."),
+                     help="Only releases that this channel points at."),
         click.option("--releases", metavar="RANGE", default="",
                      help="Only releases in this semver range."),
     ]  # fmt: skip
@@ -107,7 +107,7 @@ class ExportPlan(msgspec.Struct, frozen=True):
 @cut_options
 @click.option("--again", metavar="BUNDLE.JSON",
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Selection as this bundle was cut, the same bytes again.")  # fmt: skip
+              help="Write the bundle of this bundle.json again, byte for byte.")  # fmt: skip
 @click.option("--volume", "only", type=click.IntRange(1), help="With --again: only this volume.")
 @click.option("--dry-run", is_flag=True, help="Only say how large it would be.")
 @pass_context
@@ -115,9 +115,9 @@ def export_bundle(
     context: Context, out: str, cut: CutOptions, again: Path | None, only: int | None,
     dry_run: bool,
 ) -> None:  # fmt: skip
-    """Write a bundle into OUT: all, or what a receiver lacks.
+    """Write a bundle into folder OUT: all, or what a receiver lacks.
 
-    Prints a receipt: carry it another way than the bundle, the receiver says it with --expect.
+    Prints a receipt: carry it another way than the bundle, for the receiver's 'import --expect'.
 
     \b
     cnrmirror export /media/usb/bundle --volume-size 4G
@@ -127,16 +127,16 @@ def export_bundle(
     folder = folder_of(out)
     project = signing_project(context)
     if only is not None and again is None:
-        raise UsageError("--volume goes with --again: it makes a volume of a bundle again")
+        raise UsageError("--volume needs --again, which names the bundle")
     if again is not None and cut.is_given:
-        raise UsageError("--again says it all: no other options, please")
+        raise UsageError("--again takes the selection from the bundle: leave the other options out")
     if again is not None:
         job = plan_again(project, read_contents(again))
     else:
         head = project.metadata.signed_head()
         job = plan(project, cut.selection(project, head), head)
     if dry_run:
-        lines = [f"{v.name}\t{v.size}\t{v.files} files" for v in job.contents.volumes]
+        lines = [f"{v.name}\t{v.size}\t{counted(v.files, 'file')}" for v in job.contents.volumes]
         lines.append(f"{counted(len(job.volumes), 'volume')}, {sized(job.bytes)}")
         context.result(ExportPlan(job.bytes, job.contents), lines)
         return

@@ -22,7 +22,7 @@ _REMEDIES = {
 
 fresh_for_option = click.option(
     "--fresh-for", metavar="3d",
-    help=f"End with {REFUSED} if readers would refuse it sooner than that: for monitors.",
+    help=f"End with exit code {REFUSED} if readers would refuse the mirror sooner: for monitors.",
 )  # fmt: skip
 
 
@@ -66,11 +66,11 @@ def sentence(freshness: Freshness, remedy: str = "") -> str:
     present, first = clock(), freshness.first
     if not freshness.is_refused(present):
         return (
-            f"readers take it until {local(first.at)} (in {_days(first, present)}, when its "
-            f"{first.role} expires)"
+            f"readers accept the mirror until {local(first.at)} (in {_days(first, present)}, when "
+            f"its {first.role} expires)"
         )
     return (
-        f"readers refuse it: its {first.role} expired on {local(first.at)}, "
+        f"readers refuse the mirror: its {first.role} expired on {local(first.at)}, "
         f"{_days(first, present)} ago: {remedy or _remedy(first)}"
     )
 

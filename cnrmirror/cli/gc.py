@@ -28,9 +28,12 @@ class Collected(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.option("--revisions", type=click.IntRange(1), help="Keep what the last K revisions need.")
+@click.option("--revisions", type=click.IntRange(1),
+              help="Keep what this many of the last revisions need.")  # fmt: skip
 @click.option(
-    "--grace-hours", type=click.FloatRange(0, 1_000_000), help="Keep all that is younger."
+    "--grace-hours",
+    type=click.FloatRange(0, 1_000_000),
+    help="Keep what is younger than this many hours.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @pass_context

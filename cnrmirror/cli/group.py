@@ -51,13 +51,14 @@ def shared_options(hidden: bool = True) -> list[click.Option]:
     """What may stand before or behind each command; new ones at each call, as click needs them."""
     found = [
         click.Option(["-q", "--quiet"], is_flag=True, callback=_set("quiet"),
-                     help="Say only what is wrong, and what was asked for."),
+                     help="Print only results, and what is wrong."),
         click.Option(["-v", "--verbose"], is_flag=True, callback=_verbose,
-                     help="Say also which requests are made, and what an error came from."),
+                     help="Print each request, too, and the cause of an error."),
         click.Option(["--json", "as_json"], is_flag=True, callback=_set("as_json"),
                      help="Results as JSON on standard output."),
         click.Option(["--color"], type=click.Choice(["auto", "always", "never"]), metavar="WHEN",
-                     callback=_color, help="auto (the default), always or never; NO_COLOR counts."),
+                     callback=_color,
+                     help="auto (the default), always or never; NO_COLOR is honoured."),
     ]  # fmt: skip
     for option in found:
         option.hidden, option.expose_value, option.is_eager = hidden, False, True

@@ -11,10 +11,12 @@ from cnrmirror.trust.keys import generate, read_key, write_key
 
 
 @click.command("have")
-@click.option("--registry", metavar="ID", help="Of this sender, if there are several.")
+@click.option(
+    "--registry", metavar="ID", help="The sender's registry, if this mirror imported from several."
+)
 @pass_context
 def have_statement(context: Context, registry: str | None) -> None:
-    """Print what this mirror holds of its sender, for 'export --since'.
+    """Print what this mirror imported, for the sender's 'export --since'.
 
     It is signed.
 

@@ -43,7 +43,7 @@ def _words(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> l
 def help_on(context: Context, word: str | None) -> None:
     """Explain a TOPIC: trust, exit-codes, references, air-gap.
 
-    Without one, the topics are listed. Of a COMMAND, its own help is shown.
+    Without an argument, the topics are listed. For a COMMAND, its own help is shown.
 
     \b
     cnrmirror help trust

@@ -24,17 +24,19 @@ _NAME = "cnrmirror-images"
 @click.command()
 @click.argument("references", metavar="[NS/NAME[@RELEASE|:CHANNEL]]...", nargs=-1,
                 shell_complete=words.references)  # fmt: skip
-@click.option("--all", "every", is_flag=True, help="Of every release, not only the default one.")
+@click.option(
+    "--all", "every", is_flag=True, help="Images of every release, not only the default one."
+)
 @click.option(
     "--missing",
     is_flag=True,
-    help="Only what is missing of a list: tags that are guesses, releases not looked into.",
+    help="Only what makes the list uncertain: guessed tags, releases not inspected.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(list(FORMS)),
-    help="Each image once, as that tool reads it.",
+    help="Print each image once, in the form that this tool reads.",
 )
 @origin_options
 @pass_context
@@ -48,11 +50,11 @@ def images(
 ) -> None:
     """List the container images that charts name, and where.
 
-    Of default releases, or of those named.
+    Those of the default releases, or of the releases that are named.
 
     They are found in a chart's values, templates and annotations, also where they are switched
-    off. A tag that no chart spells (its appVersion, latest) is a guess. Of this mirror, with what
-    `images` in mirror.yaml adds and leaves out; or of the one that --from names: verified.
+    off. A tag that no chart spells (its appVersion, latest) is a guess. Reads this mirror,
+    with what `images` in mirror.yaml adds and leaves out; or the one that --from names, verified.
 
     \b
     cnrmirror images charts/nginx
@@ -127,8 +129,8 @@ def _tell(found: Listing, is_elsewhere: bool) -> None:
     if found.unknown:
         who = "its publisher may run" if is_elsewhere else "run"
         click.echo(
-            f"cnrmirror: {counted(len(found.unknown), 'release')} not looked into by this program "
-            f"for images: {who} 'cnrmirror build --facts'",
+            f"cnrmirror: {counted(len(found.unknown), 'release')} not inspected for images: "
+            f"{who} 'cnrmirror build --facts'",
             err=True,
         )
 

@@ -26,19 +26,19 @@ from cnrmirror.objects.base import Reader
 @origin_options
 @pass_context
 def import_bundle(context: Context, places: tuple[str, ...], origin: Origin, dry_run: bool) -> None:
-    """Take in a bundle, or any other site.
+    """Import a bundle, or the site of another mirror.
 
     BUNDLE is its folders or volumes, in any order; or the address or folder of a site.
 
-    Everything is checked before anything is taken in: each volume, the signatures, their age, every
-    file. A mirror with 'follow' in mirror.yaml becomes what the sender signed; any other one takes
-    the packages in beside its own and signs the result (the first time say --root root.json).
+    Everything is checked before anything is imported: each volume, the signatures, their age, every
+    file. A mirror with 'follow' in mirror.yaml becomes what the sender signed; any other one adds
+    the packages to its own and signs the result (the first time, use --root root.json).
 
     \b
     cnrmirror import /media/usb1/bundle /media/usb2/bundle --expect receipt.txt
     """
     if origin.sources:
-        raise UsageError("what is taken in is the argument: leave --from out")
+        raise UsageError("import reads what BUNDLE names: leave --from out")
     project = signing_project(context)
     reader = _reader(places)
     check_bundle(project, reader)
@@ -66,8 +66,8 @@ def _lines(done: Imported, dry_run: bool) -> list[str]:
                       for a in source.actions if a.kind in ("frozen", "drop")]  # fmt: skip
     sums = f"revision {done.revision}, catalog {done.catalog}: {counted(done.packages, 'package')}"
     if dry_run:
-        return [*lines, f"{sums} would be taken in"]
-    archives = f"{counted(done.blobs, 'archive')} taken in, {sized(done.bytes)}"
+        return [*lines, f"{sums} would be imported"]
+    archives = f"{counted(done.blobs, 'archive')} imported, {sized(done.bytes)}"
     return [*lines, f"{sums}; {archives}"]
 
 
@@ -75,7 +75,7 @@ def _reader(places: tuple[str, ...]) -> Reader:
     if len(places) == 1:
         return reader_for(places[0])
     if any("://" in place for place in places):
-        raise UsageError("one address, or the folders and volumes of one bundle")
+        raise UsageError("give one address, or the folders and volumes of one bundle")
     return BundleReader([Path(place) for place in places])
 
 

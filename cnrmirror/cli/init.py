@@ -34,8 +34,8 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--offline-keys", "offline", metavar="FOLDER", type=click.Path(path_type=Path), multiple=True,
-    help="Where the root and targets keys go: a medium that is kept apart from this machine. Said "
-    "once for each root key, one goes into each, and the targets key into the first.",
+    help="Where the root and targets keys go: a medium that is kept apart from this machine. Given "
+    "once for each root key, each folder gets one, and the first also the targets key.",
 )  # fmt: skip
 @click.option(
     "--solo", is_flag=True,
@@ -51,7 +51,7 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH
 )
 @click.option(
     "--follow", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Make a mirror that takes over another one's state, as it was signed there: no keys.",
+    help="Make a mirror without keys, which imports another one's revisions as signed there.",
 )  # fmt: skip
 @click.option(
     "--store", metavar="ADDRESS",
@@ -187,7 +187,7 @@ def _tell_follower(context: Context, made: MadeFollower) -> None:
         [
             f"made {made.folder}, which follows registry {made.id}",
             f"  pinned root: sha256 {made.sha256}; compare it with what the publisher says",
-            f"take something in with 'cnrmirror -C {made.folder} import BUNDLE'",
+            f"import a bundle with 'cnrmirror -C {made.folder} import BUNDLE'",
         ],
     )
 

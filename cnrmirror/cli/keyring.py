@@ -39,7 +39,7 @@ PASSPHRASE_FILE = click.option(
     "--passphrase-file", "passphrase_files", multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The first line of this file opens (or protects) the offline keys; repeatable. Without "
-    "it, who sits at a terminal is asked.",
+    "it, the passphrase is asked for on a terminal.",
 )  # fmt: skip
 OFFLINE_KEYS = click.option(
     "--offline-keys", "offline", metavar="FOLDER", required=True, multiple=True,
@@ -91,7 +91,7 @@ def vaults(folders: Sequence[Path | None], files: Sequence[Path]) -> tuple[rootp
     """
     if len(files) not in (0, 1, len(folders)):
         raise UsageError(
-            f"{len(files)} passphrase files for {len(folders)} folders of keys: say one for all, "
+            f"{len(files)} passphrase files for {len(folders)} folders of keys: give one for all, "
             "or one for each"
         )
     if not files and sys.stdin.isatty():
@@ -121,7 +121,7 @@ def _first_line(file: Path) -> bytes:
 def _ask(where: str, again: bool) -> bytes | None:
     """What a person says at the terminal to open a key."""
     if again:
-        click.echo("cnrmirror: this passphrase does not open it", err=True)
+        click.echo(f"cnrmirror: this passphrase does not open {where}", err=True)
     said = _hidden(f"passphrase of {where}")
     if not said:
         click.echo(f"cnrmirror: no passphrase: {where} is not used", err=True)
@@ -136,10 +136,10 @@ def _ask_new(folder: Path | None) -> bytes | None:
         if said is None:
             click.echo(f"cnrmirror: no passphrase for the keys in {where}", err=True)
             return None
-        if _hidden("the same once more") == said:
+        if _hidden("the same passphrase again") == said:
             return said
-        click.echo("cnrmirror: these were two different ones", err=True)
-    raise UsageError("no passphrase was said twice: run the command again")
+        click.echo("cnrmirror: the two passphrases differ", err=True)
+    raise UsageError("no passphrase was typed twice alike: run the command again")
 
 
 def _hidden(question: str) -> bytes | None:

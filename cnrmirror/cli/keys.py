@@ -68,7 +68,7 @@ def keys() -> None:
 @click.option(
     "--offline-keys", "offline", metavar="FOLDER", multiple=True,
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Look for private keys here, too; repeatable.",
+    help="Look for private keys in this folder, too; repeatable.",
 )  # fmt: skip
 @pass_context
 def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
@@ -82,7 +82,7 @@ def keys_list(context: Context, offline: tuple[Path, ...]) -> None:
     cnrmirror keys list --offline-keys /media/usb/keys
     """
     project = context.project()
-    signed = repository(project, context.allow_past)
+    project.signer = signed = repository(project, context.allow_past)
     found = _rows(project, signed, offline)
     shown = [
         (row.name, row.role, f"{row.threshold} of {row.keys}",
@@ -132,7 +132,7 @@ def _rows(project: Project, signed: Repository, folders: Sequence[Path]) -> list
 @OFFLINE_KEYS
 @PASSPHRASE_FILE
 @click.option("--public-key", "public", type=click.Path(path_type=Path), metavar="PEM",
-              help="Take this key; mirror.yaml (trust.…) has its signer's URI.")  # fmt: skip
+              help="The new key's public half; mirror.yaml (trust.…) has its signer.")  # fmt: skip
 @DRY_RUN
 @pass_context
 def keys_rotate(
@@ -150,7 +150,7 @@ def keys_rotate(
     cnrmirror keys rotate publish --offline-keys /media/usb/keys
     """
     project = context.project()
-    signed = repository(project, context.allow_past)
+    project.signer = signed = repository(project, context.allow_past)
     folder = offline_keys(offline, passphrase_files)
     if dry_run:
         purposes = (PUBLISH, REFRESH) if purpose == ONLINE else (purpose,)
@@ -175,7 +175,7 @@ def _rehearse(context: Context, signed: Repository, rotations: Sequence[Rotation
     """Say which keys would go, once those that must sign are known to be here."""
     plans = [plan_rotation(signed, each) for each in rotations]
     lines = [
-        f"{plan.purpose} key {', '.join(plan.going)} would go: signed by {plan.role} keys "
+        f"{plan.purpose} key {', '.join(plan.going)} would be replaced: signed by {plan.role} keys "
         f"{', '.join(keyid[:8] for keyid in plan.signers)}"
         for plan in plans
     ]
@@ -195,11 +195,11 @@ def keys_renew(
     cnrmirror keys renew --offline-keys /media/usb/keys
     """
     project = context.project()
-    signed = repository(project, context.allow_past)
+    project.signer = signed = repository(project, context.allow_past)
     folder = offline_keys(offline, passphrase_files)
-    lines = ["targets: good for another year"]
+    lines = ["targets: signed for another year"]
     if renew(project, signed, folder, now()):
-        lines.append(f"root {signed.root_version()}: good for another year")
+        lines.append(f"root {signed.root_version()}: signed for another year")
     else:
         lines.append("root: not enough of its keys here; use 'cnrmirror root propose'")
     context.done(Renewed(signed.root_version()), lines)

@@ -28,15 +28,15 @@ _EMPTY = "no packages"
 @click.command("list")
 @click.option("--namespace", metavar="NS", help="Only this namespace.",
               shell_complete=words.namespaces)  # fmt: skip
-@click.option("-t", "--media-type", metavar="T", help="Only packages that have this format.")
+@click.option("-t", "--media-type", metavar="T", help="Only packages that have this media type.")
 @origin_options
 @pass_context
 def list_packages(
     context: Context, namespace: str | None, media_type: str | None, origin: Origin
 ) -> None:
-    """List the packages: default release, formats, number of releases.
+    """List the packages: default release, media types, number of releases.
 
-    Of this mirror, or of the one that --from names: verified.
+    Reads this mirror, or the one that --from names, which is verified.
 
     \b
     cnrmirror list --namespace charts
@@ -59,8 +59,8 @@ def list_packages(
         and (media_type is None or media_type in entry.types)
     ]
     rows = [(e.name, e.releases[0], ",".join(sorted(e.types)), len(e.releases)) for e in chosen]
-    context.table(chosen, ("PACKAGE", "DEFAULT", "FORMATS", "RELEASES"), rows, _EMPTY,
-                  ("FORMATS", "RELEASES"))  # fmt: skip
+    context.table(chosen, ("PACKAGE", "DEFAULT", "MEDIA TYPES", "RELEASES"), rows, _EMPTY,
+                  ("MEDIA TYPES", "RELEASES"))  # fmt: skip
     exit_if_stale(fresh)
 
 

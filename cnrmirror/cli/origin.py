@@ -53,7 +53,7 @@ def origin_options(command: F) -> F:
     options = [
         click.option(
             "--from", "sources", metavar="URL|DIR|s3://…", multiple=True,
-            help="A mirror; repeatable: the first good one is used.",
+            help="A mirror to read; repeatable: the first good one is used (check: every one).",
         ),
         click.option(
             "--root", type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -64,9 +64,11 @@ def origin_options(command: F) -> F:
             help="Trust the root that the mirror itself offers, if none is known. Unsafe.",
         ),
         click.option("--at", metavar="TIME", help="Verify as of this time (ISO 8601, UTC)."),
-        click.option("--allow-expired", metavar="90d", help="Accept what expired so long ago."),
+        click.option("--allow-expired", metavar="90d",
+                     help="Accept metadata that expired up to this long ago."),
         click.option("--expect", metavar="RECEIPT",
-                     help="A receipt, a file with one, or the catalog's digest."),
+                     help="What the mirror must match: a receipt, a file with one, or a "
+                     "catalog's digest."),
     ]  # fmt: skip
 
     def gathered(
@@ -125,13 +127,13 @@ def trust_for(origin: Origin, source: str, reader: Reader) -> verify.Trust:
             f"cnrmirror: TRUST ON FIRST USE: nobody vouches for {reader.name}.\n"
             "From now on its root is\n"
             f"  sha256 {hashlib.sha256(data).hexdigest()}\n"
-            "compare this with what the publisher says; if it differs, you were lied to",
+            "compare this with what the publisher says; if it differs, do not trust this mirror",
             err=True,
         )
     else:
         raise NotTrusted(
             f"{reader.name}: no root is known for this mirror; get its root.json from its "
-            "publisher and say --root root.json (or, unsafe, --trust-on-first-use)"
+            "publisher and use --root root.json (or, unsafe, --trust-on-first-use)"
         )
     verify.parse_pinned(data, str(origin.root or pin))
     trust = verify.Trust(data, own_folder("CACHE") / "tuf", state / "marks")
@@ -142,7 +144,7 @@ def trust_for(origin: Origin, source: str, reader: Reader) -> verify.Trust:
 def read_verified(origin: Origin, use: Callable[[remotes.Remote], T]) -> tuple[T, bool]:
     """What ``use`` gives for the first good source, and whether its metadata is fresh."""
     if not origin.sources:
-        raise UsageError("from where? say --from URL or --from DIR")
+        raise UsageError("no mirror to read is named: use --from URL or --from DIR")
     fresh = True
 
     def warn(text: str) -> None:

@@ -38,12 +38,14 @@ from cnrmirror.publish.session import Session
 @click.option("--apply", "apply", metavar="FILE",
               type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Carry out a saved plan; fail if anything changed since.")  # fmt: skip
-@click.option("--audit", is_flag=True, help="List the place and compare everything with it.")
-@click.option("--repair", is_flag=True, help="With --audit: put right what is found.")
+@click.option(
+    "--audit", is_flag=True, help="Compare every file at the destination with this mirror."
+)
+@click.option("--repair", is_flag=True, help="With --audit: repair what is found.")
 @click.option("--no-merge", is_flag=True,
-              help="Fail if somebody else published there, even if it can be joined.")  # fmt: skip
+              help="Fail if somebody else published there, even if it can be merged.")  # fmt: skip
 @click.option("--catch-up", is_flag=True,
-              help="Bring this mirror up, too, where the destination is ahead of it.")  # fmt: skip
+              help="Bring this mirror up, too, if the destination is ahead of it.")  # fmt: skip
 @pass_context
 def publish(
     context: Context,
@@ -56,14 +58,15 @@ def publish(
     no_merge: bool,
     catch_up: bool,
 ) -> None:
-    """Bring places up to this mirror: only what changed, in a safe order.
+    """Publish to buckets and folders: only what changed, in a safe order.
 
     No reader ever sees a name whose bytes are not there yet.
 
     TARGET is a name in mirror.yaml, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX,
-    az://ACCOUNT/CONTAINER/PREFIX, or a folder; all of mirror.yaml if none is given. Credentials
-    come from where the cloud's own tools find them; AWS_ENDPOINT_URL names another endpoint of S3's
-    kind. Where somebody else published from a copy of this mirror, both are joined first.
+    az://ACCOUNT/CONTAINER/PREFIX, or a folder; all targets of mirror.yaml if none is given.
+    Credentials come from where the cloud's own tools find them; AWS_ENDPOINT_URL names
+    another service with S3's API. If somebody else published from a copy of this mirror, both
+    are merged first.
 
     \b
     cnrmirror publish s3://my-bucket/registry --dry-run
@@ -72,11 +75,11 @@ def publish(
     cnrmirror publish production --audit --repair
     """
     if repair and not audit:
-        raise UsageError("--repair goes with --audit")
+        raise UsageError("--repair needs --audit")
     project = signing_project(context)
     targets = find_destinations(project, names)
     if (save or apply) and len(targets) > 1:
-        raise UsageError("--plan and --apply are for one target")
+        raise UsageError("--plan and --apply need exactly one TARGET")
     mode: _Mode = functools.partial(_publish, catch_up=catch_up)
     if not (catch_up or context.allow_past or project.config.follow):
         repository(project).look_back()
@@ -149,8 +152,9 @@ def _audit(session: Session, repair: bool) -> _Outcome:
     problems = session.audit(now(), repair)
     lines = [finding.line for finding in problems]
     name = session.destination.name
-    verb = "put right" if repair else "found; --repair puts them right"
-    lines.append(f"{name}: {len(problems)} {verb}" if problems else f"{name}: all well")
+    verb = "repaired" if repair else "found; repair with --repair"
+    told = f"{counted(len(problems), 'problem')} {verb}" if problems else "all well"
+    lines.append(f"{name}: {told}")
     return _Outcome(problems, lines, DamageError.exit_code if problems and not repair else 0)
 
 
@@ -190,7 +194,7 @@ def _price(plan: Plan, counts: Counter[Any]) -> str:
 def _done_lines(done: Published) -> list[str]:
     lines = [f"note\t{note}" for note in done.notes]
     if not done.puts and not done.deletes:
-        return [*lines, f"{done.place}: stands at revision {done.revision_to} already, "
+        return [*lines, f"{done.place}: already at revision {done.revision_to}, "
                         f"{counted(done.requests, 'request')}"]  # fmt: skip
     before = "nothing" if done.revision_from is None else f"revision {done.revision_from}"
     return [

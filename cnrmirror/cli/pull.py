@@ -59,12 +59,12 @@ def _limit_options(command: _Command) -> _Command:
 @click.argument("reference", metavar="NS/NAME[@RELEASE|:CHANNEL|@sha256:DIGEST]",
                 shell_complete=words.references)  # fmt: skip
 @origin_options
-@click.option("-t", "--media-type", metavar="T", help="The format, if there are several.")
+@click.option("-t", "--media-type", metavar="T", help="The media type, if there are several.")
 @click.option(
     "--dest", default=".", show_default=True, type=click.Path(path_type=Path, file_okay=False),
-    help="The folder in which NS_NAME_RELEASE appears.",
+    help="The folder in which NS_NAME_RELEASE is made.",
 )  # fmt: skip
-@click.option("--tarball", is_flag=True, help="The archive itself, not what is in it.")
+@click.option("--tarball", is_flag=True, help="Write the archive itself, and do not unpack it.")
 @signature_options
 @_limit_options
 @pass_context
@@ -80,7 +80,7 @@ def pull(
     cosign_key: Path | None,
     **limits: int,
 ) -> None:
-    """Get a package out of a mirror, verified from the pinned root on.
+    """Fetch a package from a mirror, and verify it from the root file on.
 
     RELEASE may be a semver range. Exit code 13: done, with expired metadata that was allowed.
     With --verify-provenance or --cosign-key, a package that is not signed so is not fetched.
@@ -101,8 +101,8 @@ def pull(
         if key := error.details.get("limit"):
             option = f"--max-{key.replace('_', '-')} {error.details['met']}"
             raise TooLarge(
-                f"{error.message}; {option} (or more) admits it, if you trust the publisher, and "
-                "--tarball takes the archive as it is",
+                f"{error.message}; {option} (or more) allows it, if you trust the publisher, and "
+                "--tarball writes the archive without unpacking it",
                 **error.details,
             ) from error
         raise

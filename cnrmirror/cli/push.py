@@ -32,7 +32,7 @@ else:
 
 
 _MANY = 50  # lines
-_COLUMNS = ("", "RELEASE", "FORMAT", "DIGEST", "SIZE", "FLAGS")
+_COLUMNS = ("", "RELEASE", "MEDIA TYPE", "DIGEST", "SIZE", "FLAGS")
 
 # RFC 6838, 4.2.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.A)
@@ -42,16 +42,23 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-
 @click.argument(
     "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option("--as", "package", metavar="NS/NAME", help="The package, if PATH does not tell.")
+@click.option("--as", "package", metavar="NS/NAME", help="The package, if PATH does not name it.")
 @click.option("--namespace", metavar="NS", help="The namespace to put the packages in.",
               shell_complete=words.namespaces)  # fmt: skip
-@click.option("--release", metavar="R", help="The release, if PATH does not tell.")
-@click.option("--media-type", "-t", metavar="T", help="The format: helm, kpm, docker-compose…")
+@click.option("--release", metavar="R", help="The release, if PATH does not name it.")
+@click.option("--media-type", "-t", metavar="T", help="The media type: helm, kpm, docker-compose…")
 @click.option(
-    "--channel", "channels", metavar="C", multiple=True, help="Point C at it; repeatable."
+    "--channel",
+    "channels",
+    metavar="C",
+    multiple=True,
+    help="Point channel C at what is pushed; repeatable.",
 )
 @click.option(
-    "--metadata", metavar="FILE", type=click.Path(path_type=Path), help="JSON for the manifest."
+    "--metadata",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Metadata (JSON) for the manifest.",
 )
 @click.option(
     "--attach",
@@ -64,10 +71,10 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-
     "--follow-outside", is_flag=True, help="Follow symlinks that lead out of a package folder."
 )
 @click.option(
-    "--keep-going", is_flag=True, help="Leave out what cannot be taken, and take the rest."
+    "--keep-going", is_flag=True, help="Leave out packages that are refused, and push the rest."
 )
-@click.option("--strict", is_flag=True, help="Refuse what would only be warned of.")
-@click.option("--accept", is_flag=True, help="Replace a release that is there with other content.")
+@click.option("--strict", is_flag=True, help="Refuse packages that have warnings.")
+@click.option("--accept", is_flag=True, help="Replace a release that exists with other content.")
 @DRY_RUN
 @pass_context
 def push(
@@ -91,8 +98,8 @@ def push(
     PATH is an archive, the folder of one package (.helmignore is honoured), or a folder of many,
     however deep. With --as, --release and -t any folder can be packed.
 
-    Exit codes: 0 done, or nothing to do; 3 and 4 something cannot be taken, so nothing was; 14 done
-    but for what --keep-going left out.
+    Exit codes: 0 done, or nothing to do; 3 and 4 a package is refused, so none was pushed; 14
+    done but for what --keep-going left out.
 
     \b
     cnrmirror push --as myname/elasticsearch --release 2.2.1 -t helm elasticsearch.tar.gz
@@ -103,7 +110,7 @@ def push(
     given = {"--as": package, "--namespace": namespace, "--release": release, "-t": media_type}
     empty = [name for name, value in given.items() if value == ""]
     if empty:
-        raise UsageError(f"{empty[0]} is empty: say something, or leave it out")
+        raise UsageError(f"{empty[0]} is empty: give a value, or leave the option out")
     if package and namespace:
         raise UsageError("--as names the namespace already: leave --namespace out")
     wish = identify.Override(
@@ -175,7 +182,7 @@ def _summary(pushed: Sequence[releases.Pushed]) -> str:
 def _attached(text: str) -> tuple[str, Path]:
     media_type, equals, path = text.partition("=")
     if not equals or not path or not _MEDIA_TYPE.fullmatch(media_type):
-        raise UsageError(f"--attach {text}: say TYPE/SUBTYPE=FILE")
+        raise UsageError(f"--attach {text}: write TYPE/SUBTYPE=FILE")
     return media_type, Path(path)
 
 

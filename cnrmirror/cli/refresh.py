@@ -35,7 +35,7 @@ def refresh(context: Context) -> None:
     cnrmirror -q refresh
     """
     project = context.project()
-    signed = repository(project, context.allow_past)
+    project.signer = signed = repository(project, context.allow_past)
     with project.writing():
         signed.refresh(now())
     timestamp = project.metadata.timestamp()

@@ -23,10 +23,13 @@ from cnrmirror.publish.session import Session
 
 @click.command()
 @click.argument("reference", metavar="NS/NAME@RELEASE", shell_complete=words.references)
-@click.option("-t", "--media-type", metavar="T", help="Only this format; all if not given.")
-@click.option("--reason", default="removed", show_default=True, help="Goes into the tombstone.")
-@click.option("--channels", type=click.Choice(["move", "drop"]),
-              help="A channel that points at it moves to the highest left, or goes.")  # fmt: skip
+@click.option("-t", "--media-type", metavar="T", help="Only this media type; all if not given.")
+@click.option("--reason", default="removed", show_default=True, help="Why; the tombstone says it.")
+@click.option(
+    "--channels",
+    type=click.Choice(["move", "drop"]),
+    help="Move channels that point at it to the highest release left, or drop them.",
+)
 @click.option("--purge", "for_good", is_flag=True,
               help="Erase its bytes for good: in the history, at every destination.")  # fmt: skip
 @click.option(
@@ -50,7 +53,7 @@ def remove(
     """
     ref = Reference.parse(reference)
     if ref.kind != "release":
-        raise UsageError(f"{reference!r}: say exactly which release, NS/NAME@RELEASE")
+        raise UsageError(f"{reference!r}: name one release, NS/NAME@RELEASE")
     short = check_media_type(media_type) if media_type else None
     removal = change.Removal(str(ref.package), ref.value, short, reason, channels)
     if for_good:
@@ -87,10 +90,10 @@ def _purge(context: Context, project: Project, removal: change.Removal, dry_run:
             at_once = msgspec.structs.replace(target, grace_minutes=0)
             with Session.open(project, at_once) as session:
                 number = len(session.audit(now(), repair=True))
-            lines.append(f"{target.to}: erased, and {counted(number, 'file')} put right")
+            lines.append(f"{target.to}: erased, and {counted(number, 'file')} repaired")
         except CnrMirrorError as error:
             failed = True
-            click.echo(f"cnrmirror: {plain(error.message)}: it is still there", err=True)
+            click.echo(f"cnrmirror: {plain(error.message)}: the release is still there", err=True)
     first, last = done.revisions
     lines += [
         f"it may still be in bundles and copies of revisions {first} to {last}, at mirrors that "

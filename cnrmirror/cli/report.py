@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cnrmirror.cli import freshness
-from cnrmirror.cli.context import Context, duration, now, pass_context, write_whole
+from cnrmirror.cli.context import Context, counted, duration, now, pass_context, write_whole
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import NotFoundError, StaleError
 from cnrmirror.model.instant import Instant
@@ -65,13 +65,13 @@ def _sums(source: SourceReport, dry_run: bool) -> str:
         else (f"{source.fetched} fetched ({source.bytes} bytes)")
     )
     return (
-        f"{source.source}: {source.offered} releases offered, {source.wanted} wanted, {what}, "
-        f"{counts['same']} there already, {counts['drop']} dropped, {counts['frozen']} frozen, "
-        f"{len(source.holes)} holes"
-        + (f" and {len(source.acknowledged)} that are known" if source.acknowledged else "")
+        f"{source.source}: {counted(source.offered, 'release')} offered, {source.wanted} wanted, "
+        f"{what}, {counts['same']} here already, {counts['drop']} dropped, "
+        f"{counts['frozen']} frozen, {counted(len(source.holes), 'hole')}"
+        + (f" and {len(source.acknowledged)} acknowledged" if source.acknowledged else "")
         + (f"; {gone} are gone upstream and kept (deletes: keep)" if gone else "")
         + (f"; signed: {_signed(source)}" if source.signed else "")
-        + ("" if source.complete else "; there may be more than it lists")
+        + ("" if source.complete else "; the source may have more than it lists")
     )
 
 
@@ -104,7 +104,7 @@ def _too_old(project: Project, found: Sequence[SourceReport], max_age: timedelta
 
 @click.command()
 @click.option("--max-age", metavar="AGE",
-              help="End with 10 if a source was not asked within 26h, 90m, 2d.")  # fmt: skip
+              help="End with 10 if a source was not asked within this time: 26h, 2d.")  # fmt: skip
 @click.option("--html", "html", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="Write it as a page, too: one file that loads and runs nothing.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
@@ -112,9 +112,9 @@ def _too_old(project: Project, found: Sequence[SourceReport], max_age: timedelta
 def report(context: Context, max_age: str | None, html: Path | None, schema: bool) -> None:
     """Say how complete the mirror is, by the last sync of each source.
 
-    What was asked for, what was found, and what was lacking.
+    What was asked for, what was found, and what is missing.
 
-    Exit code: the gravest of the sources, as that of 'sync'; 10 if one was not asked for too long.
+    Exit code: the worst of the sources, as for 'sync'; 10 if one was not asked within --max-age.
 
     \b
     cnrmirror report --max-age 26h
@@ -128,7 +128,7 @@ def report(context: Context, max_age: str | None, html: Path | None, schema: boo
     project = context.project()
     found = last_reports(project, now())
     if not found and limit is None and html is None:
-        raise NotFoundError("there was no sync yet; see 'cnrmirror sync'")
+        raise NotFoundError("there was no sync yet; run 'cnrmirror sync'")
     if html is not None:
         write_whole(html, page.report_page(project, found, now()))
     times = ", ".join(f"{source.source}: {source.time}" for source in found) or "never"
@@ -136,7 +136,7 @@ def report(context: Context, max_age: str | None, html: Path | None, schema: boo
     freshness.tell(project, context)
     old = [] if limit is None else _too_old(project, found, limit)
     if old:
-        click.echo(f"cnrmirror: not asked for too long: {', '.join(old)}", err=True)
+        click.echo(f"cnrmirror: not asked within --max-age {max_age}: {', '.join(old)}", err=True)
     codes = [source.exit_code for source in found]
     sys.exit(gravest([*codes, *([StaleError.exit_code] if old else [])]))
 

@@ -40,7 +40,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.group(cls=Group)
 def root() -> None:
-    """Make a new root, as one file between the machines with its keys.
+    """Make a new root: a file that is carried to each key, and signed.
 
     \b
     cnrmirror root propose --out next.json
@@ -50,15 +50,15 @@ def root() -> None:
 
 
 @root.command("propose")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to carry.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 @click.option("--replace", metavar="KEYID", multiple=True,
-              help="Replace this key (or its beginning) by a new one; repeatable.")  # fmt: skip
+              help="Replace this key (its name or id) by a new one; repeatable.")  # fmt: skip
 @click.option("--new-keys", "new_keys", metavar="FOLDER", type=click.Path(path_type=Path),
-              help="Where root and targets keys go that replace others.")  # fmt: skip
+              help="Where new root and targets keys of --replace go.")  # fmt: skip
 @click.option("--add", metavar="FOLDER", multiple=True, type=click.Path(path_type=Path),
               help="One more root key, which goes into this folder; repeatable.")  # fmt: skip
 @click.option("--remove", metavar="KEYID", multiple=True,
-              help="Remove this root key (or its beginning); repeatable.")  # fmt: skip
+              help="Remove this root key (its name or id); repeatable.")  # fmt: skip
 @click.option("--threshold", type=click.IntRange(1), help="How many root keys must sign.")
 @PASSPHRASE_FILE
 @pass_context
@@ -72,10 +72,10 @@ def root_propose(
     threshold: int | None,
     passphrase_files: tuple[Path, ...],
 ) -> None:
-    """Write the next root into a file: a year from now, with other keys if that is said.
+    """Write the next root into a file: good for a year, with other keys if options name them.
 
-    Keys are named as 'keys list' names them, or by their id. With several --passphrase-file, their
-    order is that of the folders: those of --add, then --new-keys.
+    Keys are named as 'keys list' names them, or by the beginning of their id. With several
+    --passphrase-file, their order is that of the folders: those of --add, then --new-keys.
 
     \b
     cnrmirror root propose --out next.json --add /media/c --threshold 2
@@ -84,7 +84,7 @@ def root_propose(
     """
     signed = repository(context.project(), context.allow_past)
     if out.exists() or not out.resolve().parent.is_dir():
-        raise InputError(f"{out}: there is a file already, or no folder for it")
+        raise InputError(f"{out}: it exists already, or its folder does not; choose another --out")
     folders = (*add, *([new_keys] if new_keys else []))
     plan = RootPlan(replace, Vault(new_keys) if new_keys else None,
                     tuple(Vault(folder) for folder in add), remove, threshold)  # fmt: skip
@@ -135,7 +135,7 @@ def root_status(context: Context, file: Path) -> None:
 @_FILE
 @pass_context
 def root_publish(context: Context, file: Path) -> None:
-    """Make a proposal that is signed enough the mirror's root.
+    """Make a proposal that has enough signatures the mirror's root.
 
     \b
     cnrmirror root publish next.json

@@ -15,7 +15,7 @@ from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_ver
 def search(context: Context, words: str, origin: Origin) -> None:
     """Find packages by words in their names.
 
-    Of this mirror, or of the one that --from names.
+    Searches this mirror, or the one that --from names.
 
     \b
     cnrmirror search nginx

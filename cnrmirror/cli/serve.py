@@ -48,9 +48,9 @@ _PATH = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--token-file",
     type=_PATH,
-    help=f"One token with all rights, that a change must bring; or set {TOKEN_VARIABLE}.",
+    help=f"A file with one token that allows every change; or set {TOKEN_VARIABLE}.",
 )
-@click.option("--tokens", "tokens_file", type=_PATH, help="Several tokens and their rights: YAML.")
+@click.option("--tokens", "tokens_file", type=_PATH, help="A YAML file: tokens and their rights.")
 @click.option("--metrics", is_flag=True, help="Answer /metrics, for Prometheus.")
 @click.option("--tls-cert", type=_PATH, help="Speak HTTPS with this certificate (chain), in PEM.")
 @click.option("--tls-key", type=_PATH, help="The certificate's key, in PEM.")
@@ -75,18 +75,19 @@ def serve(
     access_log: str | None,
     bundle: Path | None,
 ) -> None:
-    """Answer the registry's API from the catalog.
+    """Serve the registry's API over HTTP.
 
-    Read-only unless --accept-push.
+    The mirror is read-only without --accept-push.
 
-    With BUNDLE, a whole bundle is served as it lies. /healthz says whether the mirror can answer.
+    With BUNDLE, a complete bundle is served without an import. /healthz says whether the mirror
+    can answer.
 
     \b
     cnrmirror serve --port 8080
     curl http://127.0.0.1:8080/cnr/api/v1/packages
     """
     if tokens_file and not accept_push:
-        raise UsageError("--tokens goes with --accept-push")
+        raise UsageError("--tokens needs --accept-push")
     tokens = _tokens(token_file, tokens_file) if accept_push else None
     tls, log = _tls(tls_cert, tls_key), _log(access_log)
     application = _application(context, bundle, tokens, metrics)
@@ -130,7 +131,7 @@ def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise UsageError("--tls-cert and --tls-key go together")
+        raise UsageError("--tls-cert and --tls-key need each other: use both")
     return server_context(certificate, key)
 
 
@@ -150,7 +151,7 @@ def _application(
     """What answers; with tokens it takes changes."""
     if bundle is not None:
         if tokens is not None:
-            raise UsageError("nothing can be pushed into a bundle")
+            raise UsageError("a bundle is read-only: leave --accept-push out")
         mirror = BundleMirror(BundleReader([bundle]))
         return Application(mirror, None, watching.of_bundle(mirror) if metrics else None)
     project = context.project() if tokens is None else signing_project(context)
@@ -184,7 +185,7 @@ def _warn(addresses: list[tuple[str, int]], tls: bool, accept_push: bool) -> Non
         return
     if accept_push and not tls:
         click.echo(
-            "warning: the tokens of pushes travel in clear; speak TLS (--tls-cert, --tls-key), or "
+            "warning: pushes send their tokens unencrypted; use TLS (--tls-cert, --tls-key), or "
             "listen on 127.0.0.1 behind nginx or Caddy that do",
             err=True,
         )

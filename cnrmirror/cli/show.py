@@ -36,8 +36,8 @@ else:
     site = later("cnrmirror.views.site")
 
 
-_COLUMNS = ("RELEASE", "FORMAT", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
-_SPARE = ("DIGEST", "SIZE", "FORMAT")
+_COLUMNS = ("RELEASE", "MEDIA TYPE", "CREATED", "SIZE", "DIGEST", "CHANNELS", "FLAGS")
+_SPARE = ("DIGEST", "SIZE", "MEDIA TYPE")
 
 
 @click.command()
@@ -55,10 +55,10 @@ def show(
 ) -> None:
     """Show what is known of a package or release.
 
-    Of a package also what its newest release says of itself.
+    Of a package, also what its newest release says of itself.
 
-    RELEASE may be a semver range. Of this mirror, or of the one that --from names: verified.
-    --verify-provenance and --cosign-key say of each signed release whether a key made it.
+    RELEASE may be a semver range. Reads this mirror, or the one that --from names, verified.
+    --verify-provenance and --cosign-key say of each signed release whether a given key signed it.
 
     \b
     cnrmirror show charts/nginx

@@ -30,25 +30,25 @@ from cnrmirror.sync.run import sync as run_sync
 @click.command()
 @click.argument("names", metavar="[SOURCE]...", nargs=-1, shell_complete=words.sources)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-@click.option("--keep", is_flag=True, help="Keep what a tightened filter leaves out.")
+@click.option("--keep", is_flag=True, help="Keep releases that a narrower filter now leaves out.")
 @click.option(
     "--max-shrink",
     type=click.FloatRange(0, 1),
     metavar="PART",
-    help="In the place of mirror.yaml's: 1 lets everything go that is gone upstream.",
+    help="Replaces max_shrink of mirror.yaml: the largest part that may be dropped (1: all).",
 )
 @click.option(
     "--acknowledge",
     "acknowledging",
     is_flag=True,
-    help="Write the holes of this run into acknowledged.yaml: they count no more.",
+    help="Write the holes of this run into acknowledged.yaml: they no longer change the exit code.",
 )
 @click.option(
     "--metrics",
     "metrics_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write metrics for Prometheus there, for a textfile collector.",
+    help="Write metrics for Prometheus into FILE, for a textfile collector.",
 )
 @pass_context
 def sync(
@@ -60,11 +60,12 @@ def sync(
     acknowledging: bool,
     metrics_file: Path | None,
 ) -> None:
-    """Bring in what the sources of mirror.yaml have, as one revision.
+    """Fetch what the sources in mirror.yaml have, as one revision.
 
-    Exit codes: 0 done, or nothing to do; 14 done, with holes that the next run tries again; 4
-    releases changed upstream and were not taken; 15 too much is gone upstream, nothing was dropped;
-    9 to 12 a source is not trusted, stale, incomplete, or cannot be reached; 16 it refuses us.
+    Exit codes: 0 done, or nothing to do; 14 done, with holes (what could not be had), which
+    the next run tries again; 4 releases changed upstream and were not taken; 15 too much is gone
+    upstream, nothing was dropped; 9 to 12 a source is not trusted, stale, incomplete, or cannot be
+    reached; 16 it refuses access.
 
     \b
     cnrmirror sync --dry-run
@@ -103,7 +104,7 @@ def sync(
 def _acknowledged(project: Project, report: SyncReport) -> SyncReport:
     """Acknowledge the holes that were shown; the report as it is then."""
     count = acknowledge(project, report.sources, report.time[:10])
-    where = f"; say why, or take lines out: {project.folder / ACKNOWLEDGED}" if count else ""
+    where = f"; give reasons, or remove lines, in {project.folder / ACKNOWLEDGED}" if count else ""
     click.echo(f"{counted(count, 'hole')} acknowledged{where}", err=True)
     known = acknowledgements(project)
     sources = [with_acknowledged(source, known, report.time) for source in report.sources]
@@ -127,7 +128,7 @@ def _hook(name: str, command: list[str], project: Project, report: SyncReport) -
         click.echo(f"cnrmirror: hooks.{name}: {command[0]}: {error.strerror}", err=True)
         return 1
     if done.returncode:
-        click.echo(f"cnrmirror: hooks.{name} ended with {done.returncode}", err=True)
+        click.echo(f"cnrmirror: hooks.{name} ended with exit code {done.returncode}", err=True)
     return 1 if done.returncode else 0
 
 

@@ -22,8 +22,8 @@ class Upgraded(msgspec.Struct, frozen=True):
 def upgrade(context: Context) -> None:
     """Raise the mirror's format to the newest that this program writes.
 
-    No other command does so: a mirror keeps the format that it was made with, and whoever reads it
-    goes on reading it. Afterwards, older programs may refuse it; the command says which.
+    No other command does so: a mirror keeps the format that it was made with, and its readers can
+    go on. Afterwards, an older cnrmirror may refuse the mirror; the command says which.
 
     \b
     cnrmirror upgrade
@@ -39,9 +39,10 @@ def _told(before: Format, after: Format) -> str:
     if before == after:
         return f"format {after.read} already: nothing to do"
     who = (
-        f"programs that know less than format {after.read} cannot read it any more"
+        f"a cnrmirror that does not know format {after.read} can no longer read the mirror"
         if after.read > before.read
-        else f"programs that know less than format {after.write} can read it, but not change it"
+        else f"a cnrmirror that does not know format {after.write} can read the mirror, but not "
+        "change it"
     )
     return f"raised from format {before.read} (write {before.write}) to {after.read} " + (
         f"(write {after.write}): {who}"

@@ -34,7 +34,7 @@ def resolve(document: PackageDocument, reference: Reference, media_type: str | N
         raise absent(reference, document, what)
     if len(found) > 1:
         types = ", ".join(r.media_type for r in found)
-        raise UsageError(f"{reference} comes in several formats: choose one with -t: {types}")
+        raise UsageError(f"{reference} has several media types: choose one with -t: {types}")
     return found[0]
 
 

@@ -153,7 +153,7 @@ def remove(project: Project, removal: Removal, now: str, by: str = "") -> Head |
 def check_reason(reason: str) -> None:
     """Raises InputError if a reason is no line that people can read."""
     if len(reason) > _MAX_REASON or not reason.isprintable():
-        raise InputError(f"--reason: one line of at most {_MAX_REASON} characters, please")
+        raise InputError(f"--reason must be one line of at most {_MAX_REASON} characters")
 
 
 def without(document: PackageDocument, removal: Removal, now: str) -> PackageDocument:

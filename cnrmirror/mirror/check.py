@@ -92,7 +92,7 @@ class Seen(msgspec.Struct):
     def all_notes(self) -> list[str]:
         """What is no fault: of what a view leaves out, the first are named."""
         more = len(self.left_out) - _MOST_LEFT_OUT
-        rest = [f"{more} more are in no index: see 'cnrmirror show'"] if more > 0 else []
+        rest = [f"{more} more releases are in no index: see 'cnrmirror show'"] if more > 0 else []
         return [*self.notes, *self.large, *self.left_out[:_MOST_LEFT_OUT], *rest]
 
 
@@ -132,9 +132,9 @@ def _checked(seen: Seen) -> Checked:
 
 def _unchecked(project: Project, head: CatalogRoot, signed: SignedHead) -> Iterator[Unchecked]:
     yield Unchecked("signatures", "who signed it: 'cnrmirror check --from' verifies that")
-    yield Unchecked("metadata", "signed files but for the four in force below the root")
+    yield Unchecked("metadata", "signed files but for the current ones below the root")
     if head.parent is not None:
-        yield Unchecked("history", "that older revisions are whole: what is there was read")
+        yield Unchecked("history", "whether older revisions are complete: what is there was read")
     if signed.kept.revision > 0:
         floor = signed.kept.revision
         yield Unchecked("retention", f"revisions before {floor} are not retained", floor)

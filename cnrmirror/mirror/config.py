@@ -76,7 +76,7 @@ def load(path: Path) -> Config:
         raise InvalidDocument(f"{path}:{line}: {name}{reason}; {_HELP}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidDocument(f"{path}:{line}: {error.problem}; not YAML as it must be") from error
+        raise InvalidDocument(f"{path}:{line}: {error.problem}; not valid YAML") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidDocument(f"{path}: {error}; {_HELP}") from error
     return msgspec.structs.replace(config, url=config.url.rstrip("/"), sources=sources)
@@ -88,7 +88,7 @@ def _wrong_url(url: str) -> str:
         return "url must begin with https:// or http://"
     host = url.partition("://")[2].partition("/")[0]
     if "@" in host:
-        return "an address without user and password: it stands in public files, for everybody"
+        return "leave user and password out: the address is written into public files"
     if not _PUBLIC_URL.fullmatch(url):
         return (
             "not an address to put paths after: https://HOST or https://HOST:PORT/PATH, no ?, no #"
@@ -97,7 +97,7 @@ def _wrong_url(url: str) -> str:
         port = urlsplit(url).port
     except ValueError:
         port = 0
-    return "no such port" if port == 0 else ""
+    return "its port is not one" if port == 0 else ""
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -113,7 +113,7 @@ class StrictLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
                 )
             seen.add(key.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)

@@ -29,14 +29,14 @@ from cnrmirror.trust.tuf import CryptoSigner, Key
 from cnrmirror.trust.verify import parse_pinned
 
 _IGNORE = """\
-# For who keeps this mirror in git. What may be deleted at any time, and what must stay secret:
+# For a mirror in git: what may be deleted at any time, and what must stay secret.
 /.state/scratch/
 /secrets/
 *.pem
-# A package may be called so, and is no secret:
+# A package may have such a name, and is no secret:
 !/site/**
-# site/ has the catalog, which is the mirror itself: a clone without it is none. Where something
-# else keeps it, take away the next line's "#".
+# site/ has the catalog, without which a clone is no mirror. If site/ is kept elsewhere, remove
+# the "#" of the next line.
 #/site/
 """
 
@@ -202,7 +202,7 @@ def refuse(plan: KeyPlan) -> None:
     folders = [vault.folder.resolve() for vault in plan.vaults if vault.folder is not None]
     if len(plan.vaults) not in (1, plan.root_keys):
         raise UsageError(
-            f"{len(plan.vaults)} folders for {plan.root_keys} root keys: say one --offline-keys "
+            f"{len(plan.vaults)} folders for {plan.root_keys} root keys: give one --offline-keys "
             f"FOLDER for all, or {plan.root_keys}, one for each"
         )
     if len(set(folders)) < len(folders):

@@ -137,6 +137,6 @@ def _sign(project: Project, floor: RetentionFloor, now: str) -> None:
     if project.config.follow:
         return
     if project.signer is None:
-        raise NotTrusted("no keys are at hand to sign with what is kept")
+        raise NotTrusted("no online keys were found to sign what is kept: see 'keys list'")
     if floor != project.metadata.timestamp().kept:
         project.signer.keep_from(floor, now)

@@ -59,10 +59,10 @@ def given_keys() -> Given:
     """
     text, number = os.environ.get(KEYS_VARIABLE, ""), os.environ.get(KEYS_FD_VARIABLE, "")
     if text and number:
-        raise UsageError(f"{KEYS_VARIABLE} and {KEYS_FD_VARIABLE} are both set: say one")
+        raise UsageError(f"{KEYS_VARIABLE} and {KEYS_FD_VARIABLE} are both set: set only one")
     if number:
         if not (number.isascii() and number.isdecimal() and len(number) < 6):
-            raise UsageError(f"{KEYS_FD_VARIABLE}: not the number of a descriptor")
+            raise UsageError(f"{KEYS_FD_VARIABLE}: not the number of a file descriptor")
         return _read_once(int(number))
     if not text:
         return Given()
@@ -77,5 +77,5 @@ def _read_once(number: int) -> Given:
     where = f"{KEYS_FD_VARIABLE}={number}"
     data = read_descriptor(number, MAX_KEY_BYTES, where)
     if not data:
-        raise InputError(f"{where}: it gives nothing; a descriptor is read once")
+        raise InputError(f"{where}: empty; a file descriptor can be read only once")
     return Given(where, keys_in(data, where))

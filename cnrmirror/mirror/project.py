@@ -144,7 +144,7 @@ class Project:
                 "'cnrmirror import'"
             )
         if self.signer is None:
-            raise NotTrusted("no keys are at hand to sign a revision with")
+            raise NotTrusted("no online keys were found to sign a revision: see 'keys list'")
         self.require_writable()
         self.signer.check_keys(now)
         with self.writing():
@@ -168,7 +168,7 @@ class Project:
         """The current revision's head. Raises DamageError; NotFoundError before any import."""
         if self.config.follow and not (self.metadata.path / "timestamp.json").exists():
             raise NotFoundError(
-                f"{self.folder}: nothing was taken in yet; see 'cnrmirror import --help'"
+                f"{self.folder}: nothing was imported yet; see 'cnrmirror import --help'"
             )
         return self.metadata.head()
 

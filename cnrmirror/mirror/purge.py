@@ -80,7 +80,7 @@ def _refuse_shared(project: Project, removal: change.Removal, blobs: set[str]) -
             if release.blob.digest in blobs:
                 raise ConflictError(
                     f"{ref.name}@{release.release} ({release.media_type}) has the same bytes: "
-                    "purge that, too, and first"
+                    "purge that release first"
                 )
             attached |= {blob.digest for blob in release.blobs} & blobs
     return attached

@@ -161,8 +161,8 @@ def _refuse(refusals: Sequence[Refusal], total: int) -> NoReturn:
     conflicts = all(isinstance(error, ConflictError) for _, error in refusals)
     some = len(refusals) < total
     raise (ReleaseConflict if conflicts else InputError)(
-        f"{len(refusals)} of {total} packages cannot be taken, so none was"
-        + ("; --keep-going takes the rest" if some else ""),
+        f"{len(refusals)} of {total} packages are refused, so none was pushed"
+        + ("; --keep-going pushes the rest" if some else ""),
         refused=refused,
     )
 

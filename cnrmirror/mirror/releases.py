@@ -124,16 +124,16 @@ class Merge:
         if old and not same:
             raise _conflict(
                 item,
-                f"is there already with digest {old.content.digest}, this one has {digest}; push "
-                "it as a new release, or say --accept to replace it",
+                f"exists already with digest {old.content.digest}, this one has {digest}; push "
+                "it as a new release, or use --accept to replace it",
             )
         if old and metadata not in (b"null", bytes(old.metadata)):
-            raise _conflict(item, "is there with other metadata; say --accept to replace it")
+            raise _conflict(item, "exists already with other metadata; use --accept to replace it")
         if not old and stone and stone.digest != digest:
             raise _conflict(
                 item,
                 f"was removed on {stone.removed_at} ({stone.reason}) and had digest "
-                f"{stone.digest}, not {digest}; push a new release, or say --accept (POST: force)",
+                f"{stone.digest}, not {digest}; push a new release, or use --accept (POST: force)",
             )
 
 

@@ -109,7 +109,9 @@ def _named(names: Mapping[str, str], option: str, word: str) -> str:
     called = [keyid for keyid, name in names.items() if name == word]
     found = called or [keyid for keyid in names if keyid.startswith(word)]
     if len(found) != 1:
-        raise UsageError(f"{option} {word}: {len(found)} keys are called so; see 'keys list'")
+        raise UsageError(
+            f"{option} {word}: {len(found)} keys have that name or id; see 'keys list'"
+        )
     return found[0]
 
 
@@ -129,7 +131,7 @@ def _wanted(signed: Repository, plan: RootPlan) -> list[_Wanted]:
                 "replaced by 'keys rotate publish'"
             )
         if plan.vault is None:
-            raise UsageError("say --new-keys FOLDER: where the new offline keys go")
+            raise UsageError("--replace needs --new-keys FOLDER: where the new offline keys go")
         if keyid in root.roles["targets"].keyids:
             found.append(_Wanted("targets", plan.vault, keyid))
         else:
@@ -154,24 +156,26 @@ def refuse(signed: Repository, plan: RootPlan) -> None:
     removed = _removed(signed, plan)
     for keyid in removed:
         if keyid not in role.keyids:
-            raise UsageError(f"--remove {keyid[:8]}: no root key of now; others are replaced")
+            raise UsageError(
+                f"--remove {keyid[:8]}: it is not a current root key; others can be replaced"
+            )
     gone = [*removed, *(item.replaces for item in _wanted(signed, plan) if item.replaces)]
     if len(set(gone)) < len(gone):
         raise UsageError("a key is named twice: remove it, or replace it, once")
     if plan.vault is not None and not plan.replaced:
-        raise UsageError("--new-keys is for --replace; one more root key: --add FOLDER")
+        raise UsageError("--new-keys needs --replace; to add a root key use --add FOLDER")
     left = len(role.keyids) + len(plan.added) - len(removed)
     needed = role.threshold if plan.threshold is None else plan.threshold
     if left < needed:
         raise UsageError(
-            f"root keys that would be left: {left}, and {needed} must sign: add one "
-            "(--add FOLDER), or say a lower --threshold"
+            f"too few root keys would be left: {left}, and {needed} must sign: add one "
+            "(--add FOLDER), or use a lower --threshold"
         )
 
 
 def _folder(vault: Vault) -> Path:
     if vault.folder is None:
-        raise UsageError("it is not said where the new offline keys go")
+        raise UsageError("no folder for the new offline keys was given")
     return vault.folder
 
 

@@ -182,8 +182,8 @@ def _require_offline(signed: Repository, rotation: Rotation) -> list[Key]:
     able = [key for key in signed.keys_of(role) if offline.signer(role, [key])]
     if len(able) < needed:
         raise NotTrusted(
-            f"{offline.places}: {len(able)} of the {needed} keys that must sign are here; "
-            "several machines: 'root propose', 'root sign', 'root publish'"
+            f"{offline.places}: {len(able)} of the {needed} keys that must sign were found; "
+            "if they are on several machines, use 'root propose', 'root sign', 'root publish'"
         )
     return able
 
@@ -251,9 +251,9 @@ def _require_signed(proposal: Proposal, found: Status) -> None:
     """Raises BadSignature if a proposal has not the signatures that it needs."""
     if not found.complete:
         raise BadSignature(
-            f"not signed enough: {found.old} of {found.old_threshold} by the old root, "
+            f"not enough signatures: {found.old} of {found.old_threshold} by keys of the old root, "
             f"{found.new} of {found.new_threshold} by the new one"
-            + ("" if found.targets_signed else ", and the new targets key is missing")
+            + ("" if found.targets_signed else ", and the new targets key has not signed")
         )
     try:
         proposal.current.signed.verify_delegate(

@@ -83,7 +83,7 @@ def explained(reason: str, key: str, value: Any) -> str:
             return f"must be {wanted}{limits}, not {got}" if got != wanted else f"must be{limits}"
     if "regex" in reason:
         example = f"; for example {node['examples'][0]!r}" if "examples" in node else ""
-        return f"it is not written as it must be{example}"
+        return f"it has not the form that it must have{example}"
     if reason.startswith("Expected") and (limits := _limits(node)):
         return f"must be{limits}"
     return reason

@@ -69,7 +69,7 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for pattern, references in self.add_for.items():
             for reference in references:
                 if imagename.parse(filled(reference, "1", "1")) is None:
-                    yield f"add_for.{pattern}", f"{reference}: not a reference of an image"
+                    yield f"add_for.{pattern}", f"{reference}: not an image reference"
 
 
 def filled(reference: str, app_version: str, release: str) -> str:

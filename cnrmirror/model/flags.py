@@ -11,8 +11,8 @@ _MEANING = {
     SYMLINKS: "it holds symlinks, which a Helm client reads as empty files; to repack it, unpack "
     "it and push the folder",
     REPEATED_KEYS: "its Chart.yaml has a key more than once; the last one counts, as for Helm",
-    OTHER_NAME: "its Chart.yaml has another name than the index that it came from; it is called as "
-    "there",
+    OTHER_NAME: "its Chart.yaml has another name than the index that it came from; the package has "
+    "the index's name",
     ROOT_FILES: "its files are not in one folder, which Helm needs; Helm gets it repacked",
 }
 

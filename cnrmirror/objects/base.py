@@ -216,8 +216,8 @@ class Objects(Reader, Protocol):
 def kept_note(name: str, count: int, reason: str) -> str:
     """What is said of objects that a place does not let go of (``Objects.delete``)."""
     return (
-        f"{name}: {count} objects are not removed, the service refuses: {reason}; a lock ends by "
-        "itself, else give the right to delete"
+        f"{name}: not removed, for the service refuses: {count} of the objects ({reason}); a lock "
+        "ends by itself; if there is none, grant the right to delete"
     )
 
 

@@ -55,8 +55,8 @@ def cloud_store(
         # Its text may hold a part of a key.
         names = ", ".join(_NAMES[address.kind])
         raise AccessDenied(
-            f"{address.kind}://{address.container}: the credentials or the endpoint that the "
-            f"environment names are none ({type(error).__name__}): look at {names}"
+            f"{address.kind}://{address.container}: the credentials or the endpoint in the "
+            f"environment cannot be used ({type(error).__name__}): check {names}"
         ) from None
 
 

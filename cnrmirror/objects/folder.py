@@ -252,7 +252,10 @@ class FolderObjects(Objects):
                 return self._name_new(temporary, path) if anew else self._name(temporary, path)
             except FileNotFoundError:
                 self._real.clear()  # another publisher took the empty folder away
-        raise StorageError(f"{path}: its folder goes again and again: who removes it?", path=path)
+        raise StorageError(
+            f"{path}: another program removes its folder again and again: stop that, and try again",
+            path=path,
+        )
 
     @staticmethod
     def _name(temporary: str, path: str) -> bool:

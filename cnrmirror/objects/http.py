@@ -145,7 +145,7 @@ class HttpReader(Reader):
         where = where or url
         with self._response(url, where, extra) as response:
             if not as_sent and _encoding(response):
-                raise Tampered(f"{where}: encoded, though it was asked for as it is")
+                raise Tampered(f"{where}: the host sent it encoded, which was not asked for")
             yield from bounded(self._pieces(response, where), max_bytes, where)
 
     def document(

@@ -54,7 +54,9 @@ class Limiter:
                 self._leave(counted, self._room / 2)
                 self.retries += 1
                 if attempt == self._attempts:
-                    raise NetworkError(f"{what}: {trouble}; run it again: it goes on") from trouble
+                    raise NetworkError(
+                        f"{what}: {trouble}; run the command again: it goes on from here"
+                    ) from trouble
                 self._sleep(random.uniform(0.05, 0.1) * 2 ** min(attempt, 7))
                 continue
             except BaseException:

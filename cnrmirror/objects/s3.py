@@ -234,8 +234,8 @@ class BucketObjects(Objects):
 
     def _say_unconditional(self) -> None:
         note = (
-            f"{self.name}: this endpoint ignores conditional writes: see to it that only one "
-            "publishes at a time"
+            f"{self.name}: this endpoint ignores conditional writes: make sure that only one "
+            "publish runs at a time"
         )
         if note not in self.notes:
             self.notes.append(note)

@@ -100,7 +100,7 @@ def _notes(work: Work, now: str) -> Iterator[str]:
         yield from (f"left out: {text}" for text in work.form.left_out)
     if (until := work.sweep(now)) > now:
         whose = "its former form has" if work.seen.head else "the publish that was killed left"
-        yield f"what only {whose} stays until {until}; a later publish removes it"
+        yield f"files that only {whose} stay until {until}; a later publish removes them"
 
 
 def _remove(
@@ -238,7 +238,7 @@ def sign_above(
     with project.signing(now):
         ours = project.metadata.signed_head()
         if ours.at != head.at:
-            raise LeaseLost("the mirror got another revision meanwhile")
+            raise LeaseLost("this mirror got another revision meanwhile")
         above, kept = ours, ours.kept
         for role in ("catalog", "snapshot"):
             versions = [v for key in taken if (v := _version(key, role))]
@@ -265,4 +265,7 @@ def _last_version(destination: Objects, role: str, version: int) -> int:
     for following in range(version + 1, version + _MOST_VERSIONS):
         if destination.read(f"{METADATA}/{following}.{role}.json", MAX_BYTES) is None:
             return following - 1
-    raise NotTrusted(f"{destination.name}: thousands of {role} files that nobody signed for")
+    raise NotTrusted(
+        f"{destination.name}: thousands of {role} files that nobody signed for: publish to an "
+        "empty destination"
+    )

@@ -45,7 +45,7 @@ def read_state(destination: Objects) -> tuple[DestinationState, str | None]:
         require_writable(typed.decode(found[0], _Versions).format, where)
         return typed.decode(found[0], DestinationState), found[1]
     except msgspec.DecodeError as error:
-        raise InvalidDocument(f"{where}: not of this program: {error}") from error
+        raise InvalidDocument(f"{where}: not written by cnrmirror: {error}") from error
 
 
 class _Versions(msgspec.Struct, frozen=True):

@@ -89,8 +89,8 @@ def look_when_free(project: Project, destination: Objects, now: str, wait: float
             return seen
         if waited >= wait:
             raise BusyError(
-                f"{destination.name}: somebody else publishes there, and said so at {lease.time}; "
-                f"try again later (a publish that says nothing for {STALE} counts as over)"
+                f"{destination.name}: somebody else publishes there, by a lease of {lease.time}; "
+                f"try again later (a lease that is not renewed for {STALE} has ended)"
             )
         time.sleep(min(_POLL_SECONDS, max(0.0, wait - waited)))
 

@@ -79,7 +79,7 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
     found = found or [placed(project.folder, target) for target in known.values()]
     if not found:
         raise UsageError(
-            "publish to where? name s3://BUCKET/PREFIX, a folder, or a target of mirror.yaml"
+            "no destination is named: give s3://BUCKET/PREFIX, a folder, or a target of mirror.yaml"
         )
     for target in found:
         if check_place(target) is FOLDER:
@@ -135,5 +135,7 @@ def form_of(project: Project, target: PublishTo) -> Form:
     host = target.host or kind
     lost = layouts.left_out(host, target.wanted) if host else []
     if shape == "objects" and not scheme.slashes and settings.oci:
-        lost.append("/v2/, which OCI clients ask first: let what is before it answer that with {}")
+        lost.append(
+            "/v2/, which OCI clients ask first: let the server in front of it answer that with {}"
+        )
     return Form(site, placed, extra, fingerprint, target.host, lost)

@@ -103,7 +103,7 @@ class Session:
             case "diverged":
                 raise ConflictError(
                     f"{self.destination.name}: somebody else published revision "
-                    f"{seen.head.revision if seen.head else 0} there; 'publish' joins both"
+                    f"{seen.head.revision if seen.head else 0} there; 'publish' merges both"
                 )
             case "ahead" if not self._must_join(seen, now):
                 return work.outline(now)
@@ -158,11 +158,11 @@ class Session:
                 if leave_word(self.destination, self._disturbed, to, now):
                     return
                 if time.monotonic() > deadline:
-                    error.add_note("views may be old: run 'publish --audit --repair'")
+                    error.add_note("some views there may be old: run 'publish --audit --repair'")
                     return
                 time.sleep(random.uniform(0, _PAUSE_SECONDS))
         except CnrMirrorError as second:
-            error.add_note(f"views may be old: {second.message}")
+            error.add_note(f"some views there may be old: {second.message}")
 
     def _tried(self, attempt: Callable[[], T]) -> T:
         for number in range(_ATTEMPTS):
@@ -191,9 +191,8 @@ class Session:
         joined = self._join(seen, now, saved, catch_up)
         if joined == "ahead":
             assert seen.head is not None
-            note = (
-                f"it is ahead of this mirror: revision {seen.head.revision}; --catch-up takes it up"
-            )
+            number = seen.head.revision
+            note = f"ahead of this mirror: revision {number}; --catch-up brings this mirror up"
             return self._nothing(seen, note)
         if seen.head is None and seen.state_tag is None:
             self._refuse_another_site()
@@ -237,7 +236,7 @@ class Session:
         if not self._merge:
             raise ConflictError(
                 f"{self.destination.name}: somebody else published revision {seen.head.revision} "
-                "there, which this mirror does not have; without --no-merge, both are joined"
+                "there, which this mirror does not have; without --no-merge, both are merged"
             )
         nodes = LayeredNodes(self._project.store, RemoteNodes(self.destination))
         merge(self._project, self._remote(seen), nodes, seen.head, now)

@@ -32,7 +32,7 @@ from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, signed_head_of
 from cnrmirror.objects.files import read_regular, replace_durably
 from cnrmirror.publish import intakes
 from cnrmirror.publish.engine import Published
-from cnrmirror.publish.look import look
+from cnrmirror.publish.look import Relation, look
 from cnrmirror.publish.open import DestinationMemory
 from cnrmirror.publish.private import PrivateMemory
 from cnrmirror.publish.session import Session
@@ -117,9 +117,15 @@ class Shared:
     def catch_up(self) -> None:
         """Have what stands in the store. Raises NotFoundError if there is no mirror."""
         with self.alone():
-            self._catch_up()
+            self._take_newer()
 
     def _catch_up(self) -> None:
+        """The same; what a command of this machine did not bring to its end is brought there."""
+        if self._take_newer() not in ("ahead", "equal"):
+            self.share()
+
+    def _take_newer(self) -> Relation:
+        """Take what stands in the store if it has all that is here; how both were related."""
         if self._private is not None:
             self._private.bring()
         seen = look(self.project, self.place)
@@ -128,11 +134,10 @@ class Shared:
             raise NotFoundError(
                 f"{self.place.name}: there is no mirror yet; see 'cnrmirror init --help'"
             )
-        relation = self.session.relation(seen) if ours else "ahead"
+        relation: Relation = self.session.relation(seen) if ours else "ahead"
         if relation == "ahead":
             self._take()
-        elif relation != "equal":  # a command did not come to its end
-            self.share()
+        return relation
 
     def _say_intake(self) -> None:
         intakes.say(self.place, self._run, _now())

@@ -146,7 +146,7 @@ def read_tokens(path: Path) -> list[Token]:
     """
     data = read_regular(path, _MAX_BYTES)
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise InputError(f"{path}: others may change who may push; chmod go-w it")
+        raise InputError(f"{path}: other users can change this file: chmod go-w it")
     try:
         found = typed.convert(yaml.load(data, Loader=StrictLoader), list[Token])
         for number, token in enumerate(found):
@@ -164,7 +164,7 @@ def _check(token: Token, before: Sequence[Token]) -> None:
     if token.until and not _is_day(token.until):
         raise InputError(f"{token.name}: until: {token.until}: there is no such day")
     if token.name in [other.name for other in before]:
-        raise InputError(f"the name {token.name!r} stands twice")
+        raise InputError(f"the name {token.name!r} is there twice")
     if other := next((other for other in before if other.sha256 == token.sha256), None):
         raise InputError(f"{other.name} and {token.name} have one token: give each its own")
     for namespace in [] if token.namespaces == "*" else token.namespaces:

@@ -188,7 +188,7 @@ class Reading:
             f"{v.written} {(v.digests or ['no digest'])[0][:12]}" for v in several[:5]
         )
         raise InvalidDocument(
-            f"it stands {len(several)} times in the index, with other content ({names}): say in "
+            f"it is {len(several)} times in the index, with other content ({names}): say in "
             "mirror.yaml which one is meant, duplicates: first, last or plain (without a v)"
         )
 

@@ -47,7 +47,7 @@ def entries_in(data: bytes, most: int) -> dict[str, Any]:
 
     Raises:
         yaml.YAMLError, ValueError: not one YAML document, or not a mapping with entries, or too
-            deep, or too many; a chart, or a key beside ``entries``, stands twice.
+            deep, or too many; a chart, or a key beside ``entries``, is there twice.
     """
     return _Stream(data, most).entries()
 
@@ -107,7 +107,7 @@ class _Stream:
                 yield self._value(event)
 
     def _version(self) -> dict[str, Any]:
-        """One version; a key of it that stands twice is ``Unread``, if it is wanted."""
+        """One version; a key of it that is there twice is ``Unread``, if it is wanted."""
         found: dict[str, Any] = {}
         for event in self._events:
             if type(event) is MappingEndEvent:
@@ -120,7 +120,7 @@ class _Stream:
                 self._skip(event)
             elif key in found:
                 self._skip(event)
-                found[key] = Unread(f"the key {key!r} stands twice")
+                found[key] = Unread(f"the key {key!r} is there twice")
             else:
                 found[key] = self._value(event)
         raise ValueError("it is cut off")
@@ -135,7 +135,7 @@ class _Stream:
                 raise ValueError("a key that is not a text")
             key = self._noted(event)
             if key in seen:
-                raise ValueError(f"the key {key[:80]!r} stands twice")
+                raise ValueError(f"the key {key[:80]!r} is there twice")
             seen.add(key)
             yield key
 
@@ -143,7 +143,7 @@ class _Stream:
         if type(event) is ScalarEvent:
             return self._noted(event)
         if type(event) is AliasEvent:
-            return self._texts.get(event.anchor or "", Unread("an alias stands in its place"))
+            return self._texts.get(event.anchor or "", Unread("an alias is in its place"))
         if not room:
             raise ValueError(f"nested deeper than {_DEEP}")
         self._named(getattr(event, "anchor", None))
@@ -188,9 +188,9 @@ class _Stream:
         return text
 
     def _named(self, anchor: str | None) -> None:
-        """A name that stands twice would leave it open which one an alias means."""
+        """A name that is there twice would leave it open which one an alias means."""
         if anchor is None:
             return
         if anchor in self._anchors:
-            raise ValueError(f"the anchor {anchor[:80]!r} stands twice")
+            raise ValueError(f"the anchor {anchor[:80]!r} is there twice")
         self._anchors.add(anchor)

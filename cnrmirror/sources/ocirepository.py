@@ -230,7 +230,7 @@ class Asking:
         except InputError as error:
             reason = error.message
             if package.startswith("?/"):
-                reason = "its name tells no namespace: say one in mirror.yaml, namespace: …"
+                reason = "its name has no namespace: set one in mirror.yaml, namespace: …"
             told.holes.append(Hole(self._repository.name, reason, package))
             return
         attached = self._attached(manifest, content)

@@ -25,8 +25,9 @@ from cnrmirror.sync.report import MAX_NOTES, MORE, KnownHole, SourceReport
 FILE_NAME = "acknowledged.yaml"
 _MAX_BYTES = 16 << 20
 _HEAD = """\
-# Holes that 'cnrmirror sync --acknowledge' found: they do not turn the exit code. Edit the reasons,
-# add 'until: 2030-12-31', take lines out. Patterns belong in mirror.yaml, under 'acknowledge'.
+# Holes that 'cnrmirror sync --acknowledge' found: they do not change the exit code. Edit the
+# reasons, add 'until: 2030-12-31', remove lines. Patterns belong in mirror.yaml, under
+# 'acknowledge'.
 """
 
 
@@ -90,9 +91,9 @@ def with_acknowledged(
             old.append(KnownHole(hole, holding[0].reason, holding[0].until))
             continue
         new.append(hole)
-        over.update(f"{hole.what}: acknowledged until {known[n].until}" for n in about)
+        over.update(f"{hole.what}: was acknowledged until {known[n].until}" for n in about)
     idle = [
-        f"acknowledged, and no hole any more: {k.package}@{k.release}".removesuffix("@")
+        f"acknowledged, but no longer a hole: {k.package}@{k.release}".removesuffix("@")
         for n, k in enumerate(known)
         if k.source == report.source and n not in used and not report.error
     ]
@@ -119,7 +120,7 @@ def acknowledge(project: Project, reports: Sequence[SourceReport], day: str) -> 
             try:
                 _parsed(data, path)
             except InvalidDocument as error:
-                reason = "its lines cannot be followed by more: make it a list, an entry a line"
+                reason = "nothing can be added at its end: make it a list with one entry a line"
                 raise InvalidDocument(f"{path}: {reason} ({error.message[:300]})") from error
             replace_durably(path, data, project.folder)
     return len(holes)

@@ -23,13 +23,13 @@ from cnrmirror.sync.report import SourceReport
 
 _HELP = {
     "timestamp_seconds": "When the source was last asked, in seconds since 1970; 0: never.",
-    "success_timestamp_seconds": "When the source was last asked and well, in seconds since 1970; "
-    "holes do no harm; 0: never.",
-    "exit_code": "The exit code that the last run came to; 0 is well.",
-    "complete": "Whether there is nothing that could not be asked for.",
+    "success_timestamp_seconds": "When the source was last asked without an error, in seconds "
+    "since 1970; holes are no error; 0: never.",
+    "exit_code": "The exit code of the last run; 0: no error.",
+    "complete": "Whether the source could be asked for everything that it has.",
     "releases": "Releases by what was done about them; offered and wanted count all of them.",
     "holes": "What could not be had.",
-    "fetched_bytes": "Bytes of the archives that came.",
+    "fetched_bytes": "Bytes of the archives that were fetched.",
     "requests": "HTTP requests that were sent.",
     "duration_seconds": "How long the last run took.",
 }

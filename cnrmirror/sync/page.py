@@ -28,7 +28,7 @@ _TITLES: dict[Kind, str] = {
     "drop": "Dropped",
     "replace": "Replaced",
     "fetch": "Fetched",
-    "kept": "Kept, though the source has or the filter wants them no more",
+    "kept": "Kept, though gone upstream or left out by the filter",
 }
 
 
@@ -102,9 +102,9 @@ def _readers(freshness: Freshness, now: Instant) -> _Readers:
     span = f"{days} day{'' if days == 1 else 's'}" if days else "less than a day"
     if freshness.is_refused(now):
         return _Readers(
-            "bad", "refused", f"Readers refuse it: its {first.role} expired {span} ago."
+            "bad", "refused", f"Readers refuse the mirror: its {first.role} expired {span} ago."
         )
-    text = f"Readers take it for {span}, until its {first.role} expires."
+    text = f"Readers accept the mirror for {span}, until its {first.role} expires."
     soon = freshness.soon(now)
     return _Readers("warn", "expires soon", text) if soon else _Readers("ok", "good", text)
 
@@ -122,7 +122,7 @@ def _state(report: SourceReport) -> tuple[State, str]:
         case 0:
             return "ok", "well"
         case _ if code == PARTIAL and not report.error:
-            return "warn", "well, but for holes"
+            return "warn", "good, with holes"
         case _ if code == FROZEN and not report.error:
             return "warn", "changed upstream"
         case _ if code == SHRUNK and not report.error:
@@ -134,13 +134,13 @@ def _numbers(report: SourceReport) -> list[tuple[str, str]]:
     counts = Counter(action.kind for action in report.actions)
     found = [
         ("Last asked", _moment(report.time)),
-        ("Last well", _moment(report.last_success) if report.last_success else "never"),
+        ("Last good", _moment(report.last_success) if report.last_success else "never"),
         ("Offered", str(report.offered) + ("" if report.complete else " or more")),
         ("Wanted", str(report.wanted)),
         ("There already", str(counts["same"])),
         ("Fetched", f"{report.fetched} ({as_bytes(report.bytes)})"),
         ("Holes", str(len(report.holes))),
-        ("Holes that are known", str(len(report.acknowledged))),
+        ("Holes that are acknowledged", str(len(report.acknowledged))),
         ("Requests", str(report.requests)),
         ("Took", f"{report.seconds:g} s"),
     ]
@@ -154,7 +154,7 @@ def _groups(report: SourceReport) -> list[_Group]:
     found = [_group("Holes: what could not be had", holes, True)]
     for kind, title in _TITLES.items():
         found.append(_group(title, list(_rows(report, kind)), kind == "frozen"))
-    found.append(_group("Holes that are known", known))
+    found.append(_group("Holes that are acknowledged", known))
     found.append(_group("Notes", [(note, "") for note in report.notes], True))
     return [group for group in found if group.count]
 

@@ -154,8 +154,8 @@ def _shrinkage(rules: Rules, listing: Listing, plan: Plan) -> str:
     """How much is gone, which, and what to do about it."""
     if not listing.offers:
         return (
-            "it offers nothing at all: nothing is dropped, whatever max_shrink says; what came "
-            "from it and is to go, goes by 'cnrmirror remove'"
+            "the source offers nothing at all: nothing was dropped, whatever max_shrink says; to "
+            "remove what came from it, use 'cnrmirror remove'"
         )
     gone = [a for a in plan.actions if a.kind == "kept" and a.why in _GONE]
     some = ", ".join(f"{a.package}@{a.release}" for a in gone[:10]) + (" …" * (len(gone) > 10))

@@ -162,6 +162,6 @@ def _header(value: str, where: str) -> str:
     """A value that can stand in a header; what it is, is never said."""
     if not value.isascii() or not value.isprintable() or not value.strip():
         raise InputError(
-            f"{where}: what it holds cannot be the value of a header: one line, please"
+            f"{where}: what it holds cannot be the value of a header: it must be one line"
         )
     return value.strip()

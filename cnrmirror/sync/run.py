@@ -27,7 +27,7 @@ from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.plan import Plan, Rules, Situation, plan
 from cnrmirror.sync.report import SourceReport, SyncReport, message
 
-_REFUSED = "releases changed upstream, and 'changes: fail' is set: nothing was taken"
+_REFUSED = "releases changed upstream, and 'changes: fail' is set: nothing was synced"
 
 
 class _Run(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ class Guard:
             raise StaleError(
                 f"what is there was signed for a later time than {now}, and is good until "
                 f"{before.signed.expires.isoformat()}: set the clock; if an earlier clock ran "
-                "ahead, say --allow-past"
+                "ahead, use --allow-past"
             )
         return before.signed.expires
 

@@ -75,7 +75,7 @@ def refuse_past(now: str, clock: Instant | None) -> None:
     if clock is not None and expiry("timestamp", now) <= clock.at:
         raise StaleError(
             f"what is signed for {now} is expired already (the clock says {clock}): unset "
-            "SOURCE_DATE_EPOCH, or say --allow-past"
+            "SOURCE_DATE_EPOCH, or use --allow-past"
         )
 
 

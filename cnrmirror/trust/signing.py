@@ -180,7 +180,7 @@ class Repository:
         signer = offline.signer("targets", self.keys_of("targets"))
         if signer is None:
             raise NotTrusted(
-                f"{offline.places}: the targets key is not here; say --offline-keys FOLDER"
+                f"{offline.places}: the targets key is not there; use --offline-keys FOLDER"
             )
         old = self.current(Targets, "targets")
         version = old.signed.version + 1 if old else 1

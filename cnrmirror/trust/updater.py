@@ -161,8 +161,8 @@ def _stale(name: str, updater: ngclient.Updater, error: Exception) -> StaleError
     final = trusted.root.is_expired(trusted.reference_time)
     details = {} if final else {"expires": _expiry(updater)}
     return StaleError(
-        f"{name}: {error}; the mirror was not signed again in time, or somebody holds an old "
-        "state before you",
+        f"{name}: {error}; the mirror was not signed again in time, or somebody shows you "
+        "an old state",
         **details,
     )
 

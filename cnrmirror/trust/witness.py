@@ -51,8 +51,8 @@ class Witness:
         if timestamp >= seen.timestamp:
             return ""
         return (
-            f"this mirror stands at timestamp {timestamp}, and timestamp {seen.timestamp} "
-            f"(revision {seen.revision}) was signed here: an older copy was put back. What is "
+            f"this mirror is at timestamp {timestamp}, but timestamp {seen.timestamp} "
+            f"(revision {seen.revision}) was signed here: an older copy was restored. What is "
             "signed now is above that. If a destination has what is missing, 'cnrmirror publish "
             "--catch-up DESTINATION' brings it back"
         )

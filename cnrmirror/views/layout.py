@@ -197,7 +197,7 @@ def left_out(host: str, forms: Collection[Form]) -> list[str]:
     """
     found = []
     if host == "s3-website":
-        found.append("archives, for who follows no redirect: curl without -L")
+        found.append("archives, for clients that follow no redirect: curl without -L")
     if "json" in forms:
         if host not in ("folder", "netlify"):
             found.append("…/pull as an archive, as curl and Go clients ask")

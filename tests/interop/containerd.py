@@ -18,7 +18,7 @@ class Containerd:
     """The client, and where it finds which host mirrors which."""
 
     def __init__(self, socket: Path, folder: Path) -> None:
-        self._socket = socket
+        self.socket = socket
         self._certs = folder / "certs.d"
 
     def mirror(self, host: str, url: str) -> None:
@@ -40,7 +40,7 @@ class Containerd:
 
     def _ctr(self, *words: str) -> str:
         done = subprocess.run(
-            [need("ctr"), "-a", self._socket, *words], capture_output=True, timeout=60
+            [need("ctr"), "-a", self.socket, *words], capture_output=True, timeout=60
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""docs/clients.md: every line that is shown for a client that can be had is run, as it stands."""
+"""docs/clients.md and README.md: each line for a client that can be had is run, as it stands."""
 
 from __future__ import annotations
 
@@ -7,61 +7,90 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.blocks import Block, blocks_of, fences
+from tests.interop.containerd import containerd
 from tests.interop.helm import helm
+from tests.interop.reference import legacy
 from tests.interop.servers import need
 from tests.interop.today import ROOT, Place
+from tests.stages import NOT_RUN, OF_CLIENTS
 
 pytestmark = pytest.mark.interop
-TEXT = (ROOT / "docs/clients.md").read_text()
+PAGE = "docs/clients.md"
+TEXT = (ROOT / PAGE).read_text()
 HOST = "mirror.example.com"
-# What a client needs to be told of a mirror that speaks plain HTTP.
+# What a client needs to be told of a mirror that speaks plain HTTP; appr takes it for localhost.
 _PLAIN = (
     (re.compile(r"^(helm .*oci://.*)$"), r"\1 --plain-http"),
     (re.compile(r"^skopeo (copy|sync) "), r"skopeo --insecure-policy \1 --src-tls-verify=false "),
     (re.compile(r"^skopeo (list-tags|inspect) "), r"skopeo \1 --tls-verify=false "),
+    (re.compile(rf"^(appr .*){HOST}"), r"\1LOCALHOST"),
 )
 
 
-def sections() -> dict[str, list[str]]:
-    """The lines of each section's shell blocks."""
-    found = {}
-    for title, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.S | re.M):
-        blocks = re.findall(r"^```sh\n(.*?)^```$", body, re.S | re.M)
-        if blocks:
-            found[title] = "".join(blocks).splitlines()
-    return found
+def clients(block: Block) -> set[str]:
+    """The programs with which its lines begin."""
+    return {line.split()[0] for line in block.commands.splitlines() if line}
 
 
-SECTIONS = sections()
+def cases() -> Iterator[tuple[Block, str]]:
+    """Each block for a shell, with each helm that it is for."""
+    there = [b for document, begin in OF_CLIENTS for b in blocks_of(document)
+             if b.commands.startswith(begin)]  # fmt: skip
+    for block in there + [b for b in blocks_of(PAGE) if b.language == "sh"]:
+        # containerd has a test of its own, below.
+        if (PAGE, block.first) not in NOT_RUN and clients(block) != {"ctr"}:
+            for name in ("helm3", "helm4") if "helm" in clients(block) else ("",):
+                yield block, name
 
 
 def here(text: str, place: Place) -> str:
     """The line for the mirror of the test."""
+    text = re.sub(r"\bHOST\b", HOST, text).replace(f"http://{HOST}", place.url)
     for pattern, replacement in _PLAIN:
         text = pattern.sub(replacement, text)
+    text = text.replace("LOCALHOST", place.registry.replace("127.0.0.1", "localhost"))
     return text.replace(f"https://{HOST}", place.url).replace(HOST, place.registry)
 
 
 @pytest.mark.parametrize("place", ["nginx"], indirect=True)
-@pytest.mark.parametrize("program", ["helm3", "helm4"])
-@pytest.mark.parametrize("section", SECTIONS)
-def test_every_line_of_the_page_does_what_it_says(
-    place: Place, program: str, section: str, tmp_path: Path
+@pytest.mark.parametrize(("block", "name"), [*cases()], ids=lambda x: getattr(x, "first", x))
+def test_every_line_of_a_block_does_what_it_says(
+    place: Place, block: Block, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/helm").symlink_to(helm(program).resolve())
-    need("curl"), need("skopeo")
+    for client in clients(block):
+        special = {"helm": lambda: helm(name), "appr": lambda: legacy("appr", "appr")}.get(client)
+        program = special().resolve() if special else need(client)
+        (tmp_path / "bin" / client).symlink_to(program)
     environment = {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    for line in SECTIONS[section]:
+    for line in block.commands.splitlines():
         done = subprocess.run(
             ["bash", "-c", here(line, place)], cwd=tmp_path, env=environment, timeout=60,
             capture_output=True, text=True,
         )  # fmt: skip
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert done.returncode == 0, f"{PAGE}: {line}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("place", ["nginx"], indirect=True)
+def test_containerd_does_what_its_line_says_with_the_file_that_is_shown(
+    place: Place, tmp_path: Path
+) -> None:
+    [line] = [b.commands for b in blocks_of(PAGE) if clients(b) == {"ctr"}]
+    [hosts] = [fence.text for fence in fences(TEXT) if fence.language == "toml"]
+    folder = tmp_path / "certs.d" / HOST
+    folder.mkdir(parents=True)
+    (folder / "hosts.toml").write_text(here(hosts, place))
+    with containerd(tmp_path) as daemon:
+        command = line.replace("/etc/containerd", str(tmp_path))
+        command = command.replace("ctr ", f"'{need('ctr')}' -a '{daemon.socket}' ")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("place", ["nginx"], indirect=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import tutorial
+from tests import blocks, tutorial
 from tests.interop.servers import need
 
 pytestmark = pytest.mark.interop
@@ -15,10 +15,10 @@ pytestmark = pytest.mark.interop
 
 def test_the_tutorial_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     need("curl")
-    wanted = tutorial.blocks(tutorial.TUTORIAL.read_text())
+    wanted = blocks.blocks(tutorial.TUTORIAL.read_text())
     try:
-        steps = tutorial.run(tmp_path, wanted)
-    except tutorial.Failed as failed:
+        steps = blocks.run(tmp_path, wanted)
+    except blocks.Failed as failed:
         if failed.installs and not os.environ.get("CI"):
             pytest.skip("pip cannot install what the tutorial needs")
         raise

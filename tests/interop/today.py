@@ -89,8 +89,8 @@ class Signer:
     """A key of the tests' own in a keyring of gpg; ``keyring`` has the public one, for helm."""
 
     def __init__(self, folder: Path) -> None:
-        self._home = folder / "g"
-        self._home.mkdir(mode=0o700)
+        self.home = folder / "g"
+        self.home.mkdir(mode=0o700)
         self.keyring = folder / "public.gpg"
         self._gpg("--quick-gen-key", "Tests <tests@example.test>", "rsa2048", "sign", "never")
         self.keyring.write_bytes(self._gpg("--export"))
@@ -98,7 +98,7 @@ class Signer:
     def _gpg(self, *words: str, data: bytes = b"") -> bytes:
         command = [need("gpg"), "--batch", "--yes", "--pinentry-mode", "loopback",
                    "--passphrase", "", *words]  # fmt: skip
-        environment = {**os.environ, "GNUPGHOME": str(self._home)}
+        environment = {**os.environ, "GNUPGHOME": str(self.home)}
         done = subprocess.run(command, env=environment, input=data, capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -112,7 +112,7 @@ class Signer:
 
     def close(self) -> None:
         """End gpg's agent."""
-        environment = {**os.environ, "GNUPGHOME": str(self._home)}
+        environment = {**os.environ, "GNUPGHOME": str(self.home)}
         subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=False)
 
 

@@ -96,7 +96,7 @@ spec:
         spec:
           {{- include "cnrmirror.pod" .root | nindent 10 }}
           restartPolicy: Never
-          # To the node of the volume.
+          # Prefer the node that has the volume.
           affinity:
             podAffinity:
               preferredDuringSchedulingIgnoredDuringExecution:
