@@ -18,6 +18,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import IncompleteError
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.signed import retained_versions
+from cnrmirror.objects.base import blob_pieces
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.store import Store
 from tests.conftest import NOW, chart_bytes

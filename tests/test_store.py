@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import re
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
+from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import DamageError, Tampered
 from cnrmirror.model.instant import Instant
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.partial import PartialStore
 from cnrmirror.publish import intakes
+from cnrmirror.publish.shared import opened
 from tests.gcs_double import Google, google
+from tests.places import API, files
 from tests.store_suite import Machine, StoreSuite
 
 
@@ -152,3 +161,142 @@ def test_a_run_that_sends_archives_is_known_until_it_ends_or_a_day_is_over(
     intakes.say(place, "three", now.plus(timedelta(days=1)))
     intakes.say(place, "three", None)
     assert not intakes.under_way(place, now)
+
+
+# -- a whole mirror --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> tuple[Machine, Machine]:
+    """Two machines, whose caches are as small as they can be, and that share what they remember."""
+    store = str(tmp_path / "place")
+    first, second = (Machine(tmp_path / n, store, {}, tmp_path / "keys") for n in ("one", "two"))
+    first.run("init", str(first.folder), "--store", store)
+    root = str(first.folder / "root.json")
+    second.run("init", str(second.folder), "--store", store, "--root", root)
+    for machine in (first, second):
+        path = machine.folder / "mirror.yaml"
+        more = f"  cache_mib: 1\n  memory: {tmp_path / 'private'}\n"
+        path.write_text(path.read_text() + more)
+    return first, second
+
+
+def test_archives_that_are_sent_early_are_no_waste_to_who_tidies_up(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, two = machines
+    charts = tmp_path / "charts"
+    charts.mkdir()
+    project = opened(Project(one.folder))
+    for number in range(12):
+        path = Path(one.chart(f"c{number}", "1.0.0", size=100_000))
+        data = path.read_bytes()
+        project.store.add_blob(Descriptor.of(data), [data])
+        path.rename(charts / path.name)
+    assert project.partial and project.partial.sent
+    assert "removed 0 files" in two.run("gc", "--grace-hours", "0")
+    assert "all well" in two.run("check")
+    one.run("push", "--namespace", "ns", str(charts))
+    assert sum(path.stat().st_size for path in one.blobs) <= 1 << 20
+    assert len(two.listed()) == 12 and "all well" in two.run("check")
+
+
+def test_a_machine_that_is_made_anew_remembers_by_the_private_place(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    one, two = machines
+    one.push("web", "1.0.0")
+    old = (Path(one.store) / "catalog/metadata/timestamp.json").read_bytes()
+    one.push("web", "1.1.0")
+    two.forget()
+    assert "nothing is remembered" not in two.run("list")
+    (Path(one.store) / "catalog/metadata/timestamp.json").write_bytes(old)
+    two.forget()
+    two.run("list", code=9)
+    assert not [p for p in files(Path(one.store)) if "memory" in p]
+
+
+def test_a_private_place_within_the_mirror_is_refused(machines: tuple[Machine, Machine]) -> None:
+    one, _ = machines
+    path = one.folder / "mirror.yaml"
+    path.write_text(re.sub("memory: .*", f"memory: {one.store}/private", path.read_text()))
+    assert "which is public" in one.run("list", code=2)
+
+
+def test_what_is_served_follows_what_others_do(machines: tuple[Machine, Machine]) -> None:
+    one, two = machines
+    one.push("web", "1.0.0")
+    with served(two) as url:
+        assert [r["release"] for r in get(f"{url}/{API}/ns/web")] == ["1.0.0"]
+        one.push("web", "1.1.0")
+        deadline = time.monotonic() + 60
+        while len(get(f"{url}/{API}/ns/web")) != 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def test_a_push_to_the_server_is_in_the_store_when_it_is_answered(
+    machines: tuple[Machine, Machine],
+) -> None:
+    one, two = machines
+    with served(two, "--accept-push", CNRMIRROR_TOKEN="a-token-of-the-tests") as url:
+        data = Path(one.chart("web", "1.0.0")).read_bytes()
+        body = {"blob": base64.b64encode(data).decode(), "release": "1.0.0", "media_type": "helm"}
+        answer = requests.post(
+            f"{url}/{API}/ns/web", json=body, timeout=60,
+            headers={"Authorization": "a-token-of-the-tests"},
+        )  # fmt: skip
+        assert answer.ok, answer.text
+        assert one.listed() == {"ns/web": ["1.0.0"]}
+
+
+@contextlib.contextmanager
+def served(machine: Machine, *more: str, **environment: str) -> Iterator[str]:
+    """What ``serve`` answers for a machine: its address."""
+    machine.environment.update(environment)
+    process = machine.start("serve", "--port", "0", *more)
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        yield next(line.split()[-1] for line in lines if line.startswith("serving on"))
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def get(url: str) -> Any:
+    answer = requests.get(url, timeout=30)
+    assert answer.ok, answer.text
+    return answer.json()
+
+
+def test_there_is_a_mirror_already_and_none_yet(machines: tuple[Machine, Machine]) -> None:
+    one, _ = machines
+    again = Machine(one.folder.with_name("again"), one.store, {}, one.folder.with_name("keys"))
+    text = again.run("init", str(again.folder), "--store", one.store, code=4)
+    assert "--root ROOT.JSON" in text
+    root = str(one.folder / "root.json")
+    empty = f"{one.store}-empty"
+    other = Machine(one.folder.with_name("other"), empty, {}, one.folder.with_name("keys"))
+    other.run("init", str(other.folder), "--store", empty, "--root", root)
+    assert "no mirror" in other.run("list", code=5)
+    (other.folder / "root.json").unlink()
+    (other.folder / "mirror.yaml").write_text(
+        (other.folder / "mirror.yaml").read_text().replace("-empty", "")
+    )
+    assert "root.json: missing" in other.run("list", code=3)
+
+
+def test_a_service_in_trouble_is_asked_again_and_a_refusal_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    with google() as service:
+        environment = {"STORAGE_EMULATOR_HOST": service.url}
+        machine = Machine(tmp_path / "one", "gs://site/m", environment, tmp_path / "keys")
+        machine.run("init", str(machine.folder), "--store", machine.store)
+        service.trouble = 3
+        machine.push("web", "1.0.0")
+        service.lost = 2
+        machine.push("web", "1.1.0")
+        assert machine.listed() == {"ns/web": ["1.1.0", "1.0.0"]}
+        assert "all well" in machine.run("check")

@@ -141,9 +141,8 @@ def root_publish(context: Context, file: Path) -> None:
     cnrmirror root publish next.json
     """
     project = context.project()
-    result = install_root(
-        project, repository(project, context.allow_past), rotation.from_file(file), now()
-    )
+    project.signer = signed = repository(project, context.allow_past)
+    result = install_root(project, signed, rotation.from_file(file), now())
     context.done(result, [f"root {result.version}, good until {result.expires}"])
 
 

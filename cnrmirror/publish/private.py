@@ -54,6 +54,7 @@ class PrivateMemory:
         Raises:
             Tampered: there is something that no machine left there.
         """
+        self._making.mkdir(parents=True, exist_ok=True)
         known = self._known()
         for number, listed in enumerate(self._place.listing()):
             if number >= _MOST_FILES:

@@ -24,6 +24,7 @@ from cnrmirror.model.errors import (
     ConflictError,
     DamageError,
     InputError,
+    NetworkError,
     NotFoundError,
     UsageError,
 )
@@ -102,7 +103,11 @@ class Shared:
                 return
             self._catch_up()
             yield
-            self.share()
+            try:
+                self.share()
+            except NetworkError as error:
+                error.add_note("it is made, and not in the store yet: the next command sends it")
+                raise
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

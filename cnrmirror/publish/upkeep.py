@@ -17,6 +17,9 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.publish.shared import Shared
 from cnrmirror.trust.verify import Policy
 
+# What is too much, who publishes there can tell; and freshness is told in another way.
+_OTHERWISE = ("extra", "unused", "stale")
+
 
 def check(shared: Shared) -> Audit:
     """Read the whole catalog in the store, as anybody would, and compare every key there is.
@@ -33,7 +36,7 @@ def check(shared: Shared) -> Audit:
         report = audit(reader, shared.trust(), order, project.progress, journal)
     if report.error:
         return report
-    found = {f.path: f for f in report.findings if f.problem not in ("extra", "stale")}
+    found = {f.path: f for f in report.findings if f.problem not in _OTHERWISE}
     for finding in shared.session.audit(str(Instant.of(now)), repair=False):
         found.setdefault(finding.path, finding)
     return msgspec.structs.replace(report, findings=sorted(found.values()))
