@@ -89,13 +89,18 @@ class Failure(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """How far long work is, a line each on standard error; ``total``: null if nobody knows."""
+    """How far long work is, a line each on standard error; ``total``: null if nobody knows.
+
+    ``total_bytes``: null where only steps are counted. ``about``: the totals are estimates.
+    """
 
     event: Literal["start", "progress", "finish"]
     label: str
     done: int
     total: int | None
     bytes: int
+    total_bytes: int | None
+    about: bool
     seconds: float
 
 
