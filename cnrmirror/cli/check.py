@@ -113,9 +113,8 @@ def check(
 ) -> None:
     """Compare every digest and view with the catalog, here or elsewhere.
 
-    Here: exit code 6 if something is missing, damaged or too much, 18 if readers refuse the mirror
-    because it is expired. With --from, no credentials and no trust are needed: 9 tampered with, or
-    two stories, 10 stale, 11 incomplete, 12 network trouble.
+    With --from, a mirror elsewhere: no credentials and no trust are needed. It ends with the lowest
+    code of what it found.
 
     \b
     cnrmirror check --fresh-for 3d

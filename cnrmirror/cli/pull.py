@@ -87,7 +87,7 @@ def pull(
 ) -> None:
     """Get a package out of a mirror, verified from the pinned root on.
 
-    RELEASE may be a semver range. Exit code 13: done, with expired metadata that was allowed.
+    RELEASE may be a semver range.
     With --verify-provenance or --cosign-key, a package that is not signed so is not fetched.
 
     \b

@@ -114,7 +114,7 @@ def report(context: Context, max_age: str | None, html: Path | None, schema: boo
 
     What was asked for, what was found, and what was lacking.
 
-    Exit code: the gravest of the sources, as that of 'sync'; 10 if one was not asked for too long.
+    It ends with the exit code of the gravest source.
 
     \b
     cnrmirror report --max-age 26h
