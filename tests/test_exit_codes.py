@@ -267,7 +267,9 @@ def seen() -> Iterator[tuple[str, int]]:
     """What the calls ``machine(…, code=N)`` of all tests say of which command."""
     for file in sorted(Path(__file__).parent.glob("test_*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            for keyword in node.keywords if isinstance(node, ast.Call) else ():
+            if not isinstance(node, ast.Call):
+                continue
+            for keyword in node.keywords:
                 value = keyword.value
                 if keyword.arg == "code" and isinstance(value, ast.Constant):
                     command = _command(node)
