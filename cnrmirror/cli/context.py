@@ -16,7 +16,6 @@ import msgspec
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.later import later
-from cnrmirror.model.progress import Total
 from cnrmirror.objects.files import storage_errors
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from cnrmirror.mirror import config
     from cnrmirror.mirror import project as projects
+    from cnrmirror.model import progress
 else:
     rich_console = later("rich.console")
     rich_progress = later("rich.progress")
@@ -34,6 +34,7 @@ else:
     rich_text = later("rich.text")
     config = later("cnrmirror.mirror.config")
     projects = later("cnrmirror.mirror.project")
+    progress = later("cnrmirror.model.progress")
 
 
 _WORTH_A_BAR = 20  # steps
@@ -222,10 +223,10 @@ class Bar:
         """Whether anybody looks."""
         return self._as_json or self._terminal
 
-    def start(self, label: str, total: int | Total | None) -> None:
+    def start(self, label: str, total: int | progress.Total | None) -> None:
         steps, size, about = (
             (total.steps, total.size, total.about)
-            if isinstance(total, Total)
+            if isinstance(total, progress.Total)
             else (total, None, False)
         )
         if steps is not None and steps < _WORTH_A_BAR and (size or 0) < _WORTH_BYTES:

@@ -12,14 +12,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from cnrmirror.cli.context import Context, plain
+from cnrmirror.cli.exits import NONE, OTHERS, exits
 from cnrmirror.model.later import later
 from cnrmirror.model.near import did_you_mean
 
 if TYPE_CHECKING:
-    from cnrmirror.cli import exits
     from cnrmirror.objects import telling
 else:
-    exits = later("cnrmirror.cli.exits")
     telling = later("cnrmirror.objects.telling")
 
 _EVERYWHERE = "With every command: -C, -q, -v, --json, --color; see 'cnrmirror --help'."
@@ -95,12 +94,12 @@ def with_shared(command: click.Command, above: str = "") -> click.Command:
 
 def _end_help(name: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """The end of a command's help: its exit codes, and what all commands have."""
-    found = exits.exits(name)
+    found = exits(name)
     if found:
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(code), text) for code, text in found.items()])
     formatter.write_paragraph()
-    formatter.write_text(f"{exits.OTHERS if found else exits.NONE} {_EVERYWHERE}")
+    formatter.write_text(f"{OTHERS if found else NONE} {_EVERYWHERE}")
 
 
 class Group(click.Group):
