@@ -229,8 +229,8 @@ def test_an_import_tells_what_it_did_not_take(machine: Machine) -> None:
 def test_a_root_that_comes_late_or_too_early_is_not_published(machine: Machine) -> None:
     shutil.copytree(machine.folder / "m", machine.folder / "ours", symlinks=True)
     ours = ("-C", "ours")
-    for name in ("one.json", "two.json"):
-        machine(*ours, "root", "propose", "--out", name)
+    for name, threshold in (("one.json", "1"), ("two.json", "2")):
+        machine(*ours, "root", "propose", "--out", name, "--threshold", threshold)
         machine(*ours, "root", "sign", name, "--offline-keys", "offline")
     machine(*ours, "root", "publish", "one.json", code=10, SOURCE_DATE_EPOCH="1000000000")
     machine(*ours, "root", "publish", "one.json")
