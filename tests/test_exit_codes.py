@@ -315,7 +315,7 @@ def test_the_tests_that_are_named_exist(where: str) -> None:
 def test_every_help_names_the_codes_of_the_table_and_no_others() -> None:
     rows = re.findall(r"^\| (\d+) \|", (ROOT / "docs/exit-codes.md").read_text(), re.M)
     for name, command in every_command():
-        with click.Context(command, info_name=name) as context:
+        with click.Context(command, info_name=name, **cli.context_settings) as context:
             text = command.get_help(context)
         if not isinstance(command, click.Group):
             said = re.findall(r"^  (\d+)  ", text.partition("\nExit codes:")[2], re.M)
