@@ -16,6 +16,7 @@ parsed. Files are compact JSON with sorted keys: one document has one form.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +53,13 @@ from cnrmirror.trust.tuf import (
 )
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What would be signed: the timestamp's version, and until when each role would be good."""
+
+    timestamp: int
+    expires: dict[str, datetime]
 
 
 class Repository:
@@ -232,6 +240,21 @@ class Repository:
         versions = next_versions(self.guard.highest(old.versions), above)
         self._sign_all(target, self._signer("catalog"), versions, floor, now)
 
+    def due(self, now: str) -> Due:
+        """What ``refresh`` would sign. Raises as it."""
+        self._require(now)
+        old = self._in_force()
+        if old.catalog is None or old.snapshot is None:
+            raise self._no_revision()
+        self._signer("timestamp")
+        found = {"timestamp": self.guard.expiry(now, old.timestamp)}
+        catalog = self._signer_of_due_catalog(old.catalog, now) is not None
+        if catalog or self._is_due(old.snapshot, "snapshot", now):
+            found["snapshot"] = expiry("snapshot", now)
+        if catalog:
+            found["catalog"] = expiry("catalog", now)
+        return Due(next_versions(self.guard.highest(old.versions)).timestamp, found)
+
     def refresh(self, now: str) -> None:
         """Sign the timestamp again, and what it needs where more than half its time is over.
 
@@ -242,7 +265,7 @@ class Repository:
         self._require(now)
         old = self._in_force()
         if old.catalog is None or old.snapshot is None or old.timestamp is None:
-            raise NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
+            raise self._no_revision()
         versions = next_versions(self.guard.highest(old.versions))
         signer = self._signer_of_due_catalog(old.catalog, now)
         info = old.timestamp.signed.snapshot_meta
@@ -253,6 +276,9 @@ class Repository:
         if self._is_due(old.snapshot, "snapshot", now):
             info = self._sign_snapshot(old.snapshot.signed.meta, versions.snapshot, now)
         self._sign_timestamp(info, versions.timestamp, old.floor, now)
+
+    def _no_revision(self) -> NotTrusted:
+        return NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
 
     def keep_from(self, kept: RetentionFloor, now: str) -> None:
         """Say in the timestamp from which versions on files are kept, before others are removed."""
