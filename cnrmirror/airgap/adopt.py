@@ -77,18 +77,16 @@ def rehearse(
         _refuse_configured(folder)
     elif anew or not _was_begun(folder, root):
         refuse_mirror(folder)
-    with tempfile.TemporaryDirectory() as work:
-        trust = Trust(read_root(root)[0], Path(work) / "cache", Path(work) / "marks")
-        verified = trust.verify(reader, Policy(any_age=True), now)
-        catalog = Remote(reader, verified).catalog
-        archives: set[Descriptor] = set()
-        with stage(progress, f"Reading {reader.name}", verified.root.packages) as steps:
-            for ref in catalog.packages(verified.root.tree):
-                archives |= catalog.document(ref).blobs()
-                steps.advance()
+    remote = verified(reader, root, now)
+    there = remote.verified
+    archives: set[Descriptor] = set()
+    with stage(progress, f"Reading {reader.name}", there.root.packages) as steps:
+        for ref in remote.catalog.packages(there.root.tree):
+            archives |= remote.catalog.document(ref).blobs()
+            steps.advance()
     return WouldAdopt(
-        str(folder), verified.root.registry, verified.root.revision, verified.at.digest,
-        verified.root.packages, len(archives), sum(blob.size for blob in archives),
+        str(folder), there.root.registry, there.root.revision, there.at.digest,
+        there.root.packages, len(archives), sum(blob.size for blob in archives),
     )  # fmt: skip
 
 
@@ -112,10 +110,19 @@ def adopt(folder: Path, reader: Reader, root: Path, now: datetime, progress: Pro
     if _is_site_of(folder, reader):
         return _in_place(folder, reader, root, policy, now)
     if not _was_begun(folder, root):
+        refuse_mirror(folder)
+        verified(reader, root, now)
         create_follower(folder, root)
     project = Project(folder, progress=progress)
     follow(project, reader, policy, now)
     return _owned(folder, project.config.id, project.root())
+
+
+def verified(reader: Reader, root: Path, now: datetime) -> Remote:
+    """What is published, of whatever age; nothing of it is remembered. Raises TrustError."""
+    with tempfile.TemporaryDirectory() as work:
+        trust = Trust(read_root(root)[0], Path(work) / "cache", Path(work) / "marks")
+        return Remote(reader, trust.verify(reader, Policy(any_age=True), now))
 
 
 def _is_site_of(folder: Path, reader: Reader) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,19 +9,16 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.airgap.adopt import Adopted, WouldAdopt, adopt, rehearse, take_over
+from cnrmirror.airgap.adopt import Adopted, WouldAdopt, adopt, rehearse, take_over, verified
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli.changing import DRY_RUN
 from cnrmirror.cli.context import Context, clock, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
-from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.create import KeyPlan, Made, create, read_root, refuse
+from cnrmirror.mirror.create import KeyPlan, Made, create, refuse
 from cnrmirror.mirror.home import online_folders
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import Vault
-from cnrmirror.objects.base import Reader
 from cnrmirror.trust.keys import PUBLISH, REFRESH
-from cnrmirror.trust.verify import Policy, Trust
 
 
 @click.command("adopt")
@@ -71,18 +67,10 @@ def adopt_mirror(
         context.done(done, [_made(done), *_next(context, folder)])
         return
     plan = KeyPlan(online_folders(), vaults(offline or (None,), passphrase_files), solo)
-    with tempfile.TemporaryDirectory() as work:
-        remote = _verified(reader, root, Path(work), clock_now)
-        made = create(folder, str(uuid.uuid4()), plan, now(),
-                      None if context.allow_past else clock)  # fmt: skip
-        done = take_over(made, _signed(context), remote, now(), context.bar())
+    remote = verified(reader, root, clock_now)
+    made = create(folder, str(uuid.uuid4()), plan, now(), None if context.allow_past else clock)
+    done = take_over(made, _signed(context), remote, now(), context.bar())
     context.done(done, [_made(done), *_new_root(made)])
-
-
-def _verified(reader: Reader, root: Path, work: Path, clock_now: datetime) -> Remote:
-    """What is there, of whatever age; nothing of it is remembered."""
-    trust = Trust(read_root(root)[0], work / "cache", work / "marks")
-    return Remote(reader, trust.verify(reader, Policy(any_age=True), clock_now))
 
 
 def _signed(context: Context) -> Callable[[Project], Project]:

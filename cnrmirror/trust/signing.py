@@ -205,6 +205,10 @@ class Repository:
         self._signer("catalog")
         self._signer("snapshot")
 
+    def require_refresh(self) -> None:
+        """Make sure that what is below a new catalog can be signed here. Raises NotTrusted."""
+        self._signer("snapshot")
+
     def look_back(self) -> None:
         """See ``Guard``."""
         self.guard.look_back(self.current(Timestamp, "timestamp"))
