@@ -11,6 +11,7 @@ import click
 from cnrmirror import __version__
 from cnrmirror.cli import cli
 from cnrmirror.cli.commands import COMMANDS, SECTIONS
+from cnrmirror.cli.exits import NONE, OTHERS, exits
 
 
 def pages() -> dict[str, str]:
@@ -43,6 +44,7 @@ def _page(command: click.Command, name: str, above: list[str]) -> str:
     if rest:
         lines += [".SH DESCRIPTION", *_described(rest)]
     lines += _options(command, context)
+    lines += _exits(command, " ".join(words[1:]))
     if command is cli:
         for heading, named in SECTIONS.items():
             lines.append(f'.SH "{heading.upper()}"')
@@ -81,6 +83,18 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
     if records:
         yield ".SH OPTIONS"
     yield from _listed(dict(records))
+
+
+def _exits(command: click.Command, name: str) -> Iterator[str]:
+    """The codes with which a command ends; a group ends as the commands below it."""
+    if isinstance(command, click.Group):
+        return
+    found = exits(name)
+    yield ".SH EXIT STATUS"
+    yield from _listed({str(code): text for code, text in found.items()})
+    if found:
+        yield ".PP"
+    yield _text(OTHERS if found else NONE)
 
 
 def _listed(named: dict[str, str]) -> Iterator[str]:

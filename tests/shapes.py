@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from cnrmirror.airgap.adopt import Adopted
+from cnrmirror.airgap.adopt import Adopted, WouldAdopt
 from cnrmirror.airgap.arrive import Imported
 from cnrmirror.audit.report import Audit
 from cnrmirror.bundle.format import Contents
 from cnrmirror.catalog.changes import Change
-from cnrmirror.cli.build import Rendered
+from cnrmirror.cli.build import Rendered, WouldRender
 from cnrmirror.cli.changing import Changed, WouldChange
 from cnrmirror.cli.check import CheckedHere
 from cnrmirror.cli.config import ConfigChecked
@@ -23,10 +23,10 @@ from cnrmirror.cli.export import ExportPlan
 from cnrmirror.cli.gc import Collected
 from cnrmirror.cli.keys import KeyRow, KeysRotated, Renewed, WouldRotate
 from cnrmirror.cli.log import LogEntry
-from cnrmirror.cli.refresh import Refreshed
+from cnrmirror.cli.refresh import Refreshed, WouldRefresh
 from cnrmirror.cli.root import ProposalTold
-from cnrmirror.cli.upgrade import Upgraded
-from cnrmirror.client.pull import Pulled
+from cnrmirror.cli.upgrade import Upgraded, WouldUpgrade
+from cnrmirror.client.pull import Pulled, WouldPull
 from cnrmirror.client.signatures import Verdict
 from cnrmirror.mirror.create import Made, MadeFollower
 from cnrmirror.mirror.images import Listing
@@ -89,13 +89,18 @@ class Failure(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """How far long work is, a line each on standard error; ``total``: null if nobody knows."""
+    """How far long work is, a line each on standard error; ``total``: null if nobody knows.
+
+    ``total_bytes``: null where only steps are counted. ``about``: the totals are estimates.
+    """
 
     event: Literal["start", "progress", "finish"]
     label: str
     done: int
     total: int | None
     bytes: int
+    total_bytes: int | None
+    about: bool
     seconds: float
 
 
@@ -103,7 +108,7 @@ _CHANGE = (Changed, WouldChange)
 SHAPES: dict[str, tuple[Any, ...]] = {
     "--version": (Versions,),
     "init": (Made, MadeFollower),
-    "adopt": (Adopted,),
+    "adopt": (Adopted, WouldAdopt),
     "help": (list[Topic], TopicText),
     "push": (Report,),
     "channel list": (list[Channel],),
@@ -121,16 +126,16 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "sync": (SyncReport,),
     "report": (list[SourceReport],),
     "publish": (Published, Plan, list[Finding]),
-    "pull": (Pulled,),
+    "pull": (Pulled, WouldPull),
     "export": (Contents, ExportPlan),
     "import": (Imported,),
     "check": (CheckedHere, Audit, list[Audit]),
-    "build": (Rendered,),
+    "build": (Rendered, WouldRender),
     "gc": (Collected,),
     "config check": (ConfigChecked,),
     "config show": (dict[str, Any],),
-    "upgrade": (Upgraded,),
-    "refresh": (Refreshed,),
+    "upgrade": (Upgraded, WouldUpgrade),
+    "refresh": (Refreshed, WouldRefresh),
     "keys list": (list[KeyRow],),
     "keys rotate": (KeysRotated, WouldRotate),
     "keys renew": (Renewed,),

@@ -155,7 +155,9 @@ def test_what_is_like_nothing_gets_no_suggestion() -> None:
 @pytest.mark.parametrize("columns", [50, 80, 160])
 def test_no_sentence_of_a_help_text_is_cut(columns: int) -> None:
     for name, command in [("", cli), *every_command()]:
-        with click.Context(command, info_name=name, terminal_width=columns) as context:
+        # A command remembers the names of its help option: those that all have.
+        settings = {**cli.context_settings, "terminal_width": columns}
+        with click.Context(command, info_name=name, **settings) as context:
             text = command.get_help(context)
             assert "..." not in text.replace("]...", "").replace("PATH...", "").replace(
                 "BUNDLE...", ""

@@ -13,11 +13,12 @@ import pytest
 
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
+from cnrmirror.mirror.places import open_place
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.objects.folder import FolderReader
-from cnrmirror.publish.open import DestinationMemory, form_of, open_destination
+from cnrmirror.publish.open import DestinationMemory, form_of
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
 from cnrmirror.views import site
@@ -65,7 +66,7 @@ def test_every_folder_has_the_document_and_an_auditor_finds_it_good(
     mirror: Project, tmp_path: Path, kind: str
 ) -> None:
     target = PublishTo(to=str(tmp_path / "out"), grace_minutes=0, **FOLDERS[kind])
-    place = open_destination(mirror, target)
+    place = open_place(target, mirror.store)
     with Session(mirror, target, DestinationMemory(mirror, target), place) as session:
         session.publish(NOW)
     found = (tmp_path / "out" / PATH).read_bytes()

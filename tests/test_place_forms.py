@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
@@ -344,3 +344,29 @@ def test_an_audit_that_was_interrupted_knows_which_forms_the_packages_before_lac
     # Of what was looked at before, the package is named in the place of each of its files.
     assert [(f.path, f.problem) for f in report.findings] == [(f"{API}/ns/a", "missing")]
     assert {f.problem for f in audited(project, Keys(objects), tmp_path).findings} == {"missing"}
+
+
+def test_a_folder_for_a_host_that_only_knows_index_html_is_audited_as_it_lies(
+    project: Project, tmp_path: Path, chart: Callable[..., Path]
+) -> None:
+    push(project, [chart("a", "1.0.0"), chart("b", "1.0.0")], Override(namespace="ns"), NOW)
+    folder = tmp_path / "out"
+    with Session.open(project, PublishTo(to=str(folder), host="github-pages")) as session:
+        session.publish(NOW)
+
+    def found() -> list[tuple[str, str]]:
+        pinned = project.metadata.read("1.root.json")
+        trust = Trust(pinned, tmp_path / "cache", tmp_path / "marks")
+        order = Order(Policy(any_age=True), datetime.now(UTC), strict=True)
+        report = audit(FolderReader(folder), trust, order)
+        return [(f.path, f.problem) for f in report.findings if f.problem != "stale"]
+
+    assert found() == []
+    base = "cnr/api/v1/packages/ns"
+    for path in (f"{base}/a/index.html", f"{base}/b/type-helm.json"):
+        (folder / path).write_text((folder / path).read_text().replace("1.0.0", "1.0.1"))
+    wrong = found()
+    # What has the bytes of a changed page is another than it, too.
+    copies = {f"{base}/{name}/type-helm.json" for name in "ab"}
+    assert {path for path, _ in wrong} == {f"{base}/a/index.json", *copies}
+    assert {problem for _, problem in wrong} == {"wrong"}

@@ -240,7 +240,7 @@ def test_a_mirror_is_not_adopted_with_a_root_that_does_not_vouch_for_it(owner: M
     root = "other/site/catalog/metadata/1.root.json"
     owner("adopt", "pub", "again", "--root", root, code=9)
     owner("adopt", "pub", "another", "--root", root, "--new-root", code=9)
-    assert not (owner.folder / "another").exists()
+    assert not (owner.folder / "another").exists() and not (owner.folder / "again").exists()
 
 
 # -- the owner -------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ registry of its own; whoever pinned the old root has to pin the new one.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,10 +24,12 @@ from cnrmirror.client.remote import Remote
 from cnrmirror.mirror.config import FILE_NAME, first_text, load
 from cnrmirror.mirror.create import Made, create_follower, read_root
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.mirror.prepare import refuse_mirror
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import InvalidDocument
-from cnrmirror.model.progress import Progress
+from cnrmirror.model.progress import Progress, stage
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.files import replace_durably, storage_errors
 from cnrmirror.trust.verify import Policy, Trust
@@ -41,6 +44,50 @@ class Adopted(msgspec.Struct, frozen=True):
     catalog: str
     packages: int
     expires: str
+
+
+class WouldAdopt(msgspec.Struct, frozen=True):
+    """What would be made; ``archives``, ``bytes``: those of the newest revision.
+
+    ``id``: of the registry that is there; with new keys another one is made.
+    """
+
+    folder: str
+    id: str
+    revision: int
+    catalog: str
+    packages: int
+    archives: int
+    bytes: int
+    dry_run: Literal[True] = True
+
+
+def rehearse(
+    folder: Path, reader: Reader, root: Path, now: datetime, progress: Progress, anew: bool
+) -> WouldAdopt:
+    """What would be made of what was published: every document is read, and no archive.
+
+    Args:
+        anew: with new keys, as a registry of its own.
+
+    Raises:
+        As ``adopt``.
+    """
+    if _is_site_of(folder, reader) and not anew:
+        _refuse_configured(folder)
+    elif anew or not _was_begun(folder, root):
+        refuse_mirror(folder)
+    remote = verified(reader, root, now)
+    there = remote.verified
+    archives: set[Descriptor] = set()
+    with stage(progress, f"Reading {reader.name}", there.root.packages) as steps:
+        for ref in remote.catalog.packages(there.root.tree):
+            archives |= remote.catalog.document(ref).blobs()
+            steps.advance()
+    return WouldAdopt(
+        str(folder), there.root.registry, there.root.revision, there.at.digest,
+        there.root.packages, len(archives), sum(blob.size for blob in archives),
+    )  # fmt: skip
 
 
 def adopt(folder: Path, reader: Reader, root: Path, now: datetime, progress: Progress) -> Adopted:
@@ -60,13 +107,34 @@ def adopt(folder: Path, reader: Reader, root: Path, now: datetime, progress: Pro
         IncompleteError: something of it is missing.
     """
     policy = Policy(any_age=True)
-    if reader.folder is not None and reader.folder.resolve() == (folder / "site").resolve():
+    if _is_site_of(folder, reader):
         return _in_place(folder, reader, root, policy, now)
     if not _was_begun(folder, root):
+        refuse_mirror(folder)
+        verified(reader, root, now)
         create_follower(folder, root)
     project = Project(folder, progress=progress)
     follow(project, reader, policy, now)
     return _owned(folder, project.config.id, project.root())
+
+
+def verified(reader: Reader, root: Path, now: datetime) -> Remote:
+    """What is published, of whatever age; nothing of it is remembered. Raises TrustError."""
+    with tempfile.TemporaryDirectory() as work:
+        trust = Trust(read_root(root)[0], Path(work) / "cache", Path(work) / "marks")
+        return Remote(reader, trust.verify(reader, Policy(any_age=True), now))
+
+
+def _is_site_of(folder: Path, reader: Reader) -> bool:
+    """Whether what is read is the project's own site."""
+    return reader.folder is not None and reader.folder.resolve() == (folder / "site").resolve()
+
+
+def _refuse_configured(folder: Path) -> None:
+    """Make sure that a folder has no mirror.yaml. Raises InvalidDocument."""
+    path = folder / FILE_NAME
+    if path.exists():
+        raise InvalidDocument(f"{path}: there is a mirror here already")
 
 
 def _was_begun(folder: Path, root: Path) -> bool:
@@ -82,9 +150,7 @@ def _was_begun(folder: Path, root: Path) -> bool:
 
 def _in_place(folder: Path, reader: Reader, root: Path, policy: Policy, now: datetime) -> Adopted:
     """The project is there, but for its mirror.yaml."""
-    path = folder / FILE_NAME
-    if path.exists():
-        raise InvalidDocument(f"{path}: there is a mirror here already")
+    _refuse_configured(folder)
     scratch = Layout(folder).scratch / "adopt"
     with storage_errors(str(folder)):
         scratch.mkdir(parents=True, exist_ok=True)

@@ -271,13 +271,14 @@ class ViewAudit:
     def _same(self, path: str, body: Content, copies: dict[str, Path]) -> None:
         """Raises Tampered, IncompleteError or NetworkError if no address of it gives its bytes."""
         size = len(body) if isinstance(body, bytes) else body.size
-        first: CnrMirrorError | None = None
+        first: CnrMirrorError | None = None  # or the first that says more than "missing"
         for address in self._addresses(path):
             try:
                 with content(body, copies) as expected:
                     equal(self._reader.ask(address, size), expected, path)
             except (Tampered, IncompleteError) as error:
-                first = first or error
+                if first is None or isinstance(first, IncompleteError):
+                    first = error
                 continue
             if first is not None and self._reader.views == "addresses":
                 self.note(_FORMATLESS)

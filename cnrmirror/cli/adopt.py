@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,17 +9,16 @@ from pathlib import Path
 
 import click
 
-from cnrmirror.airgap.adopt import Adopted, adopt, take_over
+from cnrmirror.airgap.adopt import Adopted, WouldAdopt, adopt, rehearse, take_over, verified
 from cnrmirror.bundle.places import reader_for
-from cnrmirror.cli.context import Context, clock, counted, now, pass_context
+from cnrmirror.cli.changing import DRY_RUN
+from cnrmirror.cli.context import Context, clock, counted, now, pass_context, sized
 from cnrmirror.cli.keyring import PASSPHRASE_FILE, repository, vaults
-from cnrmirror.client.remote import Remote
-from cnrmirror.mirror.create import KeyPlan, Made, create, read_root
+from cnrmirror.mirror.create import KeyPlan, Made, create, refuse
 from cnrmirror.mirror.home import online_folders
 from cnrmirror.mirror.project import Project
-from cnrmirror.objects.base import Reader
+from cnrmirror.mirror.rootplan import Vault
 from cnrmirror.trust.keys import PUBLISH, REFRESH
-from cnrmirror.trust.verify import Policy, Trust
 
 
 @click.command("adopt")
@@ -35,10 +33,11 @@ from cnrmirror.trust.verify import Policy, Trust
               multiple=True, help="With --new-root: where the new offline keys go.")  # fmt: skip
 @click.option("--solo", is_flag=True, help="With --new-root: as for 'init'.")
 @PASSPHRASE_FILE
+@DRY_RUN
 @pass_context
 def adopt_mirror(
     context: Context, place: str, folder: Path, root: Path, anew: bool, offline: tuple[Path, ...],
-    solo: bool, passphrase_files: tuple[Path, ...],
+    solo: bool, passphrase_files: tuple[Path, ...], dry_run: bool,
 ) -> None:  # fmt: skip
     """Make a lost mirror again from where it is published.
 
@@ -49,29 +48,29 @@ def adopt_mirror(
     mirror.yaml knew (sources, destinations) has to be written again. See docs/recovery.md.
 
     \b
+    cnrmirror adopt s3://my-bucket/registry my-mirror --root root.json --dry-run
     cnrmirror adopt s3://my-bucket/registry my-mirror --root root.json
     cnrmirror adopt my-mirror/site my-mirror --root root.json
     cnrmirror adopt https://mirror.example.com mine --root root.json --new-root --offline-keys USB
     """
     reader = reader_for(place)
     clock_now = datetime.now(UTC)
+    if dry_run:
+        if anew:
+            vaults_there = tuple(Vault(each) for each in offline or (None,))
+            refuse(KeyPlan(online_folders(), vaults_there, solo))
+        would = rehearse(folder, reader, root, clock_now, context.bar(), anew)
+        context.result(would, [_would(would, anew)])
+        return
     if not anew:
         done = adopt(folder, reader, root, clock_now, context.bar())
         context.done(done, [_made(done), *_next(context, folder)])
         return
     plan = KeyPlan(online_folders(), vaults(offline or (None,), passphrase_files), solo)
-    with tempfile.TemporaryDirectory() as work:
-        remote = _verified(reader, root, Path(work), clock_now)
-        made = create(folder, str(uuid.uuid4()), plan, now(),
-                      None if context.allow_past else clock)  # fmt: skip
-        done = take_over(made, _signed(context), remote, now(), context.bar())
+    remote = verified(reader, root, clock_now)
+    made = create(folder, str(uuid.uuid4()), plan, now(), None if context.allow_past else clock)
+    done = take_over(made, _signed(context), remote, now(), context.bar())
     context.done(done, [_made(done), *_new_root(made)])
-
-
-def _verified(reader: Reader, root: Path, work: Path, clock_now: datetime) -> Remote:
-    """What is there, of whatever age; nothing of it is remembered."""
-    trust = Trust(read_root(root)[0], work / "cache", work / "marks")
-    return Remote(reader, trust.verify(reader, Policy(any_age=True), clock_now))
 
 
 def _signed(context: Context) -> Callable[[Project], Project]:
@@ -87,6 +86,15 @@ def _signed(context: Context) -> Callable[[Project], Project]:
 def _made(done: Adopted) -> str:
     packages = counted(done.packages, "package")
     return f"made {done.folder}: revision {done.revision}, {packages}, as published"
+
+
+def _would(would: WouldAdopt, anew: bool) -> str:
+    how = "with new keys, as a registry of its own" if anew else "as published"
+    return (
+        f"would make {would.folder}: revision {would.revision}, "
+        f"{counted(would.packages, 'package')}, {how}; {counted(would.archives, 'archive')} of "
+        f"its newest revision, {sized(would.bytes)}"
+    )
 
 
 def _new_root(made: Made) -> list[str]:

@@ -124,9 +124,8 @@ def check(
 ) -> None:
     """Compare every digest and view with the catalog, here or elsewhere.
 
-    This mirror: exit code 6 if a file is missing, damaged or does not belong, 18 if readers refuse
-    the mirror because it is expired. With --from, another one, without credentials: 9 tampered
-    with, or contradictions, 10 stale, 11 incomplete, 12 network trouble.
+    With --from, a mirror elsewhere: no credentials are needed. The exit code is the lowest of what
+    was found.
 
     \b
     cnrmirror check --fresh-for 3d

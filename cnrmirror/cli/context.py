@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cnrmirror.mirror import config
     from cnrmirror.mirror import project as projects
+    from cnrmirror.model import progress
     from cnrmirror.publish import shared
 else:
     rich_console = later("rich.console")
@@ -34,10 +35,17 @@ else:
     rich_text = later("rich.text")
     config = later("cnrmirror.mirror.config")
     projects = later("cnrmirror.mirror.project")
+    progress = later("cnrmirror.model.progress")
     shared = later("cnrmirror.publish.shared")
 
 
 _WORTH_A_BAR = 20  # steps
+_WORTH_BYTES = 16 << 20
+# Of many small files the number tells how long they take, of large ones the bytes: to send a file
+# takes about as long as to send so many bytes more.
+_BYTES_A_STEP = 32 << 10
+_DRAW_SECONDS, _EVENT_SECONDS = 0.1, 0.5
+_BAR_AND_TIME, _LEAST_LABEL = 18, 16  # columns
 _UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -197,8 +205,8 @@ def plain(cell: object) -> str:
 class Bar:
     """Progress on standard error: bars in a terminal, events with --json, else nothing.
 
-    An event is one line of JSON: ``start`` (label, total), ``progress`` (done, total, bytes,
-    seconds) twice a second at most, ``finish``. Short work says nothing.
+    An event is one line of JSON: ``start`` (label, total, total_bytes, about), ``progress`` (done,
+    bytes, seconds) twice a second at most, ``finish``. Short work says nothing.
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
@@ -208,6 +216,8 @@ class Bar:
         self._events = False
         self._label = ""
         self._total: int | None = None
+        self._size: int | None = None
+        self._about = False
         self._done = self._bytes = 0
         self._began = self._told = 0.0
 
@@ -216,10 +226,15 @@ class Bar:
         """Whether anybody looks."""
         return self._as_json or self._terminal
 
-    def start(self, label: str, total: int | None) -> None:
-        if total is not None and total < _WORTH_A_BAR:
+    def start(self, label: str, total: int | progress.Total | None) -> None:
+        steps, size, about = (
+            (total.steps, total.size, total.about)
+            if isinstance(total, progress.Total)
+            else (total, None, False)
+        )
+        if steps is not None and steps < _WORTH_A_BAR and (size or 0) < _WORTH_BYTES:
             return
-        self._label, self._total = label, total
+        self._label, self._total, self._size, self._about = label, steps, size, about
         self._done = self._bytes = 0
         self._began = self._told = time.monotonic()
         if self._as_json:
@@ -229,38 +244,75 @@ class Bar:
             self._bars = rich_progress.Progress(
                 rich_progress.TextColumn("{task.description}"),
                 rich_progress.BarColumn(),
-                rich_progress.MofNCompleteColumn(),
+                rich_progress.TextColumn("{task.fields[counted]}"),
                 rich_progress.TextColumn("{task.fields[moved]}"),
                 rich_progress.TimeRemainingColumn(),
                 console=rich_console.Console(stderr=True),
                 transient=True,
             )
+            whole = None if steps is None else self._weight(steps, size or 0)
+            self._bars.add_task(label, total=whole, counted="", moved="")
+            self._draw()
             self._bars.start()
-            self._bars.add_task(label, total=total, moved="")
 
     def advance(self, steps: int = 1, size: int = 0) -> None:
         self._done += steps
         self._bytes += size
-        if self._bars:
-            rate = self._bytes / max(0.001, time.monotonic() - self._began)
-            moved = f"{sized(self._bytes)}, {sized(int(rate))}/s" if self._bytes else ""
-            self._bars.update(self._bars.task_ids[0], completed=self._done, moved=moved)
-        elif self._events and time.monotonic() - self._told > 0.5:
-            self._told = time.monotonic()
-            self._event("progress")
+        if not (self._bars or self._events):
+            return
+        present = time.monotonic()
+        if present - self._told > (_DRAW_SECONDS if self._bars else _EVENT_SECONDS):
+            self._told = present
+            if self._bars:
+                self._draw()
+            else:
+                self._event("progress")
 
     def finish(self) -> None:
         if self._bars:
+            self._draw()
             self._bars.stop()
             self._bars = None
         if self._events:
             self._event("finish")
             self._events = False
 
+    def _weight(self, steps: int, size: int) -> int:
+        """How much of the time steps and bytes take: the bar, and the time left, go by it."""
+        return steps if self._size is None else steps * _BYTES_A_STEP + size
+
+    def _counted(self) -> str:
+        """``12/345``, ``12 of about 345``, ``12/?``."""
+        if self._about:
+            return f"{self._done} of about {max(self._done, self._total or 0)}"
+        return f"{self._done}/{'?' if self._total is None else self._total}"
+
+    def _moved(self) -> tuple[str, str]:
+        """``1.0 MiB of 12.3 MiB`` and ``, 4.5 MiB/s``, or as much of it as is known."""
+        if not self._bytes:
+            return "", ""
+        rate = sized(int(self._bytes / max(0.001, time.monotonic() - self._began)))
+        whole = "" if self._size is None else f" of {sized(max(self._size, self._bytes))}"
+        return f"{sized(self._bytes)}{whole}", f", {rate}/s"
+
+    def _draw(self) -> None:
+        """Bring the bar up; what does not fit goes: the label's end, the rate, the bytes."""
+        assert self._bars is not None
+        counted, (size, rate) = self._counted(), self._moved()
+        room = self._bars.console.width - len(counted) - _BAR_AND_TIME - _LEAST_LABEL
+        moved = next((text for text in (size + rate, size) if len(text) <= room), "")
+        most = room - len(moved) + _LEAST_LABEL
+        label = self._label if len(self._label) <= most else f"{self._label[: most - 1]}…"
+        self._bars.update(
+            self._bars.task_ids[0], completed=self._weight(self._done, self._bytes),
+            description=label, counted=counted, moved=moved,
+        )  # fmt: skip
+
     def _event(self, name: str) -> None:
         seconds = round(time.monotonic() - self._began, 3)
         text = {"event": name, "label": self._label, "done": self._done, "total": self._total,
-                "bytes": self._bytes, "seconds": seconds}  # fmt: skip
+                "bytes": self._bytes, "total_bytes": self._size, "about": self._about,
+                "seconds": seconds}  # fmt: skip
         click.echo(msgspec.json.encode(text).decode(), err=True)
 
 

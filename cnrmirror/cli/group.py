@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from cnrmirror.cli.context import Context, plain
+from cnrmirror.cli.exits import NONE, OTHERS, exits
 from cnrmirror.model.later import later
 from cnrmirror.model.near import did_you_mean
 
@@ -70,18 +72,35 @@ def _folder(ctx: click.Context, parameter: click.Parameter, value: str | None) -
         ctx.ensure_object(Context).folder = Path(value)
 
 
-def with_shared(command: click.Command) -> click.Command:
-    """A command, and those below it, that take the shared options too."""
+def with_shared(command: click.Command, above: str = "") -> click.Command:
+    """A command, and those below it, with the shared options; their helps name exit codes.
+
+    Args:
+        above: the command that it is below, if it is.
+    """
     if not any(p.name == "quiet" for p in command.params):
         folder = click.Option(
             ["-C", "mirror_folder"], callback=_folder, expose_value=False, hidden=True
         )
         command.params += [*shared_options(), folder]
-        command.epilog = command.epilog or _EVERYWHERE
+        name = f"{above} {command.name}".strip()
         if isinstance(command, click.Group):
+            command.epilog = _EVERYWHERE
             for each in command.commands.values():
-                with_shared(each)
+                with_shared(each, name)
+        else:
+            command.format_epilog = functools.partial(_end_help, name)  # type: ignore[method-assign]
     return command
+
+
+def _end_help(name: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """The end of a command's help: its exit codes, and what all commands have."""
+    found = exits(name)
+    if found:
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), text) for code, text in found.items()])
+    formatter.write_paragraph()
+    formatter.write_text(f"{OTHERS if found else NONE} {_EVERYWHERE}")
 
 
 class Group(click.Group):

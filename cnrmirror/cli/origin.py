@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli.context import duration, plain
 from cnrmirror.model.errors import STALE_ACCEPTED, NotTrusted, UsageError
 from cnrmirror.model.later import later
@@ -22,9 +21,11 @@ from cnrmirror.model.xdg import own_folder
 from cnrmirror.objects.base import Reader, read
 
 if TYPE_CHECKING:
+    from cnrmirror.bundle import places
     from cnrmirror.client import remote as remotes
     from cnrmirror.trust import verify
 else:
+    places = later("cnrmirror.bundle.places")
     remotes = later("cnrmirror.client.remote")
     verify = later("cnrmirror.trust.verify")
 
@@ -158,7 +159,7 @@ def read_verified(origin: Origin, use: Callable[[remotes.Remote], T]) -> tuple[T
     opened: list[Reader] = []
 
     def connect(source: str) -> tuple[Reader, verify.Trust]:
-        reader = reader_for(source)
+        reader = places.reader_for(source)
         opened.append(reader)
         return reader, trust_for(origin, source, reader)
 

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from cnrmirror.cli import words
-from cnrmirror.cli.context import Context, pass_context
+from cnrmirror.cli.context import Context, pass_context, sized
 from cnrmirror.cli.origin import Origin, exit_if_stale, origin_options, read_verified
 from cnrmirror.cli.signatures import checks_of, signature_options
 from cnrmirror.model.errors import TooLarge
@@ -65,6 +65,10 @@ def _limit_options(command: _Command) -> _Command:
     help="The folder in which NS_NAME_RELEASE is made.",
 )  # fmt: skip
 @click.option("--tarball", is_flag=True, help="Write the archive itself, and do not unpack it.")
+@click.option(
+    "--dry-run", is_flag=True,
+    help="Only say what would be written, and where: the archive is not fetched.",
+)  # fmt: skip
 @signature_options
 @_limit_options
 @pass_context
@@ -76,16 +80,18 @@ def pull(
     media_type: str | None,
     dest: Path,
     tarball: bool,
+    dry_run: bool,
     verify_provenance: Path | None,
     cosign_key: Path | None,
     **limits: int,
 ) -> None:
     """Fetch a package from a mirror, and verify it from the root file on.
 
-    RELEASE may be a semver range. Exit code 13: done, with expired metadata that was allowed.
+    RELEASE may be a semver range.
     With --verify-provenance or --cosign-key, a package that is not signed so is not fetched.
 
     \b
+    cnrmirror pull charts/nginx --from https://mirror.example.com --root root.json --dry-run
     cnrmirror pull charts/nginx --from https://mirror.example.com --root root.json
     cnrmirror pull charts/nginx:stable --from /media/usb/site --tarball --dest /tmp
     """
@@ -93,6 +99,13 @@ def pull(
     wanted = Reference.parse(reference)
     short = check_media_type(media_type) if media_type else None
     checks = checks_of(verify_provenance, cosign_key)
+    if dry_run:
+        chosen, fresh = read_verified(
+            origin, lambda remote: pulling.choose(remote, wanted, short, dest, tarball, checks)
+        )
+        _tell_chosen(context, chosen)
+        exit_if_stale(fresh)
+        return
     try:
         pulled, fresh = read_verified(
             origin, lambda remote: pulling.pull(remote, wanted, short, dest, tarball, most, checks)
@@ -106,16 +119,25 @@ def pull(
                 **error.details,
             ) from error
         raise
-    context.done(
-        pulled,
-        [
-            f"{pulled.path}",
-            f"{pulled.package}@{pulled.release} ({pulled.media_type}), digest {pulled.digest}",
-            f"verified: revision {pulled.revision} of {pulled.source}, catalog {pulled.catalog}",
-            *(f"{signer.kind}: good, by {signer}" for signer in pulled.signed_by),
-        ],
-    )
+    context.done(pulled, [pulled.path, *_lines(pulled)])
     exit_if_stale(fresh)
+
+
+def _tell_chosen(context: Context, chosen: pulling.Pulled) -> None:
+    """Say what would be written: ``--dry-run``."""
+    context.result(
+        pulling.WouldPull(**msgspec.structs.asdict(chosen)),
+        [f"would write {chosen.path}, from an archive of {sized(chosen.blob.size)}",
+         *_lines(chosen)],
+    )  # fmt: skip
+
+
+def _lines(pulled: pulling.Pulled) -> list[str]:
+    return [
+        f"{pulled.package}@{pulled.release} ({pulled.media_type}), digest {pulled.digest}",
+        f"verified: revision {pulled.revision} of {pulled.source}, catalog {pulled.catalog}",
+        *(f"{signer.kind}: good, by {signer}" for signer in pulled.signed_by),
+    ]
 
 
 COMMAND = pull

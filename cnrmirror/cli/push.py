@@ -98,9 +98,6 @@ def push(
     PATH is an archive, the folder of one package (.helmignore is honoured), or a folder of many,
     however deep. With --as, --release and -t any folder can be packed.
 
-    Exit codes: 0 done, or nothing to do; 3 and 4 a package is refused, so none was pushed; 14
-    done but for what --keep-going left out.
-
     \b
     cnrmirror push --as myname/elasticsearch --release 2.2.1 -t helm elasticsearch.tar.gz
     cnrmirror push --namespace charts --channel stable ./nginx

@@ -114,7 +114,7 @@ def report(context: Context, max_age: str | None, html: Path | None, schema: boo
 
     What was asked for, what was found, and what is missing.
 
-    Exit code: the worst of the sources, as for 'sync'; 10 if one was not asked within --max-age.
+    The exit code is that of the worst source.
 
     \b
     cnrmirror report --max-age 26h

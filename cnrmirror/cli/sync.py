@@ -62,11 +62,6 @@ def sync(
 ) -> None:
     """Fetch what the sources in mirror.yaml have, as one revision.
 
-    Exit codes: 0 done, or nothing to do; 14 done, with holes (what could not be had), which
-    the next run tries again; 4 releases changed upstream and were not taken; 15 too much is gone
-    upstream, nothing was dropped; 9 to 12 a source is not trusted, stale, incomplete, or cannot be
-    reached; 16 it refuses access.
-
     \b
     cnrmirror sync --dry-run
     cnrmirror sync quay

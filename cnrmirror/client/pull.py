@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -54,6 +55,35 @@ class Pulled(msgspec.Struct, frozen=True):
     signed_by: list[Signer] = []
 
 
+class WouldPull(Pulled, frozen=True):
+    """What a pull would bring."""
+
+    dry_run: Literal[True] = True
+
+
+def choose(
+    remote: Remote,
+    reference: Reference,
+    media_type: str | None,
+    folder: Path,
+    tarball: bool,
+    checks: Sequence[Check] = (),
+) -> Pulled:
+    """What ``pull`` would bring; nothing of the archive is fetched. Raises as it."""
+    package = str(reference.package)
+    release = resolve(remote.document(package), reference, media_type)
+    name = f"{package.replace('/', '_')}_{release.release}"
+    target = free(folder / (f"{name}.tar.gz" if tarball else name))
+    # A release names the digest of its archive, so that what was signed is known without it.
+    signers = [check(package, release, remote.blob) for check in checks]
+    verified = remote.verified
+    return Pulled(
+        str(target), package, release.release, release.media_type, release.content.digest,
+        release.blob, remote.reader.name, verified.root.revision, verified.at.digest,
+        verified.fresh, signers,
+    )  # fmt: skip
+
+
 def pull(
     remote: Remote,
     reference: Reference,
@@ -74,16 +104,12 @@ def pull(
         HostileArchive, TooLarge: the archive must not be unpacked.
         and what ``Remote`` and ``resolve`` raise.
     """
-    package = str(reference.package)
-    release = resolve(remote.document(package), reference, media_type)
-    name = f"{package.replace('/', '_')}_{release.release}"
-    target = free(folder / (f"{name}.tar.gz" if tarball else name))
-    # A release names the digest of its archive, so that what was signed is known without it.
-    signers = [check(package, release, remote.blob) for check in checks]
+    chosen = choose(remote, reference, media_type, folder, tarball, checks)
+    target = Path(chosen.path)
     with staging(folder) as work:
         made = work / "archive.tar.gz"
         with made.open("xb") as stream:
-            for piece in remote.blob(release.blob):
+            for piece in remote.blob(chosen.blob):
                 stream.write(piece)
         if tarball:
             place_file(made, target)
@@ -91,12 +117,8 @@ def pull(
             # Only now are the bytes known to be the signed ones: nothing was parsed before.
             with made.open("rb") as archive:
                 info = unpack(archive, work / "unpacked", limits)
-            if info.diff_id != release.content.digest:
-                raise Tampered(f"{package}@{release.release}: not the content that was signed")
+            if info.diff_id != chosen.digest:
+                what = f"{chosen.package}@{chosen.release}"
+                raise Tampered(f"{what}: not the content that was signed")
             place_folder(work / "unpacked", target)
-    verified = remote.verified
-    return Pulled(
-        str(target), package, release.release, release.media_type, release.content.digest,
-        release.blob, remote.reader.name, verified.root.revision, verified.at.digest,
-        verified.fresh, signers,
-    )  # fmt: skip
+    return chosen

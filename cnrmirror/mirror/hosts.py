@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from cnrmirror.mirror.project import Project
 from cnrmirror.views.hosts import configurations
 
@@ -14,15 +17,32 @@ def write(project: Project) -> list[str]:
     Raises:
         InvalidDocument: a path that configurations cannot hold; nothing was written.
     """
-    hosts = project.config.hosts
-    folder = project.folder.resolve() / "hosts"
-    root = hosts.root or str(project.site.resolve())
-    texts = configurations(root, str(folder), hosts.address, hosts.port)
+    texts = _texts(project)
+    folder = _folder(project)
     folder.mkdir(exist_ok=True)
-    names = []
-    for name, text in texts.items():
+    for name in _differing(folder, texts):
+        (folder / name).write_text(texts[name])
+    return list(texts)
+
+
+def lacking(project: Project) -> list[str]:
+    """The names of those that ``write`` would write. Raises as it."""
+    return _differing(_folder(project), _texts(project))
+
+
+def _folder(project: Project) -> Path:
+    return project.folder.resolve() / "hosts"
+
+
+def _texts(project: Project) -> dict[str, str]:
+    hosts = project.config.hosts
+    root = hosts.root or str(project.site.resolve())
+    return dict(configurations(root, str(_folder(project)), hosts.address, hosts.port))
+
+
+def _differing(folder: Path, texts: Mapping[str, str]) -> list[str]:
+    def differs(name: str) -> bool:
         path = folder / name
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-        names.append(name)
-    return names
+        return not path.exists() or path.read_text() != texts[name]
+
+    return [name for name in texts if differs(name)]

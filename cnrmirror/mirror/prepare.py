@@ -23,16 +23,21 @@ def prepare(folder: Path, identity: str, elsewhere: bool = False) -> None:
     """
     path = folder / config.FILE_NAME
     with storage_errors(str(folder)):
-        layout = Layout(folder, elsewhere)
-        catalog, metadata = layout.catalog, layout.metadata
-        # What a killed init left may be made again; anything more is somebody's mirror.
-        signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
-        if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
-            raise InvalidDocument(f"{path}: there is a mirror here already")
-        layout.making.mkdir(parents=True, exist_ok=True)
+        refuse_mirror(folder, elsewhere)
+        Layout(folder, elsewhere).making.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(config.first_text(identity), encoding="utf-8")
             write_schema(folder)
+
+
+def refuse_mirror(folder: Path, elsewhere: bool = False) -> None:
+    """Make sure that a folder holds no mirror; see ``prepare``. Raises InvalidDocument."""
+    layout = Layout(folder, elsewhere)
+    catalog, metadata = layout.catalog, layout.metadata
+    # What a killed init left may be made again; anything more is somebody's mirror.
+    signs = [metadata / "timestamp.json", catalog / "nodes", catalog / "blobs"]
+    if any(sign.exists() for sign in signs) or any(metadata.glob("2.*")):
+        raise InvalidDocument(f"{folder / config.FILE_NAME}: there is a mirror here already")
 
 
 def write_schema(folder: Path) -> None:

@@ -35,6 +35,11 @@ class Rehearsal(Project):
         self.require_writable()
         yield
 
+    @property
+    def made(self) -> CatalogRoot | None:
+        """The revision that would have been made; None if none was."""
+        return self._made
+
     def changes(self) -> list[Change]:
         """What the revision that would have been made changes; nothing if none was made."""
         if self._made is None:

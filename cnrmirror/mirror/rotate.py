@@ -121,6 +121,8 @@ def rotate_key(project: Project, signed: Repository, rotation: Rotation, now: st
         NotTrusted: not enough offline keys are there, or nothing can sign with the new key.
     """
     _require_offline(signed, rotation)
+    if rotation.purpose == PUBLISH:
+        signed.require_refresh()
     new = rotation.public
     if new is None:
         made = generate()
@@ -195,8 +197,9 @@ def renew(project: Project, signed: Repository, offline: KeyFolder, now: str) ->
         Whether the root was signed, too.
 
     Raises:
-        NotTrusted: the targets key is not there.
+        NotTrusted: the targets key is not there, or an online key; nothing was written.
     """
+    signed.check_keys(now)
     with project.writing():
         signed.renew_targets(None, offline, now)
         signed.sign_revision(project.head(), now)

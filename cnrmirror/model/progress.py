@@ -6,6 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import msgspec
+
+
+class Total(msgspec.Struct, frozen=True):
+    """How much a stage is: steps, and bytes that are moved; ``about``: both are estimates."""
+
+    steps: int
+    size: int
+    about: bool = False
+
 
 class Progress(Protocol):
     """Where long work tells how far it is."""
@@ -14,7 +24,7 @@ class Progress(Protocol):
     def shown(self) -> bool:
         """Whether anybody looks: then a total is worth some work."""
 
-    def start(self, label: str, total: int | None) -> None:
+    def start(self, label: str, total: int | Total | None) -> None:
         """A new stage of ``total`` steps begins; None if nobody knows."""
 
     def advance(self, steps: int = 1, size: int = 0) -> None:
@@ -29,7 +39,7 @@ class NoProgress:
 
     shown = False
 
-    def start(self, label: str, total: int | None) -> None:
+    def start(self, label: str, total: int | Total | None) -> None:
         pass
 
     def advance(self, steps: int = 1, size: int = 0) -> None:
@@ -40,7 +50,7 @@ class NoProgress:
 
 
 @contextmanager
-def stage(progress: Progress, label: str, total: int | None) -> Iterator[Progress]:
+def stage(progress: Progress, label: str, total: int | Total | None) -> Iterator[Progress]:
     """One stage of work, finished even when it fails."""
     progress.start(label, total)
     try:

@@ -90,3 +90,11 @@ class Resource(msgspec.Struct, frozen=True):
     by_rule: bool = False
     form: Literal["", "base64", "dash", "slash"] = ""
     redirect: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has; 0 for a link."""
+        body = self.body
+        if isinstance(body, bytes):
+            return len(body)
+        return 0 if isinstance(body, Alias) else body.size

@@ -198,7 +198,7 @@ class FolderObjects(Objects):
                 if self._portable:
                     self._check_portable(resource.path)
                 yield resource
-                progress.advance(1, getattr(resource.body, "size", 0))
+                progress.advance(1, resource.size)
 
     def _prepare(self) -> None:
         """The folder for files in the making is there; what killed runs left in it is not."""

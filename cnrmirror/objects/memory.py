@@ -63,7 +63,7 @@ class MemoryObjects(Objects):
             self.requests += 1
             if not self._create(resource.path, self._bytes(resource)):
                 known.append(resource.path)
-            progress.advance(1, getattr(resource.body, "size", 0))
+            progress.advance(1, resource.size)
         return known
 
     def put(self, resources: Sequence[Resource], progress: Progress) -> None:
@@ -71,7 +71,7 @@ class MemoryObjects(Objects):
         for resource in reversed(resources):
             self.requests += 1
             self._write(resource.path, self._bytes(resource))
-            progress.advance(1, getattr(resource.body, "size", 0))
+            progress.advance(1, resource.size)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """See ``base.Objects``."""

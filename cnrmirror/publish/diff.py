@@ -7,6 +7,7 @@ that they have at the destination, to batches in an order that never breaks a re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 import msgspec
 
@@ -99,12 +100,32 @@ class ViewDiff:
         self._new = new
         self._entries = entries
 
+    @cached_property
+    def names(self) -> dict[str, int]:
+        """The packages that differ, in order, and about how much: releases that came or went."""
+        found: dict[str, int] = {}
+        for tree in self._trees:
+            for each in self._catalog.diff(tree, self._new.tree):
+                old, new = (ref.releases if ref else 0 for ref in (each.old, each.new))
+                found[each.name] = max(found.get(each.name, 0), 1 + abs(new - old))
+        return dict(sorted(found.items()))
+
     def batches(self) -> Iterator[Batch]:
         """Everything that differs from any of the states, each package rendered once."""
-        names = sorted(
-            {d.name for tree in self._trees for d in self._catalog.diff(tree, self._new.tree)}
-        )
         old_entries: list[ViewEntries] = [{} for _ in self._trees]
+        yield from self._of_packages(list(self.names), old_entries)
+        yield from self._of_lists(old_entries)
+
+    def some(self, names: Sequence[str]) -> tuple[list[Batch], list[Batch]]:
+        """What ``batches`` has of these packages, and about what it has beside packages."""
+        old_entries: list[ViewEntries] = [{} for _ in self._trees]
+        packages = list(self._of_packages(names, old_entries))
+        return packages, list(self._of_lists(old_entries))
+
+    def _of_packages(
+        self, names: Sequence[str], old_entries: Sequence[ViewEntries]
+    ) -> Iterator[Batch]:
+        """What differs of these packages; what their entries were is noted."""
         for start in range(0, len(names), _PACKAGES_AT_ONCE):
             ranked: list[Batch] = [Batch([], []) for _ in range(RANKS)]
             for name in names[start : start + _PACKAGES_AT_ONCE]:
@@ -119,8 +140,11 @@ class ViewDiff:
                     ranked[self._form.site.rank(resource.path)].puts.append(resource)
                 ranked[-1].deletes.extend(deletes)
             yield from (batch for batch in ranked if batch.puts or batch.deletes)
+
+    def _of_lists(self, old_entries: Sequence[ViewEntries]) -> Iterator[Batch]:
+        """What differs beside the packages."""
         if any(state != self._new for state in self._states):
-            yield self._lists(old_entries, names)
+            yield self._lists(old_entries, list(self.names))
         if None in self._states:
             yield Batch(self._form.fixed())
 

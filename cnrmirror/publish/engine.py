@@ -12,20 +12,22 @@ bytes under a version, the revision is signed again with higher ones.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 import msgspec
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import NotTrusted, Outdated
-from cnrmirror.model.progress import Progress, stage
+from cnrmirror.model.progress import Progress, Total, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, SignedHead
 from cnrmirror.objects.base import Listed, Objects, named_by_digest
+from cnrmirror.publish.diff import Batch
 from cnrmirror.publish.lease import HeldLease, LeaseLost, moment
 from cnrmirror.publish.plan import size_of
 from cnrmirror.publish.roles import another
+from cnrmirror.publish.total import count
 from cnrmirror.publish.work import Work
 
 # Between two of these, a run looks whether it still has the lease.
@@ -52,11 +54,11 @@ class Published(msgspec.Struct, frozen=True):
     good_until: str = ""
 
 
-def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) -> Published:
+def carry_out(work: Work, lease: HeldLease, now: str, total: Total | None = None) -> Published:
     """Do all of it, with the lease in hand.
 
     Args:
-        total: how many objects are written, if that is known.
+        total: how much is written, if that is known; else it is counted if anybody looks.
 
     Raises:
         LeaseLost: somebody else wrote meanwhile; what they published stands.
@@ -67,13 +69,18 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: int | None = None) 
     if work.new_form:
         # Killed, views of two forms are there: whoever comes next must trust neither.
         lease.unform()
+    known = _left_by_a_first_publish(work)
+    views = work.views()
+    batches: Iterable[Batch] = views.batches()
+    if total is None and work.project.progress.shown:
+        total, batches = count(work, views, known, lease.renew)
     label = f"Publishing to {destination.name}"
     with stage(work.project.progress, label, total) as progress:
-        sender = _Sender(destination, lease, progress, _left_by_a_first_publish(work))
+        sender = _Sender(destination, lease, progress, known)
         for files in work.immutable():
             sender.create(files)
         deletes: list[str] = []
-        for batch in work.views():
+        for batch in batches:
             sender.put(batch.puts)
             deletes += batch.deletes
         lease.renew(0)
@@ -159,7 +166,9 @@ class _Sender:
 
     def swap(self, key: str, data: bytes, tag: str | None) -> None:
         self._destination.swap(key, data, tag)
+        self._progress.advance(1, len(data))
         self.puts += 1
+        self.bytes += len(data)
 
     def _portions(self, resources: Sequence[Resource]) -> Iterator[list[Resource]]:
         left = [r for r in resources if not self._has(r)]

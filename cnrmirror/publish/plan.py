@@ -56,8 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 def size_of(resource: Resource) -> int:
     """How many bytes are sent for it; none for a link."""
-    body = resource.body
-    return len(body) if isinstance(body, bytes) else getattr(body, "size", 0)
+    return resource.size
 
 
 def check_plan(saved: Plan, outline: Plan) -> None:

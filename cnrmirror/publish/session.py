@@ -26,6 +26,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.errors import BusyError, CnrMirrorError, ConflictError, NotTrusted, UsageError
 from cnrmirror.model.finding import Finding
+from cnrmirror.model.progress import Total
 from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.audit import audit, repair
@@ -198,7 +199,7 @@ class Session:
             self._refuse_another_site()
         self._fence(seen, now)
         work = self._work(seen)
-        total = sum(o.action == "put" for o in saved.operations) if saved else None
+        total = Total(saved.puts, saved.bytes) if saved else None
         with self._lease(work, now) as lease:
             done = carry_out(work, lease, now, total)
         self._disturbed.clear()

@@ -37,9 +37,14 @@ def check(shared: Shared) -> Audit:
     if report.error:
         return report
     found = {f.path: f for f in report.findings if f.problem not in _OTHERWISE}
-    for finding in shared.session.audit(str(Instant.of(now)), repair=False):
+    for finding in lacking(shared, str(Instant.of(now))):
         found.setdefault(finding.path, finding)
     return msgspec.structs.replace(report, findings=sorted(found.values()))
+
+
+def lacking(shared: Shared, now: str) -> list[Finding]:
+    """What is missing, wrong or too much in the store."""
+    return shared.session.audit(now, repair=False)
 
 
 def mend(shared: Shared, now: str) -> list[Finding]:
@@ -72,7 +77,7 @@ def collect(
         at = project.head().catalog
         going = retire.retirement(project.catalog, project.metadata, at, revisions, limit)
         paths = going.paths if going else []
-        extra = [f.path for f in shared.session.audit(now, False) if f.problem == "extra"]
+        extra = [f.path for f in lacking(shared, now) if f.problem == "extra"]
         if going is not None and not dry_run:
             if project.signer is None:
                 raise NotTrusted("no keys are at hand to sign with what is kept")

@@ -19,7 +19,7 @@ from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import TIMESTAMP
 from cnrmirror.objects.base import Objects
-from cnrmirror.publish.diff import Batch, Form, ViewDiff
+from cnrmirror.publish.diff import Form, ViewDiff
 from cnrmirror.publish.lease import moment
 from cnrmirror.publish.limits import too_much
 from cnrmirror.publish.look import Seen
@@ -119,10 +119,10 @@ class Work:
     def _files(self, known: CatalogRoot | None) -> Iterator[list[Resource]]:
         return immutable_files(self.project.store, self._nodes, self.head, known)
 
-    def views(self) -> Iterator[Batch]:
+    def views(self) -> ViewDiff:
         """What of the views may not be as it must be."""
         states = [None] if self.new_form else self.states
-        return self._diff([self._state_of(state) for state in states]).batches()
+        return self._diff([self._state_of(state) for state in states])
 
     def metadata(self) -> list[Resource]:
         """The signed files that the destination may lack, but for the timestamp."""
@@ -135,7 +135,11 @@ class Work:
         for batch in self._diff([None]).batches():
             yield from batch.puts
         yield from metadata_files(self.project.metadata, self.head, None)
-        yield Resource(TIMESTAMP, self.head.timestamp, cache="no-cache")
+        yield self.timestamp()
+
+    def timestamp(self) -> Resource:
+        """The timestamp, which is written last."""
+        return Resource(TIMESTAMP, self.head.timestamp, cache="no-cache")
 
     def pending(self, deletes: Sequence[str], now: str) -> dict[str, str]:
         """The removals that are still to come; what is there again is none any more."""
@@ -203,7 +207,7 @@ class Work:
         deletes: list[str] = []
         for files in self.immutable():
             operations += map(_put, files)
-        for batch in self.views():
+        for batch in self.views().batches():
             operations += map(_put, batch.puts)
             deletes += batch.deletes
         operations += map(_put, self.metadata())

@@ -16,6 +16,7 @@ parsed. Files are compact JSON with sorted keys: one document has one form.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,13 @@ from cnrmirror.trust.tuf import (
 )
 
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What would be signed: the timestamp's version, and until when each role would be good."""
+
+    timestamp: int
+    expires: dict[str, datetime]
 
 
 class Repository:
@@ -198,6 +206,10 @@ class Repository:
         self._signer("catalog")
         self._signer("snapshot")
 
+    def require_refresh(self) -> None:
+        """Make sure that what is below a new catalog can be signed here. Raises NotTrusted."""
+        self._signer("snapshot")
+
     def look_back(self) -> None:
         """See ``Guard``."""
         self.guard.look_back(self.current(Timestamp, "timestamp"))
@@ -234,6 +246,21 @@ class Repository:
         floor = over_a_gap(floor, next_versions(old.versions, above), versions)
         self._sign_all(target, self._signer("catalog"), versions, floor, now)
 
+    def due(self, now: str) -> Due:
+        """What ``refresh`` would sign. Raises as it."""
+        self._require(now)
+        old = self._in_force()
+        if old.catalog is None or old.snapshot is None:
+            raise self._no_revision()
+        self._signer("timestamp")
+        found = {"timestamp": self.guard.expiry(now, old.timestamp)}
+        catalog = self._signer_of_due_catalog(old.catalog, now) is not None
+        if catalog or self._is_due(old.snapshot, "snapshot", now):
+            found["snapshot"] = expiry("snapshot", now)
+        if catalog:
+            found["catalog"] = expiry("catalog", now)
+        return Due(next_versions(self.guard.highest(old.versions)).timestamp, found)
+
     def refresh(self, now: str) -> None:
         """Sign the timestamp again, and what it needs where more than half its time is over.
 
@@ -244,7 +271,7 @@ class Repository:
         self._require(now)
         old = self._in_force()
         if old.catalog is None or old.snapshot is None or old.timestamp is None:
-            raise NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
+            raise self._no_revision()
         versions = next_versions(self.guard.highest(old.versions))
         signer = self._signer_of_due_catalog(old.catalog, now)
         info = old.timestamp.signed.snapshot_meta
@@ -259,6 +286,9 @@ class Repository:
             floor = over_a_gap(floor, next_versions(old.versions), versions)
             floor = msgspec.structs.replace(floor, catalog=old.floor.catalog)
         self._sign_timestamp(info, versions.timestamp, floor, now)
+
+    def _no_revision(self) -> NotTrusted:
+        return NotTrusted(f"{self.path}: there is no revision to refresh; restore it")
 
     def keep_from(self, kept: RetentionFloor, now: str) -> None:
         """Say in the timestamp from which versions on files are kept, before others are removed."""
