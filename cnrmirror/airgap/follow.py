@@ -19,6 +19,7 @@ from cnrmirror.catalog.tree import EMPTY
 from cnrmirror.client.remote import Remote
 from cnrmirror.mirror import retire
 from cnrmirror.mirror.gc import unreached_paths
+from cnrmirror.mirror.mark import own_mark
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
@@ -34,10 +35,7 @@ from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, SignedHead, p
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.objects.files import replace_durably, storage_errors, sync_filesystem
 from cnrmirror.trust.lint import StrictMetadata
-from cnrmirror.trust.memory import HighWater, high_water_of
 from cnrmirror.trust.verify import Look, Policy, Trust, Verified
-
-_LONG_AGO = "1970-01-01T00:00:00"
 
 
 def follow(
@@ -116,25 +114,8 @@ def _trust(project: Project, before: SignedHead | None) -> Trust:
         raise InputError(f"{path}: {error.strerror}; it is the sender's root.json") from error
     trust = Trust(pinned, project.layout.trust_cache, project.layout.trust_memory)
     if before is not None:
-        trust.hold_to(_own_mark(project, before))
+        trust.hold_to(own_mark(project, before))
     return trust
-
-
-def _own_mark(project: Project, head: SignedHead) -> HighWater:
-    """What the mirror's own files say that was accepted; one that is missing is brought anew."""
-
-    def own(name: str) -> bytes:
-        try:
-            return project.metadata.read(name)
-        except DamageError:
-            return b""
-
-    try:
-        time = project.catalog.root(head.at).time
-    except DamageError:
-        time = _LONG_AGO
-    root, targets = own(f"{head.kept.root}.root.json"), own(f"{head.targets.version}.targets.json")
-    return high_water_of(head, time, root, targets)
 
 
 def _become(project: Project, reader: Reader, pinned: bytes, look: Look, now: datetime) -> Brought:

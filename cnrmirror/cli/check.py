@@ -47,9 +47,10 @@ from cnrmirror.trust.verify import Trust
 from cnrmirror.views.templates import own_templates
 
 if TYPE_CHECKING:
-    from cnrmirror.mirror.project import Project
+    from cnrmirror.mirror import project as projects
     from cnrmirror.publish import shared, upkeep
 else:
+    projects = later("cnrmirror.mirror.project")
     shared = later("cnrmirror.publish.shared")
     upkeep = later("cnrmirror.publish.upkeep")
 
@@ -202,7 +203,7 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
         sys.exit(freshness.REFUSED)
 
 
-def _check_store(context: Context, project: Project, fresh_for: timedelta) -> None:
+def _check_store(context: Context, project: projects.Project, fresh_for: timedelta) -> None:
     """Check a mirror that is in an object store; the exit codes are those of a check here."""
     report = upkeep.check(shared.Shared(project))
     tell = context.result if report.findings or report.error else context.done

@@ -36,6 +36,7 @@ _PROPOSED = {3: "FILE is no proposal of a root."}
 _OF: dict[str, dict[int, str]] = {
     "init": {
         3: "There is a mirror in DIR already, or a public key cannot be read.",
+        4: "With --store: there is a mirror already.",
         9: "With --follow: the file is no root of a mirror.",
         10: "Nothing good can be signed for this time: a clock is off.",
     },

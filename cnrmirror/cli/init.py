@@ -92,9 +92,6 @@ def init(
             raise UsageError("--follow and --store: a mirror that follows has its own site")
         _tell_follower(context, create_follower(folder, follow))
         return
-    import os  # EXPERIMENT
-
-    store = store or os.environ.get("CNRMIRROR_TEST_STORE")
     at = _store(store, endpoint, root)
     if at is not None and root is not None:
         _tell_member(context, create_member(folder, root, at))

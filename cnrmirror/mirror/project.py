@@ -58,9 +58,10 @@ from cnrmirror.views.templates import own_templates
 
 if TYPE_CHECKING:
     from cnrmirror.mirror import places
-    from cnrmirror.objects.partial import PartialStore
+    from cnrmirror.objects import partial
 else:
     places = later("cnrmirror.mirror.places")
+    partial = later("cnrmirror.objects.partial")
 
 EMPTY_MESSAGE = "an empty mirror"
 
@@ -94,7 +95,7 @@ class Project:
         # Around every change: brings what others changed, and to them what was changed here.
         self.turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
-    def _partial(self) -> PartialStore | None:
+    def _partial(self) -> partial.PartialStore | None:
         """What is here of a mirror that is elsewhere; None if all is here."""
         at = self.config.store
         return places.partial_store(self.folder, self.layout, at) if at else None

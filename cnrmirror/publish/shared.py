@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from cnrmirror.mirror.mark import own_mark
 from cnrmirror.mirror.places import placed
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import StoreAt
@@ -173,6 +174,7 @@ class Shared:
             with self.project.alone():
                 self._store.settle()
             self._memory.save(self.place.learned())
+            self.trust().remember(own_mark(self.project, self.project.metadata.signed_head()))
             if self._private is not None:
                 self._private.send()
             return done

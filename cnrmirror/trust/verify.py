@@ -138,6 +138,16 @@ class Trust:
         """Count what other files say that was accepted, where the memory knows less."""
         self._known.append(mark)
 
+    def remember(self, mark: HighWater) -> None:
+        """Hold everybody to what was signed here, unless a newer state was accepted."""
+        with storage_errors(str(self._memory.path)):
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            self._memory.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                known = newest([mark, self._memory.recall()])
+                assert known is not None
+                self._memory.keep(known)
+
     def mark(self) -> HighWater | None:
         """What was accepted last; None if nothing ever was. Raises NotTrusted, NewerFormat."""
         return newest([self._memory.recall(), *self._known])
