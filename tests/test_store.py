@@ -17,7 +17,7 @@ import requests
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import DamageError, Tampered
+from cnrmirror.model.errors import DamageError, NetworkError, StorageError, Tampered
 from cnrmirror.model.instant import Instant
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.partial import PartialStore
@@ -126,6 +126,21 @@ def test_other_bytes_than_those_of_the_name_are_refused_and_not_kept(
     del objects[key]
     with pytest.raises(DamageError, match="missing"):
         store.open_blob(blobs[0])
+
+
+def test_what_the_place_refuses_is_no_fault_of_who_gives_an_archive(
+    store: PartialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise NetworkError("place: 503")
+
+    monkeypatch.setattr(store.place, "create", refuse)
+    with pytest.raises(StorageError, match="the mirror's store: place: 503"):
+        for number in range(10):
+            _keep(store, number, 100)
+    monkeypatch.setattr(store.place, "size", refuse)
+    with pytest.raises(StorageError):
+        store.has_blob(Descriptor.of(b"another"))
 
 
 def test_many_threads_may_keep_archives_at_once(

@@ -14,7 +14,16 @@ from typing import Any, BinaryIO
 from cnrmirror.model.canonical import MAX_NODE_BYTES
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import CatalogRoot, blob_path, node_path
-from cnrmirror.model.errors import DamageError, IncompleteError, Tampered, TooLarge
+from cnrmirror.model.errors import (
+    AccessDenied,
+    DamageError,
+    IncompleteError,
+    NetworkError,
+    NotFoundError,
+    StorageError,
+    Tampered,
+    TooLarge,
+)
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.objects.base import Objects, blob_pieces, named_by_digest, read
@@ -61,26 +70,30 @@ class PartialStore(Store):
 
     def has_root(self, root: Descriptor) -> bool:
         """See ``Store``."""
-        there = node_path(root.digest, CatalogRoot)
-        return super().has_root(root) or self.place.size(there) is not None
+        if super().has_root(root):
+            return True
+        with self._errors():
+            return self.place.size(node_path(root.digest, CatalogRoot)) is not None
 
     def has_blob(self, blob: Descriptor) -> bool:
         """See ``Store``."""
         there = blob_path(blob.digest)
-        here = super().has_blob(blob) or there in self.sent
-        return here or self.place.size(there) == blob.size
+        if super().has_blob(blob) or there in self.sent:
+            return True
+        with self._errors():
+            return self.place.size(there) == blob.size
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """See ``Store``. It is brought here first, if it must be."""
         with contextlib.suppress(DamageError):
             return super().open_blob(blob)
-        with self._missing():
+        with self._errors():
             where = f"{self.place.name}/{blob_path(blob.digest)}"
             self._add(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
         return super().open_blob(blob)
 
     def open_file(self, path: str) -> BinaryIO:
-        """A file of the site. Raises FileNotFoundError, Tampered."""
+        """A file of the catalog. Raises FileNotFoundError, Tampered."""
         here = self.root.parent / path
         if here.exists():
             return open(here, "rb")
@@ -89,7 +102,7 @@ class PartialStore(Store):
             raise FileNotFoundError(path)
         if path.startswith("catalog/blobs/"):
             return self.open_blob(Descriptor(path.rpartition("/")[2], size))
-        data = read(self.place.fetch(path, size))
+        data = read(self.place.fetch(path, MAX_NODE_BYTES))
         if named_by_digest(path) and Descriptor.of(data).digest not in path:
             raise Tampered(f"{self.place.name}/{path}: not the bytes that its name says")
         return io.BytesIO(data)
@@ -101,18 +114,21 @@ class PartialStore(Store):
         path = node_path(digest, kind)
         if size > MAX_NODE_BYTES:
             raise TooLarge(f"{self.place.name}/{path}: a document of {size} bytes")
-        with self._missing():
+        with self._errors():
             found = read(self.place.fetch(path, size))
         data = checked(Descriptor(digest, size), found, f"{self.place.name}/{path}")
         self.restore(kind, digest, data)
         return data
 
     @contextlib.contextmanager
-    def _missing(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
+        """What the place refuses is said as a disk's refusals are: it is no fault of a source."""
         try:
             yield
         except IncompleteError as error:
             raise DamageError(f"{error.message}; restore it from a copy") from error
+        except (NetworkError, AccessDenied, NotFoundError) as error:
+            raise StorageError(f"the mirror's store: {error.message}") from error
 
     def add_blob(self, blob: Descriptor, chunks: Iterable[bytes]) -> None:
         """See ``Store``."""
@@ -138,9 +154,10 @@ class PartialStore(Store):
             if self._waiting_bytes < self._limit // 2:
                 return
             waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
-        self.before_sending()
         new = [Resource(path, each, GZIP_TYPE, "immutable") for path, each in waiting.items()]
-        self.place.create(new, NoProgress())
+        with self._errors():
+            self.before_sending()
+            self.place.create(new, NoProgress())
         self.sent.update(waiting)
         for each in waiting.values():
             _remove(self.blob_path(each.digest))
