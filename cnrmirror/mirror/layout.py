@@ -121,6 +121,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.scratch / f"destination-{destination}.lock"
 
     @property
+    def turn_lock(self) -> Path:
+        """Held by a command from what it takes of the store to what it leaves there."""
+        return self.scratch / "turn.lock"
+
+    @property
     def making(self) -> Path:
         """Files in the making, on the same file system as the site."""
         return self.scratch / "making"

@@ -21,6 +21,7 @@ from cnrmirror.mirror.places import placed
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import StoreAt
 from cnrmirror.model.errors import (
+    BusyError,
     CnrMirrorError,
     ConflictError,
     DamageError,
@@ -31,7 +32,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, signed_head_of
-from cnrmirror.objects.files import read_regular, replace_durably
+from cnrmirror.objects.files import locked, read_regular, replace_durably, storage_errors
 from cnrmirror.publish import intakes
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.look import Relation, look
@@ -111,9 +112,23 @@ class Shared:
                 raise
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other thread's turn; and what begins within it is no turn of its own."""
-        with self._lock:
+    def alone(self, wait: float | None = None) -> Iterator[None]:
+        """Nobody else's turn in this folder; and what begins within it is no turn of its own.
+
+        Args:
+            wait: how many seconds another process may go on; None: as mirror.yaml says.
+
+        Raises:
+            BusyError: another one went on all the while.
+        """
+        scratch, lock = self.project.layout.scratch, self.project.layout.turn_lock
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._lock)
+            if not self._depth:
+                with storage_errors(str(scratch)):
+                    scratch.mkdir(parents=True, exist_ok=True)
+                wait = self.project.config.lock_wait_seconds if wait is None else wait
+                held.enter_context(locked(lock, wait))
             self._depth += 1
             try:
                 yield
@@ -121,9 +136,17 @@ class Shared:
                 self._depth -= 1
 
     def catch_up(self) -> None:
-        """Have what stands in the store. Raises NotFoundError if there is no mirror."""
-        with self.alone():
-            self._take_newer()
+        """Have what stands in the store, but while another command works in this folder.
+
+        Raises:
+            NotFoundError: there is no mirror.
+        """
+        try:
+            with self.alone(wait=0):
+                self._take_newer()
+        except BusyError:
+            if self.project.signed_head_or_none() is None:
+                raise
 
     def _catch_up(self) -> None:
         """The same; what a command of this machine did not bring to its end is brought there."""
