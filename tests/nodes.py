@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -49,6 +50,9 @@ class Memory:
         if digest not in self.kept:
             raise DamageError(f"{digest}: missing")
         return Descriptor(digest, size).check(self.kept[digest], digest)
+
+    def ahead(self, nodes: Iterable[Any]) -> Iterable[Any]:
+        return nodes
 
     def parse(self, data: bytes, digest: str, kind: Any) -> Any:
         return decode(data, kind, digest)

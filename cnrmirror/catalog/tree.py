@@ -6,7 +6,7 @@ rewrites K paths, and the difference of two revisions descends only where the di
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -46,6 +46,9 @@ class Nodes(Protocol):
 
     def get(self, digest: str, size: int, kind: type[D] | Any) -> D:
         """The document of this digest, size and kind, checked to be that."""
+
+
+N = TypeVar("N", ChildRef, PackageRef)
 
 
 class CatalogReader:
@@ -92,6 +95,10 @@ class CatalogReader:
             raise InvalidDocument(f"the document of {ref.name!r} is of {document.package!r}")
         return document
 
+    def documents(self, refs: Iterable[PackageRef]) -> Iterator[PackageDocument]:
+        """The documents behind many references, in their order."""
+        return map(self.document, self._ahead(refs))
+
     def get(self, tree: Node, package: str) -> PackageDocument | None:
         """The document of a package; None if there is no such package."""
         ref = self.find(tree, package)
@@ -112,15 +119,26 @@ class CatalogReader:
         if isinstance(tree, Leaf):
             yield from tree.packages
             return
-        for nibble, child in sorted(tree.children.items()):
+        for nibble, child in self._children(tree):
             yield from self.packages(self._child(tree, nibble, child))
 
     def nodes(self, tree: Node) -> Iterator[ChildRef]:
         """Every inner node below a tree: what must be kept besides the package documents."""
         if isinstance(tree, Branch):
-            for nibble, child in sorted(tree.children.items()):
+            for nibble, child in self._children(tree):
                 yield child
                 yield from self.nodes(self._child(tree, nibble, child))
+
+    def _children(self, parent: Branch) -> Iterator[tuple[str, ChildRef]]:
+        """The children, each of which is about to be read."""
+        children = sorted(parent.children.items())
+        yield from zip(
+            (nibble for nibble, _ in children), self._ahead([c for _, c in children]), strict=True
+        )
+
+    def _ahead(self, nodes: Iterable[N]) -> Iterable[N]:
+        """The same, which may be fetched several at a time before they are read one by one."""
+        return nodes
 
     def _child(self, parent: Branch, nibble: str, child: ChildRef) -> Node:
         node: Node = self._nodes.get(child.digest, child.size, Node)
@@ -178,6 +196,9 @@ class Catalog(CatalogReader):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.store = store
+
+    def _ahead(self, nodes: Iterable[N]) -> Iterable[N]:
+        return self.store.ahead(nodes)
 
     def put(self, document: PackageDocument) -> PackageRef | None:
         """Store a package document; None if nothing is left in it, not even a tombstone."""

@@ -51,7 +51,7 @@ def list_packages(
     else:
         project = context.project()
         refs = project.catalog.packages(project.tree())
-        entries = _sorted(map(project.catalog.document, refs))
+        entries = _sorted(project.catalog.documents(refs))
     chosen = [
         entry
         for entry in entries

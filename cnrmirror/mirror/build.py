@@ -123,14 +123,12 @@ class Builder:
             return
         known = built if built is not None and self._store.has_root(built.at) else None
         old = self._catalog.root(known.at).tree if known else EMPTY
-        names: list[str] = []
+        found = list(self._catalog.diff(old, self._catalog.root(head.catalog).tree))
+        names = [difference.name for difference in found]
         fresh: ViewEntries = {}
-        for difference in self._catalog.diff(old, self._catalog.root(head.catalog).tree):
-            names.append(difference.name)
-            if difference.new is not None:
-                document = self._catalog.document(difference.new)
-                package = self.views.load(self._catalog, document, None)
-                add_entries(fresh, self.views.entries([package]))
+        for document in self._catalog.documents(d.new for d in found if d.new is not None):
+            package = self.views.load(self._catalog, document, None)
+            add_entries(fresh, self.views.entries([package]))
         before = self.views.decoded(known.entries) if known else {}
         self._remember(head, updated(before, fresh, names))
 

@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import msgspec
 
@@ -27,6 +27,21 @@ from cnrmirror.model.errors import DamageError, DigestMismatch
 from cnrmirror.objects.files import write_new
 
 D = TypeVar("D", bound=msgspec.Struct)
+
+
+class Named(Protocol):
+    """What names a node: its digest, and how many bytes it has."""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of its bytes, in hex digits."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
+
+N = TypeVar("N", bound=Named)
 
 
 class Store:
@@ -169,6 +184,10 @@ class Store:
                 return self._beneath.data(digest, size, kind)
             raise DamageError(f"{path}: this node is missing; restore it from a copy") from None
         return Descriptor(digest, size).check(data, path)
+
+    def ahead(self, nodes: Iterable[N]) -> Iterable[N]:
+        """The same nodes: they are here, when their turn comes to be read."""
+        return nodes
 
     def walk(self, what: str) -> Iterator[tuple[str, str, os.stat_result]]:
         """Every file below ``blobs``, ``nodes`` or ``targets`` as (path, digest, stat), sorted.

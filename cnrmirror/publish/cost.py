@@ -129,8 +129,7 @@ def _packages(project: Project, cost: Cost) -> Iterator[Package]:
     root = project.root()
     catalog, site = project.catalog, project.views
     with stage(project.progress, f"Counting {cost.place}", root.packages) as steps:
-        for ref in catalog.packages(root.tree):
-            document = catalog.document(ref)
+        for document in catalog.documents(catalog.packages(root.tree)):
             cost.releases += len(document.releases)
             yield site.load(catalog, document, project.store)
             steps.advance()

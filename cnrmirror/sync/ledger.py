@@ -33,13 +33,12 @@ class Ledger:
         self.taken: set[Key] = set()
         self.owned: dict[str, list[Key]] = {name: [] for name in names}
         self._signed: dict[str, Counter[tuple[str, str]]] = {}
-        for ref in project.catalog.packages(self._tree):
-            document = project.catalog.document(ref)
+        for document in project.catalog.documents(project.catalog.packages(self._tree)):
             if signed := _signed(document):
-                self._signed[ref.name] = signed
+                self._signed[document.package] = signed
             for release in document.releases:
                 if release.origin in self.owned:
-                    key = (ref.name, release.release, release.media_type)
+                    key = (document.package, release.release, release.media_type)
                     self.owned[release.origin].append(key)
 
     def document(self, package: str) -> PackageDocument | None:

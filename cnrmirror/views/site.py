@@ -189,7 +189,7 @@ class Site:
 
     def read_entries(self, catalog: CatalogReader, tree: Node) -> ViewEntries:
         """The entries of every view at a revision, out of all its documents."""
-        documents = (catalog.document(ref) for ref in catalog.packages(tree))
+        documents = catalog.documents(catalog.packages(tree))
         return self.entries(self.load(catalog, document, None) for document in documents)
 
     def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
