@@ -117,6 +117,11 @@ class Layout(msgspec.Struct, frozen=True):
     def lock(self) -> Path:
         return self.scratch / "lock"
 
+    @property
+    def turn_lock(self) -> Path:
+        """Held from the moment a change begins until it is in the object store."""
+        return self.scratch / "turn.lock"
+
     def destination_lock(self, destination: str) -> Path:
         return self.scratch / f"destination-{destination}.lock"
 

@@ -13,7 +13,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.destination import DestinationState
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
-from cnrmirror.model.errors import BusyError, DamageError
+from cnrmirror.model.errors import BusyError, ConflictError, DamageError
 from cnrmirror.model.signed import (
     MAX_BYTES,
     METADATA,
@@ -28,6 +28,10 @@ from cnrmirror.publish.lease import STALE, is_over, moment, read_state
 _POLL_SECONDS = 0.5
 Relation = Literal["equal", "behind", "ahead", "diverged"]
 History = Callable[[], Iterator[tuple[Descriptor, CatalogRoot]]]
+
+
+class Overtaken(ConflictError):
+    """Somebody published what this mirror does not have."""
 
 
 class Seen(msgspec.Struct, frozen=True):
