@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -97,6 +98,15 @@ def look_when_free(project: Project, destination: Objects, now: str, wait: float
                 f"try again later (a lease that is not renewed for {STALE} has ended)"
             )
         time.sleep(min(_POLL_SECONDS, max(0.0, wait - waited)))
+
+
+def own_history(project: Project, at: Descriptor) -> Iterator[tuple[Descriptor, CatalogRoot]]:
+    """A mirror's revisions from one on, newest first.
+
+    Where the mirror is in a store, they end where others have tidied up since.
+    """
+    with contextlib.suppress(*[DamageError] if project.partial else []):
+        yield from project.catalog.history(at)
 
 
 def relation(

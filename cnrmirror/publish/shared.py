@@ -24,6 +24,7 @@ from cnrmirror.model.errors import (
     CnrMirrorError,
     ConflictError,
     DamageError,
+    IncompleteError,
     InputError,
     NotFoundError,
     NotTrusted,
@@ -209,7 +210,7 @@ class Shared:
     def _publish(self) -> Published:
         try:
             return self.session.publish(str(_now()))
-        except (ConflictError, NotTrusted) as error:
+        except (ConflictError, NotTrusted, DamageError, IncompleteError) as error:
             self._give_up(error)
             raise
         except CnrMirrorError as error:
@@ -217,7 +218,10 @@ class Shared:
             raise
 
     def _give_up(self, error: CnrMirrorError) -> None:
-        """Forget a revision that cannot be joined with what stands in the store."""
+        """Forget a revision that cannot be joined with what stands in the store.
+
+        Or that needs what is nowhere any more: somebody tidied up meanwhile.
+        """
         if look(self.project, self.place).head is None:
             return
         self._take()
