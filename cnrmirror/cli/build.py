@@ -81,6 +81,7 @@ def build(context: Context, facts: bool, dry_run: bool) -> None:
         _say_settings(signing_project(context))
     configurations: list[str] = []
     if project.partial:
+        project = signing_project(context)
         written, removed = _counts(upkeep.mend(shared.Shared(project), now()))
     else:
         with project.alone():

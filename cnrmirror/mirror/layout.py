@@ -117,13 +117,13 @@ class Layout(msgspec.Struct, frozen=True):
     def lock(self) -> Path:
         return self.scratch / "lock"
 
-    def destination_lock(self, destination: str) -> Path:
-        return self.scratch / f"destination-{destination}.lock"
-
     @property
     def turn_lock(self) -> Path:
-        """Held by a command from what it takes of the store to what it leaves there."""
+        """Held from the moment a change begins until it is in the object store."""
         return self.scratch / "turn.lock"
+
+    def destination_lock(self, destination: str) -> Path:
+        return self.scratch / f"destination-{destination}.lock"
 
     @property
     def making(self) -> Path:

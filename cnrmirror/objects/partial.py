@@ -7,6 +7,8 @@ import functools
 import io
 import os
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -27,11 +29,13 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.objects.base import Objects, blob_pieces, named_by_digest, read
+from cnrmirror.objects.files import write_new
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.objects.store import Named, Store
 
 # They are small: their number burdens a disk before their bytes do.
 _MOST_NODES = 100_000
+_LEFT_BEHIND_SECONDS = 86400
 _READERS = 16
 N = TypeVar("N", bound=Named)
 
@@ -61,6 +65,7 @@ class PartialStore(Store):
         self._waiting: dict[str, Descriptor] = {}
         self._waiting_bytes = 0
         self._lock = threading.Lock()
+        self._arriving = f"{scratch}-cache"
 
     def __reduce__(self) -> tuple[type[PartialStore], tuple[Any, ...]]:
         """In another process it asks the place for itself."""
@@ -92,7 +97,7 @@ class PartialStore(Store):
             return super().open_blob(blob)
         with self._errors():
             where = f"{self.place.name}/{blob_path(blob.digest)}"
-            self._add(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
+            self._keep(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
         return super().open_blob(blob)
 
     def open_file(self, path: str) -> BinaryIO:
@@ -105,7 +110,9 @@ class PartialStore(Store):
             raise FileNotFoundError(path)
         if path.startswith("catalog/blobs/"):
             return self.open_blob(Descriptor(path.rpartition("/")[2], size))
-        data = read(self.place.fetch(path, MAX_NODE_BYTES))
+        if size > MAX_NODE_BYTES:
+            raise TooLarge(f"{self.place.name}/{path}: a document of {size} bytes")
+        data = read(self.place.fetch(path, size))
         if named_by_digest(path) and Descriptor.of(data).digest not in path:
             raise Tampered(f"{self.place.name}/{path}: not the bytes that its name says")
         return io.BytesIO(data)
@@ -120,7 +127,8 @@ class PartialStore(Store):
         with self._errors():
             found = read(self.place.fetch(path, size))
         data = checked(Descriptor(digest, size), found, f"{self.place.name}/{path}")
-        self.restore(kind, digest, data)
+        with contextlib.suppress(OSError):  # a full disk is no reason not to read
+            self._keep(self._path(kind, digest), [data])
         return data
 
     def ahead(self, nodes: Iterable[N]) -> Iterator[N]:
@@ -132,6 +140,22 @@ class PartialStore(Store):
         if not os.path.exists(self.node_path(node.digest)):
             self.data(node.digest, node.size, None)
         return node
+
+    def _keep(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Put what was read at the place into the cache.
+
+        Whoever reads has no lock: these files in the making lie where nobody clears up, and the
+        cache may be removed meanwhile.
+        """
+        os.makedirs(self._arriving, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        temporary = f"{self._arriving}/{uuid.uuid4().hex}"
+        try:
+            write_new(temporary, chunks)
+            os.rename(temporary, path)
+        except BaseException:
+            _remove(temporary)
+            raise
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -187,6 +211,15 @@ class PartialStore(Store):
         for what in ("nodes", "targets"):
             for path, _, _ in self._newest(what)[_MOST_NODES:]:
                 _remove(path)
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Remove what killed readers left in the making."""
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(self._arriving):
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < time.time() - _LEFT_BEHIND_SECONDS:
+                        os.unlink(entry.path)
 
     def _newest(self, what: str) -> list[tuple[str, str, os.stat_result]]:
         return sorted(self.walk(what), key=lambda found: -found[2].st_mtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,7 +14,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.model.destination import DestinationState
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot
-from cnrmirror.model.errors import BusyError, DamageError
+from cnrmirror.model.errors import BusyError, ConflictError, DamageError
 from cnrmirror.model.signed import (
     MAX_BYTES,
     METADATA,
@@ -28,6 +29,10 @@ from cnrmirror.publish.lease import STALE, is_over, moment, read_state
 _POLL_SECONDS = 0.5
 Relation = Literal["equal", "behind", "ahead", "diverged"]
 History = Callable[[], Iterator[tuple[Descriptor, CatalogRoot]]]
+
+
+class Overtaken(ConflictError):
+    """Somebody published what this mirror does not have."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -93,6 +98,15 @@ def look_when_free(project: Project, destination: Objects, now: str, wait: float
                 f"try again later (a lease that is not renewed for {STALE} has ended)"
             )
         time.sleep(min(_POLL_SECONDS, max(0.0, wait - waited)))
+
+
+def own_history(project: Project, at: Descriptor) -> Iterator[tuple[Descriptor, CatalogRoot]]:
+    """A mirror's revisions from one on, newest first.
+
+    Where the mirror is in a store, they end where others have tidied up since.
+    """
+    with contextlib.suppress(*[DamageError] if project.partial else []):
+        yield from project.catalog.history(at)
 
 
 def relation(

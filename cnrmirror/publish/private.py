@@ -76,9 +76,10 @@ class PrivateMemory:
         now: dict[str, _Kept] = {}
         changed: list[Resource] = []
         for path in sorted(self._folder.rglob("*")):
-            if not path.is_file():
+            # Others may be writing: what is in the making is nothing yet.
+            data = None if path.name.endswith(".new") else _bytes(path)
+            if data is None:
                 continue
-            data = path.read_bytes()
             key = path.relative_to(self._folder).as_posix()
             digest = Descriptor.of(data).digest
             now[key] = known.get(key, _Kept("", ""))
@@ -101,7 +102,13 @@ class PrivateMemory:
 
 
 def _digest(path: Path) -> str | None:
+    data = _bytes(path)
+    return None if data is None else Descriptor.of(data).digest
+
+
+def _bytes(path: Path) -> bytes | None:
+    """What a file has; None if there is none (any more)."""
     try:
-        return Descriptor.of(path.read_bytes()).digest
-    except FileNotFoundError:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
         return None

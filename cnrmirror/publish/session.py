@@ -33,7 +33,7 @@ from cnrmirror.publish.audit import audit, repair
 from cnrmirror.publish.diff import Form
 from cnrmirror.publish.engine import Published, carry_out
 from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, leave_word
-from cnrmirror.publish.look import Relation, Seen, look_when_free, relation
+from cnrmirror.publish.look import Overtaken, Relation, Seen, look_when_free, own_history, relation
 from cnrmirror.publish.merge import merge
 from cnrmirror.publish.open import DestinationMemory, form_of
 from cnrmirror.publish.plan import Plan, check_plan
@@ -69,6 +69,7 @@ class Session:
         self.destination = destination
         # Revisions of which views may be there, from a run of ours that lost its lease.
         self._disturbed: list[State] = []
+        self.overtaken = False  # whether the last publish found somebody ahead, and left it so
 
     @classmethod
     def open(cls, project: Project, target: PublishTo, merge: bool = True) -> Session:
@@ -183,6 +184,7 @@ class Session:
         seen = look_when_free(
             self._project, self.destination, now, self._project.config.lock_wait_seconds
         )
+        self.overtaken = False
         work = self._work(seen)
         if saved is not None:
             check_plan(saved, work.outline(now))
@@ -192,6 +194,7 @@ class Session:
         joined = self._join(seen, now, saved, catch_up)
         if joined == "ahead":
             assert seen.head is not None
+            self.overtaken = True
             number = seen.head.revision
             note = f"ahead of this mirror: revision {number}; --catch-up brings this mirror up"
             return self._nothing(seen, note)
@@ -334,9 +337,7 @@ class Session:
         if self.relation(seen) in ("diverged", "ahead") or newer_roles(
             self._project, self.destination, seen
         ):
-            raise ConflictError(
-                f"{self.destination.name}: somebody else published there; run 'publish' first"
-            )
+            raise Overtaken(f"{self.destination.name}: somebody else published: 'publish' first")
 
     def _refuse_another_site(self) -> None:
         """A destination that is new to us may be somebody's: its front page is left alone."""
@@ -352,7 +353,7 @@ class Session:
         ours = self._project.metadata.signed_head()
 
         def our_history() -> Iterator[tuple[Descriptor, CatalogRoot]]:
-            return self._project.catalog.history(ours.at)
+            return own_history(self._project, ours.at)
 
         def their_history() -> Iterator[tuple[Descriptor, CatalogRoot]]:
             remote = self._remote(seen)

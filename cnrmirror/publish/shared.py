@@ -25,9 +25,10 @@ from cnrmirror.model.errors import (
     CnrMirrorError,
     ConflictError,
     DamageError,
+    IncompleteError,
     InputError,
-    NetworkError,
     NotFoundError,
+    NotTrusted,
     UsageError,
 )
 from cnrmirror.model.instant import Instant
@@ -103,70 +104,88 @@ class Shared:
             if self._depth > 1:
                 yield
                 return
-            self._catch_up()
+            self.finish()
             yield
-            try:
-                self.share()
-            except NetworkError as error:
-                error.add_note("it is made, and not in the store yet: the next command sends it")
-                raise
+            self.share()
 
     @contextlib.contextmanager
     def alone(self, wait: float | None = None) -> Iterator[None]:
-        """Nobody else's turn in this folder; and what begins within it is no turn of its own.
+        """No other turn in this folder; and what begins within it is no turn of its own.
 
         Args:
             wait: how many seconds another process may go on; None: as mirror.yaml says.
 
         Raises:
-            BusyError: another one went on all the while.
+            BusyError: another process has its turn all the while.
         """
-        scratch, lock = self.project.layout.scratch, self.project.layout.turn_lock
         with contextlib.ExitStack() as held:
             held.enter_context(self._lock)
             if not self._depth:
-                with storage_errors(str(scratch)):
-                    scratch.mkdir(parents=True, exist_ok=True)
-                wait = self.project.config.lock_wait_seconds if wait is None else wait
-                held.enter_context(locked(lock, wait))
+                held.enter_context(self._no_other_process(wait))
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
 
-    def catch_up(self) -> None:
-        """Have what stands in the store, but while another command works in this folder.
+    def _no_other_process(self, wait: float | None) -> contextlib.AbstractContextManager[None]:
+        layout = self.project.layout
+        with storage_errors(str(layout.scratch)):
+            layout.scratch.mkdir(parents=True, exist_ok=True)
+        wait = self.project.config.lock_wait_seconds if wait is None else wait
+        return locked(layout.turn_lock, wait)
+
+    def catch_up(self) -> Relation:
+        """Have what stands in the store, if it has all that is here; how both are related then.
+
+        While another command has its turn in this folder, what is here stays as it is.
 
         Raises:
             NotFoundError: there is no mirror.
+            DamageError: there was one, and it is gone.
         """
         try:
             with self.alone(wait=0):
-                self._take_newer()
+                if self._private is not None:
+                    self._private.bring()
+                found = self._relation()
+                if found != "ahead":
+                    return found
+                self._take()
+                return "equal"
         except BusyError:
             if self.project.signed_head_or_none() is None:
                 raise
+            return self._relation()
 
-    def _catch_up(self) -> None:
+    def finish(self) -> None:
         """The same; what a command of this machine did not bring to its end is brought there."""
-        if self._take_newer() not in ("ahead", "equal"):
-            self.share()
+        with self.alone():
+            if self.catch_up() != "equal":
+                self.share()
 
-    def _take_newer(self) -> Relation:
-        """Take what stands in the store if it has all that is here; how both were related."""
-        if self._private is not None:
-            self._private.bring()
+    def _relation(self) -> Relation:
+        """How what stands in the store is related to what is here."""
         seen = look(self.project, self.place)
         ours = self.project.signed_head_or_none()
-        if ours is None and seen.head is None:
+        if seen.head is None:
+            self._refuse_empty(ours is None)
+        return self.session.relation(seen) if ours else "ahead"
+
+    def _refuse_empty(self, new: bool) -> None:
+        """Raises DamageError if there was a mirror, NotFoundError if there never was."""
+        known = self.trust().mark() if self.project.layout.root.exists() else None
+        if known is not None:
+            raise DamageError(
+                f"{self.place.name}: nothing is there any more, and it was at revision "
+                f"{known.revision}: is the right place mounted, and named in mirror.yaml? Else "
+                f"put a copy back; without {self.project.layout.store_trust_memory}, nobody "
+                "remembers that it was there"
+            )
+        if new:
             raise NotFoundError(
                 f"{self.place.name}: there is no mirror yet; see 'cnrmirror init --help'"
             )
-        relation: Relation = self.session.relation(seen) if ours else "ahead"
-        if relation == "ahead":
-            self._take()
-        return relation
 
     def _say_intake(self) -> None:
         intakes.say(self.place, self._run, _now())
@@ -181,17 +200,17 @@ class Shared:
                     self.catch_up()
                 except CnrMirrorError as error:
                     tell(error.message)
+                except Exception as error:  # whatever it was, the next look may be well
+                    tell(f"{type(error).__name__}: {error}")
 
         threading.Thread(target=look_again, daemon=True, name="follow").start()
 
     def share(self) -> Published:
         """Bring the mirror's revision into the store, joined with what others did there."""
         with self.alone():
-            try:
-                done = self.session.publish(str(_now()))
-            except ConflictError as error:
-                self._give_up(error)
-                raise
+            done = self._publish()
+            if self.session.overtaken:
+                self._take()
             if self._store.sent:
                 intakes.say(self.place, self._run, None)
             with self.project.alone():
@@ -202,8 +221,21 @@ class Shared:
                 self._private.send()
             return done
 
+    def _publish(self) -> Published:
+        try:
+            return self.session.publish(str(_now()))
+        except (ConflictError, NotTrusted, DamageError, IncompleteError) as error:
+            self._give_up(error)
+            raise
+        except CnrMirrorError as error:
+            error.add_note("it is made, and not in the store yet: the next command sends it")
+            raise
+
     def _give_up(self, error: CnrMirrorError) -> None:
-        """Forget a revision that cannot be joined with what stands in the store."""
+        """Forget a revision that cannot be joined with what stands in the store.
+
+        Or that needs what is nowhere any more: somebody tidied up meanwhile.
+        """
         if look(self.project, self.place).head is None:
             return
         self._take()

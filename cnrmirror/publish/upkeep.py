@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 
@@ -11,14 +13,17 @@ from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
 from cnrmirror.mirror import retire
 from cnrmirror.mirror.places import open_reader
-from cnrmirror.model.errors import NotTrusted
+from cnrmirror.model.errors import BusyError, ConflictError, NotTrusted
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.instant import Instant
+from cnrmirror.publish.look import Overtaken
 from cnrmirror.publish.shared import Shared
 from cnrmirror.trust.verify import Policy
 
 # What is too much, who publishes there can tell; and freshness is told in another way.
 _OTHERWISE = ("extra", "unused", "stale")
+_ATTEMPTS = 20
+T = TypeVar("T")
 
 
 def check(shared: Shared) -> Audit:
@@ -31,6 +36,11 @@ def check(shared: Shared) -> Audit:
     project = shared.project
     now = datetime.now(UTC)
     order = Order(Policy(any_age=True), now, strict=True, views=False)
+    if shared.catch_up() != "equal":
+        raise ConflictError(
+            f"{project.folder}: what was done here last is not in {shared.place.name} yet: "
+            "'cnrmirror build' brings it there"
+        )
     journal = project.layout.scratch / "audit"
     with contextlib.closing(open_reader(shared.target)) as reader:
         report = audit(reader, shared.trust(), order, project.progress, journal)
@@ -53,9 +63,17 @@ def mend(shared: Shared, now: str) -> list[Finding]:
     Returns:
         What was found, and is put right.
     """
+    return _undisturbed(shared, lambda: shared.session.audit(now, repair=True))
+
+
+def _undisturbed(shared: Shared, work: Callable[[], T]) -> T:
+    """Do something to what stands in the store; once more if somebody publishes meanwhile."""
     with shared.alone():
-        shared.catch_up()
-        return shared.session.audit(now, repair=True)
+        for _ in range(_ATTEMPTS):
+            shared.finish()
+            with contextlib.suppress(Overtaken):
+                return work()
+    raise BusyError(f"{shared.place.name}: others publish there all the while: try again later")
 
 
 def collect(
@@ -69,22 +87,31 @@ def collect(
     Raises:
         NotTrusted: no key to sign with what is kept.
     """
+
+    def attempt() -> list[tuple[str, int]]:
+        return _collect(shared, revisions, grace_hours, now, dry_run)
+
+    return _undisturbed(shared, attempt)
+
+
+def _collect(
+    shared: Shared, revisions: int, grace_hours: float, now: str, dry_run: bool
+) -> list[tuple[str, int]]:
+    """One attempt. Raises Overtaken."""
     project = shared.project
-    with shared.alone():
-        shared.catch_up()
-        sizes = {item.key: item.size for item in shared.place.listing()}
-        limit = Instant.parse(now).plus(-timedelta(hours=grace_hours))
-        at = project.head().catalog
-        going = retire.retirement(project.catalog, project.metadata, at, revisions, limit)
-        paths = going.paths if going else []
-        extra = [f.path for f in lacking(shared, now) if f.problem == "extra"]
-        if going is not None and not dry_run:
-            if project.signer is None:
-                raise NotTrusted("no keys are at hand to sign with what is kept")
-            with project.signing(now):
-                retire.note(going, project.layout)
-                project.signer.keep_from(going.floor, now)
-            shared.share()
-        if (paths or extra) and not dry_run:
-            shared.session.audit(now, repair=True)
+    sizes = {item.key: item.size for item in shared.place.listing()}
+    limit = Instant.parse(now).plus(-timedelta(hours=grace_hours))
+    at = project.head().catalog
+    going = retire.retirement(project.catalog, project.metadata, at, revisions, limit)
+    paths = going.paths if going else []
+    extra = [f.path for f in lacking(shared, now) if f.problem == "extra"]
+    if going is not None and not dry_run:
+        if project.signer is None:
+            raise NotTrusted("no keys are at hand to sign with what is kept")
+        with project.signing(now):
+            retire.note(going, project.layout)
+            project.signer.keep_from(going.floor, now)
+        shared.share()
+    if (paths or extra) and not dry_run:
+        shared.session.audit(now, repair=True)
     return [(key, sizes[key]) for key in sorted({*paths, *extra}) if key in sizes]
