@@ -20,7 +20,7 @@ from cnrmirror.model.errors import DamageError, IncompleteError, Tampered, TooLa
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.objects.base import Objects, blob_pieces, named_by_digest, read
-from cnrmirror.objects.files import write_new
+from cnrmirror.objects.files import storage_errors, write_new
 from cnrmirror.objects.store import Store
 
 # They are small: their number burdens a disk before their bytes do.
@@ -81,7 +81,8 @@ class PartialStore(Store):
             return super().open_blob(blob)
         with self._missing():
             where = f"{self.place.name}/{blob_path(blob.digest)}"
-            self._keep(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
+            with storage_errors(str(self.root)):
+                self._keep(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
         return super().open_blob(blob)
 
     def open_file(self, path: str) -> BinaryIO:
