@@ -33,6 +33,7 @@ from cnrmirror.mirror.releases import What
 from cnrmirror.mirror.rootplan import Vault
 from cnrmirror.mirror.rotate import own_repository
 from cnrmirror.model.documents import Head, PackageDocument
+from cnrmirror.model.errors import UsageError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.names import PackageName, Reference
 from cnrmirror.objects.base import Reader
@@ -141,7 +142,12 @@ class Mirror:
             return release.blob.check(stream.read(), reference)
 
     def check(self) -> CheckReport:
-        """Compare every digest and view with the catalog; what is wrong is in ``findings``."""
+        """Compare every digest and view with the catalog; what is wrong is in ``findings``.
+
+        Raises UsageError if the mirror is in an object store: ``cnrmirror check`` looks there.
+        """
+        if self._project.partial:
+            raise UsageError("this mirror is in an object store: use 'cnrmirror check'")
         return check(self._project)
 
     # -- what changes it: each is one signed revision --

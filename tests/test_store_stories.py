@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -18,11 +19,19 @@ from pathlib import Path
 
 import pytest
 
+from cnrmirror import api
 from cnrmirror.archive.identify import Override
 from cnrmirror.mirror import change
 from cnrmirror.mirror.push import push
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import BadSignature, ConflictError, DamageError, NotTrusted
+from cnrmirror.model.errors import (
+    BadSignature,
+    ConflictError,
+    DamageError,
+    NotTrusted,
+    StorageError,
+    UsageError,
+)
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.partial import PartialStore
 from cnrmirror.publish import upkeep
@@ -277,6 +286,40 @@ def test_a_rollback_to_what_was_tidied_up_meanwhile_is_given_up(story: Story) ->
     story.untidy = True
     add(story, one, "after")
     story.settle()
+
+
+# -- what is wrong on this machine -----------------------------------------------------------------
+
+
+def test_a_root_file_that_is_none_is_named_before_anything_is_sent(story: Story) -> None:
+    one, two = story.machines
+    for machine in (one, two):
+        (machine.folder / "root.json").write_bytes(b"{}")
+    shutil.rmtree(two.folder / ".state")
+    with pytest.raises(NotTrusted, match=r"root\.json: not a TUF root file"):
+        two.opened()
+    with pytest.raises(NotTrusted, match=r"root\.json: not a TUF root file"):
+        one.shared().share()
+
+
+def test_a_full_disk_is_no_reason_not_to_read_documents_and_is_told_of_archives(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, two = story.machines
+    project = two.opened()
+
+    def full(path: str, chunks: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    monkeypatch.setattr("cnrmirror.objects.partial.write_new", full)
+    document = project.document("ns/first")
+    with pytest.raises(StorageError, match="the disk is full"):
+        project.open_blob(document.releases[0].blob)
+
+
+def test_the_library_does_not_check_a_part_of_a_mirror_as_if_it_were_all(story: Story) -> None:
+    with pytest.raises(UsageError, match="in an object store"):
+        api.Mirror(story.machines[0].opened()).check()
 
 
 # -- threads and processes of one folder -----------------------------------------------------------

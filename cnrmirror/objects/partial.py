@@ -29,7 +29,7 @@ from cnrmirror.model.errors import (
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import GZIP_TYPE, Resource
 from cnrmirror.objects.base import Objects, blob_pieces, named_by_digest, read
-from cnrmirror.objects.files import write_new
+from cnrmirror.objects.files import storage_errors, write_new
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.objects.store import Named, Store
 
@@ -97,7 +97,8 @@ class PartialStore(Store):
             return super().open_blob(blob)
         with self._errors():
             where = f"{self.place.name}/{blob_path(blob.digest)}"
-            self._keep(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
+            with storage_errors(str(self.root)):
+                self._keep(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
         return super().open_blob(blob)
 
     def open_file(self, path: str) -> BinaryIO:

@@ -242,12 +242,13 @@ class Shared:
         error.add_note("nothing of it is left here: do it again on what is there now")
 
     def trust(self) -> Trust:
-        """What is trusted, and remembered, of the mirror in the store. Raises InputError."""
+        """What is trusted of the mirror in the store, and remembered. InputError, NotTrusted."""
         path = self.project.layout.root
         if not path.exists():
             raise InputError(f"{path}: missing: the root file of the mirror in {self.place.name}")
         layout = self.project.layout
         pinned = read_regular(path, MAX_BYTES)
+        parse_pinned(pinned, str(path))
         return Trust(pinned, layout.trust_cache / "store", layout.store_trust_memory)
 
     def _take(self) -> None:
