@@ -129,6 +129,13 @@ open("sig", "wb").write(bytes.fromhex(one["sig"]))
     Stage("docs/pages.md", ("cnrmirror check",)),
     Stage("docs/publish.md", ("cnrmirror publish s3://my-bucket/registry --dry-run",)),
     Stage(
+        "docs/scale.md",
+        ("cnrmirror init my-mirror --store", "cp my-mirror/root.json"),
+        ".",
+        {"": "cp -r w/nginx ."},
+        after="cnrmirror -C second show charts/nginx",
+    ),
+    Stage(
         "docs/publish.md",
         ("cnrmirror publish production --plan", "cnrmirror publish production --audit"),
         before={"": "cnrmirror channel set charts/nginx edge 1.1.0"},
