@@ -26,6 +26,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import (
     BadSignature,
+    BusyError,
     ConflictError,
     DamageError,
     NotTrusted,
@@ -174,13 +175,17 @@ def test_processes_that_are_killed_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_command_that_was_overtaken_goes_on_from_what_stands_in_the_store(story: Story) -> None:
     one, two = story.machines
-    for number in range(3):
-        version = one.project().metadata.timestamp().version
+    with pytest.raises(Killed):
+        add(story, one, "killed", before("create", kill))
+    # What was signed in vain is remembered: the next version is higher than the store's next one.
+    shutil.rmtree(one.folder / ".state/scratch")
+    one.opened()
+    version = one.project().metadata.timestamp().version
 
-        def is_signed(version: int = version) -> bool:
-            return one.project().metadata.timestamp().version > version
+    def is_signed() -> bool:
+        return one.project().metadata.timestamp().version > version
 
-        story.refresh(one, once(is_signed, lambda n=number: add(story, two, f"o{n}")))  # type: ignore[misc]
+    story.refresh(one, once(is_signed, lambda: add(story, two, "other")))
     assert one.listed() == two.listed() == story.there
     story.settle()
 
@@ -190,9 +195,29 @@ def test_what_reads_does_not_take_away_what_another_process_of_the_folder_just_m
 ) -> None:
     one, two = story.machines
     add(story, two, "other")
-    # While one process has seen that the store is ahead, another one pushes.
-    story.look(one, before("fetch", lambda: add(story, one, "own")))
-    assert one.listed() == story.there
+    version = one.project().metadata.timestamp().version
+    made, over = threading.Event(), threading.Event()
+
+    def is_signed() -> bool:
+        return one.project().metadata.timestamp().version > version + 1
+
+    def stop() -> None:
+        made.set()
+        assert over.wait(60)
+
+    pushing = threading.Thread(target=add, args=(story, one, "own", once(is_signed, stop)))
+
+    def push_meanwhile() -> None:
+        pushing.start()
+        assert made.wait(60)
+
+    # One process has seen that the store is ahead; then another one pushes, and is not done yet.
+    with contextlib.suppress(BusyError):
+        story.look(one, before("fetch", push_meanwhile))
+    over.set()
+    pushing.join()
+    assert one.listed() == two.listed() == story.there
+    assert ("ns/own", "1.0.0") in story.there
     story.settle()
 
 
