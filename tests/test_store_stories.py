@@ -42,7 +42,7 @@ from tests.rivals import Baton, Gate
 from tests.store_stories import Machine, Story, free, tell
 from tests.store_suite import Machine as Command
 
-STORIES = int(os.environ.get("CNRMIRROR_STORIES", "10"))
+STORIES = int(os.environ.get("CNRMIRROR_STORIES", "7"))
 
 
 @pytest.fixture(autouse=True)
@@ -272,6 +272,37 @@ def test_of_two_who_rotate_a_key_at_once_the_later_one_is_refused_and_goes_on(
         story.rotate(one, once(is_signed, lambda: story.rotate(two, free)))
     add(story, one, "after")
     assert two.listed() == story.there
+    story.settle()
+
+
+def test_who_is_refused_for_what_an_earlier_command_left_is_told_so(story: Story) -> None:
+    one, two = story.machines
+    project = one.opened(before("create", kill))
+    with pytest.raises(Killed):
+        change.set_channel(project, "ns/first", "stable", "1.0.0", story.now())
+    story.remove(two, free)
+    with pytest.raises(ConflictError) as caught:
+        add(story, one, "own")
+    assert "this one has not begun" in str(caught.value.__notes__)
+    add(story, one, "own")
+    story.untidy = True
+    story.settle()
+
+
+def test_who_was_away_longer_than_revisions_are_kept_takes_what_is_there_and_adds_nothing(
+    story: Story,
+) -> None:
+    one, two = story.machines
+    add(story, one, "wrong")
+    two.opened()
+    project = one.opened()
+    change.rollback(project, "1", story.now())
+    story.there.pop(("ns/wrong", "1.0.0"))
+    add(story, one, "more")
+    story.gc(one, free)
+    assert two.listed() == story.there
+    add(story, two, "own")
+    assert one.listed() == story.there
     story.settle()
 
 
