@@ -163,6 +163,7 @@ class Story:
         # of that in a folder may still come into the store, or be given up.
         self.there: dict[Key, str] = {}
         self.maybe: set[Key] = set()
+        self.ever: set[Key] = set()
         self.told: list[str] = []
         self.depth = 0
         self.untidy = False
@@ -236,6 +237,7 @@ class Story:
         if known is not None and known != digest:
             raise AssertionError(f"{wanted}: accepted twice, with {known} and {digest}")
         self.there[wanted] = digest
+        self.ever.add(wanted)
 
     def remove(self, machine: Machine, gate: Gate) -> None:
         if not self.there:
@@ -261,8 +263,9 @@ class Story:
 
     def rollback(self, machine: Machine, gate: Gate) -> None:
         number = self.chance.randrange(3)
-        steps, known = self.steps, set(self.there) | self.maybe
-        with self._uncertain(sorted(known)):
+        steps = self.steps
+        # What was removed may come again.
+        with self._uncertain(sorted(self.ever)):
             project = machine.opened(gate)
             base = _noting_its_base(project)
             history = list(itertools.islice(project.catalog.history(project.head().catalog), 3))
@@ -320,6 +323,7 @@ class Story:
         for each, digest in after.items():
             if each[0].startswith("synced/"):
                 self.there.setdefault(each, digest)
+                self.ever.add(each)
 
     def rotate(self, machine: Machine, gate: Gate) -> None:
         purpose = self.chance.choice((PUBLISH, REFRESH))
@@ -344,7 +348,8 @@ class Story:
         except (Killed, NetworkError, BusyError, DamageError, IncompleteError):
             for each in victims:
                 self.there.pop(each, None)
-                self.maybe.add(each)
+            self.maybe.update(victims)
+            self.ever.update(victims)
             raise
 
     def step(self, what: str, number: int, trouble: str = "") -> None:
