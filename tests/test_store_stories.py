@@ -33,6 +33,7 @@ from cnrmirror.model.errors import (
     StorageError,
     UsageError,
 )
+from cnrmirror.model.resource import Resource
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.partial import PartialStore
 from cnrmirror.publish import upkeep
@@ -404,6 +405,18 @@ def test_what_is_read_into_the_cache_is_not_cleared_up_while_it_is_written(
     store.place.fetch = slowly  # type: ignore[method-assign]
     with store.open_blob(blob) as stream:
         assert stream.read() == data
+
+
+def test_a_file_that_somebody_removes_while_all_are_compared_is_not_there(story: Story) -> None:
+    one, _ = story.machines
+    place = one.shared().place
+    path = "catalog/metadata/1.root.json"
+    listed = next(item for item in place.listing() if item.key == path)
+    resource = Resource(path, story.pinned)
+    assert place.holds(listed, resource)
+    (story.place / path).unlink()
+    assert not place.holds(listed, resource)
+    (story.place / path).write_bytes(story.pinned)
 
 
 def test_threads_that_push_into_one_folder_wait_for_each_other(story: Story) -> None:
