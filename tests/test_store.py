@@ -17,7 +17,13 @@ import requests
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import DamageError, NetworkError, StorageError, Tampered
+from cnrmirror.model.errors import (
+    DamageError,
+    InvalidDocument,
+    NetworkError,
+    StorageError,
+    Tampered,
+)
 from cnrmirror.model.instant import Instant
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.partial import PartialStore
@@ -176,6 +182,17 @@ def test_a_run_that_sends_archives_is_known_until_it_ends_or_a_day_is_over(
     intakes.say(place, "three", now.plus(timedelta(days=1)))
     intakes.say(place, "three", None)
     assert not intakes.under_way(place, now)
+
+
+def test_a_run_of_the_far_future_is_no_run_and_what_has_no_time_is_named(
+    store: PartialStore, objects: dict[str, bytes]
+) -> None:
+    place, now = store.place, Instant.of(datetime.now(UTC))
+    intakes.say(place, "one", now.plus(timedelta(days=400)))
+    assert not intakes.under_way(place, now)
+    objects[intakes.INTAKES] = b'{"one": "never"}'
+    with pytest.raises(InvalidDocument, match=r"intakes\.json: not of this program"):
+        intakes.under_way(place, now)
 
 
 # -- a whole mirror --------------------------------------------------------------------------------

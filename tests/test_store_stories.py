@@ -26,12 +26,14 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import (
     BadSignature,
+    BusyError,
     ConflictError,
     DamageError,
     NotTrusted,
     StorageError,
     UsageError,
 )
+from cnrmirror.model.resource import Resource
 from cnrmirror.objects.memory import MemoryObjects
 from cnrmirror.objects.partial import PartialStore
 from cnrmirror.publish import upkeep
@@ -41,7 +43,7 @@ from tests.rivals import Baton, Gate
 from tests.store_stories import Machine, Story, free, tell
 from tests.store_suite import Machine as Command
 
-STORIES = int(os.environ.get("CNRMIRROR_STORIES", "10"))
+STORIES = int(os.environ.get("CNRMIRROR_STORIES", "7"))
 
 
 @pytest.fixture(autouse=True)
@@ -174,13 +176,17 @@ def test_processes_that_are_killed_at_once_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_command_that_was_overtaken_goes_on_from_what_stands_in_the_store(story: Story) -> None:
     one, two = story.machines
-    for number in range(3):
-        version = one.project().metadata.timestamp().version
+    with pytest.raises(Killed):
+        add(story, one, "killed", before("create", kill))
+    # What was signed in vain is remembered: the next version is higher than the store's next one.
+    shutil.rmtree(one.folder / ".state/scratch")
+    one.opened()
+    version = one.project().metadata.timestamp().version
 
-        def is_signed(version: int = version) -> bool:
-            return one.project().metadata.timestamp().version > version
+    def is_signed() -> bool:
+        return one.project().metadata.timestamp().version > version
 
-        story.refresh(one, once(is_signed, lambda n=number: add(story, two, f"o{n}")))  # type: ignore[misc]
+    story.refresh(one, once(is_signed, lambda: add(story, two, "other")))
     assert one.listed() == two.listed() == story.there
     story.settle()
 
@@ -190,9 +196,29 @@ def test_what_reads_does_not_take_away_what_another_process_of_the_folder_just_m
 ) -> None:
     one, two = story.machines
     add(story, two, "other")
-    # While one process has seen that the store is ahead, another one pushes.
-    story.look(one, before("fetch", lambda: add(story, one, "own")))
-    assert one.listed() == story.there
+    version = one.project().metadata.timestamp().version
+    made, over = threading.Event(), threading.Event()
+
+    def is_signed() -> bool:
+        return one.project().metadata.timestamp().version > version + 1
+
+    def stop() -> None:
+        made.set()
+        assert over.wait(60)
+
+    pushing = threading.Thread(target=add, args=(story, one, "own", once(is_signed, stop)))
+
+    def push_meanwhile() -> None:
+        pushing.start()
+        assert made.wait(60)
+
+    # One process has seen that the store is ahead; then another one pushes, and is not done yet.
+    with contextlib.suppress(BusyError):
+        story.look(one, before("fetch", push_meanwhile))
+    over.set()
+    pushing.join()
+    assert one.listed() == two.listed() == story.there
+    assert ("ns/own", "1.0.0") in story.there
     story.settle()
 
 
@@ -247,6 +273,37 @@ def test_of_two_who_rotate_a_key_at_once_the_later_one_is_refused_and_goes_on(
         story.rotate(one, once(is_signed, lambda: story.rotate(two, free)))
     add(story, one, "after")
     assert two.listed() == story.there
+    story.settle()
+
+
+def test_who_is_refused_for_what_an_earlier_command_left_is_told_so(story: Story) -> None:
+    one, two = story.machines
+    project = one.opened(before("create", kill))
+    with pytest.raises(Killed):
+        change.set_channel(project, "ns/first", "stable", "1.0.0", story.now())
+    story.remove(two, free)
+    with pytest.raises(ConflictError) as caught:
+        add(story, one, "own")
+    assert "this one has not begun" in str(caught.value.__notes__)
+    add(story, one, "own")
+    story.untidy = True
+    story.settle()
+
+
+def test_who_was_away_longer_than_revisions_are_kept_takes_what_is_there_and_adds_nothing(
+    story: Story,
+) -> None:
+    one, two = story.machines
+    add(story, one, "wrong")
+    two.opened()
+    project = one.opened()
+    change.rollback(project, "1", story.now())
+    story.there.pop(("ns/wrong", "1.0.0"))
+    add(story, one, "more")
+    story.gc(one, free)
+    assert two.listed() == story.there
+    add(story, two, "own")
+    assert one.listed() == story.there
     story.settle()
 
 
@@ -348,6 +405,18 @@ def test_what_is_read_into_the_cache_is_not_cleared_up_while_it_is_written(
     store.place.fetch = slowly  # type: ignore[method-assign]
     with store.open_blob(blob) as stream:
         assert stream.read() == data
+
+
+def test_a_file_that_somebody_removes_while_all_are_compared_is_not_there(story: Story) -> None:
+    one, _ = story.machines
+    place = one.shared().place
+    path = "catalog/metadata/1.root.json"
+    listed = next(item for item in place.listing() if item.key == path)
+    resource = Resource(path, story.pinned)
+    assert place.holds(listed, resource)
+    (story.place / path).unlink()
+    assert not place.holds(listed, resource)
+    (story.place / path).write_bytes(story.pinned)
 
 
 def test_threads_that_push_into_one_folder_wait_for_each_other(story: Story) -> None:

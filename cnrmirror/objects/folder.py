@@ -349,13 +349,19 @@ class FolderObjects(Objects):
             self.requests += 1
             links = [name for name in folders if os.path.islink(f"{folder}/{name}")]
             for name in (*names, *links):
-                status = os.lstat(f"{folder}/{name}")
+                try:
+                    status = os.lstat(f"{folder}/{name}")
+                except FileNotFoundError:  # somebody removed it since
+                    continue
                 yield Listed(name if here == "." else f"{here}/{name}", status.st_size, "")
 
     def holds(self, listed: Listed, resource: Resource) -> bool:
         """See ``base.Objects``."""
         with storage_errors(self.name):
-            return self._is(self._folder / listed.key, listed, resource)
+            try:
+                return self._is(self._folder / listed.key, listed, resource)
+            except FileNotFoundError:  # somebody removed it since
+                return False
 
     def _is(self, path: Path, listed: Listed, resource: Resource) -> bool:
         body = resource.body

@@ -11,7 +11,7 @@ from datetime import timedelta
 import msgspec
 
 from cnrmirror.model import typed
-from cnrmirror.model.errors import InvalidDocument, Outdated
+from cnrmirror.model.errors import InputError, InvalidDocument, Outdated
 from cnrmirror.model.instant import Instant
 from cnrmirror.objects.base import STATE_FOLDER, Objects
 
@@ -50,7 +50,8 @@ def under_way(place: Objects, now: Instant) -> bool:
 
 
 def _lives(at: str, now: Instant | None) -> bool:
-    return now is None or Instant.parse(at).age(now) < LONGEST
+    # Who is a day ahead has a wrong clock, or none: nobody waits for that.
+    return now is None or abs(Instant.parse(at).age(now)) < LONGEST
 
 
 def _read(place: Objects) -> tuple[dict[str, str], str | None]:
@@ -58,6 +59,9 @@ def _read(place: Objects) -> tuple[dict[str, str], str | None]:
     if found is None:
         return {}, None
     try:
-        return typed.decode(found[0], dict[str, str]), found[1]
-    except msgspec.DecodeError as error:
+        known = typed.decode(found[0], dict[str, str])
+        for at in known.values():
+            Instant.parse(at)
+        return known, found[1]
+    except (msgspec.DecodeError, InputError) as error:
         raise InvalidDocument(f"{place.name}/{INTAKES}: not of this program: {error}") from error

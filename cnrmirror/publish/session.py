@@ -337,7 +337,8 @@ class Session:
         if self.relation(seen) in ("diverged", "ahead") or newer_roles(
             self._project, self.destination, seen
         ):
-            raise Overtaken(f"{self.destination.name}: somebody else published: 'publish' first")
+            name = self.destination.name
+            raise Overtaken(f"{name}: somebody else published there; run 'publish' first")
 
     def _refuse_another_site(self) -> None:
         """A destination that is new to us may be somebody's: its front page is left alone."""

@@ -32,7 +32,7 @@ from cnrmirror.model.errors import (
     UsageError,
 )
 from cnrmirror.model.instant import Instant
-from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, signed_head_of
+from cnrmirror.model.signed import MAX_BYTES, METADATA, FileInfo, SignedHead, signed_head_of
 from cnrmirror.objects.files import locked, read_regular, replace_durably, storage_errors
 from cnrmirror.publish import intakes
 from cnrmirror.publish.engine import Published
@@ -161,8 +161,13 @@ class Shared:
     def finish(self) -> None:
         """The same; what a command of this machine did not bring to its end is brought there."""
         with self.alone():
-            if self.catch_up() != "equal":
+            if self.catch_up() == "equal":
+                return
+            try:
                 self.share()
+            except CnrMirrorError as error:
+                error.add_note("that was an earlier command's; this one has not begun")
+                raise
 
     def _relation(self) -> Relation:
         """How what stands in the store is related to what is here."""
@@ -170,7 +175,16 @@ class Shared:
         ours = self.project.signed_head_or_none()
         if seen.head is None:
             self._refuse_empty(ours is None)
-        return self.session.relation(seen) if ours else "ahead"
+        if ours is None:
+            return "ahead"
+        found = self.session.relation(seen)
+        # Retention may have cut what both have in common: then only what is remembered tells.
+        return "ahead" if found == "diverged" and self._stood(ours) else found
+
+    def _stood(self, ours: SignedHead) -> bool:
+        """Whether what is here is what stood in the store last: then nothing of it is our own."""
+        mark = self.trust().mark()
+        return mark is not None and (mark.timestamp, mark.digest) == (ours.version, ours.at.digest)
 
     def _refuse_empty(self, new: bool) -> None:
         """Raises DamageError if there was a mirror, NotFoundError if there never was."""
@@ -238,8 +252,12 @@ class Shared:
         """
         if look(self.project, self.place).head is None:
             return
-        self._take()
-        error.add_note("nothing of it is left here: do it again on what is there now")
+        try:
+            self._take()
+        except CnrMirrorError as second:
+            error.add_note(f"and what is there now cannot be had: {second.message}")
+        else:
+            error.add_note("nothing of it is left here: do it again on what is there now")
 
     def trust(self) -> Trust:
         """What is trusted of the mirror in the store, and remembered. InputError, NotTrusted."""

@@ -73,7 +73,10 @@ def _undisturbed(shared: Shared, work: Callable[[], T]) -> T:
             shared.finish()
             with contextlib.suppress(Overtaken):
                 return work()
-    raise BusyError(f"{shared.place.name}: others publish there all the while: try again later")
+    raise BusyError(
+        f"{shared.place.name}: others publish there all the while, or did not bring a rotation of "
+        "keys to its end: run 'cnrmirror refresh', and try again"
+    )
 
 
 def collect(
