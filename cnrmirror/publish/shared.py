@@ -144,19 +144,23 @@ class Shared:
             NotFoundError: there is no mirror.
             DamageError: there was one, and it is gone.
         """
+        if self._private is not None:
+            self._private.bring()
+        found = self._relation()
+        if found != "ahead":
+            return found
+        is_here = self.project.signed_head_or_none() is not None
         try:
-            with self.alone(wait=0):
-                if self._private is not None:
-                    self._private.bring()
+            with self.alone(wait=0 if is_here else None):
+                # A command in this folder may have changed it meanwhile.
                 found = self._relation()
-                if found != "ahead":
-                    return found
-                self._take()
-                return "equal"
+                if found == "ahead":
+                    self._take()
+                    found = "equal"
         except BusyError:
-            if self.project.signed_head_or_none() is None:
+            if not is_here:
                 raise
-            return self._relation()
+        return found
 
     def finish(self) -> None:
         """The same; what a command of this machine did not bring to its end is brought there."""
