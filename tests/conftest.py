@@ -18,6 +18,8 @@ from cnrmirror.model.documents import CatalogRoot
 from tests.mirrors import make
 from tests.recorded import Recorded
 
+pytest_plugins = ["tests.world"]
+
 NOW = "2026-01-02T03:04:05"
 # Tests sign for that moment, and others that are over.
 os.environ["CNRMIRROR_ALLOW_PAST"] = "1"

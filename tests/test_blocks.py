@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,6 @@ from tests.interop.servers import need
 from tests.recipes import tools
 from tests.stage import Stage, furnish
 from tests.stages import FOREIGN, NOT_RUN, OF_CLIENTS, SIGNED, STAGES, WHOLE
-from tests.world import make, served
 
 ALL = [block for document in documents() for block in blocks_of(document)]
 STAGED = [*STAGES, *FOREIGN, SIGNED]
@@ -71,17 +69,6 @@ def test_every_block_is_fenced_and_says_its_language(document: str) -> None:
     assert re.findall(r"\n\n( {4,}\S.*)", without_fences(text)) == []
     known = {*SHELL, "python", "text", "json", "yaml", "toml", "nginx", "markdown", "{toctree}"}
     assert {fence.language for fence in fences(text)} <= known
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def url(world: Path) -> Iterator[str]:
-    with served(world) as url:
-        yield url
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

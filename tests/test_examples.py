@@ -19,7 +19,6 @@ import pytest
 from cnrmirror.cli import cli
 from cnrmirror.cli.commands import COMMANDS
 from tests.recipes import tools
-from tests.world import make, served
 
 NOT_RUN = {
     "cnrmirror serve --port 8080": "it serves until it is stopped: tests/test_serve.py",
@@ -61,18 +60,6 @@ def test_every_command_has_an_example() -> None:
     assert {name.partition(" ")[0] for name, _ in ALL} >= COMMANDS.keys()
     assert [name for name, command in every_command(cli) if not examples(command)] == []
     assert NOT_RUN.keys() <= {line for _, line in ALL}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def url(world: Path) -> Iterator[str]:
-    """The mirror's address, at which it is served."""
-    with served(world) as url:
-        yield url
 
 
 @pytest.mark.parametrize(

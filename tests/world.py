@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import chart_bytes
 from tests.machine import ROOT, Machine
 
@@ -79,3 +81,16 @@ def served(world: Path) -> Iterator[str]:
         process.wait(30)
         if process.stderr:
             process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One such machine for the tests of a file."""
+    return make(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def url(world: Path) -> Iterator[str]:
+    """The mirror's address, at which it is served."""
+    with served(world) as url:
+        yield url

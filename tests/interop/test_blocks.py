@@ -20,20 +20,8 @@ from tests.stage import Stage
 from tests.stages import FOREIGN, NOT_RUN, SIGNED
 from tests.test_cosign import ARCHIVE, MAKERS, Registry, public
 from tests.test_oci_source import Place
-from tests.world import make, served
 
 pytestmark = pytest.mark.interop
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def url(world: Path) -> Iterator[str]:
-    with served(world) as url:
-        yield url
 
 
 @pytest.mark.parametrize("stage", FOREIGN, ids=lambda stage: stage.name)
