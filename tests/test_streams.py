@@ -41,7 +41,7 @@ def shell(script: str, project: Project, **variables: str) -> tuple[int, str]:
     return done.returncode, text
 
 
-@pytest.mark.parametrize("command", ["list", "show t/a", "--json list"])
+@pytest.mark.parametrize("command", ["list", "show t/a", "--json list", "--help", "--version"])
 @pytest.mark.parametrize(
     ("streams", "code"),
     [(">&-", 0), (">&- 2>&-", 0), ("<&-", 0), (">/dev/full", 8),
