@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import click
@@ -112,6 +113,17 @@ def test_verbose_tells_what_an_error_came_from(machine: Machine) -> None:
     (machine.folder / "m/mirror.yaml").write_text("id: x\nviews: {dialect: x}\n")
     assert "because of" not in machine(*M, "list", code=3)
     assert "because of: ValidationError: Invalid enum value" in machine(*M, "-v", "list", code=3)
+
+
+def test_verbose_ends_where_an_error_is_its_own_cause(machine: Machine) -> None:
+    def refuses(handler: BaseHTTPRequestHandler, path: Path) -> bool:
+        handler.send_error(401)
+        return True
+
+    with hosting(machine.folder / "m/site") as host:
+        host.fault = refuses
+        said = machine("-v", "list", "--from", host.url, "--root", ROOT_FILE, code=16)
+    assert said.count("because of") == 1
 
 
 # -- words -----------------------------------------------------------------------------------------

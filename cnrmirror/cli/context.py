@@ -150,10 +150,10 @@ def fail(error: BaseException, verbose: bool) -> None:
     """Say on standard error what ended a command; if asked for, also what that came from."""
     for text in (getattr(error, "message", error), *getattr(error, "__notes__", [])):
         _say("cnrmirror", text)
-    cause = error.__cause__
-    while verbose and cause is not None:
+    seen = [error]  # what was wrapped and raised again is its own cause
+    while verbose and (cause := seen[-1].__cause__) is not None and cause not in seen:
         _say("because of", f"{type(cause).__name__}: {cause}")
-        cause = cause.__cause__
+        seen.append(cause)
 
 
 def _say(kind: str, text: object) -> None:

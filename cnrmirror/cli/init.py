@@ -56,11 +56,13 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH
 )  # fmt: skip
 @click.option(
     "--store", metavar="ADDRESS",
-    help="Keep the mirror itself in s3://BUCKET/PREFIX, gs://…, az://… or another folder: DIR has its "
-    "configuration, its root file and caches.",
+    help="Keep the mirror itself in s3://BUCKET/PREFIX, gs://…, az://… or another folder: DIR has "
+    "its configuration, its root file and caches.",
 )  # fmt: skip
-@click.option("--endpoint", metavar="URL", help="With --store: the address of the service, if it is not "
-              "Amazon's, Google's or Microsoft's.")  # fmt: skip
+@click.option(
+    "--endpoint", metavar="URL",
+    help="With --store: the service's address, if it is not Amazon's, Google's or Microsoft's.",
+)  # fmt: skip
 @click.option(
     "--root", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="With --store: work on the mirror that is there already, of which this is the root.",

@@ -73,7 +73,8 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
         else:
             there = f"there are: {', '.join(known)}" if known else "mirror.yaml names none"
             raise UsageError(
-                f"there is no target {name!r}{did_you_mean(name, known)}; {there}; or give s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
+                f"there is no target {name!r}{did_you_mean(name, known)}; {there}; or give "
+                "s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
             )
     found = found or [placed(project.folder, target) for target in known.values()]
     if not found:
