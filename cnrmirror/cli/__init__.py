@@ -111,7 +111,8 @@ def main() -> None:
     _open_streams()
     _speak_utf8()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _end)
     as_json = "--json" in sys.argv[1:]
     try:
         # click gives the code of an Exit back
