@@ -73,6 +73,7 @@ def test_an_example_runs(world: Path, url: str, tmp_path: Path, name: str, line:
     root_key = next((w / "usb/keys").glob("root-1-*.pem")).stem.rpartition("-")[2]
     meant = {
         "https://mirror.example.com": url, "https://other.example.com": f"{url}/",
+        "init my-mirror --store s3://my-bucket/registry": "init my-mirror --store ./new",
         "s3://my-bucket/registry": "./bucket", "/media/usb/site": str(world / "w/usb/site"),
         "/media/usb/": "usb/", "/media/usb": "USB", "/media/c": "media-c",
         "/var/lib/node_exporter/": "metrics/", "--dest /tmp": "--dest out", "BUNDLE": "site",

@@ -161,6 +161,18 @@ def test_what_is_like_nothing_gets_no_suggestion() -> None:
     assert did_you_mean("b", ["a/b", "c/b"]) == "; did you mean 'a/b' or 'c/b'?"
 
 
+def test_a_namespace_alone_makes_no_name_a_suggestion() -> None:
+    names = ["charts/nginx", "charts/x", "charts/blog"]
+    assert did_you_mean("charts/ngnx", names) == "; did you mean 'charts/nginx'?"
+    assert did_you_mean("charts/wordpress", names) == ""
+
+
+def test_a_mirror_of_which_nothing_can_be_read_has_no_sums(machine: Machine) -> None:
+    said = machine("check", "--from", "http://127.0.0.1:1", "--root", ROOT_FILE, code=12)
+    assert "no catalog was read" in said and "Connection refused" in said
+    assert "revision -1" not in said and "Errno" not in said
+
+
 # -- help ------------------------------------------------------------------------------------------
 
 

@@ -310,13 +310,34 @@ def test_there_is_a_mirror_already_and_none_yet(machines: tuple[Machine, Machine
     root = str(one.folder / "root.json")
     empty = f"{one.store}-empty"
     other = Machine(one.folder.with_name("other"), empty, {}, one.folder.with_name("keys"))
-    other.run("init", str(other.folder), "--store", empty, "--root", root)
-    assert "no mirror" in other.run("list", code=5)
+    text = other.run("init", str(other.folder), "--store", empty, "--root", root, code=5)
+    assert "no mirror" in text
+    assert not again.folder.exists() and not other.folder.exists()
+    other.run("init", str(other.folder), "--store", one.store, "--root", root)
     (other.folder / "root.json").unlink()
-    (other.folder / "mirror.yaml").write_text(
-        (other.folder / "mirror.yaml").read_text().replace("-empty", "")
-    )
     assert "root.json: missing" in other.run("list", code=3)
+
+
+def test_a_store_on_a_disk_is_named_as_seen_from_here_and_never_holds_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    machine = Machine(tmp_path / "one", "", {}, tmp_path / "keys")
+    for place in ("one", "."):
+        text = machine.run("init", "one", "--store", place, code=2)
+        assert "use another folder" in text and not machine.folder.exists()
+    machine.run("init", "one", "--store", "place/of/it")
+    machine.push("web", "1.0.0")
+    assert "1 package, 1 release, 1 blob" in machine.run("check")
+    assert (tmp_path / "place/of/it/catalog").is_dir()
+
+
+def test_a_wrong_address_of_a_service_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "one", "", {}, tmp_path / "keys")
+    made = "init", str(machine.folder), "--store"
+    assert "Invalid endpoint" in machine.run(*made, "s3://bucket/p", "--endpoint", "x", code=3)
+    assert "3 to 63" in machine.run(*made, "s3://b/p", code=3)
+    assert not machine.folder.exists() and not (tmp_path / "keys").exists()
 
 
 def test_a_service_in_trouble_is_asked_again_and_a_refusal_changes_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def shell(script: str, project: Project, **variables: str) -> tuple[int, str]:
     return done.returncode, text
 
 
-@pytest.mark.parametrize("command", ["list", "show t/a", "--json list"])
+@pytest.mark.parametrize("command", ["list", "show t/a", "--json list", "--help", "--version"])
 @pytest.mark.parametrize(
     ("streams", "code"),
     [(">&-", 0), (">&- 2>&-", 0), ("<&-", 0), (">/dev/full", 8),
@@ -79,3 +80,22 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
         own_folder("STATE")
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert own_folder("STATE") == Path("/state/cnrmirror")
+
+
+def test_what_nohup_started_goes_on_after_a_hang_up_and_ends_when_asked_to(
+    project: Project,
+) -> None:
+    command = ["bash", "-c", 'trap "" HUP; exec "$@"', "-", *PROGRAM, "-C", str(project.folder)]
+    process = subprocess.Popen(
+        [*command, "serve", "--port", "0"], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "serving on" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1)
+    process.terminate()
+    assert process.wait(timeout=30) == 143
+    process.stderr.close()

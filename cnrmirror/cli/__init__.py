@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -45,15 +45,27 @@ class Root(Commands):
         module = importlib.import_module(f"cnrmirror.cli.{cmd_name}{'_' * iskeyword(cmd_name)}")
         return with_shared(module.COMMAND)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """See ``click.Command``: it prints the help, too."""
+        with _piped():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a reader that is gone ends it with 141, which click would make 1."""
-        try:
+        """Run the command."""
+        with _piped():
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
-        except BrokenPipeError:
-            _to_nowhere(sys.stdout.fileno())
-            raise SystemExit(141) from None
+
+
+@contextlib.contextmanager
+def _piped() -> Iterator[None]:
+    """A reader that is gone ends the process with 141, which click would make 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout.fileno())
+        raise SystemExit(141) from None
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -99,7 +111,8 @@ def main() -> None:
     _open_streams()
     _speak_utf8()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _end)
     as_json = "--json" in sys.argv[1:]
     try:
         # click gives the code of an Exit back

@@ -56,6 +56,7 @@ else:
 
 _FAILURES = (TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, NewerFormat)
 PAGES_NOT_COMPARED = 20
+_REPAIRS = "cnrmirror: 'cnrmirror build' repairs views; restore nodes and blobs from a copy"
 _PROBLEMS = {9: "wrong", 10: "stale", 11: "missing"}
 
 
@@ -194,10 +195,7 @@ def _check_here(context: Context, fresh_for: timedelta) -> None:
     tell(told, lines)
     freshness.warn(found, remedy)
     if report.findings:
-        click.echo(
-            "cnrmirror: 'cnrmirror build' repairs views; restore nodes and blobs from a copy",
-            err=True,
-        )
+        click.echo(_REPAIRS, err=True)
         sys.exit(DamageError.exit_code)
     if found.is_refused(clock(), fresh_for):
         sys.exit(freshness.REFUSED)
@@ -208,22 +206,21 @@ def _check_store(context: Context, project: projects.Project, fresh_for: timedel
     report = upkeep.check(shared.Shared(project))
     tell = context.result if report.findings or report.error else context.done
     checked = report.checked
+    found = project.metadata.freshness()
+    remedy = freshness.follower_remedy(project)
     summary = (
-        f"{report.source}: revision {report.revision}: {checked.packages} packages, "
-        f"{checked.releases} releases, {checked.blobs} blobs, every key compared: "
+        f"{report.source}: revision {report.revision}: {_sums(checked)}, every key compared: "
         f"{_verdict(report)}"
     )
-    tell(report, [*_lines(report), summary])
+    tell(report, [*_lines(report), summary, freshness.sentence(found, remedy)])
     if report.error and not report.findings:
         click.echo(f"cnrmirror: {plain(report.error)}", err=True)
     if report.findings:
-        click.echo("cnrmirror: views are mended by 'cnrmirror build'; nodes and blobs must be "
-                   "restored from a copy", err=True)  # fmt: skip
+        click.echo(_REPAIRS, err=True)
         sys.exit(DamageError.exit_code)
     if report.exit_code:
         sys.exit(report.exit_code)
-    found = project.metadata.freshness()
-    freshness.warn(found, freshness.follower_remedy(project))
+    freshness.warn(found, remedy)
     if found.is_refused(clock(), fresh_for):
         sys.exit(freshness.REFUSED)
 
@@ -306,6 +303,9 @@ def _told(report: Audit, source: str) -> Iterator[str]:
         return
     checked = report.checked
     yield from _lines(report)
+    if not report.catalog:
+        yield f"{source}: {_verdict(report)}; no catalog was read, so nothing else was checked"
+        return
     yield (
         f"{source}: revision {report.revision}, catalog {report.catalog}: "
         f"{_sums(checked)}, {counted(checked.views, 'view')}: {_verdict(report)}"

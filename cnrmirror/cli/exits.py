@@ -37,8 +37,11 @@ _OF: dict[str, dict[int, str]] = {
     "init": {
         3: "There is a mirror in DIR already, or a public key cannot be read.",
         4: "With --store: there is a mirror already.",
-        9: "With --follow: the file is no root of a mirror.",
+        5: "With --store and --root: there is no mirror in the store.",
+        9: "With --follow or --root: the file is no root of a mirror.",
         10: "Nothing good can be signed for this time: a clock is off.",
+        12: "With --store: the service cannot be reached, is too slow, or answers with errors.",
+        16: "With --store: the service refuses: credentials, rights.",
     },
     "adopt": {3: "There is a mirror in DIR already.", **_ADOPTS},
     "push": {

@@ -26,6 +26,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import Vault
 from cnrmirror.mirror.settings import StoreAt
 from cnrmirror.model.errors import UsageError
+from cnrmirror.objects.scheme import FOLDER
 from cnrmirror.publish.shared import Shared
 from cnrmirror.trust.keys import PUBLISH, REFRESH
 
@@ -55,9 +56,13 @@ from cnrmirror.trust.keys import PUBLISH, REFRESH
 )  # fmt: skip
 @click.option(
     "--store", metavar="ADDRESS",
-    help="Keep the mirror itself in s3://BUCKET/PREFIX, gs://…, or az://…: here are only caches.",
+    help="Keep the mirror itself in s3://BUCKET/PREFIX, gs://…, az://… or another folder: DIR has "
+    "its configuration, its root file and caches.",
 )  # fmt: skip
-@click.option("--endpoint", metavar="URL", help="With --store: the service, if another.")
+@click.option(
+    "--endpoint", metavar="URL",
+    help="With --store: the service's address, if it is not Amazon's, Google's or Microsoft's.",
+)  # fmt: skip
 @click.option(
     "--root", metavar="ROOT.JSON", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="With --store: work on the mirror that is there already, of which this is the root.",
@@ -119,7 +124,8 @@ def _store(store: str | None, endpoint: str | None, root: Path | None) -> StoreA
             raise UsageError("--endpoint and --root go with --store")
         return None
     at = StoreAt(to=store, endpoint=endpoint or "")
-    check_place(at)
+    if check_place(at) is FOLDER:  # mirror.yaml says it as seen from DIR
+        at = msgspec.structs.replace(at, to=str(Path(store).resolve()))
     return at
 
 

@@ -69,7 +69,7 @@ def _sums(source: SourceReport, dry_run: bool) -> str:
         f"{what}, {counts['same']} here already, {counts['drop']} dropped, "
         f"{counts['frozen']} frozen, {counted(len(source.holes), 'hole')}"
         + (f" and {len(source.acknowledged)} acknowledged" if source.acknowledged else "")
-        + (f"; {gone} are gone upstream and kept (deletes: keep)" if gone else "")
+        + (f"; {counted(gone, 'release')} gone upstream, kept (deletes: keep)" if gone else "")
         + (f"; signed: {_signed(source)}" if source.signed else "")
         + ("" if source.complete else "; the source may have more than it lists")
     )

@@ -209,7 +209,8 @@ def _run(server: Server) -> None:
         server.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        before[number] = signal.signal(number, ask)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup, or a shell's &, has it
+            before[number] = signal.signal(number, ask)
     server.run()
     if asked:
         signal.raise_signal(asked[0])

@@ -11,13 +11,14 @@ import yaml
 
 from cnrmirror.mirror.config import FILE_NAME
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.mirror.places import partial_store
 from cnrmirror.mirror.prepare import prepare
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.rootplan import Vault, require_writable
 from cnrmirror.mirror.rotate import repository
 from cnrmirror.mirror.settings import StoreAt
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.errors import ConflictError, NotTrusted, UsageError
+from cnrmirror.model.errors import ConflictError, NotFoundError, NotTrusted, UsageError
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
 from cnrmirror.objects.files import read_regular, storage_errors
@@ -161,18 +162,23 @@ def _require(plan: KeyPlan) -> dict[str, Key]:
 
 def _project(folder: Path, identity: str, plan: KeyPlan, store: StoreAt | None) -> Project:
     """A project that has nothing yet; what a killed init has left."""
+    if store is not None and _is_taken(folder, store):
+        raise ConflictError(
+            f"{store.to}: a mirror is there already; to work on it from here, say "
+            "--root ROOT.JSON, its root file"
+        )
     prepare(folder, identity, elsewhere=store is not None)
     _ignore(folder)
     _name_signers(folder / FILE_NAME, plan)
     if store is not None:
         _name_store(folder / FILE_NAME, store)
-    project = Project(folder)
-    if project.partial and project.partial.place.read(TIMESTAMP, MAX_BYTES) is not None:
-        raise ConflictError(
-            f"{project.partial.place.name}: a mirror is there already; to work on it from here, "
-            "say --root ROOT.JSON, its root file"
-        )
-    return project
+    return Project(folder)
+
+
+def _is_taken(folder: Path, store: StoreAt) -> bool:
+    """Whether a mirror is in the store. Raises AccessDenied, NetworkError, UsageError."""
+    place = partial_store(folder, Layout(folder), store).place
+    return place.read(TIMESTAMP, MAX_BYTES) is not None
 
 
 def _name_store(configuration: Path, store: StoreAt) -> None:
@@ -185,7 +191,7 @@ def _name_store(configuration: Path, store: StoreAt) -> None:
             if value != getattr(plain, name)
         }
         with configuration.open("a", encoding="utf-8") as file:
-            file.write("\n# Where the mirror itself is; here are only its keys' root and caches.\n")
+            file.write("\n# Where the mirror itself is; here are only its root file and caches.\n")
             yaml.safe_dump({"store": said}, file, sort_keys=False, allow_unicode=True)
 
 
@@ -301,7 +307,10 @@ def create_member(folder: Path, root: Path, store: StoreAt) -> MadeFollower:
     Raises:
         NotTrusted: it is not the root file of a cnrmirror registry.
         InvalidDocument: the folder holds a mirror already.
+        NotFoundError: there is no mirror in the store.
     """
+    if not _is_taken(folder, store):
+        raise NotFoundError(f"{store.to}: there is no mirror; without --root, 'init' makes one")
     made = _pinned(folder, root, elsewhere=True)
     _name_store(folder / FILE_NAME, store)
     return made

@@ -71,9 +71,16 @@ def open_reader(target: PublishTo) -> Reader:
 
 
 def partial_store(folder: Path, layout: Layout, at: StoreAt) -> PartialStore:
-    """What is here of a mirror that is in an object store (mirror.yaml: store)."""
+    """What is here of a mirror that is in an object store (mirror.yaml: store).
+
+    Raises:
+        UsageError: the folder is within the store, which everybody may read.
+    """
     target = placed(folder, at)
-    check_place(target)
+    if check_place(target) is FOLDER and folder.resolve().is_relative_to(Path(target.to).resolve()):
+        raise UsageError(
+            f"store: {at.to}: {folder} is in it, with what clients must not see; use another folder"
+        )
     limit = at.cache_mib << 20
     opened = functools.partial(open_place, target)
     return PartialStore(layout.catalog, layout.making, opened, limit)

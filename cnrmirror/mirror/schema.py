@@ -70,7 +70,7 @@ def explained(reason: str, key: str, value: Any) -> str:
         hint = did_you_mean(match[1], known) or f"; there are: {', '.join(known)}"
         return f"there is no key {match[1]!r}{hint}"
     if match := _MISSING.match(reason):
-        text = node.get("properties", {}).get(match[1], {}).get("description", "")
+        text = node.get("properties", {}).get(match[1], {}).get("description", "").rstrip(".")
         return f"the key {match[1]!r} is missing{': ' * bool(text)}{text}"
     if allowed := [word for word in _allowed(node) if word]:
         said = re.search(r"value '(.*)'", reason)

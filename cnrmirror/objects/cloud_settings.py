@@ -15,7 +15,12 @@ _ADDRESSES = {
         r"(?:/(?P<prefix>.*))?"
     ),
 }
-_FORMS = {"gs": "gs://BUCKET or gs://BUCKET/PREFIX", "az": "az://ACCOUNT/CONTAINER/PREFIX"}
+_FORMS = {
+    "gs": "gs://BUCKET or gs://BUCKET/PREFIX; a bucket's name has 3 characters or more of a-z, "
+    "0-9, '.', '_' and '-'",
+    "az": "az://ACCOUNT/CONTAINER/PREFIX; each name has 3 characters or more of a-z and 0-9, a "
+    "container's also '-'",
+}
 
 
 class CloudAddress(msgspec.Struct, frozen=True):

@@ -134,8 +134,10 @@ def locked(path: Path, wait: float) -> Iterator[None]:
 
     Raises:
         BusyError: somebody else held it all the while.
+        StorageError: the lock file cannot be made.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    with storage_errors(str(path)):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
     try:
         deadline = time.monotonic() + wait
         while True:

@@ -24,6 +24,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import (
     AccessDenied,
+    InputError,
     NotFoundError,
     Outdated,
     Tampered,
@@ -88,7 +89,9 @@ class BucketObjects(Objects):
     def _connect(self, settings: S3Settings) -> None:
         try:
             connection = S3Connection(settings, attempts=1)  # the limiter tries again
-        except (BotoCoreError, ValueError) as error:
+        except ValueError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        except BotoCoreError as error:
             raise AccessDenied(f"{self.name}: {error}") from error
         self._settings = settings
         self._client = connection.client

@@ -21,7 +21,10 @@ def parse_address(address: str) -> tuple[str, str]:
     """
     match = _ADDRESS.fullmatch(address)
     if not match:
-        raise InputError(f"{address}: write s3://BUCKET or s3://BUCKET/PREFIX")
+        raise InputError(
+            f"{address}: write s3://BUCKET or s3://BUCKET/PREFIX; a bucket's name has 3 to 63 "
+            "characters of a-z, 0-9, '.' and '-'"
+        )
     prefix = (match["prefix"] or "").strip("/")
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise InputError(f"{address}: not a prefix")

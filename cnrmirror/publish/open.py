@@ -71,10 +71,10 @@ def find_destinations(project: Project, names: Iterable[str]) -> list[PublishTo]
         elif "/" in name or Path(name).is_dir():
             found.append(PublishTo(to=str(Path(name).resolve())))
         else:
+            there = f"there are: {', '.join(known)}" if known else "mirror.yaml names none"
             raise UsageError(
-                f"there is no target {name!r}{did_you_mean(name, known)}; there are: "
-                f"{', '.join(known) or 'none'}; "
-                "or give s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
+                f"there is no target {name!r}{did_you_mean(name, known)}; {there}; or give "
+                "s3://BUCKET/PREFIX (or gs://, az://), or a folder with a '/' in it"
             )
     found = found or [placed(project.folder, target) for target in known.values()]
     if not found:
