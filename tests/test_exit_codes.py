@@ -87,7 +87,8 @@ CASES = [
 ]  # fmt: skip
 # What the stories below see.
 STORIES = {
-    ("init", 10), ("init", 12), ("init", 16), ("gc", 9), ("check", 19), ("import", 4), ("import", 14), ("root publish", 4),
+    ("init", 10), ("init", 12), ("init", 16), ("gc", 9), ("check", 19), ("import", 4),
+    ("import", 14), ("root publish", 4),
     ("root publish", 10), *((command, code) for command in ("sync", "report")
                             for code in (4, 9, 11, 12, 15, 16)),
 }  # fmt: skip
