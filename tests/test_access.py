@@ -23,7 +23,7 @@ from cnrmirror.objects.access import Access
 from cnrmirror.objects.base import read
 from cnrmirror.objects.http import HttpReader, Patience
 from cnrmirror.sources.kind import Web
-from cnrmirror.sync.room import Room
+from cnrmirror.sync.room import OwnRoom
 from tests.conftest import chart_bytes
 from tests.hostile import Host, hosting
 from tests.mirrors import make
@@ -176,18 +176,18 @@ def test_the_next_mirror_is_read_where_one_refuses(
 
 
 @pytest.fixture
-def room(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
+def room(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OwnRoom:
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
     def reader_for(location: str) -> Any:
         raise AssertionError(location)
 
-    return Room(project, "up", {}, reader_for)
+    return OwnRoom(project, "up", {}, reader_for)
 
 
 def test_a_path_is_relative_to_the_mirror_and_a_tilde_is_the_home(
-    room: Room, project: Project, tmp_path: Path
+    room: OwnRoom, project: Project, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     assert room.path("a/b") == project.folder / "a/b"
@@ -199,7 +199,7 @@ def test_a_path_is_relative_to_the_mirror_and_a_tilde_is_the_home(
 
 
 def test_every_file_of_a_source_may_be_in_the_home(
-    room: Room, project: Project, tmp_path: Path
+    room: OwnRoom, project: Project, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
     for name in ("ca.pem", "own.pem", "own.key"):
@@ -219,7 +219,7 @@ def test_every_file_of_a_source_may_be_in_the_home(
     room.verifying("~/root.json")
 
 
-def test_folders_and_files_of_packages_may_be_in_the_home(room: Room, tmp_path: Path) -> None:
+def test_folders_and_files_of_packages_may_be_in_the_home(room: OwnRoom, tmp_path: Path) -> None:
     project = make(tmp_path / "second", "00000000-0000-4000-8000-000000000003")
     charts = tmp_path / "home/charts"
     charts.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,18 +14,28 @@ import msgspec
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, counted, now, pass_context, write_whole
+from cnrmirror.cli.crews import CERTIFICATES, CLUSTER, ONLY_FETCH, WORKERS, Wish, fetch_apart
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
+from cnrmirror.sources.base import Source
 from cnrmirror.sync.acknowledged import FILE_NAME as ACKNOWLEDGED
 from cnrmirror.sync.acknowledged import acknowledge, acknowledgements, with_acknowledged
 from cnrmirror.sync.memory import last_reports
 from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.metrics import metrics
 from cnrmirror.sync.open import open_sources
+from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.report import SyncReport
 from cnrmirror.sync.run import sync as run_sync
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """What ``--only-fetch --json`` says: how many archives are in the store for the next sync."""
+
+    archives: int
+    bytes: int
 
 
 @click.command()
@@ -50,6 +61,10 @@ from cnrmirror.sync.run import sync as run_sync
     metavar="FILE",
     help="Write metrics for Prometheus into FILE, for a textfile collector.",
 )
+@WORKERS
+@CLUSTER
+@CERTIFICATES
+@ONLY_FETCH
 @pass_context
 def sync(
     context: Context,
@@ -59,6 +74,10 @@ def sync(
     max_shrink: float | None,
     acknowledging: bool,
     metrics_file: Path | None,
+    workers: int | None,
+    address: str | None,
+    certificates: Path | None,
+    only_fetch: bool,
 ) -> None:
     """Fetch what the sources in mirror.yaml have, as one revision.
 
@@ -67,22 +86,37 @@ def sync(
     cnrmirror sync quay
     cnrmirror sync --acknowledge
     cnrmirror sync --metrics /var/lib/node_exporter/cnrmirror.prom
+    cnrmirror sync --workers 4
     """
-    if dry_run and (acknowledging or metrics_file):
-        raise UsageError("--dry-run writes nothing: leave --acknowledge and --metrics out")
+    if (dry_run or only_fetch) and (acknowledging or metrics_file):
+        raise UsageError(
+            "--dry-run and --only-fetch make no revision: leave --acknowledge and --metrics out"
+        )
     if metrics_file and not metrics_file.parent.is_dir():
         raise UsageError(f"--metrics {metrics_file}: there is no such folder")
-    project = signing_project(context)
+    wish = Wish(workers, address, certificates)
+    wish.check()
+    project = context.project() if only_fetch else signing_project(context)
     meter = Meter()
     sources = open_sources(project, names, os.environ, reader_for, meter)
     if max_shrink is not None:
         sources = [(s, msgspec.structs.replace(r, max_shrink=max_shrink)) for s, r in sources]
+    if only_fetch:
+        _fetch(context, project, sources, keep, meter, wish)
+        return
     hooks = project.config.hooks
     if hooks.before_sync and not dry_run:
         last = SyncReport("", None, last_reports(project, now()))
         if _hook("before_sync", hooks.before_sync, project, last):
             sys.exit(1)
-    report = run_sync(project, sources, now(), dry_run, keep, meter)
+    if wish.address and not dry_run:
+        words_given = [*names, *(["--keep"] if keep else [])]
+        words_given += [] if max_shrink is None else ["--max-shrink", str(max_shrink)]
+        if code := fetch_apart(context, project, wish, words_given):
+            sys.exit(code)
+        wish = Wish(None, None, None)
+    with wish.crew(project) as crew:
+        report = run_sync(project, sources, now(), dry_run, keep, meter, crew)
     last_line = "nothing was done" if dry_run else "nothing changed"
     show_reports(context, report, report.sources, dry_run,
           f"revision {report.revision}" if report.revision else last_line)  # fmt: skip
@@ -94,6 +128,18 @@ def sync(
     if hooks.after_sync and not dry_run:
         code = _hook("after_sync", hooks.after_sync, project, report) or code
     sys.exit(code)
+
+
+def _fetch(
+    context: Context, project: Project, sources: Sequence[tuple[Source, Rules]], keep: bool,
+    meter: Meter, wish: Wish,
+) -> None:  # fmt: skip
+    """Only bring the archives. What went wrong is said by the sync that makes the revision."""
+    with wish.crew(project) as crew:
+        report = run_sync(project, sources, now(), False, keep, meter, crew, only_fetch=True)
+    count = sum(source.fetched for source in report.sources)
+    lines = [f"{counted(count, 'archive')} in the store; 'cnrmirror sync' makes the revision"]
+    context.done(Fetched(count, sum(source.bytes for source in report.sources)), lines)
 
 
 def _acknowledged(project: Project, report: SyncReport) -> SyncReport:

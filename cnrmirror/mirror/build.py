@@ -258,12 +258,12 @@ def _build_some(
     return entries, tree.written, tree.removed
 
 
-def processes() -> process.ProcessPoolExecutor:
-    """As many worker processes as there are cores.
+def processes(count: int = 0) -> process.ProcessPoolExecutor:
+    """So many worker processes; 0: as many as there are cores.
 
     They are forked, which is quickest; where threads run here (a terminal's progress bar, a
     server) they start clean instead, because a lock that a thread holds would stay locked.
     """
     alone = threading.active_count() == 1
     context = multiprocessing.get_context("fork" if alone else "forkserver")
-    return process.ProcessPoolExecutor(len(os.sched_getaffinity(0)), context)
+    return process.ProcessPoolExecutor(count or len(os.sched_getaffinity(0)), context)

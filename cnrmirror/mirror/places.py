@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,10 +27,11 @@ from cnrmirror.objects.scheme import (
 )
 from cnrmirror.objects.store import Store
 
+P = TypeVar("P", bound=PublishTo)
 _OF_S3 = ("region", "profile", "path_style", "encryption", "kms_key", "checksums", "request_payer")
 
 
-def placed(folder: Path, target: PublishTo) -> PublishTo:
+def placed(folder: Path, target: P) -> P:
     """The same, with a folder seen from the project's."""
     if scheme_of(target.to) is not FOLDER:
         return target

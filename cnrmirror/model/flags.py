@@ -15,6 +15,8 @@ _MEANING = {
     "the index's name",
     ROOT_FILES: "its files are not in one folder, which Helm needs; Helm gets it repacked",
 }
+FLAGS = frozenset(_MEANING)
+"""All that this program knows."""
 
 
 def meaning_of(flag: str) -> str:

@@ -37,6 +37,7 @@ from cnrmirror.objects.store import Named, Store
 _MOST_NODES = 100_000
 _LEFT_BEHIND_SECONDS = 86400
 _READERS = 16
+_SAY_EVERY_SECONDS = 600.0
 N = TypeVar("N", bound=Named)
 
 
@@ -44,7 +45,7 @@ class PartialStore(Store):
     """As ``Store``; what is not here is read from the place, checked, and stays here for a while.
 
     Many new blobs are sent to the place before they fill the disk, also before a revision needs
-    them there; ``sent`` has their keys. ``before_sending`` is called each time that it begins.
+    them there; ``sent`` has their keys. ``before_sending`` is called before that, at times.
 
     Args:
         root, scratch: see ``Store``.
@@ -64,6 +65,7 @@ class PartialStore(Store):
         self._limit = limit
         self._waiting: dict[str, Descriptor] = {}
         self._waiting_bytes = 0
+        self._said = -_SAY_EVERY_SECONDS
         self._lock = threading.Lock()
         self._arriving = f"{scratch}-cache"
 
@@ -191,10 +193,36 @@ class PartialStore(Store):
                 self._waiting_bytes += blob.size
             if self._waiting_bytes < self._limit // 2:
                 return
+        self.send()
+
+    def holds(self, blobs: Iterable[Descriptor]) -> bool:
+        """See ``Store``. They are known as sent, so that they are not sent again."""
+        blobs = list(blobs)
+        self._say()
+        if not super().holds(blobs):
+            return False
+        self.sent.update(blob_path(b.digest) for b in blobs if not Store.has_blob(self, b))
+        return True
+
+    def _say(self) -> None:
+        """Have it said, from time to time, that a run sends."""
+        with self._lock:
+            due = time.monotonic() - self._said > _SAY_EVERY_SECONDS
+            if due:
+                self._said = time.monotonic()
+        if due:
+            with self._errors():
+                self.before_sending()
+
+    def send(self) -> None:
+        """Have all new blobs at the place. Raises StorageError."""
+        with self._lock:
             waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+        if not waiting:
+            return
         new = [Resource(path, each, GZIP_TYPE, "immutable") for path, each in waiting.items()]
+        self._say()
         with self._errors():
-            self.before_sending()
             self.place.create(new, NoProgress())
         self.sent.update(waiting)
         for each in waiting.values():

@@ -127,6 +127,10 @@ class Store:
         self._folder(target)
         os.rename(path, target)
 
+    def holds(self, blobs: Iterable[Descriptor]) -> bool:
+        """Whether blobs that another process of this run has put there are there."""
+        return all(map(self.has_blob, blobs))
+
     def arrived(self, blob: Descriptor) -> None:
         """Another process kept a blob here: nothing has to be done."""
 

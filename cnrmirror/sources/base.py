@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Protocol, runtime_checkable
 
@@ -157,3 +157,14 @@ class Attaching(Protocol):
         Raises:
             As ``Source.look`` does: then the release is a hole.
         """
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A source of which other processes can fetch, once they know what it found by looking."""
+
+    def told(self, offers: Sequence[Offer]) -> msgspec.Raw | None:
+        """What another process must know to open these offers; None if only this one can."""
+
+    def hear(self, told: msgspec.Raw) -> None:
+        """Know what ``told`` gave elsewhere. Raises msgspec.DecodeError if it is no such thing."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
-from cnrmirror.model import oci
+import msgspec
+
+from cnrmirror.model import oci, typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Attachment
 from cnrmirror.model.errors import (
@@ -110,6 +112,16 @@ class HelmSource:
         if url.startswith("oci:"):
             return self._registries.open(_address(url, version), self._max_archive)
         return self._http.get(url, self._max_archive, as_sent=True)
+
+    def told(self, offers: Sequence[Offer]) -> msgspec.Raw:
+        """See ``Divisible``: the versions."""
+        names = {(offer.upstream, offer.release) for offer in offers}
+        return msgspec.Raw(msgspec.json.encode([(n, self._versions[n, r]) for n, r in names]))
+
+    def hear(self, told: msgspec.Raw) -> None:
+        """See ``Divisible``."""
+        for name, version in typed.decode(told, list[tuple[str, Version]]):
+            self._versions[name, version.release] = version
 
     def attached(self, offer: Offer) -> More:
         """See ``Attaching``: the provenance that lies beside the archive, wherever that was.

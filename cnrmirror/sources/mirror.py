@@ -6,18 +6,29 @@ differ between the two revisions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Channel, PackageDocument, PackageRef, Tombstone, Upstream
+from cnrmirror.model.documents import (
+    Channel,
+    PackageDocument,
+    PackageRef,
+    Tombstone,
+    Upstream,
+    blob_path,
+)
 from cnrmirror.model.errors import CnrMirrorError, Equivocation, InputError, Rollback
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import stage
-from cnrmirror.objects.base import Reader
+from cnrmirror.objects.base import Reader, blob_pieces
 from cnrmirror.objects.parallel import in_parallel
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Ask, Hole, Listing, Offer, Source
 from cnrmirror.sources.kind import Problem, SourceRoom, Web, bad_base
@@ -47,6 +58,7 @@ class MirrorSource:
         wanted: Callable[[PackageRef], bool] = lambda ref: True,
         at_hand: Callable[[Descriptor], bool] = lambda blob: True,
         part: bool = False,
+        reader: Callable[[], Reader] | None = None,
     ) -> None:
         self.name = name
         self._connect = connect
@@ -54,12 +66,14 @@ class MirrorSource:
         self._wanted = wanted
         self._at_hand = at_hand
         self._part = part
-        self._remote: Remote | None = None
+        self._make_reader = reader
+        self._reader: Reader | None = None
         self._blobs: dict[str, Descriptor] = {}
 
     def look(self, ask: Ask) -> Listing:
         """See ``Source``. Raises TrustError and StaleError, too."""
-        remote = self._remote = self._connect()
+        remote = self._connect()
+        self._reader = remote.reader
         nodes = LayeredNodes(self._store, RemoteNodes(remote.reader), keep=True)
         catalog = CatalogReader(nodes)
         refs = sorted(
@@ -117,8 +131,23 @@ class MirrorSource:
 
     def open(self, offer: Offer) -> Iterator[bytes]:
         """See ``Source``."""
-        assert self._remote is not None
-        yield from self._remote.blob(self._blobs[offer.place])
+        assert self._reader is not None
+        blob = self._blobs[offer.place]
+        yield from blob_pieces(self._reader, blob, f"{self._reader.name}/{blob_path(blob.digest)}")
+
+    def told(self, offers: Sequence[Offer]) -> msgspec.Raw | None:
+        """See ``Divisible``: the archives, each with its digest; the rest was verified here."""
+        if self._make_reader is None:
+            return None
+        places = {offer.place for offer in offers}
+        places.update(a.digest for offer in offers for a in offer.attachments)
+        return msgspec.Raw(msgspec.json.encode([self._blobs[place] for place in places]))
+
+    def hear(self, told: msgspec.Raw) -> None:
+        """See ``Divisible``."""
+        assert self._make_reader is not None
+        self._reader = self._make_reader()
+        self._blobs.update((blob.digest, blob) for blob in typed.decode(told, list[Descriptor]))
 
 
 def upstream_of(verified: Verified) -> Upstream:
@@ -201,10 +230,16 @@ class _Kind:
         else:
             location = room.located(location)
 
-        def connect() -> Remote:
-            return verified(web or room.reader(location))
+        def reader() -> Reader:
+            return web or room.reader(location)
 
-        return MirrorSource(name, connect, Store(room.cache, room.making))
+        def connect() -> Remote:
+            return verified(reader())
+
+        away = web is not None or scheme_of(location) is not FOLDER
+        return MirrorSource(
+            name, connect, Store(room.cache, room.making), reader=reader if away else None
+        )
 
 
 KIND = _Kind()

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from cnrmirror.model import oci
+from cnrmirror.model import oci, typed
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, NetworkError, TooLarge
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.progress import stage
@@ -108,6 +108,16 @@ class OciSource:
         if offer.size > self._max_archive:
             raise TooLarge(f"{what}: larger than {self._max_archive} bytes")
         yield from self._client.blob(repository, offer.place, self._max_archive)
+
+    def told(self, offers: Sequence[Offer]) -> msgspec.Raw:
+        """See ``Divisible``: the repositories."""
+        keys = {(offer.upstream, offer.release, offer.media_type) for offer in offers}
+        found = [(key, self._places[key]) for key in keys if key in self._places]
+        return msgspec.Raw(msgspec.json.encode(found))
+
+    def hear(self, told: msgspec.Raw) -> None:
+        """See ``Divisible``."""
+        self._places.update(typed.decode(told, list[tuple[tuple[str, str, str], str]]))
 
     # -- what there is ----------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.documents import Channel
 from cnrmirror.model.errors import NetworkError
 from cnrmirror.model.progress import stage
@@ -110,6 +111,14 @@ class RegistrySource:
             below = f"{release}/{offer.media_type}/pull"
         url = f"{self._lists.base}/{offer.upstream}/{below}"
         yield from self._http.get(url, self._max_archive, as_sent=True)
+
+    def told(self, offers: Sequence[Offer]) -> msgspec.Raw:
+        """See ``Divisible``: where the packages are."""
+        return msgspec.Raw(msgspec.json.encode(self._lists.base))
+
+    def hear(self, told: msgspec.Raw) -> None:
+        """See ``Divisible``."""
+        self._lists.base = typed.decode(told, str)
 
 
 # -- its kind -------------------------------------------------------------------------------------

@@ -64,6 +64,10 @@ class Lists:
         """The address below which packages are asked for."""
         return self._found or f"{self._url}/cnr/{_PACKAGES}"
 
+    @base.setter
+    def base(self, address: str) -> None:
+        self._found = address
+
     def read(self, wanted: Wanted) -> Listed:
         """Ask for them.
 

@@ -20,6 +20,7 @@ class Meter:
         self._clock = clock
         self._readers: dict[str, list[Reader]] = {}
         self._seconds: dict[str, float] = {}
+        self._elsewhere: dict[str, int] = {}
 
     def watch(self, source: str, reader: Reader) -> None:
         """Count what a reader asks as a source's."""
@@ -27,7 +28,12 @@ class Meter:
 
     def requests(self, source: str) -> int:
         """How many HTTP requests were sent for a source; repeated and redirected ones, too."""
-        return sum(getattr(reader, "requests", 0) for reader in self._readers.get(source, []))
+        here = sum(getattr(reader, "requests", 0) for reader in self._readers.get(source, []))
+        return here + self._elsewhere.get(source, 0)
+
+    def add(self, source: str, requests: int) -> None:
+        """Count requests that other processes sent."""
+        self._elsewhere[source] = self._elsewhere.get(source, 0) + requests
 
     @contextlib.contextmanager
     def timing(self, source: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from cnrmirror.sources.kind import SourceRules
 from cnrmirror.sources.kinds import kind_of
 from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.plan import Rules
-from cnrmirror.sync.room import Room
+from cnrmirror.sync.room import OwnRoom
 
 
 def open_sources(
@@ -44,14 +44,14 @@ def open_sources(
             hint = did_you_mean(name, known)
             raise UsageError(f"there is no source {name!r}{hint}; there are: {', '.join(known)}")
     wanted = {name: known[name] for name in known if not names or name in names}
-    rooms = {name: Room(project, name, environment, reader_for, meter) for name in wanted}
+    rooms = {name: OwnRoom(project, name, environment, reader_for, meter) for name in wanted}
     return [
         (_opened(rooms[name], name, settings), rules_of(settings))
         for name, settings in wanted.items()
     ]
 
 
-def _opened(room: Room, name: str, settings: SourceRules) -> Source:
+def _opened(room: OwnRoom, name: str, settings: SourceRules) -> Source:
     return kind_of(settings).open(name, settings, room)
 
 

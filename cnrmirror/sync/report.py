@@ -10,7 +10,7 @@ import msgspec
 from cnrmirror.model.errors import DONE_BUT_FOR_SOME, CnrMirrorError
 from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.base import Hole, Listing
-from cnrmirror.sync.fetch import Brought
+from cnrmirror.sync.bring import Brought
 from cnrmirror.sync.plan import Action, Plan, Rules
 from cnrmirror.sync.why import Why
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.client.remote import Remote
@@ -30,12 +30,22 @@ _ADVICE = "give credentials with authorization_env or authorization_file"
 _GIVE_UP_AFTER = 8  # requests that failed one after the other, each tried three times
 
 
+class Around(NamedTuple):
+    """What there is around a source: see ``SourceRoom``; paths are seen from ``folder``."""
+
+    folder: Path
+    limits: Limits
+    vendor: Vendor
+    cache: Path
+    making: Path
+
+
 class Room:
-    """See ``SourceRoom``.
+    """See ``SourceRoom``; without a mirror, so that no other mirror can be verified.
 
     Args:
-        project: the mirror.
         name: the source's.
+        around: what there is.
         environment: where secrets are named; None: they are not looked for.
         reader_for: reads another mirror's location.
         meter: counts what is asked.
@@ -43,22 +53,17 @@ class Room:
 
     def __init__(
         self,
-        project: Project,
         name: str,
+        around: Around,
         environment: Mapping[str, str] | None,
         reader_for: Callable[[str], Reader],
         meter: Meter | None = None,
     ) -> None:
-        self._project = project
         self._meter = meter or Meter()
         self._name = name
         self._reader_for = reader_for
         self._environment = environment
-        self.folder: Path = project.folder
-        self.limits: Limits = project.config.limits
-        self.vendor: Vendor = project.config.views.dialect
-        self.cache = project.layout.upstream_cache(name)
-        self.making = project.layout.making
+        self.folder, self.limits, self.vendor, self.cache, self.making = around
 
     def path(self, text: str) -> Path:
         """See ``SourceRoom``."""
@@ -75,25 +80,7 @@ class Room:
 
     def verifying(self, root: str, at: Instant | None = None) -> Callable[[Reader], Remote]:
         """See ``SourceRoom``."""
-        layout = self._project.layout
-        try:
-            pinned = self.path(root).read_bytes()
-            trust = Trust(pinned, layout.trust_cache, layout.trust_memory)
-        except OSError as error:
-            raise InputError(f"source {self._name}: {root}: {error.strerror}") from error
-        except NotTrusted as error:
-            raise InputError(f"source {self._name}: {root}: {error.message}") from error
-
-        def verified(reader: Reader) -> Remote:
-            recorded = self._project.root().upstreams.get(self._name)
-            now = datetime.now(UTC)
-            with trust.look(reader, Policy(at.at if at else None), now) as look:
-                # What is refused must not take the place of what was remembered.
-                refuse_older(reader.name, recorded, upstream_of(look.verified))
-                look.accept()
-            return Remote(reader, look.verified)
-
-        return verified
+        raise InputError(f"source {self._name}: {root}: no mirror is here that knows it")
 
     def http(self, url: str, settings: Web, static: bool = False) -> HttpReader:
         """See ``SourceRoom``."""
@@ -156,6 +143,51 @@ class Room:
         """The error for what a key of the source names and is not there."""
         key = f"sources.{self._name}.{key}"
         return InputError(f"{config.where_in_yaml(self.folder, key)}: {key}: {reason}")
+
+
+class OwnRoom(Room):
+    """The room of a source of one mirror.
+
+    Args:
+        project: the mirror.
+        name, environment, reader_for, meter: see ``Room``.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        name: str,
+        environment: Mapping[str, str] | None,
+        reader_for: Callable[[str], Reader],
+        meter: Meter | None = None,
+    ) -> None:
+        layout, config = project.layout, project.config
+        cache, making = layout.upstream_cache(name), layout.making
+        around = Around(project.folder, config.limits, config.views.dialect, cache, making)
+        super().__init__(name, around, environment, reader_for, meter)
+        self._project = project
+
+    def verifying(self, root: str, at: Instant | None = None) -> Callable[[Reader], Remote]:
+        """See ``SourceRoom``."""
+        layout = self._project.layout
+        try:
+            pinned = self.path(root).read_bytes()
+            trust = Trust(pinned, layout.trust_cache, layout.trust_memory)
+        except OSError as error:
+            raise InputError(f"source {self._name}: {root}: {error.strerror}") from error
+        except NotTrusted as error:
+            raise InputError(f"source {self._name}: {root}: {error.message}") from error
+
+        def verified(reader: Reader) -> Remote:
+            recorded = self._project.root().upstreams.get(self._name)
+            now = datetime.now(UTC)
+            with trust.look(reader, Policy(at.at if at else None), now) as look:
+                # What is refused must not take the place of what was remembered.
+                refuse_older(reader.name, recorded, upstream_of(look.verified))
+                look.accept()
+            return Remote(reader, look.verified)
+
+        return verified
 
 
 def _header(value: str, where: str) -> str:

@@ -8,7 +8,8 @@ no harm to the others, and what was fetched by a run that was killed is not fetc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 
 import msgspec
@@ -20,7 +21,9 @@ from cnrmirror.sources.base import Ask, Listing, Source
 from cnrmirror.sources.filters import Wanted, upstream_names
 from cnrmirror.sources.listing import mapped
 from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
-from cnrmirror.sync.fetch import Brought, Journal, bring
+from cnrmirror.sync.bring import Bringer, Brought
+from cnrmirror.sync.crew import Crew
+from cnrmirror.sync.journal import Journal
 from cnrmirror.sync.ledger import Ledger
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
 from cnrmirror.sync.meter import Meter
@@ -39,6 +42,7 @@ class _Run(msgspec.Struct, frozen=True):
     dry_run: bool
     keep: bool
     meter: Meter
+    crew: Crew | None = None
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -61,6 +65,8 @@ def sync(
     dry_run: bool = False,
     keep: bool = False,
     meter: Meter | None = None,
+    crew: Crew | None = None,
+    only_fetch: bool = False,
 ) -> SyncReport:
     """Bring the mirror up to its sources. Where two offer one release, the first one has it.
 
@@ -71,27 +77,37 @@ def sync(
         dry_run: only say what would be done; nothing is fetched or written.
         keep: what a tightened filter leaves out stays.
         meter: what ``open_sources`` was given: it knows what the sources asked.
+        crew: other processes that fetch; None: this one does.
+        only_fetch: bring the archives into the store, and leave the rest to the next run: that
+            needs no keys.
 
     Raises:
         BusyError, StorageError, NotTrusted: the mirror itself cannot be worked on.
         NewerFormat: a newer program left what is remembered of a source.
         InvalidDocument: acknowledged.yaml is not what it must be.
     """
-    with project.signing(now):
+    with _alone(project) if only_fetch else project.signing(now):
         all_asked = [_Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
         ledger = Ledger(project, [source.name for source, _ in sources], now)
-        run = _Run(project, ledger, now, dry_run, keep, meter or Meter())
+        run = _Run(project, ledger, now, dry_run, keep, meter or Meter(), crew)
         known = acknowledgements(project)
         memories = [_outcome(run, asked) for asked in all_asked]
         memories = [_with_signed(memory, ledger) for memory in memories]
         reports = [with_acknowledged(memory.report, known, now) for memory in memories]
-        if dry_run:
+        if dry_run or only_fetch:
             return SyncReport(now, None, reports)
         head = ledger.commit(message(reports))
         for memory in memories:
             remember(project, memory)
             Journal(project.layout.source_journal(memory.report.source)).remove()
         return SyncReport(now, head.revision if head else None, reports)
+
+
+@contextlib.contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    with project.alone():
+        project.require_writable()
+        yield
 
 
 def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
@@ -194,7 +210,10 @@ def _bring(run: _Run, asked: _Asked, decided: Plan, executor: Executor) -> Broug
     if run.dry_run:
         return Brought()
     offers = [decided.wanted[action.key] for action in decided.of_kind("fetch", "replace")]
-    return bring(run.project, asked.source, offers, executor)
+    bringer = Bringer(run.project, asked.source, asked.rules, executor, run.crew)
+    brought = bringer.bring(offers)
+    run.meter.add(asked.source.name, brought.requests)
+    return brought
 
 
 def _apply(
