@@ -170,6 +170,13 @@ class Objects(Reader, Protocol):
     def size(self, key: str) -> int | None:
         """How many bytes an object has; None if there is none. Raises as ``read`` does."""
 
+    def has(self, key: str, blob: Descriptor) -> bool:
+        """Whether an object has this size, and this digest if the service knows it.
+
+        Its bytes are not read. Raises as ``read`` does.
+        """
+        return self.size(key) == blob.size
+
     def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
         """Write those that are not there, in any order and several at a time; overwrite nothing.
 

@@ -91,7 +91,7 @@ class PartialStore(Store):
         if super().has_blob(blob) or there in self.sent:
             return True
         with self._errors():
-            return self.place.size(there) == blob.size
+            return self.place.has(there, blob)
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """See ``Store``. It is brought here first, if it must be."""

@@ -45,7 +45,7 @@ from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble
 from cnrmirror.objects.s3_bulk import bulk_store
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
-from cnrmirror.objects.s3_digest import digest_there
+from cnrmirror.objects.s3_digest import asked_for_digest, digest_there, told_digest
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
 from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.s3_words import Said
@@ -159,21 +159,27 @@ class BucketObjects(Objects):
 
     def size(self, key: str) -> int | None:
         """See ``base.Objects``."""
-        where = f"{self.name}/{key}"
+        return int(head["ContentLength"]) if (head := self._head(key)) else None
 
-        def head() -> int:
-            answer = self._client.head_object(
-                Bucket=self._bucket, Key=self._prefix + key, **self._settings.extra
-            )
-            return int(answer["ContentLength"])
+    def has(self, key: str, blob: Descriptor) -> bool:
+        """See ``base.Objects``."""
+        head = self._head(key)
+        if head is None or head["ContentLength"] != blob.size:
+            return False
+        return told_digest(head) in (b"", bytes.fromhex(blob.digest))
 
+    def _head(self, key: str) -> dict[str, Any] | None:
+        named = {"Bucket": self._bucket, "Key": self._prefix + key, **self._settings.extra}
+        asked = asked_for_digest(self._settings.checksums)
         try:
-            size: int = self._once(head, where)
+            head: dict[str, Any] = self._once(
+                lambda: self._client.head_object(**named, **asked), f"{self.name}/{key}"
+            )
         except NotFoundError as error:
             if error.details.get("what") == "key":
                 return None
             raise
-        return size
+        return head
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """See ``base.Objects``."""

@@ -5,12 +5,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cnrmirror.model.digest import CHUNK
 
 Once = Callable[[Callable[[], Any]], Any]
+
+
+def asked_for_digest(checksums: bool) -> dict[str, str]:
+    """What a HEAD must say to be told the sha256; nothing for services that refuse that."""
+    return {"ChecksumMode": "ENABLED"} if checksums else {}
+
+
+def told_digest(head: Mapping[str, Any]) -> bytes:
+    """The sha256 that a service tells; b"" if it tells none of the whole object."""
+    told: str = head.get("ChecksumSHA256", "")
+    return base64.b64decode(told) if told and "-" not in told else b""
 
 
 def digest_there(client: Any, named: dict[str, str], checksums: bool, once: Once) -> bytes:
@@ -22,10 +33,9 @@ def digest_there(client: Any, named: dict[str, str], checksums: bool, once: Once
         checksums: whether the service is asked for one.
         once: makes a request, again while the service is in trouble.
     """
-    asked = {"ChecksumMode": "ENABLED"} if checksums else {}
-    told: str = once(lambda: client.head_object(**named, **asked)).get("ChecksumSHA256", "")
-    if told and "-" not in told:  # else it is that of parts
-        return base64.b64decode(told)
+    asked = asked_for_digest(checksums)
+    if told := told_digest(once(lambda: client.head_object(**named, **asked))):
+        return told
 
     def read() -> bytes:
         hasher = hashlib.sha256()

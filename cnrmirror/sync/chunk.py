@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,7 @@ from cnrmirror.model.flags import FLAGS
 from cnrmirror.model.names import Vendor
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.objects.parallel import in_parallel, threads
+from cnrmirror.objects.partial import PartialStore
 from cnrmirror.objects.store import Store
 from cnrmirror.sources.base import Divisible, Offer
 from cnrmirror.sources.kind import SourceRules
@@ -187,20 +189,40 @@ def do(data: bytes, environment: Mapping[str, str] | None = None) -> bytes:
     return msgspec.json.encode(done)
 
 
+class _Own(threading.local):
+    """A thread's store for what it sends elsewhere: its connections are worth keeping."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, tuple[PartialStore, tempfile.TemporaryDirectory[str]]] = {}
+
+    def store(self, at: StoreAt) -> PartialStore:
+        """Raises StorageError, AccessDenied."""
+        key = msgspec.json.encode(at)
+        if key not in self.known or not Path(self.known[key][1].name).is_dir():
+            with storage_errors(tempfile.gettempdir()):
+                folder = tempfile.TemporaryDirectory(prefix="cnrmirror-")
+                layout = Layout(Path(folder.name), elsewhere=True)
+                layout.making.mkdir(parents=True)
+            small = msgspec.structs.replace(at, cache_mib=_SEND_FROM_MIB)
+            self.known[key] = partial_store(layout.folder, layout, small), folder
+        return self.known[key][0]
+
+
+_own = _Own()
+
+
 @contextlib.contextmanager
 def _store(chunk: Chunk) -> Iterator[Store]:
     """Where its archives go; when it is left, they are there."""
     if chunk.store is None:
         yield Store(Path(chunk.catalog), Path(chunk.making))
         return
-    with tempfile.TemporaryDirectory(prefix="cnrmirror-") as folder:
-        layout = Layout(Path(folder), elsewhere=True)
-        at = msgspec.structs.replace(chunk.store, cache_mib=_SEND_FROM_MIB)
-        store = partial_store(layout.folder, layout, at)
-        with storage_errors(folder):
-            layout.making.mkdir(parents=True)
+    store = _own.store(chunk.store)
+    try:
         yield store
         store.send()
+    finally:
+        store.settle()
 
 
 def _fetched(chunk: Chunk, store: Store, environment: Mapping[str, str]) -> Done:
