@@ -98,7 +98,7 @@ def test_many_new_archives_are_sent_before_they_fill_the_disk(
     store.before_sending = lambda: said.append(len(objects))
     blobs = [_keep(store, number, 100) for number in range(20)]
     assert _here(store) <= 1000
-    assert said[0] == 0 and len(said) == len(objects) // 5
+    assert said == [0]  # it is said again only after a while
     assert store.sent == set(objects)
     for number, blob in enumerate(blobs):
         assert store.has_blob(blob)

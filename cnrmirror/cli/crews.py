@@ -61,16 +61,23 @@ class Wish(msgspec.Struct, frozen=True):
         if bool(self.address) != bool(self.certificates):
             raise UsageError("--cluster and --certificates go together")
 
+    def check_for(self, project: Project) -> None:
+        """Raises UsageError if workers elsewhere cannot write into the mirror."""
+        at = project.config.store
+        if self.address and (at is None or check_place(at) is FOLDER):
+            raise UsageError(
+                "--cluster: the workers have other disks, so the mirror must be in a bucket: see "
+                "'store' in 'cnrmirror help scale'; on this machine, use --workers"
+            )
+
     @contextlib.contextmanager
     def crew(self, project: Project) -> Iterator[crews.Crew | None]:
         """The processes; None if none are wished for.
 
         Raises:
-            UsageError: a cluster cannot write into the mirror.
-            InputError, NetworkError: see ``cluster.cluster``.
+            UsageError, InputError, NetworkError: see ``cluster.cluster``.
         """
         if self.address and self.certificates:
-            require_bucket(project)
             with cluster.cluster(self.address, self.certificates) as crew:
                 yield crew
         elif self.workers:
@@ -83,23 +90,11 @@ class Wish(msgspec.Struct, frozen=True):
             yield None
 
 
-def require_bucket(project: Project) -> None:
-    """Raises UsageError if workers elsewhere cannot write into the mirror."""
-    at = project.config.store
-    if at is None or check_place(at) is FOLDER:
-        raise UsageError(
-            "--cluster: the workers have other disks, so the mirror must be in a bucket: see "
-            "'store' in 'cnrmirror help scale'; on this machine, use --workers"
-        )
-
-
 def fetch_apart(context: Context, project: Project, wish: Wish, words: Sequence[str]) -> int:
     """Fetch with a cluster in another process, which is given no keys; its exit code.
 
     What a worker sends could be an attack on whoever reads it: that must not be who signs.
     """
-    wish.check()
-    require_bucket(project)
     options = ["--json"] * context.as_json + ["-q"] * context.quiet
     command = [
         sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *options, "sync", *words,

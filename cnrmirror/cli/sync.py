@@ -97,6 +97,7 @@ def sync(
     wish = Wish(workers, address, certificates)
     wish.check()
     project = context.project() if only_fetch else signing_project(context)
+    wish.check_for(project)
     meter = Meter()
     sources = open_sources(project, names, os.environ, reader_for, meter)
     if max_shrink is not None:

@@ -79,8 +79,12 @@ class Room:
         return self._watched(self._reader_for(location))
 
     def verifying(self, root: str, at: Instant | None = None) -> Callable[[Reader], Remote]:
-        """See ``SourceRoom``."""
-        raise InputError(f"source {self._name}: {root}: no mirror is here that knows it")
+        """See ``SourceRoom``; nothing is verified here."""
+
+        def refuse(reader: Reader) -> Remote:
+            raise InputError(f"source {self._name}: {reader.name} cannot be verified here")
+
+        return refuse
 
     def http(self, url: str, settings: Web, static: bool = False) -> HttpReader:
         """See ``SourceRoom``."""
