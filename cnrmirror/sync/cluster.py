@@ -15,7 +15,13 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+)
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +33,9 @@ AUTHORITY, COORDINATOR = "ca.pem", "coordinator"
 _SCHEME = "tls://"
 _CONNECT_SECONDS = 30
 _PATIENCE_SECONDS = 120
+_LOOK_SECONDS = 2
 _MOST_AT_ONCE = 256
+_ADVICE = "run again: what was fetched is noted, and is not fetched again"
 
 
 def check_address(address: str) -> None:
@@ -56,88 +64,112 @@ def cluster(address: str, certificates: Path) -> Iterator[Crew]:
     check_address(address)
     distributed = _imported("distributed")
     security = _security(distributed, certificates)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)
-    with _harmless_pickles(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet(), _harmless_pickles():
+        first = _OnCluster(distributed, address, security)
+        made: list[_OnCluster] = [first]
+
+        def make() -> Executor:
+            if made[-1].is_closed:
+                made.append(_OnCluster(distributed, address, security))
+            return made[-1]
+
         try:
-            dask = distributed.Client(
+            size = min(first.wait_for_workers(), _MOST_AT_ONCE)
+            yield Crew(size, make, afar=True, require=lambda: made[-1].require())
+        finally:
+            made[-1].shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What Dask tells its log, and warns of, is said in other words."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+class _OnCluster(Executor):
+    """Runs functions on the workers of a scheduler.
+
+    Dask's own executor waits for ever for a result that cannot be read, and its client for a
+    scheduler that does not come back.
+
+    Raises:
+        NetworkError: the scheduler cannot be reached.
+    """
+
+    def __init__(self, distributed: Any, address: str, security: Any) -> None:
+        self._address = address
+        self.is_closed = False
+        try:
+            self._dask = distributed.Client(
                 address, security=security, timeout=_CONNECT_SECONDS, set_as_default=False,
                 deserializers=["msgpack"],
             )  # fmt: skip
         except (OSError, ValueError, TimeoutError) as error:
             raise NetworkError(
-                f"{address}: the scheduler cannot be reached, or refuses the certificates in "
-                f"{certificates}: {error}"
+                f"{address}: the scheduler cannot be reached, or refuses these certificates "
+                f"({error}); {_ADVICE}"
             ) from error
-        crew = None
-        try:
-            watch = _Watch(dask, address)
-            size = min(watch.workers(), _MOST_AT_ONCE)
-            crew = Crew(size, lambda: _OnCluster(dask, 2 * size), afar=True, require=watch.require)
-            yield crew
-        finally:
-            if crew:
-                crew.close()
-            dask.close(timeout=5)
-
-
-class _Watch:
-    """Whether a cluster lives."""
-
-    def __init__(self, dask: Any, address: str) -> None:
-        self._dask = dask
-        self._address = address
+        self._threads = ThreadPoolExecutor(2 * _MOST_AT_ONCE)
         self._seen = time.monotonic()
 
-    def workers(self) -> int:
+    def wait_for_workers(self) -> int:
         """How many chunks the workers do at a time, once there are any. Raises NetworkError."""
-        while not (threads := self._threads()):
+        while not (threads := self._size()):
             self.require()
             time.sleep(1)
         return threads
 
-    def _threads(self) -> int:
+    def _size(self) -> int:
         return sum(self._dask.nthreads().values())
 
     def require(self) -> None:
-        """Raises NetworkError if the scheduler is gone, or had no workers for a while."""
-        advice = "run again: what was fetched is noted, and is not fetched again"
-        if self._dask.status not in ("running", "connecting"):
-            raise NetworkError(f"{self._address}: the scheduler is gone; {advice}")
-        with contextlib.suppress(Exception):  # the scheduler is busy, or being connected anew
-            if self._threads():
+        """Raises NetworkError if there were no workers for a while."""
+        with contextlib.suppress(Exception):  # the scheduler is busy, or gone
+            if self._is_alive() and self._size():
                 self._seen = time.monotonic()
         if time.monotonic() - self._seen > _PATIENCE_SECONDS:
             raise NetworkError(
-                f"{self._address}: no worker for {_PATIENCE_SECONDS} seconds; {advice}"
+                f"{self._address}: no worker for {_PATIENCE_SECONDS} seconds; {_ADVICE}"
             )
 
-
-class _OnCluster(Executor):
-    """Runs functions on the workers.
-
-    Dask's own executor waits for ever for a result that cannot be read.
-    """
-
-    def __init__(self, dask: Any, count: int) -> None:
-        self._dask = dask
-        self._threads = ThreadPoolExecutor(count)
+    def _is_alive(self) -> bool:
+        """Whether what the scheduler says is still heard."""
+        # A message that cannot be read ends this task, and nobody is told.
+        hearing = getattr(self._dask, "_handle_report_task", None)
+        return self._dask.status == "running" and not (hearing and hearing.done())
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """See ``Executor``."""
         return self._threads.submit(self._done, fn, *args, **kwargs)
 
     def _done(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """What a worker answers. Raises BrokenExecutor if the scheduler is heard no more."""
         future = self._dask.submit(fn, *args, **kwargs, pure=False)
-        try:
-            result: T = future.result()
-            return result
-        finally:
-            future.cancel()
+        while True:
+            try:
+                result: T = future.result(timeout=_LOOK_SECONDS)
+                return result
+            except TimeoutError as error:
+                if not self._is_alive():
+                    raise BrokenExecutor("the scheduler is heard no more") from error
+                if future.status != "pending":
+                    raise
+            except CancelledError as error:
+                raise BrokenExecutor("the scheduler forgot it") from error
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See ``Executor``."""
+        self.is_closed = True
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
+        with contextlib.suppress(Exception):
+            self._dask.close(timeout=_LOOK_SECONDS)
 
 
 def _imported(name: str) -> Any:
@@ -199,14 +231,28 @@ class _Harmless:
         return _Unpickler(io.BytesIO(data), buffers=buffers).load()
 
 
+def _cleaned(error: object, trace: object = None, **more: object) -> tuple[type, Exception, None]:
+    """What Dask makes of a worker's error, whatever that is."""
+    found = error if isinstance(error, Exception) else Opaque(str(error)[:1000])
+    return type(found), found, None
+
+
 @contextlib.contextmanager
 def _harmless_pickles() -> Iterator[None]:
     """While it lasts, no pickle that this process reads through Dask runs code."""
-    modules = (_imported("distributed.protocol.pickle"), _imported("distributed.client"))
+    client = _imported("distributed.client")
+    known = _imported("distributed.protocol").dask_deserialize
+    known.register(Opaque, lambda header, frames: Opaque())
+    changed = [
+        (_imported("distributed.protocol.pickle"), "pickle", _Harmless()),
+        (client, "pickle", _Harmless()),
+        (client, "clean_exception", _cleaned),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changed]
     try:
-        for module in modules:
-            module.pickle = _Harmless()
+        for module, name, value in changed:
+            setattr(module, name, value)
         yield
     finally:
-        for module in modules:
-            module.pickle = pickle
+        for module, name, value in before:
+            setattr(module, name, value)

@@ -131,7 +131,7 @@ def carried_out(
                 except BrokenExecutor:
                     # Nobody can say which of them it was.
                     lost = [attempt, *running.values()]
-                    again += [each.again("a process of this run was killed") for each in lost]
+                    again += [each.again("it was lost with its process") for each in lost]
                     running.clear()
                     crew.renew()
                     break
