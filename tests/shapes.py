@@ -18,6 +18,7 @@ from cnrmirror.catalog.changes import Change
 from cnrmirror.cli.build import Rendered, WouldRender
 from cnrmirror.cli.changing import Changed, WouldChange
 from cnrmirror.cli.check import CheckedHere
+from cnrmirror.cli.cluster import Certificates
 from cnrmirror.cli.config import ConfigChecked
 from cnrmirror.cli.export import ExportPlan
 from cnrmirror.cli.gc import Collected
@@ -25,6 +26,7 @@ from cnrmirror.cli.keys import KeyRow, KeysRotated, Renewed, WouldRotate
 from cnrmirror.cli.log import LogEntry
 from cnrmirror.cli.refresh import Refreshed, WouldRefresh
 from cnrmirror.cli.root import ProposalTold
+from cnrmirror.cli.sync import OnlyFetched
 from cnrmirror.cli.upgrade import Upgraded, WouldUpgrade
 from cnrmirror.client.pull import Pulled, WouldPull
 from cnrmirror.client.signatures import Verdict
@@ -123,7 +125,8 @@ SHAPES: dict[str, tuple[Any, ...]] = {
     "log": (list[LogEntry],),
     "diff": (list[Change],),
     "cost": (list[Cost],),
-    "sync": (SyncReport,),
+    "sync": (SyncReport, OnlyFetched),
+    "cluster certificates": (Certificates,),
     "report": (list[SourceReport],),
     "publish": (Published, Plan, list[Finding]),
     "pull": (Pulled, WouldPull),

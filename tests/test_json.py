@@ -137,7 +137,9 @@ def carry(story: Story, folder: Path, root: str) -> None:
     with (folder / "m/mirror.yaml").open("a") as file:
         file.write("sources:\n  c: {type: charts, folder: ../charts, namespace: ns}\n")
     story("sync", "--dry-run", code=14)
+    story("sync", "--only-fetch")
     story("sync", code=14)
+    story("cluster certificates", "certs")
     story("report", code=14)
     story.told.add("adopt")
 

@@ -355,6 +355,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(tmp_path: Path) -> None:
     machine("cluster", "certificates", "certs")
     at = ("--cluster", "tls://127.0.0.1:1", "--certificates", "certs")
     run = ("-C", "m", "sync")
+    machine("cluster", "certificates", "certs", code=4)
     assert "without --cluster" in machine(*run, *at, "--workers", "2", code=2)
     assert "go together" in machine(*run, "--cluster", "tls://127.0.0.1:1", code=2)
     assert "go together" in machine(*run, "--certificates", "certs", code=2)

@@ -18,7 +18,7 @@ else:
     making = later("cnrmirror.sync.certificates")
 
 
-class Made(msgspec.Struct, frozen=True):
+class Certificates(msgspec.Struct, frozen=True):
     """What ``--json`` says: the files."""
 
     files: list[str]
@@ -39,7 +39,7 @@ def cluster() -> None:
               help="How long they are good.")  # fmt: skip
 @pass_context
 def certificates(context: Context, folder: Path, days: int) -> None:
-    """Make certificates for a scheduler, its workers and the coordinator, in FOLDER.
+    """Make a cluster's certificates in FOLDER.
 
     Nobody without one of them can reach the cluster. The key of their authority is not kept: before
     they end, make all of them anew.
@@ -49,7 +49,7 @@ def certificates(context: Context, folder: Path, days: int) -> None:
     cnrmirror cluster certificates cluster-certificates --days 30
     """
     made = making.make_certificates(folder, days, datetime.now(UTC))
-    context.done(Made([str(path) for path in made]), map(str, made))
+    context.done(Certificates([str(path) for path in made]), map(str, made))
 
 
 COMMAND = cluster

@@ -26,7 +26,7 @@ _SOURCES = {
     9: "A source is not trusted, or a key that must sign is not here.",
     10: "A source is stale, or a clock is off.",
     11: "A source lacks a file that its catalog names.",
-    12: "A source, or the cluster, cannot be reached, is too slow, or answers with errors.",
+    12: "A source cannot be reached, is too slow, or answers with errors.",
     14: "Done, with holes that the next run tries again.",
     15: "Too much is gone upstream: nothing was removed.",
     16: "A source refuses: credentials, rights.",
@@ -65,7 +65,10 @@ _OF: dict[str, dict[int, str]] = {
     "search": _READS,
     "images": _NAMED | _READS,
     "diff": {5: "There is no such revision."},
-    "sync": _SOURCES,
+    "sync": {
+        **_SOURCES,
+        12: "A source, or the cluster, cannot be reached, is too slow, or answers with errors.",
+    },
     "cluster certificates": {4: "There are certificates in FOLDER already."},
     "report": {
         **{

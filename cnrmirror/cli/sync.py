@@ -31,7 +31,7 @@ from cnrmirror.sync.report import SyncReport
 from cnrmirror.sync.run import sync as run_sync
 
 
-class Fetched(msgspec.Struct, frozen=True):
+class OnlyFetched(msgspec.Struct, frozen=True):
     """What ``--only-fetch --json`` says: how many archives are in the store for the next sync."""
 
     archives: int
@@ -140,7 +140,7 @@ def _fetch(
         report = run_sync(project, sources, now(), False, keep, meter, crew, only_fetch=True)
     count = sum(source.fetched for source in report.sources)
     lines = [f"{counted(count, 'archive')} in the store; 'cnrmirror sync' makes the revision"]
-    context.done(Fetched(count, sum(source.bytes for source in report.sources)), lines)
+    context.done(OnlyFetched(count, sum(source.bytes for source in report.sources)), lines)
 
 
 def _acknowledged(project: Project, report: SyncReport) -> SyncReport:

@@ -45,7 +45,7 @@ from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble
 from cnrmirror.objects.s3_bulk import bulk_store
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
-from cnrmirror.objects.s3_digest import asked_for_digest, digest_there, told_digest
+from cnrmirror.objects.s3_digest import asked_for_digest, digest_there, read_body, told_digest
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
 from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.s3_words import Said
@@ -145,7 +145,7 @@ class BucketObjects(Objects):
                 Bucket=self._bucket, Key=self._prefix + key, **self._settings.extra
             )
             with contextlib.closing(answer["Body"]) as body:
-                return body.read(max_bytes + 1), answer["ETag"]
+                return read_body(body, max_bytes + 1), answer["ETag"]
 
         try:
             data, tag = self._once(get, where)

@@ -1,4 +1,4 @@
-"""Whether an object of a bucket has the bytes that it must have."""
+"""An object's bytes as boto3 gives them, and whether they are those that it must have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from typing import Any
 from cnrmirror.model.digest import CHUNK
 
 Once = Callable[[Callable[[], Any]], Any]
+
+
+def read_body(body: Any, most: int) -> bytes:
+    """The bytes of an answer of boto3's, or so many of them.
+
+    Raises:
+        botocore's IncompleteReadError: they are fewer than was announced.
+    """
+    data: bytes = body.read(most)
+    if len(data) < most:
+        body.read(1)  # only who asks for more is told so
+    return data
 
 
 def asked_for_digest(checksums: bool) -> dict[str, str]:
