@@ -21,7 +21,7 @@ from tests.interop.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 SHELL = ("sh", "bash", "console")
-PORTS = ("8080", "9000")
+PORTS = ("8080", "8786", "9000")
 _FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.S | re.M)
 _MARK = "\036"
 

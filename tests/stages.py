@@ -34,6 +34,8 @@ NOT_RUN = {
     "needs an image builder; tests/interop/test_recipes.py runs the file's steps",
     ("docs/automation.md", "kubectl create namespace cnrmirror"): "needs a cluster; "
     "tests/interop/test_recipes_cluster.py checks the manifests",
+    ("docs/automation.md", "podman build --format docker --build-arg WITH=cluster"):
+    "needs an image builder; tests/interop/test_recipes_workers.py installs the same",
     ("docs/automation.md", "gh secret set CNRMIRROR_KEYS"): "needs an account at GitHub",
     ("docs/clients.md", "oras pull mirror.example.com/charts/nginx/kpm:1.2.0"): "the command line "
     "of oras is in no index of packages from which .ci/run installs",
@@ -135,6 +137,7 @@ open("sig", "wb").write(bytes.fromhex(one["sig"]))
         {"": "cp -r w/nginx ."},
         after="cnrmirror -C second show charts/nginx",
     ),
+    Stage("docs/scale.md", ("cnrmirror sync --workers 4",)),
     Stage(
         "docs/publish.md",
         ("cnrmirror publish production --plan", "cnrmirror publish production --audit"),
@@ -219,6 +222,11 @@ FOREIGN = [
           "~/usr/local/lib/cnrmirror/bin/cnrmirror --version"),
     Stage("docs/automation.md", ("helm install cnrmirror",), str(ROOT),
           meant={"helm install": "helm install --dry-run=client"}, needs=("helm",)),
+    Stage("docs/automation.md", ("cnrmirror cluster certificates",), ".",
+          {"": "ln -s $CLONE/docs docs; for part in worker fetch sync; do "
+           "echo AWS_REGION=us-east-1 > $part.env; done"},
+          {"secret generic": "secret generic --dry-run=client -o name", "apply -k": "kustomize"},
+          needs=("kubectl",)),
     Stage("docs/serve.md", ("gunicorn",), ".",
           {"": f"{_ANSWERS}\nln -s w my-mirror"},
           {"gunicorn": "PYTHONPATH=$CLONE $PYTHON -m gunicorn -b 127.0.0.1:8080",
@@ -229,6 +237,13 @@ FOREIGN = [
           {"serve --metrics": "serve --metrics --port 8080 &", "curl ": "answers "},
           needs=("curl",)),
 ]  # fmt: skip
+
+# It needs a real server's bucket, and a program of others: tests/interop/test_cluster_page.py.
+CLUSTER = Stage(
+    "docs/scale.md", ("cnrmirror cluster certificates", "echo 'sources:", "env -u"), ".",
+    {"": "cnrmirror init my-mirror --store s3://site/registry"},
+    after="cnrmirror -C my-mirror show charts/nginx@1.2.0",
+)  # fmt: skip
 
 # Its packages are signed by their maker: tests/interop/test_blocks.py has such ones.
 SIGNED = Stage(

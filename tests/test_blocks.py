@@ -26,10 +26,10 @@ from tests.blocks import (
 from tests.interop.servers import need
 from tests.recipes import tools
 from tests.stage import Stage, furnish
-from tests.stages import FOREIGN, NOT_RUN, OF_CLIENTS, SIGNED, STAGES, WHOLE
+from tests.stages import CLUSTER, FOREIGN, NOT_RUN, OF_CLIENTS, SIGNED, STAGES, WHOLE
 
 ALL = [block for document in documents() for block in blocks_of(document)]
-STAGED = [*STAGES, *FOREIGN, SIGNED]
+STAGED = [*STAGES, *FOREIGN, SIGNED, CLUSTER]
 
 
 def begun(document: str, begin: str) -> list[Block]:

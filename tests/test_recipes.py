@@ -43,6 +43,10 @@ def test_the_lock_has_every_dependency_in_a_version_that_is_wanted_and_no_addres
     for wanted in map(Requirement, project["project"]["dependencies"]):
         assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), wanted
     assert set(project["build-system"]["requires"]) <= set(_pinned("build.txt"))
+    with_cluster = _pinned("cluster.txt")
+    assert locked.items() <= with_cluster.items()
+    for wanted in map(Requirement, project["project"]["optional-dependencies"]["cluster"]):
+        assert wanted.specifier.contains(with_cluster[canonicalize_name(wanted.name)]), wanted
 
 
 class Host:

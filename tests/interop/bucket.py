@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,27 @@ class S3:
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 2}),
         )  # fmt: skip
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, access: str = ACCESS) -> dict[str, str]:
         """What a command needs to write there."""
         return {
-            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": ACCESS,
+            "AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": access,
             "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Iterator[S3]:
-    """The server with one empty bucket, readable by anybody, writable with the keys."""
+def s3_server(folder: Path, policies: Mapping[str, str] | None = None) -> Iterator[S3]:
+    """The server with one empty bucket, readable by anybody, writable with the keys.
+
+    Args:
+        folder: of its files.
+        policies: what others may do, by their access keys: policies as IAM has them.
+    """
+    policies = policies or {}
     folder.mkdir(parents=True, exist_ok=True)
     weed = need("weed")
     rights = [f"{right}:{BUCKET}" for right in ("Read", "Write", "List", "Tagging")]
-    identities = [
+    identities: list[dict[str, Any]] = [
         {"name": "publisher", "actions": rights,
          "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}]},
         {"name": "admin", "actions": ["Admin"],
@@ -59,7 +65,13 @@ def s3_server(folder: Path) -> Iterator[S3]:
          "credentials": [{"accessKey": "reader-of-the-tests", "secretKey": SECRET}]},
         {"name": "anonymous", "actions": [f"Read:{BUCKET}"]},
     ]  # fmt: skip
-    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+    identities += [
+        {"name": name, "policyNames": [name],
+         "credentials": [{"accessKey": name, "secretKey": SECRET}]}
+        for name in policies
+    ]  # fmt: skip
+    written = [{"name": name, "content": content} for name, content in policies.items()]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities, "policies": written}))
     (folder / "data").mkdir(exist_ok=True)
     for attempt in range(3):
         server, process = _start(weed, folder)

@@ -38,6 +38,7 @@ class Image:
         self.root, self._context, self._python = folder / "image", context, python
         self.user = self.work = ""
         self.environment: dict[str, str] = {}
+        self._arguments: dict[str, str] = {}
         self.entrypoint: list[str] = []
         self.command: list[str] = []
         self.healthcheck: list[str] = []
@@ -53,6 +54,10 @@ class Image:
         for name in ("src", "usr/local/lib", "tmp"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
         self.environment = {"PATH": f"{self._python.parent}:/usr/bin:/bin"}
+
+    def _arg(self, rest: str) -> None:
+        name, _, value = rest.partition("=")
+        self._arguments = {name: value}
 
     def _copy(self, rest: str) -> None:
         *sources, target = rest.removeprefix("--from=build ").split()
@@ -70,7 +75,7 @@ class Image:
                 shutil.copy(path, place)
 
     def _run(self, rest: str) -> None:
-        home = {"HOME": str(self.root / "tmp")}
+        home = {"HOME": str(self.root / "tmp"), **self._arguments}
         subprocess.run(["/bin/sh", "-c", self.here(rest)], env=self.environment | home,
                        cwd=self.root, check=True, stdin=subprocess.DEVNULL)  # fmt: skip
 

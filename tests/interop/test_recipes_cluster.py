@@ -66,6 +66,11 @@ def pods(path: Path) -> Iterator[dict[str, Any]]:
             yield spec["template"]["spec"]
 
 
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """All containers of a pod, in the order in which they begin."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
 def require_restricted(path: Path) -> None:
     """What the pod security standard "restricted" asks for, and a root that is read-only."""
     assert list(pods(path))
@@ -73,7 +78,7 @@ def require_restricted(path: Path) -> None:
         assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"]
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is pod["enableServiceLinks"] is False
-        for container in pod["containers"]:
+        for container in containers(pod):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
@@ -81,10 +86,10 @@ def require_restricted(path: Path) -> None:
             assert container["resources"]["limits"]["memory"]
 
 
-def built(tmp_path: Path) -> Path:
+def built(tmp_path: Path, recipe: str = "kubernetes") -> Path:
     """What ``kubectl apply -k`` would send."""
     path = tmp_path / "kustomized.yaml"
-    path.write_text(said(helm("kubectl"), "kustomize", RECIPES / "kubernetes"))
+    path.write_text(said(helm("kubectl"), "kustomize", RECIPES / recipe))
     return path
 
 
