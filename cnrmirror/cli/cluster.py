@@ -39,8 +39,9 @@ def cluster() -> None:
               help="How long they are good.")  # fmt: skip
 @pass_context
 def certificates(context: Context, folder: Path, days: int) -> None:
-    """Make a cluster's certificates in FOLDER.
+    """Make the certificates.
 
+    In FOLDER: those of a scheduler, its workers and the coordinator, which runs 'sync --cluster'.
     Nobody without one of them can reach the cluster. The key of their authority is not kept: before
     they end, make all of them anew.
 

@@ -138,6 +138,9 @@ def _fetch(
     """Only bring the archives. What went wrong is said by the sync that makes the revision."""
     with wish.crew(project) as crew:
         report = run_sync(project, sources, now(), False, keep, meter, crew, only_fetch=True)
+    for source in report.sources:
+        for note in (*source.notes, *([source.error] if source.error else [])):
+            context.note(f"{source.source}: {note}")
     count = sum(source.fetched for source in report.sources)
     lines = [f"{counted(count, 'archive')} in the store; 'cnrmirror sync' makes the revision"]
     context.done(OnlyFetched(count, sum(source.bytes for source in report.sources)), lines)

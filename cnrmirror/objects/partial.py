@@ -198,14 +198,14 @@ class PartialStore(Store):
     def holds(self, blobs: Iterable[Descriptor]) -> bool:
         """See ``Store``. They are known as sent, so that they are not sent again."""
         blobs = list(blobs)
-        self._say()
+        self.announce()
         if not super().holds(blobs):
             return False
         self.sent.update(blob_path(b.digest) for b in blobs if not Store.has_blob(self, b))
         return True
 
-    def _say(self) -> None:
-        """Have it said, from time to time, that a run sends."""
+    def announce(self) -> None:
+        """See ``Store``: said anew after a while."""
         with self._lock:
             due = time.monotonic() - self._said > _SAY_EVERY_SECONDS
             if due:
@@ -221,7 +221,7 @@ class PartialStore(Store):
         if not waiting:
             return
         new = [Resource(path, each, GZIP_TYPE, "immutable") for path, each in waiting.items()]
-        self._say()
+        self.announce()
         with self._errors():
             self.place.create(new, NoProgress())
         self.sent.update(waiting)

@@ -159,12 +159,14 @@ class Bringer:
         window = min(2 * crew.size, max(1, self._rules.parallel // each))
         given_up: list[CnrMirrorError] = []
         parts = chunks(offers)
+        self._project.store.announce()
         made = (self._chunk(part, each, crew.size) for part in parts if not given_up)
         seen: set[Key] = set()
         troubles: dict[str, int] = {}
         # Where nobody signs, nobody needs to be sure: whoever does so asks again (``_known``).
         require = (lambda fetched: None) if crew.afar else self._require
         for report in carried_out(crew, made, window, require):
+            self._project.store.announce()
             self._requests += report.requests
             if report.trouble:
                 troubles[report.trouble] = troubles.get(report.trouble, 0) + 1
@@ -182,14 +184,15 @@ class Bringer:
         if isinstance(settings, Web) and settings.rate:
             # Each of them keeps to its part.
             settings = msgspec.structs.replace(settings, rate=settings.rate / workers)
-        store = project.config.store
+        store, partial = project.config.store, project.partial
         told = self._source.told(offers) if isinstance(self._source, Divisible) else None
         assert told is not None
         return Chunk(
             name, msgspec.Raw(msgspec.json.encode(settings)), told, str(project.folder.resolve()),
             project.config.limits, project.config.views.dialect,
             str(project.layout.catalog.resolve()), str(project.layout.making.resolve()),
-            placed(project.folder, store) if store else None, parallel, offers,
+            placed(project.folder, store) if store else None,
+            partial.place.learned() if partial else {}, parallel, offers,
         )  # fmt: skip
 
 

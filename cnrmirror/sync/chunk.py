@@ -98,6 +98,7 @@ class Chunk(msgspec.Struct, frozen=True):
         limits, vendor: as in mirror.yaml.
         catalog, making: the folders of a store on this machine.
         store: the store, if it is elsewhere.
+        learned: what is known of its service (``Objects.learned``).
         parallel: how many are fetched at a time.
         offers: the archives.
     """
@@ -111,6 +112,7 @@ class Chunk(msgspec.Struct, frozen=True):
     catalog: str
     making: str
     store: StoreAt | None
+    learned: dict[str, str]
     parallel: int
     offers: list[Offer]
 
@@ -218,6 +220,7 @@ def _store(chunk: Chunk) -> Iterator[Store]:
         yield Store(Path(chunk.catalog), Path(chunk.making))
         return
     store = _own.store(chunk.store)
+    store.place.recall(chunk.learned)
     try:
         yield store
         store.send()
