@@ -107,7 +107,7 @@ def mirror(folder: Path, count: int, releases: int, archive: Shared, origin: str
         ref = project.catalog.find(root.tree, CHANGED)
         some = [Difference(CHANGED, None, ref)]
         bring_packages(project.store, builder.views, builder.tree, some, NoProgress())
-        builder.remember(head, entries)
+        builder._remember(head, entries)
 
     with project.signing(now()):
         project.builder.bring_up = bring_up  # type: ignore[method-assign]

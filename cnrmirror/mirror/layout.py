@@ -136,6 +136,11 @@ class Layout(msgspec.Struct, frozen=True):
         return self.scratch / "built.json"
 
     @property
+    def ledger(self) -> Path:
+        """What a sync must know of every package, by shard of the tree."""
+        return self.scratch / "ledger"
+
+    @property
     def trust_cache(self) -> Path:
         return self.scratch / "trust"
 
