@@ -22,6 +22,7 @@ from cnrmirror.views.base import (
     Archives,
     ArtifactHub,
     Changes,
+    Entries,
     Look,
     MakeView,
     Package,
@@ -192,16 +193,13 @@ class Site:
         documents = catalog.documents(catalog.packages(tree))
         return self.entries(self.load(catalog, document, None) for document in documents)
 
-    def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
-        """Entries out of the JSON that they were written as. Raises msgspec.DecodeError."""
-        return {
-            view.name: typed.decode(entries[view.name], dict[str, view.entry_type])  # type: ignore[name-defined]
-            for view in self._views
-            if view.name in entries
-        }
+    @property
+    def entry_types(self) -> dict[str, type[Any]]:
+        """The type of an entry of every view; they can be written as JSON."""
+        return {view.name: view.entry_type for view in self._views}
 
     def lists(
-        self, entries: ViewEntries, changes: ViewChanges, root: CatalogRoot
+        self, entries: Mapping[str, Entries], changes: ViewChanges, root: CatalogRoot
     ) -> list[Resource]:
         """The lists that these changes touch, as they are for all ``entries`` at a revision."""
         return [
@@ -290,7 +288,9 @@ class Site:
                 yield Resource(resource.path[:-5], resource.body)
 
 
-def changes_of(before: ViewEntries, after: ViewEntries, names: Iterable[str]) -> ViewChanges:
+def changes_of(
+    before: Mapping[str, Entries], after: Mapping[str, Entries], names: Iterable[str]
+) -> ViewChanges:
     """The entries of these packages in two states."""
     changed = list(names)
     return {
