@@ -23,6 +23,7 @@ from cnrmirror.mirror.rows import (
     updated_rows,
 )
 from cnrmirror.model import typed
+from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageRef
 from cnrmirror.model.later import later
@@ -143,10 +144,12 @@ class Builder:
             differences = list(self._catalog.diff(old.tree, new.tree))
             names = [difference.name for difference in differences]
             before = self._opened(built)
-            after = updated_rows(before, self._packages(differences), names)
-            moved = changes_of(before, after, names)
-            lists = self.views.lists(before, moved, old), self.views.lists(after, moved, new)
-            self.tree.update(*changes(*lists))
+            fresh = self._packages(differences)
+            with without_cycles():
+                after = updated_rows(before, fresh, names)
+                moved = changes_of(before, after, names)
+                lists = self.views.list_changes((before, old), (after, new), moved)
+            self.tree.update(*lists)
             self._remember(head, after, built, names)
 
     def _bring_entries(self, built: Built | None, head: Head) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.documents import ArchiveFacts, Head, PackageDocument, Upstream
 from cnrmirror.sources.base import Listing
 from cnrmirror.sync.fetch import Fetched
@@ -31,12 +32,17 @@ class Ledger:
         self._upstreams: dict[str, Upstream] = {}
         self._facts: dict[str, ArchiveFacts] = {}
         self._tree = project.tree()
-        self._known = Known(project, self._tree)
         # Packages in which more than releases may have to be put in order.
         self._more: set[str] = set()
         self.taken: set[Key] = set()
         self.owned: dict[str, list[Key]] = {name: [] for name in names}
         self._signed: dict[str, Counter[tuple[str, str]]] = {}
+        with without_cycles():
+            self._known = Known(project, self._tree)
+            self._look()
+
+    def _look(self) -> None:
+        """Note which releases each source owns, and what is signed."""
         for package, outline in self._known.items():
             if outline.channels or outline.tombstones:
                 self._more.add(package)
