@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -50,7 +51,7 @@ class Ledger:
                 self._signed[package] = signed
             for release in outline.releases:
                 if release.origin in self.owned:
-                    key = (package, release.release, release.media_type)
+                    key = (package, release.release, sys.intern(release.media_type))
                     self.owned[release.origin].append(key)
 
     def document(self, package: str) -> PackageDocument | None:
@@ -65,6 +66,7 @@ class Ledger:
         there = (p for p in packages if p in self._changed or p in self._known)
         return _Outlines(dict.fromkeys(there), self._changed, self._known)
 
+    @without_cycles()
     def apply(
         self,
         plan: Plan,
