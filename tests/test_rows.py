@@ -31,7 +31,9 @@ def files(project: Project) -> dict[str, int]:
 @pytest.fixture
 def many(project: Project, chart: Callable[..., Path]) -> Project:
     for namespace in ("a", "b", "c", "d"):
-        push(project, [chart("x", "1.0.0"), chart("y", "1.0.0")], Override(namespace=namespace), NOW)
+        push(
+            project, [chart("x", "1.0.0"), chart("y", "1.0.0")], Override(namespace=namespace), NOW
+        )
     return reopen(project.folder)
 
 
