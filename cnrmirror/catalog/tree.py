@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from cnrmirror.model.canonical import encode
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     LEAF_MAX,
@@ -39,6 +40,15 @@ class Difference(msgspec.Struct, frozen=True):
     name: str
     old: PackageRef | None
     new: PackageRef | None
+
+
+class Subtree(msgspec.Struct, frozen=True):
+    """A part of a tree: ``tree``, if it is at hand, or what ``child`` names."""
+
+    prefix: str
+    digest: str
+    tree: Node | None = None
+    child: ChildRef | None = None
 
 
 class Nodes(Protocol):
@@ -121,6 +131,26 @@ class CatalogReader:
             return
         for nibble, child in self._children(tree):
             yield from self.packages(self._child(tree, nibble, child))
+
+    def subtrees(self, tree: Node, most: int) -> Iterator[Subtree]:
+        """A tree in its order, in the largest parts that have at most so many packages (or one
+        leaf); the nodes above them are read, those in them are not.
+        """
+        if isinstance(tree, Leaf) or counts(tree)[0] <= most:
+            yield Subtree(tree.prefix, Descriptor.of(encode(tree)).digest, tree)
+            return
+        for nibble, child in sorted(tree.children.items()):
+            if child.packages <= max(most, LEAF_MAX):
+                yield Subtree(tree.prefix + nibble, child.digest, None, child)
+            else:
+                yield from self.subtrees(self._child(tree, nibble, child), most)
+
+    def subtree(self, part: Subtree) -> Node:
+        """What ``subtrees`` named."""
+        if part.tree is not None:
+            return part.tree
+        assert part.child is not None
+        return self._child(Branch(part.prefix[:-1], {}), part.prefix[-1], part.child)
 
     def nodes(self, tree: Node) -> Iterator[ChildRef]:
         """Every inner node below a tree: what must be kept besides the package documents."""

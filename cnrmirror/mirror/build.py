@@ -14,7 +14,16 @@ import msgspec
 
 from cnrmirror.catalog.tree import EMPTY, Catalog, Difference
 from cnrmirror.mirror.layout import Layout
+from cnrmirror.mirror.rows import (
+    RowFiles,
+    RowsLost,
+    ShardNames,
+    ViewRows,
+    rows_of,
+    updated_rows,
+)
 from cnrmirror.model import typed
+from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageRef
 from cnrmirror.model.later import later
@@ -25,7 +34,7 @@ from cnrmirror.objects.sitetree import SiteTree
 from cnrmirror.objects.store import Store
 from cnrmirror.views.base import Package
 from cnrmirror.views.cnr_paths import PACKAGES
-from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of, updated
+from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of
 
 if TYPE_CHECKING:
     import multiprocessing
@@ -41,7 +50,7 @@ _CHUNK = 100
 
 
 class Built(msgspec.Struct, frozen=True):
-    """Where the views stand: which root, in which form and folder, and the entries of every view.
+    """Where the views stand: which root, in which form and folder, and the files of all entries.
 
     Private to this machine (scratch), and made again from the catalog.
     """
@@ -49,7 +58,7 @@ class Built(msgspec.Struct, frozen=True):
     at: Descriptor
     fingerprint: str
     folder: str
-    entries: dict[str, msgspec.Raw]
+    rows: ShardNames
 
 
 class Builder:
@@ -61,6 +70,7 @@ class Builder:
         self._site = layout.site
         self._scratch = layout.making
         self._state = layout.built
+        self._rows = RowFiles(layout.rows, layout.making)
         self._store = store
         self._catalog = catalog
         self.views = views
@@ -77,6 +87,19 @@ class Builder:
             return None
         known = built.fingerprint == self.views.fingerprint and built.folder == self._folder()
         return built if known else None
+
+    def known_entries(self, head: Head) -> ViewEntries | None:
+        """The entries of every view at a revision, if the views stand at it."""
+        built = self.built()
+        if built is None or built.at != head.catalog:
+            return None
+        try:
+            return {view: rows.whole() for view, rows in self._opened(built).items()}
+        except RowsLost:  # also where another command has just brought the views further
+            return None
+
+    def _opened(self, built: Built) -> ViewRows:
+        return self._rows.open(built.rows, self.views.entry_types)
 
     def _folder(self) -> str:
         """Tells this site from another copy of it, or from an older one that was put back."""
@@ -101,36 +124,45 @@ class Builder:
         be, file by file.
         """
         built = self.built()
+        try:
+            self._bring(built, head)
+        except RowsLost:
+            self._bring(None, head)
+
+    def _bring(self, built: Built | None, head: Head) -> None:
+        if built is not None and built.at == head.catalog:
+            return
+        if built is not None and not self._store.has_root(built.at):
+            built = None
         if not self._files:
             self._bring_entries(built, head)
-        elif built is None or not self._store.has_root(built.at):
+        elif built is None:
             self.rebuild(head)
-        elif built.at != head.catalog:
+        else:
             old = self._catalog.root(built.at)
             new = self._catalog.root(head.catalog)
             differences = list(self._catalog.diff(old.tree, new.tree))
             names = [difference.name for difference in differences]
-            before = self.views.decoded(built.entries)
-            after = updated(before, self._packages(differences), names)
-            moved = changes_of(before, after, names)
-            lists = self.views.lists(before, moved, old), self.views.lists(after, moved, new)
-            self.tree.update(*changes(*lists))
-            self._remember(head, after)
+            before = self._opened(built)
+            fresh = self._packages(differences)
+            with without_cycles():
+                after = updated_rows(before, fresh, names)
+                moved = changes_of(before, after, names)
+                lists = self.views.list_changes((before, old), (after, new), moved)
+            self.tree.update(*lists)
+            self._remember(head, after, built, names)
 
     def _bring_entries(self, built: Built | None, head: Head) -> None:
         """Know the entries of ``head``, without the files."""
-        if built is not None and built.at == head.catalog:
-            return
-        known = built if built is not None and self._store.has_root(built.at) else None
-        old = self._catalog.root(known.at).tree if known else EMPTY
+        old = self._catalog.root(built.at).tree if built else EMPTY
         found = list(self._catalog.diff(old, self._catalog.root(head.catalog).tree))
         names = [difference.name for difference in found]
         fresh: ViewEntries = {}
         for document in self._catalog.documents(d.new for d in found if d.new is not None):
             package = self.views.load(self._catalog, document, None)
             add_entries(fresh, self.views.entries([package]))
-        before = self.views.decoded(known.entries) if known else {}
-        self._remember(head, updated(before, fresh, names))
+        before = self._opened(built) if built else {}
+        self._remember(head, updated_rows(before, fresh, names), built, names)
 
     def rebuild(self, head: Head) -> tuple[int, int]:
         """All views again: what differs is written, what does not belong is removed.
@@ -154,7 +186,7 @@ class Builder:
             expected.update(r.path for r in lists)
             self.tree.update(self._wrong(lists), [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
-        self._remember(head, entries)
+        self._remember(head, rows_of(entries))
         return self.tree.written - written, self.tree.removed - removed
 
     def _compared(self, refs: Sequence[PackageRef], expected: set[str]) -> ViewEntries:
@@ -222,11 +254,17 @@ class Builder:
                     progress.advance(len(chunk))
             return entries
 
-    def _remember(self, head: Head, entries: ViewEntries) -> None:
-        raw = {view: msgspec.Raw(msgspec.json.encode(each)) for view, each in entries.items()}
-        built = Built(head.catalog, self.views.fingerprint, self._folder(), raw)
+    def _remember(
+        self, head: Head, entries: ViewRows, before: Built | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:  # fmt: skip
+        """Note where the views stand; after ``before`` only these packages changed."""
+        known = before.rows if before else {}
+        rows = self._rows.write(entries, known, names if before else None)
+        built = Built(head.catalog, self.views.fingerprint, self._folder(), rows)
         sync_filesystem(self._site)
         replace_durably(self._state, msgspec.json.encode(built), self._scratch)
+        self._rows.keep_only(rows)
 
 
 def bring_packages(

@@ -136,6 +136,16 @@ class Layout(msgspec.Struct, frozen=True):
         return self.scratch / "built.json"
 
     @property
+    def rows(self) -> Path:
+        """What the lists of the views need to know of every package."""
+        return self.scratch / "rows"
+
+    @property
+    def ledger(self) -> Path:
+        """What a sync must know of every package, by shard of the tree."""
+        return self.scratch / "ledger"
+
+    @property
     def trust_cache(self) -> Path:
         return self.scratch / "trust"
 

@@ -197,10 +197,7 @@ class Project:
 
     def known_entries(self, head: Head) -> ViewEntries | None:
         """The entries of every view at a revision, if the views stand at it."""
-        built = self.builder.built()
-        if built is None or built.at != head.catalog:
-            return None
-        return self.builder.views.decoded(built.entries)
+        return self.builder.known_entries(head)
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """An archive. Raises DamageError."""

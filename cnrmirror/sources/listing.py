@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.documents import Channel, Tombstone
 from cnrmirror.model.names import PackageName
 from cnrmirror.sources.base import Hole, Listing, Offer
@@ -44,6 +45,7 @@ def wanted_hole(wanted: Filter, hole: Hole) -> bool:
     return not hole.release or wanted.takes_release(hole.release)
 
 
+@without_cycles()
 def mapped(listing: Listing, wanted: Wanted) -> Listing:
     """The listing with its packages called as they are called here, and holes of what is wanted.
 

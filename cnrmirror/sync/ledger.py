@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.documents import ArchiveFacts, Head, PackageDocument, Upstream
 from cnrmirror.sources.base import Listing
 from cnrmirror.sync.fetch import Fetched
-from cnrmirror.sync.merge import merged, parts, release_of
+from cnrmirror.sync.known import Known
+from cnrmirror.sync.merge import Merged, Part, merged, parts, release_of
 from cnrmirror.sync.plan import Key, Plan, Rules
 
 
@@ -30,25 +33,40 @@ class Ledger:
         self._upstreams: dict[str, Upstream] = {}
         self._facts: dict[str, ArchiveFacts] = {}
         self._tree = project.tree()
+        # Packages in which more than releases may have to be put in order.
+        self._more: set[str] = set()
         self.taken: set[Key] = set()
         self.owned: dict[str, list[Key]] = {name: [] for name in names}
         self._signed: dict[str, Counter[tuple[str, str]]] = {}
-        for document in project.catalog.documents(project.catalog.packages(self._tree)):
-            if signed := _signed(document):
-                self._signed[document.package] = signed
-            for release in document.releases:
+        with without_cycles():
+            self._known = Known(project, self._tree)
+            self._look()
+
+    def _look(self) -> None:
+        """Note which releases each source owns, and what is signed."""
+        for package, outline in self._known.items():
+            if outline.channels or outline.tombstones:
+                self._more.add(package)
+            if signed := _signed(outline):
+                self._signed[package] = signed
+            for release in outline.releases:
                 if release.origin in self.owned:
-                    key = (document.package, release.release, release.media_type)
+                    key = (package, release.release, sys.intern(release.media_type))
                     self.owned[release.origin].append(key)
 
     def document(self, package: str) -> PackageDocument | None:
         """A package as it is at this point of the run."""
         return self._changed.get(package) or self._project.catalog.get(self._tree, package)
 
-    def documents(self, packages: Iterable[str]) -> dict[str, PackageDocument]:
-        found = {package: self.document(package) for package in packages}
-        return {package: document for package, document in found.items() if document}
+    def documents(self, packages: Iterable[str]) -> Mapping[str, PackageDocument]:
+        """The outlines (``known.outlined``) of packages at this point of the run.
 
+        Only those that changed in it are whole. They are made when they are asked for.
+        """
+        there = (p for p in packages if p in self._changed or p in self._known)
+        return _Outlines(dict.fromkeys(there), self._changed, self._known)
+
+    @without_cycles()
     def apply(
         self,
         plan: Plan,
@@ -64,19 +82,33 @@ class Ledger:
         ]
         owned: dict[str, list[str]] = {}
         for package, part in parts(plan, listing, rules, arrived, had).items():
-            old = self.document(package) or PackageDocument(package, [])
+            if package not in self._more and _says_nothing(part):
+                continue
             taken = self._channels.setdefault(package, set())
-            result = merged(old, part, taken, self._now)
+            old, result = self._merged(package, part, taken)
             taken.update(result.given)
             if result.owned:
                 owned[package] = result.owned
             new = result.document
             if new != old and (new.releases or new.tombstones or old.releases):
                 self._changed[package] = new
+                self._more.add(package)
         self._facts.update((f.blob.digest, f.facts) for f in fetched.values() if f.facts)
         if listing.upstream is not None:
             self._upstreams[plan.source] = listing.upstream
         return owned
+
+    def _merged(
+        self, package: str, part: Part, taken: Collection[str]
+    ) -> tuple[PackageDocument, Merged]:
+        """A package, and what a part makes of it; read whole only if that is something else."""
+        outline = self._changed.get(package) or self._known.get(package)
+        if outline is not None and not part.drops and not part.arrived:
+            result = merged(outline, part, taken, self._now)
+            if result.document == outline:
+                return outline, result
+        old = self.document(package) or PackageDocument(package, [])
+        return old, merged(old, part, taken, self._now)
 
     def signed(self, source: str) -> dict[str, int]:
         """How many releases of a source carry a signature at this point of the run, by its kind."""
@@ -91,6 +123,31 @@ class Ledger:
         if not self._changed:
             return None
         return self._project.commit(self._changed, message, self._now, self._facts, self._upstreams)
+
+
+class _Outlines(Mapping[str, PackageDocument]):
+    """Some packages, each as the first of the mappings has it that has it."""
+
+    def __init__(self, names: Mapping[str, None], *some: Mapping[str, PackageDocument]) -> None:
+        self._names = names
+        self._some = some
+
+    def __getitem__(self, package: str) -> PackageDocument:
+        if package in self._names:
+            for each in self._some:
+                if (found := each.get(package)) is not None:
+                    return found
+        raise KeyError(package)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _says_nothing(part: Part) -> bool:
+    return not (part.drops or part.arrived or part.stones or part.channels or part.had)
 
 
 def _signed(document: PackageDocument) -> Counter[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.documents import PackageDocument, Release, Tombstone
 from cnrmirror.model.names import is_release
 from cnrmirror.sources.base import Hole, Listing, Offer
@@ -105,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, actions=sorted(map(kept, self.actions)))
 
 
+@without_cycles()
 def plan(situation: Situation) -> Plan:
     """What to do about each release that is wanted, and each that came from here before."""
     selected, doubtful = _once_each(select(situation.rules.filter, situation.listing))

@@ -7,8 +7,8 @@ of views (``site.VIEWS``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any, BinaryIO, Generic, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Annotated, Any, BinaryIO, Generic, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -89,6 +89,21 @@ Entries = Mapping[str, Any]
 
 Changes = Mapping[str, tuple[Any | None, Any | None]]
 """The entries of the packages that changed, before and after; None where there was, or is, none."""
+
+
+@runtime_checkable
+class ByNamespace(Protocol):
+    """Entries that need not be read whole."""
+
+    def within(self, namespaces: Iterable[str]) -> Iterator[tuple[str, Any]]:
+        """Those of some namespaces, with their packages."""
+
+
+def within(entries: Entries, namespaces: Collection[str]) -> Iterable[tuple[str, Any]]:
+    """The entries of the packages of some namespaces, in any order."""
+    if isinstance(entries, ByNamespace):
+        return entries.within(namespaces)
+    return ((p, entry) for p, entry in entries.items() if p.partition("/")[0] in namespaces)
 
 
 class View(Protocol):

@@ -39,7 +39,7 @@ VERSIONS = {"appr": {"appr-api": "0.7.4"}, "cnr": {"cnr-api": "0.2.7"}}
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-class ListEntry(msgspec.Struct, frozen=True):
+class ListEntry(msgspec.Struct, frozen=True, gc=False):
     """What the lists need to know of a package; ``types`` has the releases of each media type."""
 
     name: str

@@ -33,6 +33,7 @@ from cnrmirror.views.base import (
     Latest,
     Package,
     Settings,
+    within,
 )
 from cnrmirror.views.chartfields import cleaned, refused_by_helm, typed
 
@@ -214,10 +215,9 @@ class HelmRepository:
         """See ``base.View``."""
         namespaces = {name.partition("/")[0] for name, pair in changes.items() if any(pair)}
         members: dict[str, dict[str, HelmEntry]] = {namespace: {} for namespace in namespaces}
-        for package, entry in entries.items():
+        for package, entry in within(entries, namespaces):
             namespace, _, name = package.partition("/")
-            if namespace in members:
-                members[namespace][name] = entry
+            members[namespace][name] = entry
         for namespace, found in sorted(members.items()):
             if found:
                 yield from self._of_namespace(namespace, found)

@@ -24,7 +24,7 @@ OF_ONE = 10
 """How many of the newest releases of one package a list may show."""
 
 
-class Dated(msgspec.Struct, frozen=True, array_like=True):
+class Dated(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A release with its time, as ``pagevalues.moment`` gives it."""
 
     created: str
@@ -32,7 +32,7 @@ class Dated(msgspec.Struct, frozen=True, array_like=True):
     media_type: str
 
 
-class PageEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+class PageEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What lists and search show of a package: ``newest`` are its newest releases by their time."""
 
     words: Words
@@ -122,7 +122,16 @@ def newest_packages(entries: Found) -> Iterator[Values]:
 
 def newest_releases(entries: Found) -> list[tuple[Dated, str]]:
     """The newest releases of all packages, at most ``OF_ONE`` of one."""
-    every = [(dated, package) for package, entry in entries.items() for dated in entry.newest]
+    # As old as the newest of so many packages, or newer: those are all that can be among them.
+    first = (entry.newest[0].created for entry in entries.values() if entry.newest)
+    times = heapq.nlargest(FEED, first)
+    least = times[-1] if len(times) == FEED else ""
+    every = [
+        (dated, package)
+        for package, entry in entries.items()
+        for dated in entry.newest
+        if dated.created >= least
+    ]
     return _newest(every, FEED)
 
 

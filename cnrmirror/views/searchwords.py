@@ -24,7 +24,7 @@ _MOST_TEXT = 2000
 _MOST_KEYWORDS = 40
 
 
-class Words(msgspec.Struct, frozen=True, array_like=True):
+class Words(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What the search needs of one package.
 
     The words stand in one text each, and no word in two of them: those of the name, those of the

@@ -22,6 +22,7 @@ from cnrmirror.views.base import (
     Archives,
     ArtifactHub,
     Changes,
+    Entries,
     Look,
     MakeView,
     Package,
@@ -192,25 +193,40 @@ class Site:
         documents = catalog.documents(catalog.packages(tree))
         return self.entries(self.load(catalog, document, None) for document in documents)
 
-    def decoded(self, entries: Mapping[str, msgspec.Raw]) -> ViewEntries:
-        """Entries out of the JSON that they were written as. Raises msgspec.DecodeError."""
-        return {
-            view.name: typed.decode(entries[view.name], dict[str, view.entry_type])  # type: ignore[name-defined]
-            for view in self._views
-            if view.name in entries
-        }
+    @property
+    def entry_types(self) -> dict[str, type[Any]]:
+        """The type of an entry of every view; they can be written as JSON."""
+        return {view.name: view.entry_type for view in self._views}
 
     def lists(
-        self, entries: ViewEntries, changes: ViewChanges, root: CatalogRoot
+        self, entries: Mapping[str, Entries], changes: ViewChanges, root: CatalogRoot
     ) -> list[Resource]:
         """The lists that these changes touch, as they are for all ``entries`` at a revision."""
-        return [
-            resource
-            for view in self._views
-            for resource in self._adapted(
-                view.lists(entries.get(view.name, {}), changes.get(view.name, {}), root)
-            )
-        ]
+        return list(self._adapted(self._lists(entries, changes, root)))
+
+    def _lists(
+        self, entries: Mapping[str, Entries], changes: ViewChanges, root: CatalogRoot
+    ) -> Iterator[Resource]:
+        for view in self._views:
+            given = entries.get(view.name, {}), changes.get(view.name, {})
+            yield from view.lists(*given, root)
+
+    def list_changes(
+        self, before: tuple[Mapping[str, Entries], CatalogRoot],
+        after: tuple[Mapping[str, Entries], CatalogRoot], moved: ViewChanges,
+    ) -> tuple[list[Resource], list[str]]:  # fmt: skip
+        """As ``changes`` of the ``lists`` of two states, each its entries and its revision.
+
+        Nothing is compressed but what is to be written.
+        """
+        (old, old_root), (new, new_root) = before, after
+        was = _by_path(self._lists(old, moved, old_root))
+        now = _by_path(self._lists(new, moved, new_root))
+        same = {path for path, resource in now.items() if was.get(path) == resource}
+        return changes(
+            self._adapted((r for path, r in was.items() if path not in same), named=True),
+            self._adapted(r for path, r in now.items() if path not in same),
+        )
 
     def all_lists(self, entries: ViewEntries, root: CatalogRoot) -> list[Resource]:
         """Every list, as it is for these entries at a revision."""
@@ -273,14 +289,15 @@ class Site:
             if isinstance(r.body, bytes) and r.path.startswith("helm/") and len(r.body) > WARN_FROM
         ]
 
-    def _adapted(self, resources: Iterable[Resource]) -> Iterator[Resource]:
+    def _adapted(self, resources: Iterable[Resource], named: bool = False) -> Iterator[Resource]:
+        """All forms of these files; ``named``: compressed ones have their names only, no bytes."""
         plain = self._settings.profile == "plain"
         base64 = plain and self._settings.plain_pull == "json"
         for resource in resources:
             if resource.by_rule and self._rules:
                 continue
             if self._settings.precompress and not plain:
-                yield from _precompressed(resource)
+                yield from _precompressed(resource, named)
             if base64 and resource.path.endswith("/pull"):
                 continue  # its base64 form takes the path
             yield resource
@@ -290,7 +307,9 @@ class Site:
                 yield Resource(resource.path[:-5], resource.body)
 
 
-def changes_of(before: ViewEntries, after: ViewEntries, names: Iterable[str]) -> ViewChanges:
+def changes_of(
+    before: Mapping[str, Entries], after: Mapping[str, Entries], names: Iterable[str]
+) -> ViewChanges:
     """The entries of these packages in two states."""
     changed = list(names)
     return {
@@ -335,14 +354,15 @@ def _page(resource: Resource) -> Resource:
     return Resource(path, Alias("index.json", single=True))
 
 
-def _precompressed(resource: Resource) -> Iterator[Resource]:
+def _precompressed(resource: Resource, named: bool) -> Iterator[Resource]:
     body = resource.body
     if (
         isinstance(body, bytes)
         and resource.media_type == JSON_TYPE
         and len(body) >= _PRECOMPRESS_FROM
     ):
-        yield Resource(f"{resource.path}.gz", gzip_bytes(body), cache=resource.cache)
+        packed = b"" if named else gzip_bytes(body)
+        yield Resource(f"{resource.path}.gz", packed, cache=resource.cache)
 
 
 def add_entries(entries: ViewEntries, more: ViewEntries) -> None:
