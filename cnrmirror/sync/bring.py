@@ -60,7 +60,6 @@ class Bringer:
         self._journal = Journal(project.layout.source_journal(source.name))
         self._fetcher = Fetcher(source, project.store, project.config.limits)
         self._requests = 0
-        self._lost = 0
         self._notes: list[str] = []
 
     def bring(self, offers: Sequence[Offer]) -> Brought:
@@ -68,7 +67,7 @@ class Bringer:
 
         Raises:
             StorageError: the mirror's own disk, or store, refuses.
-            NetworkError: the crew is gone; what was fetched is noted.
+            CrewLost: the crew is gone; what was fetched is noted.
         """
         found: dict[Key, Fetched | CnrMirrorError] = {}
         name = self._source.name
@@ -108,10 +107,8 @@ class Bringer:
                 left.append(offer)
             else:
                 yield offer, before
-        if self._lost:
-            self._notes.append(
-                f"{self._lost} noted as fetched, and not in the store: fetched again"
-            )
+        if lost := sum(self._journal.find(offer) is not None for offer in left):
+            self._notes.append(f"{lost} noted as fetched were not in the store: fetched again")
         if left and self._crew and self._is_divisible(left[:1]):
             found = self._by_crew(self._crew, left)
         else:
@@ -132,10 +129,7 @@ class Bringer:
             refuse_lies(offer, known)
         except InvalidDocument:
             return None
-        if self._project.store.holds(known.blobs):
-            return known
-        self._lost += 1
-        return None
+        return known if self._project.store.holds(known.blobs) else None
 
     # -- other processes --
 

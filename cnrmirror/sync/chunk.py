@@ -48,7 +48,7 @@ from cnrmirror.sync.room import Around, Room
 
 SIZE = 100
 """How many archives a chunk has, if there are so many."""
-_MAX_ANSWER = 64 << 20
+_MAX_ANSWER_EACH = 1 << 20
 _SEND_FROM_MIB = 64
 # A run ends with these codes if its source gave up; others are internal.
 _GAVE_UP = {kind.code: kind for kind in (NetworkError, AccessDenied)}
@@ -125,7 +125,7 @@ class Chunk(msgspec.Struct, frozen=True):
         Raises:
             InvalidDocument: it is no answer to this chunk.
         """
-        if len(data) > _MAX_ANSWER:
+        if len(data) > (len(self.offers) + 1) * _MAX_ANSWER_EACH:
             raise InvalidDocument(f"an answer of {len(data)} bytes")
         try:
             done = typed.decode(data, Done)

@@ -25,8 +25,8 @@ from concurrent.futures import (
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnrmirror.model.errors import InputError, NetworkError, UsageError
-from cnrmirror.sync.crew import Crew
+from cnrmirror.model.errors import InputError, UsageError
+from cnrmirror.sync.crew import Crew, CrewLost
 
 T = TypeVar("T")
 AUTHORITY, COORDINATOR = "ca.pem", "coordinator"
@@ -59,7 +59,7 @@ def cluster(address: str, certificates: Path) -> Iterator[Crew]:
     Raises:
         UsageError: it is no such address.
         InputError: a certificate is missing, or is none.
-        NetworkError: the scheduler cannot be reached, or has no workers.
+        CrewLost: the scheduler cannot be reached, or has no workers.
     """
     check_address(address)
     distributed = _imported("distributed")
@@ -100,7 +100,7 @@ class _OnCluster(Executor):
     scheduler that does not come back.
 
     Raises:
-        NetworkError: the scheduler cannot be reached.
+        CrewLost: the scheduler cannot be reached.
     """
 
     def __init__(self, distributed: Any, address: str, security: Any) -> None:
@@ -112,7 +112,7 @@ class _OnCluster(Executor):
                 deserializers=["msgpack"],
             )  # fmt: skip
         except (OSError, ValueError, TimeoutError) as error:
-            raise NetworkError(
+            raise CrewLost(
                 f"{address}: the scheduler cannot be reached, or refuses these certificates "
                 f"({error}); {_ADVICE}"
             ) from error
@@ -120,24 +120,25 @@ class _OnCluster(Executor):
         self._seen = time.monotonic()
 
     def wait_for_workers(self) -> int:
-        """How many chunks the workers do at a time, once there are any. Raises NetworkError."""
+        """How many chunks the workers do at a time, once there are any. Raises CrewLost."""
         while not (threads := self._size()):
             self.require()
             time.sleep(1)
         return threads
 
     def _size(self) -> int:
-        return sum(self._dask.nthreads().values())
+        """How many chunks are done at a time; 0 if the scheduler does not say it."""
+        try:
+            return sum(self._dask.nthreads().values())
+        except Exception:  # whatever it is: it is busy, or gone
+            return 0
 
     def require(self) -> None:
-        """Raises NetworkError if there were no workers for a while."""
-        with contextlib.suppress(Exception):  # the scheduler is busy, or gone
-            if self._is_alive() and self._size():
-                self._seen = time.monotonic()
+        """Raises CrewLost if there were no workers for a while."""
+        if self._is_alive() and self._size():
+            self._seen = time.monotonic()
         if time.monotonic() - self._seen > _PATIENCE_SECONDS:
-            raise NetworkError(
-                f"{self._address}: no worker for {_PATIENCE_SECONDS} seconds; {_ADVICE}"
-            )
+            raise CrewLost(f"{self._address}: no worker for {_PATIENCE_SECONDS} seconds; {_ADVICE}")
 
     def _is_alive(self) -> bool:
         """Whether what the scheduler says is still heard."""

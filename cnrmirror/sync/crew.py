@@ -8,12 +8,16 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 import msgspec
 
 from cnrmirror.mirror.build import processes
-from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, StorageError
+from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, NetworkError, StorageError
 from cnrmirror.sync.chunk import Chunk, do
 from cnrmirror.sync.fetch import Fetched
 
 _ATTEMPTS = 3
 _LOOK_SECONDS = 10
+
+
+class CrewLost(NetworkError):
+    """The processes are gone, and no others come."""
 
 
 class Crew:
@@ -23,7 +27,7 @@ class Crew:
         size: how many chunks they can do at the same time.
         make: an executor that does them; it is made anew if it breaks.
         afar: whether they are on other machines, with other disks.
-        require: raises NetworkError if they are gone.
+        require: raises CrewLost if they are gone.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ def carried_out(
 
     Raises:
         StorageError: the store refuses here, too.
-        NetworkError: the crew is gone.
+        CrewLost: the crew is gone.
     """
     left = map(_Try, chunks)
     again: list[_Try] = []

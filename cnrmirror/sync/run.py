@@ -22,7 +22,7 @@ from cnrmirror.sources.filters import Wanted, upstream_names
 from cnrmirror.sources.listing import mapped
 from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.bring import Bringer, Brought
-from cnrmirror.sync.crew import Crew
+from cnrmirror.sync.crew import Crew, CrewLost
 from cnrmirror.sync.journal import Journal
 from cnrmirror.sync.ledger import Ledger
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
@@ -115,12 +115,13 @@ def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
 
     Raises:
         StorageError: the mirror's own disk refuses.
+        CrewLost: nobody fetches any more.
     """
     name, rules = asked.source.name, asked.rules
     try:
         with run.meter.timing(name):
             report, channels = _one(run, asked)
-    except StorageError:
+    except (StorageError, CrewLost):
         raise
     except CnrMirrorError as error:
         report, channels = SourceReport.failed(name, rules, error, run.now), asked.had

@@ -183,6 +183,7 @@ def test_whatever_is_killed_the_mirror_is_the_same_in_the_end(
         else:
             kill_child(workers.workers[0])
         run.communicate(timeout=300)
+        assert deed != "scheduler" or run.returncode in (0, 12), "0 if it was done before"
     for _ in range(2 - len(workers.workers)):
         workers.worker()
     many.run(*sync_with(workers))
@@ -191,6 +192,20 @@ def test_whatever_is_killed_the_mirror_is_the_same_in_the_end(
     assert "all well" in many.run("check")
     # Each deed costs what was in flight: two chunks at most.
     assert len(archives(host)) <= ARCHIVES + 2 * 102 * len(deeds)
+
+
+def test_a_scheduler_that_does_not_come_back_ends_the_run(
+    mirrors: Mirrors, host: Host, workers: Cluster
+) -> None:
+    many = mirrors.another("many")
+    workers.worker()
+    run = many.start(*sync_with(workers))
+    while not archives(host):
+        time.sleep(0.01)
+    kill(workers.scheduler)
+    text = run.communicate(timeout=120)[0]
+    assert run.returncode == 12 and "is not fetched again" in text, text
+    assert many.revision() == 0
 
 
 HOSTILE = """
