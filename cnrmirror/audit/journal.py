@@ -18,16 +18,20 @@ _SECONDS = 6 * 3600  # an audit that was interrupted longer ago begins anew
 class Noted(msgspec.Struct, frozen=True):
     """A package that was found good.
 
-    ``forms``, ``lacking``: which forms that a place need not have were there, and which were not.
+    ``forms``: which forms that a place need not have were there; ``lacking``: which were not, each
+    with its paths. ``notes``: what is no fault.
     """
 
     key: str
     forms: list[str] = []
-    lacking: list[str] = []
+    lacking: dict[str, list[str]] = {}
+    notes: list[str] = []
 
 
 class Journal:
-    """The notes of one audit of one mirror; ``known_at`` is when it was interrupted.
+    """The notes of one audit of one mirror.
+
+    ``known`` packages were found good by an audit that was interrupted at ``known_at``.
 
     Args:
         path: the file with the notes; None: nothing is noted.
@@ -36,6 +40,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._done: dict[str, Noted] = {}
+        self.known = 0
         self.known_at = datetime.fromtimestamp(0, UTC)
 
     def resume(self, at: Descriptor) -> list[str]:
@@ -59,6 +64,7 @@ class Journal:
             with contextlib.suppress(msgspec.DecodeError):  # the last one may be cut off
                 noted = typed.decode(line, Noted)
                 self._done[noted.key] = noted
+        self.known = len(self._done)
         self.known_at = datetime.fromtimestamp(int(moment), UTC)
         when = self.known_at.isoformat()
         said = (
@@ -66,11 +72,6 @@ class Journal:
             "and not again"
         )
         return [said] if self._done else []
-
-    @property
-    def known(self) -> int:
-        """How many packages were found good before."""
-        return len(self._done)
 
     def find(self, key: str) -> Noted | None:
         """What was noted of it; None if it was not found good before."""
@@ -81,6 +82,11 @@ class Journal:
         if self._path is not None and noted.key not in self._done:
             with self._path.open("ab") as journal:
                 journal.write(msgspec.json.encode(noted) + b"\n")
+
+    def learn(self, noted: Noted) -> None:
+        """Note that another process found this good, and know it."""
+        self.add(noted)
+        self._done[noted.key] = noted
 
     def close(self) -> None:
         """The audit is done: the next one begins anew."""

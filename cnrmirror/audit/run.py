@@ -5,21 +5,23 @@ An audit is a list of passes over one state; each looks at one thing and goes on
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
-import tempfile
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from cnrmirror.audit.against import check_against
 from cnrmirror.audit.evidence import report_of
 from cnrmirror.audit.explain import explain
 from cnrmirror.audit.files import wrong_forms, wrong_names
-from cnrmirror.audit.journal import Noted
 from cnrmirror.audit.kept import Kept
+from cnrmirror.audit.look import Look
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.place import ADDRESS, openapi_unknown, pages_unknown, site_at
 from cnrmirror.audit.report import Audit, Order
+from cnrmirror.audit.scout import Scouts, chunks, decoded, encoded, scout
 from cnrmirror.audit.state import AuditState
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.client.remote import PARALLEL
@@ -62,6 +64,7 @@ def audit(
     progress: Progress | None = None,
     journal: Path | None = None,
     kept: Kept | None = None,
+    scouts: Scouts | None = None,
 ) -> Audit:
     """Check everything that is ordered.
 
@@ -71,11 +74,13 @@ def audit(
         progress: where it tells how far it is.
         journal: what was found good is noted there, so that an interrupted audit goes on.
         kept: an earlier report, against which the mirror is held.
+        scouts: processes that look at packages first.
 
     Returns:
         What was seen, also of a mirror that cannot be had, or must not be trusted.
     """
     state = AuditState(reader, trust, order, progress or NoProgress(), journal, kept)
+    state.scouts = scouts
     for check in PASSES:
         check(state)
     if state.root is not None:
@@ -166,7 +171,10 @@ def check_packages(state: AuditState) -> None:
     state.found = len(refs)
     state.chosen = _chosen(refs, state.order)
     state.notes += state.journal.resume(state.target)
-    read = functools.partial(_package, state)
+    if state.scouts is not None:
+        _scout(state, state.scouts, state.root)
+    look = Look(state.reader, state.site, state.with_views)
+    read = functools.partial(_package, state, look)
     with (
         threads(PARALLEL) as executor,
         stage(state.progress, "Auditing packages", len(state.chosen)) as steps,
@@ -176,9 +184,33 @@ def check_packages(state: AuditState) -> None:
             if package is not None:
                 _count(state, package)
                 if not part.all_findings:
-                    key = _key(ref, state.with_views)
-                    state.journal.add(Noted(key, *part.views.forms))
+                    state.journal.add(part.views.noted(look.key(ref)))
             steps.advance()
+
+
+def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
+    """Have other processes look at packages first: what they find good is not read again here.
+
+    A process that is killed costs what it would have found.
+    """
+    look = Look(state.reader, state.site, state.with_views)
+    left = {look.key(ref): ref for ref in state.chosen if not state.journal.find(look.key(ref))}
+    order = state.order
+    parts = chunks(
+        scouts.source, root.settings, state.with_views, order.templates, order.pages,
+        list(left.values()),
+    )  # fmt: skip
+    with (
+        stage(state.progress, "Auditing packages in processes", len(left)) as steps,
+        contextlib.suppress(BrokenExecutor),
+    ):
+        for chunk, notes in zip(
+            parts, in_parallel(scout, map(encoded, parts), scouts.executor), strict=True
+        ):
+            for noted in decoded(notes):
+                if noted.key in left:
+                    state.journal.learn(noted)
+            steps.advance(len(chunk.refs))
 
 
 def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:
@@ -187,30 +219,11 @@ def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:
     return sorted(random.Random(order.seed).sample(refs, order.sample))
 
 
-def _package(state: AuditState, ref: PackageRef) -> tuple[PackageRef, Package | None, Part]:
+def _package(
+    state: AuditState, look: Look, ref: PackageRef
+) -> tuple[PackageRef, Package | None, Part]:
     """One package, looked at in a thread of its own."""
-    part = Part(state.reader, state.site)
-    document = part.document(ref)
-    if document is None:
-        return ref, None, part
-    package, blobs = part.package(document), blobs_of(document)
-    noted = state.journal.find(_key(ref, state.with_views))
-    if noted is not None:
-        part.expected.update(blob_path(blob.digest) for blob in blobs)
-        part.blobs.update({blob.digest: blob.size for blob in blobs})
-        if state.with_views:
-            part.views.know(package, noted.forms, noted.lacking)
-        return ref, package, part
-    with tempfile.TemporaryDirectory() as work:
-        copies = {blob.digest: Path(work) / blob.digest for blob in blobs}
-        good = {b.digest: copies[b.digest] for b in blobs if part.blob(b, copies[b.digest])}
-        if state.with_views:
-            part.views.package(package, good)
-    return ref, package, part
-
-
-def _key(ref: PackageRef, with_views: bool) -> str:
-    return f"{ref.digest} {int(with_views)}"
+    return ref, *look.at(ref, state.journal.find(look.key(ref)))
 
 
 def _count(state: AuditState, package: Package) -> None:

@@ -8,6 +8,7 @@ from cnrmirror.audit.journal import Journal
 from cnrmirror.audit.kept import Kept
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.report import Against, Order
+from cnrmirror.audit.scout import Scouts
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, PackageRef, RetentionFloor
 from cnrmirror.model.errors import CnrMirrorError
@@ -65,6 +66,7 @@ class AuditState:
         self.documents = self.releases = self.revisions = self.oldest = 0
         self.at_first = False
         self.kept = kept
+        self.scouts: Scouts | None = None
         self.against: Against | None = None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -11,6 +11,7 @@ from typing import BinaryIO
 import msgspec
 
 from cnrmirror.audit.files import Known
+from cnrmirror.audit.journal import Noted
 from cnrmirror.audit.pieces import Content, blob_of, content, equal
 from cnrmirror.audit.place import addresses
 from cnrmirror.model.digest import Descriptor
@@ -20,7 +21,6 @@ from cnrmirror.model.finding import Finding, Problem
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
-from cnrmirror.views.cnr_paths import PACKAGES
 from cnrmirror.views.layout import location_of, may_lead_on
 from cnrmirror.views.site import Site, ViewEntries, without_markup
 
@@ -89,19 +89,19 @@ class ViewAudit:
         if note not in self.notes:
             self.notes.append(note)
 
-    @property
-    def forms(self) -> tuple[list[str], list[str]]:
-        """Which forms that a place need not have were there, and which were lacking."""
-        return sorted(self._had), sorted(self._lacking)
+    def noted(self, key: str) -> Noted:
+        """What is to be noted of a package that was found good, and of nothing else."""
+        return Noted(key, sorted(self._had), self._lacking, self.notes)
 
-    def know(self, package: Package, had: Sequence[str], lacking: Sequence[str]) -> None:
-        """The views of a package that an audit before this one found good; its forms then."""
+    def know(self, package: Package, noted: Noted) -> None:
+        """The views of a package that was found good before."""
         for resource in self._site.package(package):
             self._know(resource)
-        self._had.update(had)
-        for kind in lacking:
-            path = f"{PACKAGES}/{package.document.package}"
-            self._lacking.setdefault(kind, []).append(path)
+        self._had.update(noted.forms)
+        for kind, paths in noted.lacking.items():
+            self._lacking.setdefault(kind, []).extend(paths)
+        for note in noted.notes:
+            self.note(note)
 
     def package(self, package: Package, copies: dict[str, Path]) -> None:
         """Every view of a package.

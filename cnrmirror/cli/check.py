@@ -22,6 +22,7 @@ from cnrmirror.audit.signed import Witness
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Bar, Context, clock, counted, pass_context, plain
+from cnrmirror.cli.crews import scouting
 from cnrmirror.cli.freshness import Told, fresh_for_option
 from cnrmirror.cli.origin import Origin, origin_options, trust_for
 from cnrmirror.mirror.check import CheckReport
@@ -86,6 +87,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
     kept: Kept | None
     report: Path | None
     kept_file: Path | None
+    workers: int
 
 
 @click.command()
@@ -106,6 +108,8 @@ class Elsewhere(msgspec.Struct, frozen=True):
               help="Make the pages for people again, and compare them, too.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="The mirror's own templates, needed to compare its pages.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 256), metavar="N",
+              help="With --from: read packages with N processes.")  # fmt: skip
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
 @pass_context
@@ -121,6 +125,7 @@ def check(
     against: Path | None,
     pages: bool,
     templates: Path | None,
+    workers: int | None,
     schema: bool,
     fresh_for: str | None,
 ) -> None:
@@ -133,7 +138,7 @@ def check(
     cnrmirror check --fresh-for 3d
     cnrmirror check --from https://mirror.example.com --root root.json --strict --report day1.json
     cnrmirror check --from https://mirror.example.com --against day1.json
-    cnrmirror check --from https://mirror.example.com --root root.json --pages
+    cnrmirror check --from https://mirror.example.com --root root.json --pages --workers 4
     cnrmirror check --compare https://mirror.example.com --compare https://other.example.com
     """
     if schema:
@@ -142,6 +147,8 @@ def check(
     origin, others = _places(origin, others, report or against)
     least = freshness.fresh_for(fresh_for)
     if not origin.sources:
+        if workers:
+            raise UsageError("--workers goes with --from: give the folder, or the address, there")
         _check_here(context, least)
         return
     chosen = secrets.randbits(32) if seed is None and sample is not None else seed
@@ -152,10 +159,10 @@ def check(
         origin.policy, datetime.now(UTC), sample, strict, not no_views, chosen, own, pages
     )
     kept = read_report(against) if against is not None else None
-    _check_elsewhere(
-        context,
-        Elsewhere(origin, order, Bar(quiet=context.quiet), others, least, kept, report, against),
+    wanted = Elsewhere(
+        origin, order, Bar(quiet=context.quiet), others, least, kept, report, against, workers or 0
     )
+    _check_elsewhere(context, wanted)
 
 
 def _places(
@@ -284,7 +291,8 @@ def _report(wanted: Elsewhere, source: str) -> Audit:
     else:
         name = hashlib.sha256(source.encode()).hexdigest()
         journal = own_folder("CACHE") / "audits" / name
-        report = audit(reader, trust, order, wanted.progress, journal, wanted.kept)
+        with scouting(wanted.workers, source) as scouts:
+            report = audit(reader, trust, order, wanted.progress, journal, wanted.kept, scouts)
     compared = (
         [_compare(wanted, source, other) for other in wanted.others] if report.catalog else []
     )

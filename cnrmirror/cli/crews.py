@@ -1,4 +1,4 @@
-"""Other processes for a sync: on this machine, or those of a cluster."""
+"""Other processes for a command: on this machine, or those of a cluster."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ import msgspec
 from cnrmirror.cli.context import Context
 from cnrmirror.mirror.home import KEYS_FD_VARIABLE, KEYS_VARIABLE
 from cnrmirror.mirror.places import check_place
-from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.later import later
 from cnrmirror.objects.scheme import FOLDER
 
 if TYPE_CHECKING:
+    from cnrmirror.audit import scout
+    from cnrmirror.mirror import build
+    from cnrmirror.mirror.project import Project
     from cnrmirror.sync import cluster
     from cnrmirror.sync import crew as crews
 else:
+    build = later("cnrmirror.mirror.build")
+    scout = later("cnrmirror.audit.scout")
     cluster = later("cnrmirror.sync.cluster")
     crews = later("cnrmirror.sync.crew")
 
@@ -104,3 +108,13 @@ def fetch_apart(context: Context, project: Project, wish: Wish, words: Sequence[
     environment = {name: value for name, value in os.environ.items() if name not in secret}
     done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     return done.returncode
+
+
+@contextlib.contextmanager
+def scouting(workers: int, source: str) -> Iterator[scout.Scouts | None]:
+    """So many processes that look at packages of a mirror; None for none."""
+    if not workers:
+        yield None
+        return
+    with build.processes(workers) as pool:
+        yield scout.Scouts(pool, str(Path(source).resolve()) if Path(source).exists() else source)
