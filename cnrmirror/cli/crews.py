@@ -23,11 +23,12 @@ from cnrmirror.objects.scheme import FOLDER
 if TYPE_CHECKING:
     from cnrmirror.audit import scout
     from cnrmirror.mirror import build
-    from cnrmirror.mirror.project import Project
+    from cnrmirror.mirror import project as projects
     from cnrmirror.sync import cluster
     from cnrmirror.sync import crew as crews
 else:
     build = later("cnrmirror.mirror.build")
+    projects = later("cnrmirror.mirror.project")
     scout = later("cnrmirror.audit.scout")
     cluster = later("cnrmirror.sync.cluster")
     crews = later("cnrmirror.sync.crew")
@@ -65,7 +66,7 @@ class Wish(msgspec.Struct, frozen=True):
         if bool(self.address) != bool(self.certificates):
             raise UsageError("--cluster and --certificates go together")
 
-    def check_for(self, project: Project) -> None:
+    def check_for(self, project: projects.Project) -> None:
         """Raises UsageError if workers elsewhere cannot write into the mirror."""
         at = project.config.store
         if self.address and (at is None or check_place(at) is FOLDER):
@@ -75,7 +76,7 @@ class Wish(msgspec.Struct, frozen=True):
             )
 
     @contextlib.contextmanager
-    def crew(self, project: Project) -> Iterator[crews.Crew | None]:
+    def crew(self, project: projects.Project) -> Iterator[crews.Crew | None]:
         """The processes; None if none are wished for.
 
         Raises:
@@ -94,7 +95,7 @@ class Wish(msgspec.Struct, frozen=True):
             yield None
 
 
-def fetch_apart(context: Context, project: Project, wish: Wish, words: Sequence[str]) -> int:
+def fetch_apart(context: Context, project: projects.Project, wish: Wish, words: Sequence[str]) -> int:
     """Fetch with a cluster in another process, which is given no keys; its exit code.
 
     What a worker sends could be an attack on whoever reads it: that must not be who signs.
