@@ -95,7 +95,9 @@ class Wish(msgspec.Struct, frozen=True):
             yield None
 
 
-def fetch_apart(context: Context, project: projects.Project, wish: Wish, words: Sequence[str]) -> int:
+def fetch_apart(
+    context: Context, project: projects.Project, wish: Wish, words: Sequence[str]
+) -> int:
     """Fetch with a cluster in another process, which is given no keys; its exit code.
 
     What a worker sends could be an attack on whoever reads it: that must not be who signs.
