@@ -360,6 +360,7 @@ def test_what_cannot_be_is_said_before_anything_is_done(tmp_path: Path) -> None:
     assert "go together" in machine(*run, "--cluster", "tls://127.0.0.1:1", code=2)
     assert "go together" in machine(*run, "--certificates", "certs", code=2)
     assert "use --workers" in machine(*run, *at, code=2)
+    assert "leave --only-fetch out" in machine(*run, "--only-fetch", "--dry-run", code=2)
     assert "no revision" in machine(*run, "--only-fetch", "--acknowledge", code=2)
     machine("init", "stored", "--store", "./place")
     assert "in a bucket" in machine("-C", "stored", "sync", *at, code=2)

@@ -94,6 +94,8 @@ def sync(
         )
     if metrics_file and not metrics_file.parent.is_dir():
         raise UsageError(f"--metrics {metrics_file}: there is no such folder")
+    if dry_run and only_fetch:
+        raise UsageError("--dry-run fetches nothing: leave --only-fetch out")
     wish = Wish(workers, address, certificates)
     wish.check()
     project = context.project() if only_fetch else signing_project(context)
