@@ -110,15 +110,20 @@ class Bringer:
         if lost := sum(self._journal.find(offer) is not None for offer in left):
             self._notes.append(f"{lost} noted as fetched were not in the store: fetched again")
         if left and self._crew and self._is_divisible(left[:1]):
-            found = self._by_crew(self._crew, left)
+            yield from self._by_crew(self._crew, left)
         else:
-            results = in_parallel(self._fetcher.fetch, left, self._executor)
-            found = zip(left, results, strict=True)
-        for offer, result in found:
-            if isinstance(result, Fetched):
-                with storage_errors(str(self._project.folder)):
-                    self._journal.add(offer, result)
-            yield offer, result
+            yield from zip(left, in_parallel(self._one, left, self._executor), strict=True)
+
+    def _one(self, offer: Offer) -> Fetched | CnrMirrorError:
+        """One archive, by this process; noted at once, for it may be killed."""
+        result = self._fetcher.fetch(offer)
+        self._note(offer, result)
+        return result
+
+    def _note(self, offer: Offer, result: Fetched | CnrMirrorError) -> None:
+        if isinstance(result, Fetched):
+            with storage_errors(str(self._project.folder)):
+                self._journal.add(offer, result)
 
     def _known(self, offer: Offer) -> Fetched | None:
         """What an earlier run fetched, if it is in the store; whoever noted it may have lied."""
@@ -168,6 +173,7 @@ class Bringer:
                 if isinstance(result, CnrMirrorError) and result.details.get("gave_up"):
                     given_up.append(result)
                 seen.add(offer.key)
+                self._note(offer, result)
                 yield offer, result
         self._notes += [f"done again, {n} ×: {text}" for text, n in sorted(troubles.items())]
         yield from ((offer, given_up[0]) for offer in offers if offer.key not in seen)
