@@ -341,7 +341,7 @@ def test_who_signs_believes_no_note(mirror: Project, host: Host) -> None:
     report = synced(mirror, None)
     assert report.fetched == 24 and any("not in the store" in note for note in report.notes)
     lost = len(archives(host)) - fetched
-    assert lost == 1 + int(next(n for n in report.notes if "noted" in n).partition(" ")[0])
+    assert lost == int(next(n for n in report.notes if "noted" in n).partition(" ")[0]) > 5
 
 
 # -- the command ----------------------------------------------------------------------------------
