@@ -69,6 +69,7 @@ class Cluster:
         own = self.certificates
         command = [
             sys.executable, "-m", "distributed.cli.dask_" + part, *arguments, "--no-dashboard",
+            "--dashboard-address", "127.0.0.1:0",
             "--tls-ca-file", str(own / "ca.pem"), "--tls-cert", str(own / f"{part}.pem"),
             "--tls-key", str(own / f"{part}-key.pem"),
         ]  # fmt: skip
