@@ -177,6 +177,18 @@ def test_a_folder_is_fetched_by_the_mirrors_own_process(tmp_path: Path) -> None:
     assert synced(project, told.crew()).fetched == 6 and told.given == []
 
 
+def test_workers_of_a_store_elsewhere_leave_nothing_behind(tmp_path: Path, host: Host) -> None:
+    machine = Machine(tmp_path / "here")
+    machine("init", "m", "--store", "./place")
+    with (machine.folder / "m/mirror.yaml").open("a") as file:
+        file.write(f"sources: {{up: {{type: helm, url: '{host.url}', namespace: c}}}}\n")
+    (tmp_path / "temporary").mkdir()
+    run = ("-C", "m", "sync", "--workers", "2")
+    assert "24 fetched" in machine(*run, TMPDIR=str(tmp_path / "temporary"))
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert archives(host) == ALL and "all well" in machine("-C", "m", "check")
+
+
 # -- chunks ---------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import util
 from pathlib import Path
 from typing import Annotated
 
@@ -195,18 +197,20 @@ class _Own(threading.local):
     """A thread's store for what it sends elsewhere: its connections are worth keeping."""
 
     def __init__(self) -> None:
-        self.known: dict[bytes, tuple[PartialStore, tempfile.TemporaryDirectory[str]]] = {}
+        self.known: dict[bytes, tuple[PartialStore, Path]] = {}
 
     def store(self, at: StoreAt) -> PartialStore:
         """Raises StorageError, AccessDenied."""
         key = msgspec.json.encode(at)
-        if key not in self.known or not Path(self.known[key][1].name).is_dir():
+        if key not in self.known or not self.known[key][1].is_dir():
             with storage_errors(tempfile.gettempdir()):
-                folder = tempfile.TemporaryDirectory(prefix="cnrmirror-")
-                layout = Layout(Path(folder.name), elsewhere=True)
+                folder = Path(tempfile.mkdtemp(prefix="cnrmirror-"))
+                layout = Layout(folder, elsewhere=True)
                 layout.making.mkdir(parents=True)
+            # A worker's process ends without what Python does else at the end.
+            util.Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
             small = msgspec.structs.replace(at, cache_mib=_SEND_FROM_MIB)
-            self.known[key] = partial_store(layout.folder, layout, small), folder
+            self.known[key] = partial_store(folder, layout, small), folder
         return self.known[key][0]
 
 
