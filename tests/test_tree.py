@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cnrmirror.catalog import tree as module
 from cnrmirror.catalog.tree import EMPTY, CatalogReader, Difference, counts
+from cnrmirror.model.canonical import encode
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
     ArchiveFacts,
@@ -115,6 +116,48 @@ def test_any_order_of_changes_gives_the_same_tree(model: Model, random: Any) -> 
     for name in names:
         tree = catalog.change(tree, {name: model[name]})
     assert tree == catalog.change(EMPTY, model)
+
+
+def parts_of(memory: Memory, tree: Node, most: int) -> list[tuple[str, str, Node]]:
+    """What ``subtrees`` must name, as ``below`` has it: read past the code."""
+    if isinstance(tree, Leaf) or counts(tree)[0] <= most:
+        return [(tree.prefix, Descriptor.of(encode(tree)).digest, tree)]
+    found: list[tuple[str, str, Node]] = []
+    inner = {prefix: (digest, node) for prefix, digest, node in below(memory, tree)}
+    for nibble in sorted(tree.children):
+        digest, node = inner[tree.prefix + nibble]
+        if isinstance(node, Leaf) or counts(node)[0] <= most:
+            found.append((tree.prefix + nibble, digest, node))
+        else:
+            found += parts_of(memory, node, most)
+    return found
+
+
+@LAW
+@given(MODELS, st.integers(1, 18))
+@example(FULL, 1)
+@example(FULL, 4)
+@example({}, 3)
+def test_the_subtrees_of_a_tree_are_the_largest_that_have_so_many(model: Model, most: int) -> None:
+    catalog, memory = in_memory()
+    tree = catalog.change(EMPTY, model)
+    memory.reads.clear()
+    parts = list(catalog.subtrees(tree, most))
+    expected = parts_of(memory, tree, most)
+    assert [(part.prefix, part.digest) for part in parts] == [each[:2] for each in expected]
+    # Only what is above them was read.
+    assert set(memory.reads).isdisjoint(digest for _, digest, node in expected)
+    assert [catalog.subtree(part) for part in parts] == [node for _, _, node in expected]
+    inside = [found for part in parts for found in catalog.packages(catalog.subtree(part))]
+    assert inside == list(catalog.packages(tree))
+
+
+def test_documents_come_in_the_order_of_their_references() -> None:
+    catalog, _ = in_memory()
+    documents = [PackageDocument(name, [], tombstones=[STONE]) for name in NAMES[:3]]
+    refs = [catalog.put(document) for document in documents]
+    asked = [found for found in reversed(refs) if found is not None]
+    assert list(catalog.documents(asked)) == documents[::-1]
 
 
 @LAW
