@@ -5,11 +5,9 @@ An audit is a list of passes over one state; each looks at one thing and goes on
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import random
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from cnrmirror.audit.against import check_against
@@ -21,7 +19,7 @@ from cnrmirror.audit.look import Look
 from cnrmirror.audit.part import Part
 from cnrmirror.audit.place import ADDRESS, openapi_unknown, pages_unknown, site_at
 from cnrmirror.audit.report import Audit, Order
-from cnrmirror.audit.scout import Scouts, chunks, decoded, encoded, scout
+from cnrmirror.audit.scout import Scouts, chunks, scouted
 from cnrmirror.audit.state import AuditState
 from cnrmirror.catalog.needed import blobs_of
 from cnrmirror.client.remote import PARALLEL
@@ -200,14 +198,9 @@ def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
         scouts.source, root.settings, state.with_views, order.templates, order.pages,
         list(left.values()),
     )  # fmt: skip
-    with (
-        stage(state.progress, "Auditing packages in processes", len(left)) as steps,
-        contextlib.suppress(BrokenExecutor),
-    ):
-        for chunk, notes in zip(
-            parts, in_parallel(scout, map(encoded, parts), scouts.executor), strict=True
-        ):
-            for noted in decoded(notes):
+    with stage(state.progress, "Auditing packages in processes", len(left)) as steps:
+        for chunk, notes in scouted(scouts.executor, parts):
+            for noted in notes:
                 if noted.key in left:
                     state.journal.learn(noted)
             steps.advance(len(chunk.refs))

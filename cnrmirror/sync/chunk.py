@@ -8,12 +8,11 @@ digests. What came of it is checked as a stranger's (``Chunk.results``).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing import util
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +25,7 @@ from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.places import partial_store
 from cnrmirror.mirror.settings import StoreAt, any_source
 from cnrmirror.model import typed
-from cnrmirror.model.documents import MAX_ATTACHMENTS
+from cnrmirror.model.documents import MAX_ATTACHMENTS, name_digest
 from cnrmirror.model.errors import (
     AccessDenied,
     CnrMirrorError,
@@ -164,10 +163,7 @@ def chunks(offers: Sequence[Offer], size: int = SIZE) -> Iterator[list[Offer]]:
     By the digits of sha256(package), as the catalog has them; a package is never in two parts.
     """
     found: list[Offer] = []
-    digits = {
-        name: hashlib.sha256(name.encode()).hexdigest() for name in {o.package for o in offers}
-    }
-    for offer in sorted(offers, key=lambda o: digits[o.package]):
+    for offer in sorted(offers, key=lambda o: name_digest(o.package)):
         if len(found) >= size and offer.package != found[-1].package:
             yield found
             found = []
@@ -176,16 +172,12 @@ def chunks(offers: Sequence[Offer], size: int = SIZE) -> Iterator[list[Offer]]:
         yield found
 
 
-def do(data: bytes, environment: Mapping[str, str] | None = None) -> bytes:
-    """Fetch a chunk: JSON in, JSON out; never an error.
-
-    Args:
-        environment: where secrets are named; None: the process's own.
-    """
+def do(data: bytes) -> bytes:
+    """Fetch a chunk: JSON in, JSON out; never an error. Secrets are in this process's variables."""
     try:
         chunk = typed.decode(data, Chunk)
         with _store(chunk) as store:
-            done = _fetched(chunk, store, os.environ if environment is None else environment)
+            done = _fetched(chunk, store)
     except CnrMirrorError as error:
         done = Done(failed=error.message[:10_000])
     except Exception as error:
@@ -232,12 +224,12 @@ def _store(chunk: Chunk) -> Iterator[Store]:
         store.settle()
 
 
-def _fetched(chunk: Chunk, store: Store, environment: Mapping[str, str]) -> Done:
+def _fetched(chunk: Chunk, store: Store) -> Done:
     meter = Meter()
     around = Around(
         Path(chunk.folder), chunk.limits, chunk.vendor, Path(chunk.making), Path(chunk.making)
     )
-    room = Room(chunk.source, around, environment, reader_for, meter)
+    room = Room(chunk.source, around, os.environ, reader_for, meter)
     settings: SourceRules = typed.decode(chunk.settings, any_source())
     source = kind_of(settings).open(chunk.source, settings, room)
     if not isinstance(source, Divisible):

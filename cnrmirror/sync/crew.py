@@ -51,15 +51,11 @@ class Crew:
             broken.set_exception(error)
             return broken
 
-    def renew(self) -> None:
-        """The executor broke: the next chunk begins another one."""
+    def close(self) -> None:
+        """What has not begun never is; what is submitted later begins with another executor."""
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
-
-    def close(self) -> None:
-        """Nothing more is to be done; what has not begun never is."""
-        self.renew()
 
 
 def local(count: int) -> Crew:
@@ -137,7 +133,7 @@ def carried_out(
                     lost = [attempt, *running.values()]
                     again += [each.again("it was lost with its process") for each in lost]
                     running.clear()
-                    crew.renew()
+                    crew.close()
                     break
                 except (InvalidDocument, StorageError) as error:
                     again.append(attempt.again(error.message))
