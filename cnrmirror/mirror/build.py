@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,8 @@ else:
 # Fewer packages than this are done sooner than a second process starts.
 _WORTH_PROCESSES = 300
 _CHUNK = 100
+# Paths of sockets have 103 bytes on macOS, 107 on Linux; Python's own names take up to 40.
+_SOCKET_FOLDER = 60
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -302,6 +305,11 @@ def processes(count: int = 0) -> process.ProcessPoolExecutor:
     They are forked, which is quickest; where threads run here (a terminal's progress bar, a
     server) they start clean instead, because a lock that a thread holds would stay locked.
     """
-    alone = threading.active_count() == 1
-    context = multiprocessing.get_context("fork" if alone else "forkserver")
+    if threading.active_count() == 1:
+        method = "fork"
+    else:
+        # A server that forks listens at a socket among temporary files: its path has a limit.
+        short = len(os.fsencode(tempfile.gettempdir())) <= _SOCKET_FOLDER
+        method = "forkserver" if short else "spawn"
+    context = multiprocessing.get_context(method)
     return process.ProcessPoolExecutor(count or len(os.sched_getaffinity(0)), context)
