@@ -20,6 +20,7 @@ from cnrmirror.views.base import Package, Settings
 from cnrmirror.views.cnr_paths import rank, url_of
 from cnrmirror.views.cnr_v1 import (
     ListEntry,
+    Row,
     fixed_resources,
     list_entry,
     list_resources,
@@ -239,11 +240,28 @@ def test_a_row_is_the_short_form_of_its_package(document: PackageDocument) -> No
     newest = {item.media_type for item in document.releases if item.release == releases[0]}
     created = min(item.created_at for item in document.releases)
     assert found == ListEntry(NAME, created, releases, of_type, sorted(newest))
+    assert list(found.types) == sorted(of_type)
+
+
+@LAW
+@given(PACKAGES)
+def test_a_row_says_of_its_package_what_the_short_form_does(document: PackageDocument) -> None:
+    short = list_entry(document)
+    if short is None:
+        return
+    row = Row.of(short)
+    assert row.entry() == short and (row.name, row.media_types) == (NAME, list(short.types))
+    assert list(row.types) == (row.media_types if len(row.media_types) > 1 else [])
+    assert row.of_type("none of them") is None
+    for media_type in (None, *row.media_types):
+        element = row.of_type(media_type)
+        assert element is not None and bytes(element) + b"\n" == compact(entry(short, media_type))
 
 
 A = ListEntry("a/x", "2026", ["2.0.0", "1.0.0"], {"helm": ["1.0.0"], "kpm": ["2.0.0"]}, ["kpm"])
 B = ListEntry("a/y", "2025", ["3.0.0"], {"helm": ["3.0.0"]}, ["helm"])
 C = ListEntry("b/z", "2024", ["4.0.0"], {"helm": ["4.0.0"]}, ["helm"])
+ROWS = [Row.of(A), Row.of(B), Row.of(C)]
 
 
 def entry(item: ListEntry, media_type: str | None = None) -> dict[str, Any]:
@@ -259,10 +277,11 @@ def entry(item: ListEntry, media_type: str | None = None) -> dict[str, Any]:
 
 
 def test_a_listing_has_what_there_is_of_the_media_type() -> None:
-    assert listing([A, B, C]) == [entry(A), entry(B), entry(C)]
-    assert listing([A, B], "helm") == [entry(A, "helm"), entry(B, "helm")]
-    assert listing([A, B, A], "kpm") == [entry(A, "kpm"), entry(A, "kpm")]
-    assert listing([], "helm") == listing([A], "docker") == []
+    a, b, c = ROWS
+    assert listing([a, b, c]) == compact([entry(A), entry(B), entry(C)])
+    assert listing([a, b], "helm") == compact([entry(A, "helm"), entry(B, "helm")])
+    assert listing([a, b, a], "kpm") == compact([entry(A, "kpm"), entry(A, "kpm")])
+    assert listing([], "helm") == listing([a], "docker") == b"[]\n"
 
 
 def by(path: str, *rows: dict[str, Any]) -> Resource:
@@ -278,16 +297,17 @@ def test_the_lists_that_a_change_touches_are_written_and_no_others() -> None:
     kpm = by("_/kpm", entry(A, "kpm"))
     of_a = [by("a/_", entry(A), entry(B)), by("a/helm", entry(A, "helm"), entry(B, "helm"))]
     of_b = [by("b/_", entry(C)), by("b/helm", entry(C, "helm"))]
-    rows = [A, B, C]
-    assert list(list_resources(rows, [])) == everything
-    assert list(list_resources(rows, [C])) == [*everything, helm, *of_b]
-    assert list(list_resources(rows, [B])) == [*everything, helm, *of_a]
+    a, b, c = ROWS
+    assert list(list_resources(ROWS, [])) == everything
+    assert list(list_resources(ROWS, [c])) == [*everything, helm, *of_b]
+    assert list(list_resources(ROWS, [b])) == [*everything, helm, *of_a]
     expected = [*everything, helm, kpm, *of_a, by("a/kpm", entry(A, "kpm")), *of_b]
-    assert list(list_resources(rows, [C, A, B])) == expected
+    assert list(list_resources(ROWS, [c, a, b])) == expected
 
 
 def test_a_list_that_became_empty_has_no_file() -> None:
-    found = list(list_resources([B], [A, C]))
+    a, b, c = ROWS
+    found = list(list_resources([b], [a, c]))
     assert found == [
         Resource("cnr/api/v1/packages/index.json", compact([entry(B)])),
         Resource("cnr/api/v1/packages/search/index.json", compact(["a/y"])),
@@ -298,7 +318,7 @@ def test_a_list_that_became_empty_has_no_file() -> None:
 
 
 def test_a_namespace_ends_at_the_first_slash() -> None:
-    found = list(list_resources([msgspec.structs.replace(C, name="b/z/y")], [C]))
+    found = list(list_resources([msgspec.structs.replace(ROWS[2], name="b/z/y")], [ROWS[2]]))
     assert "cnr/api/v1/packages-by/b/_.json" in [resource.path for resource in found]
 
 
@@ -339,12 +359,14 @@ def test_json_is_sorted_and_compact_and_ends_with_a_line_end() -> None:
 def test_the_view_gives_these_files_entries_and_paths() -> None:
     view = v1.CnrV1(Settings("https://example.com", "cnr"))
     document = package(release("1.0.0"), channels={"stable": ["1.0.0"]})
-    entry = list_entry(document)
-    assert entry is not None and view.entry(Package(document)) == entry
+    short = list_entry(document)
+    assert short is not None and view.entry(Package(document)) == Row.of(short)
+    assert view.entry(Package(PackageDocument(NAME, [], []))) is None
     assert list(view.package(Package(document))) == list(package_resources(document))
     assert list(view.fixed()) == list(v1.fixed_resources("cnr", "https://example.com"))
-    lists = list(view.lists({entry.name: entry}, {entry.name: (None, entry)}, NO_ROOT))
-    assert lists == list(v1.list_resources([entry], [entry])) != []
+    row = Row.of(short)
+    lists = list(view.lists({row.name: row}, {row.name: (None, row)}, NO_ROOT))
+    assert lists == list(v1.list_resources([row], [row])) != []
     for resource in view.package(Package(document)):
         assert view.rank(resource.path) == rank(resource.path)
         assert view.package_in(resource.path) == document.package

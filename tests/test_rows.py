@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnrmirror.archive.identify import Override
+from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
@@ -95,6 +96,17 @@ def test_rows_that_are_lost_or_damaged_are_made_again(
     push(many, [chart("x", "2.0.0")], Override(namespace="b"), NOW)
     assert is_right(many)
     assert many.known_entries(many.head()) is not None
+
+
+def test_that_rows_are_lost_says_nothing_against_the_files_of_the_site(
+    many: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in many.layout.rows.glob("*/*.json"):
+        path.write_bytes(b"[]")
+    monkeypatch.delattr(Builder, "rebuild")
+    push(many, [chart("x", "2.0.0")], Override(namespace="b"), NOW)
+    monkeypatch.undo()
+    assert is_right(many)
 
 
 def test_what_an_older_program_noted_is_made_again(

@@ -16,6 +16,7 @@ from cnrmirror.objects.parallel import threads
 
 if TYPE_CHECKING:
     from cnrmirror.client import remote as remotes
+    from cnrmirror.mirror import project as projects
     from cnrmirror.views import cnr_v1
 else:
     remotes = later("cnrmirror.client.remote")
@@ -49,9 +50,7 @@ def list_packages(
                 origin, lambda remote: _sorted(remote.documents(executor))
             )
     else:
-        project = context.project()
-        refs = project.catalog.packages(project.tree())
-        entries = _sorted(project.catalog.documents(refs))
+        entries = _own(context.project())
     chosen = [
         entry
         for entry in entries
@@ -62,6 +61,16 @@ def list_packages(
     context.table(chosen, ("PACKAGE", "DEFAULT", "MEDIA TYPES", "RELEASES"), rows, _EMPTY,
                   ("MEDIA TYPES", "RELEASES"))  # fmt: skip
     exit_if_stale(fresh)
+
+
+def _own(project: projects.Project) -> list[cnr_v1.ListEntry]:
+    """As the lists of the site have them, where these are known; else out of every document."""
+    view = cnr_v1.CnrV1.name
+    known = project.known_entries(project.head(), view)
+    if known is not None:
+        return [row.entry() for _, row in sorted(known[view].items())]
+    refs = project.catalog.packages(project.tree())
+    return _sorted(project.catalog.documents(refs))
 
 
 def _sorted(documents: Iterable[PackageDocument]) -> list[cnr_v1.ListEntry]:

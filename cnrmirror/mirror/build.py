@@ -91,13 +91,14 @@ class Builder:
         known = built.fingerprint == self.views.fingerprint and built.folder == self._folder()
         return built if known else None
 
-    def known_entries(self, head: Head) -> ViewEntries | None:
-        """The entries of every view at a revision, if the views stand at it."""
+    def known_entries(self, head: Head, only: str = "") -> ViewEntries | None:
+        """The entries of every view, or only of one, at a revision, if the views stand at it."""
         built = self.built()
         if built is None or built.at != head.catalog:
             return None
         try:
-            return {view: rows.whole() for view, rows in self._opened(built).items()}
+            rows = self._opened(built)
+            return {view: rows[view].whole() for view in ([only] if only else rows)}
         except RowsLost:  # also where another command has just brought the views further
             return None
 
@@ -130,7 +131,7 @@ class Builder:
         try:
             self._bring(built, head)
         except RowsLost:
-            self._bring(None, head)
+            self._bring(built and self._read_again(built), head)
 
     def _bring(self, built: Built | None, head: Head) -> None:
         if built is not None and built.at == head.catalog:
@@ -154,6 +155,17 @@ class Builder:
                 lists = self.views.list_changes((before, old), (after, new), moved)
             self.tree.update(*lists)
             self._remember(head, after, built, names)
+
+    def _read_again(self, built: Built) -> Built | None:
+        """The same with all entries, out of the documents; None if these are not there any more.
+
+        That entries are lost, or of an older program, says nothing against the site's files.
+        """
+        if not self._store.has_root(built.at):
+            return None
+        tree = self._catalog.root(built.at).tree
+        entries = rows_of(self.views.read_entries(self._catalog, tree))
+        return msgspec.structs.replace(built, rows=self._rows.write(entries, {}, None))
 
     def _bring_entries(self, built: Built | None, head: Head) -> None:
         """Know the entries of ``head``, without the files."""

@@ -195,9 +195,9 @@ class Project:
             raise NotFoundError(f"there is no package {package}{hint}")
         return document
 
-    def known_entries(self, head: Head) -> ViewEntries | None:
-        """The entries of every view at a revision, if the views stand at it."""
-        return self.builder.known_entries(head)
+    def known_entries(self, head: Head, only: str = "") -> ViewEntries | None:
+        """The entries of every view, or only of one, at a revision, if the views stand at it."""
+        return self.builder.known_entries(head, only)
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """An archive. Raises DamageError."""

@@ -190,21 +190,19 @@ class Reading:
                 return Content(self._mirror.open_blob(blob), blob.size, blob.digest[:24])
 
     def _list(self, found: Route) -> Resource:
-        entries: list[v1.ListEntry] = list(
-            in_order(self._entries(self._mirror.head()).get("cnr-v1", {}))
-        )
+        rows: list[v1.Row] = list(in_order(self._entries(self._mirror.head()).get("cnr-v1", {})))
         if found.kind == "search":
             query = found.query.get("q", "")
-            return Resource("search", v1.to_json([e.name for e in entries if query in e.name]))
+            return Resource("search", v1.to_json([r.name for r in rows if query in r.name]))
         namespace, words = found.query.get("namespace"), found.query.get("query")
-        chosen = [
-            entry
-            for entry in entries
-            if (not namespace or entry.name.startswith(f"{namespace}/"))
-            and (not words or words in entry.name)
-        ]
+        chosen = (
+            row
+            for row in rows
+            if (not namespace or row.name.startswith(f"{namespace}/"))
+            and (not words or words in row.name)
+        )
         media_type = found.query.get("media_type") or None
-        return Resource("packages", v1.to_json(v1.listing(chosen, media_type)))
+        return Resource("packages", v1.listing(chosen, media_type))
 
     def _read_entries(self, head: Head) -> ViewEntries:
         known = self._mirror.known_entries(head)

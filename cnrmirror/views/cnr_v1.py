@@ -27,6 +27,7 @@ from typing import Any
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Channel, PackageDocument, Release
 from cnrmirror.model.names import Vendor, release_key
@@ -39,8 +40,12 @@ VERSIONS = {"appr": {"appr-api": "0.7.4"}, "cnr": {"cnr-api": "0.2.7"}}
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
+NOTHING = b"[]\n"
+"""A list without elements."""
+
+
 class ListEntry(msgspec.Struct, frozen=True, gc=False):
-    """What the lists need to know of a package; ``types`` has the releases of each media type."""
+    """A package in short; ``types`` has the releases of each media type."""
 
     name: str
     created_at: str
@@ -155,7 +160,7 @@ def releases_by_digest(document: PackageDocument) -> dict[str, Release]:
 
 
 def list_entry(document: PackageDocument) -> ListEntry | None:
-    """What the lists need of a package; None if it has no release."""
+    """A package in short; None if it has no release."""
     if not document.releases:
         return None
     types: dict[str, list[str]] = {}
@@ -166,64 +171,106 @@ def list_entry(document: PackageDocument) -> ListEntry | None:
         document.package,
         min(item.created_at for item in document.releases),
         releases,
-        types,
+        dict(sorted(types.items())),
         sorted(r.media_type for r in document.of_release(releases[0])),
     )
 
 
-def listing(rows: Iterable[ListEntry], media_type: str | None = None) -> list[dict[str, Any]]:
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A package in the lists: JSON that stands there as it is.
+
+    ``whole``: in lists of all media types. ``types``: in those of one; of an only one, as ``whole``
+    (then it is empty). Lists of very many packages are joined out of these, and never decoded.
+    """
+
+    name: str
+    media_types: list[str]
+    whole: msgspec.Raw
+    types: dict[str, msgspec.Raw] = {}
+
+    @classmethod
+    def of(cls, entry: ListEntry) -> Row:
+        """A package in the lists."""
+        several = entry.types if len(entry.types) > 1 else {}
+        return cls(
+            entry.name,
+            list(entry.types),
+            _element(entry, entry.releases, entry.manifests),
+            {kind: _element(entry, releases, [kind]) for kind, releases in several.items()},
+        )
+
+    def entry(self) -> ListEntry:
+        """The same package in short."""
+        whole = typed.decode(self.whole, _Element)
+        types = {kind: typed.decode(raw, _Element).releases for kind, raw in self.types.items()}
+        every = types or dict.fromkeys(self.media_types, whole.releases)
+        return ListEntry(self.name, whole.created_at, whole.releases, every, whole.manifests)
+
+    def of_type(self, media_type: str | None) -> msgspec.Raw | None:
+        """In the lists of a media type; None if it has nothing of it."""
+        if media_type is None:
+            return self.whole
+        if media_type not in self.media_types:
+            return None
+        return self.types.get(media_type, self.whole)
+
+
+class _Element(msgspec.Struct, frozen=True):
+    """What the registry's API says of a package in a list."""
+
+    name: str
+    created_at: str
+    default: str
+    manifests: list[str]
+    releases: list[str]
+    visibility: str = "public"
+
+
+def _element(entry: ListEntry, releases: list[str], manifests: list[str]) -> msgspec.Raw:
+    element = _Element(entry.name, entry.created_at, releases[0], manifests, releases)
+    return msgspec.Raw(_encoder.encode(element))
+
+
+def listing(rows: Iterable[Row], media_type: str | None = None) -> bytes:
     """The answer of ``packages``: as it is for these rows, of one media type if one is given."""
-    result = []
-    for item in rows:
-        releases = item.releases if media_type is None else item.types.get(media_type)
-        if releases:
-            result.append(
-                {
-                    "name": item.name,
-                    "created_at": item.created_at,
-                    "default": releases[0],
-                    "manifests": item.manifests if media_type is None else [media_type],
-                    "releases": releases,
-                    "visibility": "public",
-                }
-            )
-    return result
+    found = (row.of_type(media_type) for row in rows)
+    return b"[" + b",".join(element for element in found if element is not None) + b"]\n"
 
 
-def list_resources(rows: list[ListEntry], touched: list[ListEntry]) -> Iterator[Resource]:
-    """The lists that a change touches; ``rows`` are all entries, sorted by name.
+def list_resources(rows: list[Row], touched: list[Row]) -> Iterator[Resource]:
+    """The lists that a change touches; ``rows`` are all there are, sorted by name.
 
-    ``touched`` holds the entries, before and after, of the packages that changed: their namespaces
+    ``touched`` holds the rows, before and after, of the packages that changed: their namespaces
     and media types tell which of the filtered lists have to be written again.
     """
-    yield Resource(f"{PACKAGES}/index.json", to_json(listing(rows)))
-    yield Resource(f"{PACKAGES}/search/index.json", to_json([item.name for item in rows]))
-    types = sorted({media_type for item in touched for media_type in item.types})
+    yield Resource(f"{PACKAGES}/index.json", listing(rows))
+    yield Resource(f"{PACKAGES}/search/index.json", to_json([row.name for row in rows]))
+    types = sorted({media_type for row in touched for media_type in row.media_types})
     for media_type in types:
-        path = f"{PACKAGES_BY}/{ANY}/{media_type}.json"
-        yield from _if_any(path, listing(rows, media_type))
-    by_namespace: dict[str, list[ListEntry]] = {_namespace(item): [] for item in touched}
-    for item in rows:
-        if _namespace(item) in by_namespace:
-            by_namespace[_namespace(item)].append(item)
+        yield from _if_any(f"{PACKAGES_BY}/{ANY}/{media_type}.json", rows, media_type)
+    by_namespace: dict[str, list[Row]] = {_namespace(row): [] for row in touched}
+    for row in rows:
+        if _namespace(row) in by_namespace:
+            by_namespace[_namespace(row)].append(row)
     touched_types: dict[str, set[str]] = {}
-    for item in touched:
-        touched_types.setdefault(_namespace(item), set()).update(item.types)
+    for row in touched:
+        touched_types.setdefault(_namespace(row), set()).update(row.media_types)
     for namespace, members in sorted(by_namespace.items()):
         base = f"{PACKAGES_BY}/{namespace}"
-        yield from _if_any(f"{base}/{ANY}.json", listing(members))
+        yield from _if_any(f"{base}/{ANY}.json", members)
         for media_type in sorted(touched_types[namespace]):
-            yield from _if_any(f"{base}/{media_type}.json", listing(members, media_type))
+            yield from _if_any(f"{base}/{media_type}.json", members, media_type)
 
 
-def _namespace(item: ListEntry) -> str:
-    return item.name.partition("/")[0]
+def _namespace(row: Row) -> str:
+    return row.name.partition("/")[0]
 
 
-def _if_any(path: str, answer: list[dict[str, Any]]) -> Iterator[Resource]:
+def _if_any(path: str, rows: Iterable[Row], media_type: str | None = None) -> Iterator[Resource]:
     # An empty list needs no file of its own: hosts fall back to empty.json.
-    if answer:
-        yield Resource(path, to_json(answer))
+    answer = listing(rows, media_type)
+    if answer != NOTHING:
+        yield Resource(path, answer)
 
 
 def not_found() -> bytes:
@@ -239,7 +286,7 @@ def fixed_resources(vendor: Vendor, url: str) -> Iterator[Resource]:
         url: the public address, without a slash at the end; "" if it is not known.
     """
     yield Resource(f"{PREFIX}/version/index.json", to_json(VERSIONS[vendor]))
-    yield Resource(f"{PACKAGES_BY}/empty.json", to_json([]))
+    yield Resource(f"{PACKAGES_BY}/empty.json", NOTHING)
     yield Resource(f"{PREFIX}/404.json", not_found())
     yield Resource(f"{PREFIX}/405.json", to_json(error("unsupported", READ_ONLY)))
     yield Resource("api", Alias("cnr/api"))
@@ -265,7 +312,7 @@ class CnrV1:
     version = 3
     tops = (PREFIX, "api", "version", ".well-known/app-registry-uri.json")
     uses_facts = False
-    entry_type = ListEntry
+    entry_type = Row
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -274,9 +321,10 @@ class CnrV1:
         """See ``base.View``."""
         return package_resources(package.document)
 
-    def entry(self, package: Package) -> ListEntry | None:
+    def entry(self, package: Package) -> Row | None:
         """See ``base.View``."""
-        return list_entry(package.document)
+        entry = list_entry(package.document)
+        return Row.of(entry) if entry else None
 
     def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         """See ``base.View``."""

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
+from cnrmirror.model import typed
 from cnrmirror.views.base import Changes
 from cnrmirror.views.pageicon import icon
 from cnrmirror.views.pagevalues import Values
@@ -33,12 +34,31 @@ class Dated(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PageEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What lists and search show of a package: ``newest`` are its newest releases by their time."""
+    """What lists and search show of a package.
+
+    ``newest``: its newest release by time, None if it has none. ``older``: the next ones as JSON,
+    of which the lists of all packages read few.
+    """
 
     words: Words
     media_types: list[str]
-    newest: list[Dated]
+    newest: Dated | None
+    older: msgspec.Raw
     deprecated: bool = False
+
+    @classmethod
+    def of(cls, words: Words, dated: list[Dated], deprecated: bool) -> PageEntry:
+        """Of a package with these releases, in any order."""
+        by_time = sorted(dated, key=lambda d: (d.created, d.release, d.media_type), reverse=True)
+        older = msgspec.Raw(msgspec.json.encode(by_time[1:OF_ONE]))
+        types = sorted({each.media_type for each in dated})
+        return cls(words, types, by_time[0] if by_time else None, older, deprecated)
+
+    def dated(self) -> Iterator[Dated]:
+        """Its newest releases, at most ``OF_ONE``, newest first."""
+        if self.newest is not None:
+            yield self.newest
+            yield from typed.decode(self.older, list[Dated])
 
 
 Found = Mapping[str, PageEntry]
@@ -110,7 +130,7 @@ def by_namespace(entries: Found) -> dict[str, list[str]]:
 
 def newest_packages(entries: Found) -> Iterator[Values]:
     """The packages with the newest releases, each once, newest first."""
-    dated = [(entry.newest[0], package) for package, entry in entries.items() if entry.newest]
+    dated = [(entry.newest, package) for package, entry in entries.items() if entry.newest]
     for first, package in _newest(dated, NEWEST):
         entry = entries[package]
         yield {
@@ -123,13 +143,14 @@ def newest_packages(entries: Found) -> Iterator[Values]:
 def newest_releases(entries: Found) -> list[tuple[Dated, str]]:
     """The newest releases of all packages, at most ``OF_ONE`` of one."""
     # As old as the newest of so many packages, or newer: those are all that can be among them.
-    first = (entry.newest[0].created for entry in entries.values() if entry.newest)
+    first = (entry.newest.created for entry in entries.values() if entry.newest)
     times = heapq.nlargest(FEED, first)
     least = times[-1] if len(times) == FEED else ""
     every = [
         (dated, package)
         for package, entry in entries.items()
-        for dated in entry.newest
+        if entry.newest and entry.newest.created >= least
+        for dated in entry.dated()
         if dated.created >= least
     ]
     return _newest(every, FEED)
@@ -145,7 +166,7 @@ def _newest(every: list[tuple[Dated, str]], most: int) -> list[tuple[Dated, str]
 
 def row(package: str, entry: PageEntry, up: str) -> Values:
     """A package in the list of its namespace; ``up`` leads to the top of the site."""
-    first = entry.newest[0].created if entry.newest else ""
+    first = entry.newest.created if entry.newest else ""
     return {
         "package": package, "name": package.partition("/")[2], "release": entry.words.release,
         "media_types": entry.media_types, "created": first,

@@ -118,14 +118,7 @@ class Pages:
             document.package, release.release if release else "", description_of(chart),
             texts(chart.get("keywords", [])),
         )  # fmt: skip
-        return PageEntry(
-            words,
-            sorted({r.media_type for r in document.releases}),
-            sorted(dated, key=lambda d: (d.created, d.release, d.media_type), reverse=True)[
-                : pagelists.OF_ONE
-            ],
-            chart.get("deprecated") is True,
-        )
+        return PageEntry.of(words, dated, chart.get("deprecated") is True)
 
     def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
         """See ``base.View``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
 from typing import Any
@@ -85,16 +85,16 @@ def _listed(word: str, trie: Trie, entries: Mapping[str, Words]) -> list[Any]:
 def _inner(trie: Trie, node: Node, entries: Mapping[str, Words]) -> dict[str, Any]:
     """The next letters, whether the letters are a word, and the best packages for them."""
     prefix = node.prefix
-    best = nsmallest(_BEST, trie.named(prefix), key=_better(prefix)) if prefix else []
+    best = _best(trie.named(prefix), prefix) if prefix else []
     rows = [_record(package, entries) for package in best]
     return {"k": trie.letters(prefix), "o": int(trie.has(prefix)), "t": rows}
 
 
-def _better(prefix: str) -> Callable[[str], tuple[bool, tuple[int, int, str]]]:
-    return lambda package: (
-        not package.partition("/")[2].lower().startswith(prefix),
-        _rank(package),
-    )
+def _best(packages: set[str], prefix: str) -> list[str]:
+    """The best of them: those whose names begin with the prefix come first."""
+    first = {p for p in packages if p.partition("/")[2].lower().startswith(prefix)}
+    best = nsmallest(_BEST, first, key=_rank)
+    return best + nsmallest(_BEST - len(best), packages - first, key=_rank)
 
 
 def _record_files(entries: Mapping[str, Words], moves: Moves) -> Iterator[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ from cnrmirror.archive.pack import gzip_bytes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model import typed
 from cnrmirror.model.canonical import encode
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Node, PackageDocument
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.names import Vendor
@@ -217,16 +218,21 @@ class Site:
     ) -> tuple[list[Resource], list[str]]:  # fmt: skip
         """As ``changes`` of the ``lists`` of two states, each its entries and its revision.
 
-        Nothing is compressed but what is to be written.
+        Nothing is compressed, or held, but what is to be written.
         """
         (old, old_root), (new, new_root) = before, after
-        was = _by_path(self._lists(old, moved, old_root))
-        now = _by_path(self._lists(new, moved, new_root))
-        same = {path for path, resource in now.items() if was.get(path) == resource}
-        return changes(
-            self._adapted((r for path, r in was.items() if path not in same), named=True),
-            self._adapted(r for path, r in now.items() if path not in same),
-        )
+        was = {
+            r.path: (_in_short(r), [_in_short(form) for form in self._adapted([r], named=True)])
+            for r in self._lists(old, moved, old_root)
+        }
+        now: list[Resource] = []
+        for resource in self._lists(new, moved, new_root):
+            former = was.get(resource.path)
+            if former and former[0] == _in_short(resource):
+                del was[resource.path]
+            else:
+                now.append(resource)
+        return changes((form for _, forms in was.values() for form in forms), self._adapted(now))
 
     def all_lists(self, entries: ViewEntries, root: CatalogRoot) -> list[Resource]:
         """Every list, as it is for these entries at a revision."""
@@ -363,6 +369,14 @@ def _precompressed(resource: Resource, named: bool) -> Iterator[Resource]:
     ):
         packed = b"" if named else gzip_bytes(body)
         yield Resource(f"{resource.path}.gz", packed, cache=resource.cache)
+
+
+def _in_short(resource: Resource) -> Resource:
+    """The same, with the digest of its bytes in their place."""
+    body = resource.body
+    if not isinstance(body, bytes):
+        return resource
+    return msgspec.structs.replace(resource, body=Descriptor.of(body))
 
 
 def add_entries(entries: ViewEntries, more: ViewEntries) -> None:
