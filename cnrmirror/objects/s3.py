@@ -130,8 +130,8 @@ class BucketObjects(Objects):
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``."""
-        if self._reader is None:
-            self._reader = BucketReader(self.name, self._settings)
+        with self._lock:  # to make one costs more than hundreds of requests
+            self._reader = self._reader or BucketReader(self.name, self._settings)
         return self._reader.fetch(path, max_bytes)
 
     # -- one at a time --
