@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,26 @@ def everything(service: Double, project: Project, settings: S3Settings) -> None:
     place.delete(["state"])
     place.close()
     assert service.kinds() == KINDS
+
+
+def test_many_who_read_at_the_same_time_share_one_reader(
+    service: Double, project: Project, keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = opened(project, S3Settings(endpoint=service.url))
+    place.put([Resource("index.html", b"<p>")], NoProgress())
+    made: list[str] = []
+
+    class Slow(BucketReader):
+        def __init__(self, address: str, settings: S3Settings) -> None:
+            made.append(address)
+            time.sleep(0.1)
+            super().__init__(address, settings)
+
+    monkeypatch.setattr("cnrmirror.objects.s3.BucketReader", Slow)
+    with ThreadPoolExecutor(8) as executor:
+        pages = list(executor.map(lambda _: read(place.fetch("index.html", 100)), range(8)))
+    assert pages == [b"<p>"] * 8 and len(made) == 1
+    place.close()
 
 
 def test_a_redirect_says_where_it_leads_in_its_header(

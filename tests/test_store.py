@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import requests
 
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import (
     DamageError,
     InvalidDocument,
@@ -117,6 +119,41 @@ def test_what_is_settled_stays_as_far_as_there_is_room(
         _keep(other, number, 90)
     other.settle()
     assert _here(other) <= 1000 and not other.sent
+
+
+def test_a_blob_that_several_need_at_the_same_time_is_read_once(
+    store: PartialStore, objects: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    blobs = [_keep(store, number, 200) for number in range(6)]
+    other = _store(tmp_path / "there", objects)
+    asked: list[str] = []
+    fetch = other.place.fetch
+
+    def slow(path: str, size: int) -> Iterator[bytes]:
+        asked.append(path)
+        time.sleep(0.05)
+        return fetch(path, size)
+
+    monkeypatch.setattr(other.place, "fetch", slow)
+    with ThreadPoolExecutor(12) as executor:
+        for stream in executor.map(other.open_blob, blobs[:3] * 4):
+            stream.close()
+    assert sorted(asked) == sorted(blob_path(blob.digest) for blob in blobs[:3])
+
+
+def test_what_another_process_put_there_is_read_as_long_as_there_is_room(
+    store: PartialStore, objects: dict[str, bytes], tmp_path: Path
+) -> None:
+    blobs = [_keep(store, number, 200) for number in range(6)]
+    store.send()
+    other = _store(tmp_path / "there", objects)
+    # Half of 1000 bytes: two are read, and of the rest the size is asked for.
+    assert other.holds(blobs[:5]) and _here(other) == 400
+    assert other.sent == {blob_path(blob.digest) for blob in blobs[:5]}
+    objects[blob_path(blobs[5].digest)] = b"y" * 200
+    assert not _store(tmp_path / "third", objects).holds(blobs[5:]), "these are other bytes"
+    del objects[blob_path(blobs[5].digest)]
+    assert not _store(tmp_path / "fourth", objects).holds(blobs[5:])
 
 
 def test_other_bytes_than_those_of_the_name_are_refused_and_not_kept(
