@@ -88,7 +88,7 @@ def test_many_who_read_at_the_same_time_share_one_reader(
 
     monkeypatch.setattr("cnrmirror.objects.s3.BucketReader", Slow)
     with ThreadPoolExecutor(8) as executor:
-        pages = list(executor.map(lambda _: read(place.fetch("index.html", 100)), range(8)))
+        pages = list(executor.map(lambda _: read(place.fetch("index.html", 2 << 20)), range(8)))
     assert pages == [b"<p>"] * 8 and len(made) == 1
     place.close()
 

@@ -43,7 +43,7 @@ from cnrmirror.objects.bodies import (
 )
 from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble
-from cnrmirror.objects.s3_bulk import bulk_store
+from cnrmirror.objects.s3_bulk import bulk_store, small_object
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
 from cnrmirror.objects.s3_digest import asked_for_digest, digest_there, read_body, told_digest
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
@@ -99,6 +99,10 @@ class BucketObjects(Objects):
         self._bulk = bulk_store(connection, self._bucket) if connection.signed else None
         self._connection = connection  # with it goes a file of certificates
 
+    def _followed(self, asked: str, found: Exception) -> Exception:
+        """The error, or one after which the same is asked again, at another place."""
+        return Trouble(str(found)) if self._moved(asked, found) else found
+
     def _moved(self, asked: str, found: Exception) -> bool:
         """Whether the bucket is in another region than that which was asked; it is gone to."""
         if not isinstance(found, OtherRegion):
@@ -130,9 +134,12 @@ class BucketObjects(Objects):
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``."""
+        if data := small_object(self._bulk, self._prefix, path, max_bytes):
+            yield data
+            return
         with self._lock:  # to make one costs more than hundreds of requests
             self._reader = self._reader or BucketReader(self.name, self._settings)
-        return self._reader.fetch(path, max_bytes)
+        yield from self._reader.fetch(path, max_bytes)
 
     # -- one at a time --
 
@@ -215,8 +222,7 @@ class BucketObjects(Objects):
             )  # fmt: skip
             return str(answer["ETag"])
 
-        tag: str = self._once(put, where)
-        return tag
+        return str(self._once(put, where))
 
     def _conditional(self) -> bool:
         if self.conditions is None:
@@ -259,10 +265,7 @@ class BucketObjects(Objects):
             try:
                 return request()
             except (ClientError, BotoCoreError, HTTPClientError, OSError) as error:
-                found = self._errors.of_boto(error, where)
-                if self._moved(asked, found):
-                    raise Trouble(str(found)) from error
-                raise found from error
+                raise self._followed(asked, self._errors.of_boto(error, where)) from error
 
         return self.limiter.run(attempt, where)
 
@@ -334,10 +337,7 @@ class BucketObjects(Objects):
         except obs.BaseError as error:
             if isinstance(error, obs.AlreadyExistsError) and " 409 " not in str(error):
                 raise Outdated(f"{where}: there already") from error
-            found = self._errors.of_obstore(error, where)
-            if self._moved(asked, found):
-                raise Trouble(str(found)) from error
-            raise found from error
+            raise self._followed(asked, self._errors.of_obstore(error, where)) from error
 
     def _copy(self, resource: Resource, blob: Descriptor) -> None:
         source = self._prefix + blob_path(blob.digest)
