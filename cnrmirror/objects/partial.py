@@ -112,18 +112,19 @@ class PartialStore(Store):
             self._keep(self.blob_path(blob.digest), blob_pieces(self.place, blob, where))
 
     def open_file(self, path: str) -> BinaryIO:
-        """A file of the catalog. Raises FileNotFoundError, Tampered."""
+        """A file of the catalog. Raises FileNotFoundError, Tampered, StorageError."""
         here = self.root.parent / path
         if here.exists():
             return open(here, "rb")
-        size = self.place.size(path)
-        if size is None:
-            raise FileNotFoundError(path)
-        if path.startswith("catalog/blobs/"):
-            return self.open_blob(Descriptor(path.rpartition("/")[2], size))
-        if size > MAX_NODE_BYTES:
-            raise TooLarge(f"{self.place.name}/{path}: a document of {size} bytes")
-        data = read(self.place.fetch(path, size))
+        with self._errors():
+            size = self.place.size(path)
+            if size is None:
+                raise FileNotFoundError(path)
+            if path.startswith("catalog/blobs/"):
+                return self.open_blob(Descriptor(path.rpartition("/")[2], size))
+            if size > MAX_NODE_BYTES:
+                raise TooLarge(f"{self.place.name}/{path}: a document of {size} bytes")
+            data = read(self.place.fetch(path, size))
         if named_by_digest(path) and Descriptor.of(data).digest not in path:
             raise Tampered(f"{self.place.name}/{path}: not the bytes that its name says")
         return io.BytesIO(data)
