@@ -22,16 +22,15 @@ from cnrmirror.objects.scheme import FOLDER
 
 if TYPE_CHECKING:
     from cnrmirror.audit import scout
-    from cnrmirror.mirror import build
+    from cnrmirror.crew import cluster, processes
+    from cnrmirror.crew import crew as crews
     from cnrmirror.mirror import project as projects
-    from cnrmirror.sync import cluster
-    from cnrmirror.sync import crew as crews
 else:
-    build = later("cnrmirror.mirror.build")
+    cluster = later("cnrmirror.crew.cluster")
+    crews = later("cnrmirror.crew.crew")
+    processes = later("cnrmirror.crew.processes")
     projects = later("cnrmirror.mirror.project")
     scout = later("cnrmirror.audit.scout")
-    cluster = later("cnrmirror.sync.cluster")
-    crews = later("cnrmirror.sync.crew")
 
 WORKERS = click.option(
     "--workers", type=click.IntRange(1, 256), metavar="N",
@@ -119,5 +118,5 @@ def scouting(workers: int, source: str) -> Iterator[scout.Scouts | None]:
     if not workers:
         yield None
         return
-    with build.processes(workers) as pool:
+    with processes.processes(workers) as pool:
         yield scout.Scouts(pool, str(Path(source).resolve()) if Path(source).exists() else source)
