@@ -30,7 +30,7 @@ class Certificates(msgspec.Struct, frozen=True):
 
 @click.group()
 def cluster() -> None:
-    """Make what a cluster needs that fetches for 'sync --cluster'.
+    """Make what a cluster needs: see --cluster of 'sync' and 'check'.
 
     \b
     cnrmirror cluster certificates cluster-certificates
@@ -45,9 +45,9 @@ def cluster() -> None:
 def certificates(context: Context, folder: Path, days: int) -> None:
     """Make the certificates.
 
-    In FOLDER: those of a scheduler, its workers and the coordinator, which runs 'sync --cluster'.
-    Nobody without one of them can reach the cluster. The key of their authority is not kept: before
-    they end, make all of them anew.
+    In FOLDER: those of a scheduler, its workers and the coordinator, which runs the command with
+    --cluster. Nobody without one of them can reach the cluster. The key of their authority is not
+    kept: before they end, make all of them anew.
 
     \b
     cnrmirror cluster certificates cluster-certificates
