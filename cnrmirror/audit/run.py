@@ -198,19 +198,19 @@ def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
         scouts.source, root.settings, state.with_views, order.templates, order.pages,
         list(left.values()),
     )  # fmt: skip
-    here: dict[str, int] = {}
+    here, why = 0, ""
     try:
         with stage(state.progress, label, len(left)) as steps:
             for report in scouted(scouts, parts):
                 for noted in report.result:
                     state.journal.learn(noted)
-                count = len(report.unit.refs)
                 if report.here:
-                    here[report.trouble] = here.get(report.trouble, 0) + count
-                steps.advance(count)
+                    here, why = here + len(report.unit.refs), report.trouble
+                steps.advance(len(report.unit.refs))
     except CnrMirrorError as error:
         state.notes.append(f"the rest was read without workers: {error.message}")
-    state.notes += [f"{n} packages were read without workers: {why}" for why, n in here.items()]
+    if here:  # in the words of whoever failed last: few of them
+        state.notes.append(f"{here} packages were read without workers: {why:.200}")
 
 
 def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:
