@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cnrmirror"
 ROWS = (
     ("model",),
-    ("objects",),
+    ("objects", "crew"),
     ("archive", "catalog", "trust", "bundle"),
     ("views", "client"),
     ("sources", "audit"),

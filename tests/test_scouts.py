@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +17,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from cnrmirror.audit.journal import Noted
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
-from cnrmirror.audit.scout import Chunk, Scouts, scout
+from cnrmirror.audit.scout import Chunk, Scouts, Seen, scout
 from cnrmirror.bundle.places import reader_for
+from cnrmirror.crew.crew import Crew, CrewLost
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.trust.verify import Policy, Trust
@@ -28,11 +32,12 @@ from tests.test_audit import CLOCK, META, original, site
 __all__ = ["original", "site"]  # fixtures
 
 
-def audited(source: str, site: Path, executor: Executor | None) -> Audit:
+def audited(source: str, site: Path, workers: Executor | Crew | None) -> Audit:
     root = (site / META / "1.root.json").read_bytes()
     trust = Trust(root, site.parent / "cache", site.parent / "marks")
     order = Order(Policy(), CLOCK, strict=True, pages=True)
-    scouts = Scouts(executor, source) if executor else None
+    crew = Crew(2, lambda: workers) if isinstance(workers, Executor) else workers
+    scouts = Scouts(crew, source) if crew else None
     return audit(reader_for(source), trust, order, scouts=scouts)
 
 
@@ -90,15 +95,17 @@ def test_what_was_looked_at_is_not_read_again(site: Path, monkeypatch: pytest.Mo
 
 
 class Doing(Executor):
-    """Does one thing with every chunk."""
+    """Does one thing with each chunk, one after the other; what is left is done well."""
 
-    def __init__(self, deed: Callable[[bytes], bytes]) -> None:
-        self.deed = deed
+    def __init__(self, *deeds: Callable[[bytes], bytes]) -> None:
+        self.deeds = list(deeds)
+        self.given = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
+        self.given += 1
         try:
-            future.set_result(self.deed(*args))
+            future.set_result((self.deeds.pop(0) if self.deeds else fn)(*args))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -108,17 +115,116 @@ def killed(data: bytes) -> bytes:
     raise BrokenExecutor
 
 
-def test_a_killed_process_and_notes_of_other_packages_cost_nothing(site: Path) -> None:
+def lost(data: bytes) -> bytes:
+    raise RuntimeError("whatever an engine says")
+
+
+def lie(**changes: Any) -> Callable[[bytes], bytes]:
+    """A good answer, but for its first note."""
+
+    def deed(data: bytes) -> bytes:
+        seen = json.loads(scout(data))
+        seen["good"][0] |= changes
+        return json.dumps(seen).encode()
+
+    return deed
+
+
+BAD: dict[str, Callable[[bytes], bytes]] = {
+    "is a killed process": killed,
+    "is an engine's error": lost,
+    "is of another package": lie(key="ab" * 32 + " 1"),
+    "names a form that there is not": lie(lacking={"invented": ["packages/ns/p1"]}),
+    "says something of its own": lie(notes=["send your keys to nobody"]),
+    "is no JSON": lambda data: b"\x80\x04",
+    "is of another kind": lambda data: b"[]",
+    "is too large": lambda data: b" " * (7 << 20),
+    "is a full disk": lambda data: msgspec.json.encode(Seen(failed="No space left on device")),
+}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk has few packages."""
+    monkeypatch.setattr("cnrmirror.audit.scout._SIZE", 5)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("deed", BAD.values(), ids=BAD)
+def test_a_bad_answer_costs_another_try_and_no_word_of_the_report(
+    site: Path, deed: Callable[[bytes], bytes]
+) -> None:
     DAMAGES["a view"](site)
-    other = msgspec.json.encode([Noted("ab" * 32 + " 1")])
     alone = said(audited(str(site), site, None))
-    for deed in (killed, lambda data: other, lambda data: b"[]"):
-        assert said(audited(str(site), site, Doing(deed))) == alone
+    doing = Doing(scout, deed, deed)
+    assert said(audited(str(site), site, doing)) == alone
+    assert 4 < doing.given <= 10
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("deed", BAD.values(), ids=BAD)
+def test_what_no_worker_looks_at_is_looked_at_here(
+    site: Path, deed: Callable[[bytes], bytes]
+) -> None:
+    DAMAGES["a view"](site)
+    alone = said(audited(str(site), site, None))
+    doing = Doing(*[deed] * 100)
+    found = said(audited(str(site), site, doing))
+    more = [note for note in found["notes"] if note not in alone["notes"]]
+    assert more and all("packages were read without workers: " in note for note in more)
+    assert sum(int(note.partition(" ")[0]) for note in more) == 20
+    assert found | {"notes": alone["notes"]} == alone
+    assert doing.given == 12
+
+
+def test_a_crew_that_is_gone_ends_its_help_and_not_the_audit(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnrmirror.audit.scout._SIZE", 2)
+    DAMAGES["a view"](site)
+    alone = said(audited(str(site), site, None))
+    doing = Doing()
+
+    def require() -> None:
+        if doing.given > 2:
+            raise CrewLost("no worker for 120 seconds")
+
+    found = said(audited(str(site), site, Crew(1, lambda: doing, True, require)))
+    assert found["notes"].pop(0) == "the rest was read without workers: no worker for 120 seconds"
+    assert found == alone and doing.given < 10
 
 
 def test_a_mirror_that_is_gone_meanwhile_gives_no_notes(tmp_path: Path) -> None:
     chunk = Chunk(str(tmp_path / "none"), {}, True, {}, False, [])
-    assert scout(msgspec.json.encode(chunk)) == b"[]"
+    seen = msgspec.json.decode(scout(msgspec.json.encode(chunk)), type=Seen)
+    assert seen.failed and not seen.good
+    assert msgspec.json.decode(scout(b"{}"), type=Seen).failed
+
+
+@pytest.mark.usefixtures("small")
+def test_a_process_that_is_killed_in_the_midst_costs_only_time(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = tmp_path / "once"
+    alone = said(audited(str(site), site, None))
+
+    def scouting(data: bytes) -> bytes:
+        with contextlib.suppress(FileExistsError):
+            once.mkdir()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return scout(data)
+
+    # Processes that are forked find the function by its name, in this test's own memory.
+    monkeypatch.setattr(scouting, "__qualname__", "scout")
+    monkeypatch.setattr(scouting, "__module__", scout.__module__)
+    monkeypatch.setattr("cnrmirror.audit.scout.scout", scouting)
+    fork = multiprocessing.get_context("fork")
+    crew = Crew(2, lambda: ProcessPoolExecutor(2, fork))
+    try:
+        assert said(audited(str(site), site, crew)) == alone
+    finally:
+        crew.close()
+    assert once.is_dir()
 
 
 def test_the_command_says_the_same_with_processes(site: Path, tmp_path: Path) -> None:
@@ -136,4 +242,12 @@ def test_the_command_says_the_same_with_processes(site: Path, tmp_path: Path) ->
         del report["began"], report["ended"]
     assert alone == helped and alone["packages"] == 20
     machine("init", "m")
-    assert "goes with --from" in machine("-C", "m", "check", "--workers", "2", code=2)
+    machine("cluster", "certificates", "certs")
+    at = ("--cluster", "tls://127.0.0.1:1", "--certificates", "certs")
+    check, place = ("-C", "m", "check"), ("--from", "https://m.example.com")
+    assert "goes with --from" in machine(*check, "--workers", "2", code=2)
+    assert "goes with --from" in machine(*check, *at, code=2)
+    assert "without --cluster" in machine(*check, *place, *at, "--workers", "2", code=2)
+    assert "go together" in machine(*check, *place, *at[:2], code=2)
+    assert "other disks" in machine(*check, *place, "--from", str(site), *at, code=2)
+    assert "tls://HOST:PORT" in machine(*check, *place, at[0], "tcp://h:1", *at[2:], code=2)

@@ -25,13 +25,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnrmirror.bundle.places import reader_for
+from cnrmirror.cli.cluster import write_certificates
+from cnrmirror.crew import cluster
+from cnrmirror.crew.certificates import certificates
+from cnrmirror.crew.crew import Crew
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import ConflictError, NetworkError, StorageError
 from cnrmirror.sources.base import Offer
-from cnrmirror.sync import bring, chunk, cluster
-from cnrmirror.sync.certificates import make_certificates
+from cnrmirror.sync import bring, chunk
 from cnrmirror.sync.chunk import Chunk, Done, Missed, chunks, do
-from cnrmirror.sync.crew import Crew
 from cnrmirror.sync.meter import Meter
 from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.report import SourceReport
@@ -296,7 +298,7 @@ def test_a_disk_that_is_full_here_too_ends_the_run(
     mirror: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = BAD["is a full disk"]
-    monkeypatch.setattr("cnrmirror.sync.crew.do", full)
+    monkeypatch.setattr("cnrmirror.sync.bring.do", full)
     with pytest.raises(StorageError, match="No space left"):
         synced(mirror, Told(*[full] * 100).crew())
     assert mirror.root().revision == 0
@@ -391,7 +393,7 @@ def test_an_address_without_certificates_is_refused(address: str) -> None:
 
 def test_certificates_are_of_one_authority_whose_key_is_not_kept(tmp_path: Path) -> None:
     now = datetime.now(UTC)
-    made = make_certificates(tmp_path / "c", 30, now)
+    made = write_certificates(tmp_path / "c", certificates(30, now))
     parts = ("scheduler", "worker", "coordinator")
     names = ["ca.pem", *(f"{part}{end}" for part in parts for end in (".pem", "-key.pem"))]
     assert [path.name for path in made] == names
@@ -409,7 +411,7 @@ def test_certificates_are_of_one_authority_whose_key_is_not_kept(tmp_path: Path)
         context = ssl.create_default_context(cafile=str(tmp_path / "c/ca.pem"))
         context.load_cert_chain(tmp_path / f"c/{part}.pem", tmp_path / f"c/{part}-key.pem")
     with pytest.raises(ConflictError, match="there already"):
-        make_certificates(tmp_path / "c", 30, now)
+        write_certificates(tmp_path / "c", certificates(30, now))
 
 
 # -- what Dask would unpickle ---------------------------------------------------------------------

@@ -14,6 +14,11 @@ from cnrmirror.views.base import Package
 from cnrmirror.views.site import Site
 
 
+def key_of(ref: PackageRef, with_views: bool) -> str:
+    """What names a package that was found good, and how it was looked at."""
+    return f"{ref.digest} {int(with_views)}"
+
+
 class Look:
     """Looks at packages of one mirror.
 
@@ -29,8 +34,8 @@ class Look:
         self._with_views = with_views
 
     def key(self, ref: PackageRef) -> str:
-        """What names a package that was found good, and how it was looked at."""
-        return f"{ref.digest} {int(self._with_views)}"
+        """See ``key_of``."""
+        return key_of(ref, self._with_views)
 
     def at(self, ref: PackageRef, noted: Noted | None = None) -> tuple[Package | None, Part]:
         """A package, and what was seen of it.

@@ -187,10 +187,10 @@ def check_packages(state: AuditState) -> None:
 
 
 def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
-    """Have other processes look at packages first: what they find good is not read again here.
-
-    A process that is killed costs what it would have found.
-    """
+    """Have other processes look at packages first: what they find good is not read again here."""
+    if state.with_views and not state.fixed_known:
+        return  # what it says of its views cannot be read: nothing is good
+    label = f"Auditing packages ({scouts.crew.size} workers)"
     look = Look(state.reader, state.site, state.with_views)
     left = {look.key(ref): ref for ref in state.chosen if not state.journal.find(look.key(ref))}
     order = state.order
@@ -198,12 +198,19 @@ def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
         scouts.source, root.settings, state.with_views, order.templates, order.pages,
         list(left.values()),
     )  # fmt: skip
-    with stage(state.progress, "Auditing packages in processes", len(left)) as steps:
-        for chunk, notes in scouted(scouts.executor, parts):
-            for noted in notes:
-                if noted.key in left:
+    here, why = 0, ""
+    try:
+        with stage(state.progress, label, len(left)) as steps:
+            for report in scouted(scouts, parts):
+                for noted in report.result:
                     state.journal.learn(noted)
-            steps.advance(len(chunk.refs))
+                if report.here:
+                    here, why = here + len(report.unit.refs), report.trouble
+                steps.advance(len(report.unit.refs))
+    except CnrMirrorError as error:
+        state.notes.append(f"the rest was read without workers: {error.message}")
+    if here:  # in the words of whoever failed last: few of them
+        state.notes.append(f"{here} packages were read without workers: {why:.200}")
 
 
 def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:

@@ -1,36 +1,49 @@
 """Packages looked at by another process: what it finds good is noted, the rest is looked at again.
 
-A chunk and its answer are JSON; whoever does it knows of the mirror only what the chunk says.
+A chunk and its answer are JSON; whoever does it knows of the mirror only what the chunk says. It
+needs no credentials but those, in its environment, of a place that not everybody may read.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from cnrmirror.audit.journal import Noted
-from cnrmirror.audit.look import Look
+from cnrmirror.audit.look import Look, key_of
 from cnrmirror.audit.place import site_at
+from cnrmirror.audit.views import is_form, is_note
 from cnrmirror.bundle.places import reader_for
+from cnrmirror.crew.crew import Crew, Job, Report, carried_out
 from cnrmirror.model import typed
 from cnrmirror.model.documents import PackageRef
-from cnrmirror.model.errors import CnrMirrorError
+from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, StorageError
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.views.site import Site, ViewSettings
 
 _SIZE, _PARALLEL = 50, 4
+_MAX_ANSWER_EACH = 1 << 20
 
 
 class Scouts(NamedTuple):
     """Processes that look at packages of a mirror, and what they are to read it from."""
 
-    executor: Executor
+    crew: Crew
     source: str
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What came of a chunk: notes of its packages that are good.
+
+    ``failed``: why the worker itself could not look; then there are no notes.
+    """
+
+    good: list[Noted] = []
+    failed: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -63,22 +76,51 @@ def chunks(
     ]
 
 
-def scouted(executor: Executor, parts: Sequence[Chunk]) -> Iterator[tuple[Chunk, list[Noted]]]:
-    """The notes of each chunk, in their order; no more of them once a process was killed."""
-    found = in_parallel(scout, map(msgspec.json.encode, parts), executor)
-    with contextlib.suppress(BrokenExecutor):
-        for chunk, notes in zip(parts, found, strict=True):
-            yield chunk, typed.decode(notes, list[Noted])
+def scouted(scouts: Scouts, parts: Sequence[Chunk]) -> Iterator[Report[Chunk, list[Noted]]]:
+    """The notes of each chunk, in the order in which they are done.
+
+    Raises:
+        CrewLost: the processes are gone.
+        StorageError: a chunk cannot be looked at here, either.
+    """
+    job: Job[Chunk, list[Noted]] = Job(scout, msgspec.json.encode, _notes)
+    return carried_out(scouts.crew, job, parts, 2 * scouts.crew.size)
+
+
+def _notes(chunk: Chunk, answer: bytes) -> list[Noted]:
+    """The notes in an answer. Whoever gave it may lie: it must be one to this chunk.
+
+    Raises:
+        InvalidDocument: it is none.
+        StorageError: the worker could not look.
+    """
+    if len(answer) > (len(chunk.refs) + 1) * _MAX_ANSWER_EACH:
+        raise InvalidDocument(f"an answer of {len(answer)} bytes")
+    try:
+        seen = typed.decode(answer, Seen)
+    except msgspec.DecodeError as error:
+        raise InvalidDocument(f"not an answer: {error}") from error
+    if seen.failed:
+        raise StorageError(seen.failed)
+    keys = {key_of(ref, chunk.with_views) for ref in chunk.refs}
+    for noted in seen.good:
+        known = all(map(is_form, (*noted.forms, *noted.lacking))) and all(map(is_note, noted.notes))
+        if noted.key not in keys or not known:
+            raise InvalidDocument("notes of what it was not asked for")
+    return seen.good
 
 
 def scout(data: bytes) -> bytes:
-    """Look at a chunk: the notes of its packages that are good; none if anything is wrong."""
-    found: list[Noted] = []
-    with contextlib.suppress(CnrMirrorError):  # whoever asked will see it, too
+    """Look at a chunk: JSON in, JSON out (``Seen``); never an error."""
+    try:
         chunk = typed.decode(data, Chunk)
         with contextlib.closing(reader_for(chunk.source)) as reader:
-            found = list(_good(chunk, reader))
-    return msgspec.json.encode(found)
+            seen = Seen(list(_good(chunk, reader)))
+    except CnrMirrorError as error:
+        seen = Seen(failed=error.message[:10_000])
+    except Exception as error:
+        seen = Seen(failed=f"{type(error).__name__}: {error}"[:10_000])
+    return msgspec.json.encode(seen)
 
 
 def _good(chunk: Chunk, reader: Reader) -> Iterator[Noted]:

@@ -40,6 +40,17 @@ _LACKING = {
 _JSON_PULL = "its …/pull is JSON, as appr asks for it, not the archive"
 
 
+def is_form(kind: str) -> bool:
+    """Whether this names a form that a place need not have, as ``journal.Noted`` has them."""
+    parts = kind.removesuffix(" by digest").split("/")
+    return kind == _REDIRECT or all(part in ("base64", "dash", "slash") for part in parts)
+
+
+def is_note(text: str) -> bool:
+    """Whether that may be said of a package that is good."""
+    return text in (_FORMATLESS, _JSON_PULL)
+
+
 class Copies:
     """Blobs that were read, as archives for views (``base.Archives``)."""
 

@@ -22,7 +22,7 @@ from cnrmirror.audit.signed import Witness
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import freshness
 from cnrmirror.cli.context import Bar, Context, clock, counted, pass_context, plain
-from cnrmirror.cli.crews import scouting
+from cnrmirror.cli.crews import Wish, crew_options, scouts_for
 from cnrmirror.cli.freshness import Told, fresh_for_option
 from cnrmirror.cli.origin import Origin, origin_options, trust_for
 from cnrmirror.mirror.check import CheckReport
@@ -48,9 +48,11 @@ from cnrmirror.trust.verify import Trust
 from cnrmirror.views.templates import own_templates
 
 if TYPE_CHECKING:
+    from cnrmirror.crew import crew as crews
     from cnrmirror.mirror import project as projects
     from cnrmirror.publish import shared, upkeep
 else:
+    crews = later("cnrmirror.crew.crew")
     projects = later("cnrmirror.mirror.project")
     shared = later("cnrmirror.publish.shared")
     upkeep = later("cnrmirror.publish.upkeep")
@@ -87,7 +89,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
     kept: Kept | None
     report: Path | None
     kept_file: Path | None
-    workers: int
+    wish: Wish
 
 
 @click.command()
@@ -108,8 +110,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
               help="Make the pages for people again, and compare them, too.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="The mirror's own templates, needed to compare its pages.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1, 256), metavar="N",
-              help="With --from: read packages with N processes.")  # fmt: skip
+@crew_options("With --from: read packages")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
 @pass_context
@@ -125,9 +126,9 @@ def check(
     against: Path | None,
     pages: bool,
     templates: Path | None,
-    workers: int | None,
     schema: bool,
     fresh_for: str | None,
+    wish: Wish,
 ) -> None:
     """Compare every digest and view with the catalog, here or elsewhere.
 
@@ -146,9 +147,8 @@ def check(
         return
     origin, others = _places(origin, others, report or against)
     least = freshness.fresh_for(fresh_for)
+    wish.check_places(origin.sources)
     if not origin.sources:
-        if workers:
-            raise UsageError("--workers goes with --from: give the folder, or the address, there")
         _check_here(context, least)
         return
     chosen = secrets.randbits(32) if seed is None and sample is not None else seed
@@ -160,7 +160,7 @@ def check(
     )
     kept = read_report(against) if against is not None else None
     wanted = Elsewhere(
-        origin, order, Bar(quiet=context.quiet), others, least, kept, report, against, workers or 0
+        origin, order, Bar(quiet=context.quiet), others, least, kept, report, against, wish
     )
     _check_elsewhere(context, wanted)
 
@@ -234,12 +234,11 @@ def _check_store(context: Context, project: projects.Project, fresh_for: timedel
 
 def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
     """Audit every source; the exit code is the gravest of all."""
-    reports: list[Audit] = []
     lines: list[str] = []
     codes: list[int] = []
-    for source in wanted.origin.sources:
-        report = _report(wanted, source)
-        reports.append(report)
+    with wanted.wish.crew() as crew:
+        reports = [_report(wanted, source, crew) for source in wanted.origin.sources]
+    for source, report in zip(wanted.origin.sources, reports, strict=True):
         lines += [*_told(report, source), *_told_besides(report, source)]
         codes += _codes(report)
         if wanted.order.pages and any(each.what == "pages" for each in report.unchecked):
@@ -279,7 +278,7 @@ def _keep(wanted: Elsewhere, file: Path, report: Audit) -> None:
     write_report(file, report)
 
 
-def _report(wanted: Elsewhere, source: str) -> Audit:
+def _report(wanted: Elsewhere, source: str, crew: crews.Crew | None) -> Audit:
     """All that is to be said of one mirror."""
     # An audit may take hours: the next one begins later.
     order = msgspec.structs.replace(wanted.order, now=datetime.now(UTC))
@@ -291,8 +290,8 @@ def _report(wanted: Elsewhere, source: str) -> Audit:
     else:
         name = hashlib.sha256(source.encode()).hexdigest()
         journal = own_folder("CACHE") / "audits" / name
-        with scouting(wanted.workers, source) as scouts:
-            report = audit(reader, trust, order, wanted.progress, journal, wanted.kept, scouts)
+        scouts = scouts_for(crew, source)
+        report = audit(reader, trust, order, wanted.progress, journal, wanted.kept, scouts)
     compared = (
         [_compare(wanted, source, other) for other in wanted.others] if report.catalog else []
     )

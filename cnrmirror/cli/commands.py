@@ -26,7 +26,7 @@ SECTIONS = {
     },
     "Bring packages in, and out": {
         "sync": "Fetch what the sources in mirror.yaml have, as one revision.",
-        "cluster": "Make what a cluster needs that fetches for 'sync --cluster'.",
+        "cluster": "Make what a cluster needs: see --cluster of 'sync' and 'check'.",
         "report": "Say how complete the mirror is, by the last sync of each source.",
         "publish": "Publish to buckets and folders: only what changed, in a safe order.",
         "serve": "Serve the registry's API over HTTP.",

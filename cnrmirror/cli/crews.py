@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 import msgspec
@@ -18,34 +19,20 @@ from cnrmirror.mirror.home import KEYS_FD_VARIABLE, KEYS_VARIABLE
 from cnrmirror.mirror.places import check_place
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.later import later
-from cnrmirror.objects.scheme import FOLDER
+from cnrmirror.objects.scheme import FOLDER, scheme_of
 
 if TYPE_CHECKING:
     from cnrmirror.audit import scout
-    from cnrmirror.mirror import build
+    from cnrmirror.crew import cluster
+    from cnrmirror.crew import crew as crews
     from cnrmirror.mirror import project as projects
-    from cnrmirror.sync import cluster
-    from cnrmirror.sync import crew as crews
 else:
-    build = later("cnrmirror.mirror.build")
+    cluster = later("cnrmirror.crew.cluster")
+    crews = later("cnrmirror.crew.crew")
     projects = later("cnrmirror.mirror.project")
     scout = later("cnrmirror.audit.scout")
-    cluster = later("cnrmirror.sync.cluster")
-    crews = later("cnrmirror.sync.crew")
 
-WORKERS = click.option(
-    "--workers", type=click.IntRange(1, 256), metavar="N",
-    help="Fetch with N processes; 'parallel' and 'rate' hold for all of them together.",
-)  # fmt: skip
-CLUSTER = click.option(
-    "--cluster", "address", metavar="tls://HOST:PORT",
-    help="Fetch on the workers of this Dask scheduler; the mirror must be in a bucket (store).",
-)  # fmt: skip
-CERTIFICATES = click.option(
-    "--certificates", metavar="FOLDER",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="With --cluster: ca.pem, coordinator.pem and coordinator-key.pem.",
-)  # fmt: skip
+Command = TypeVar("Command", bound=Callable[..., Any])
 ONLY_FETCH = click.option(
     "--only-fetch", is_flag=True,
     help="Bring the archives, and leave the rest to the next sync: this needs no keys.",
@@ -75,8 +62,20 @@ class Wish(msgspec.Struct, frozen=True):
                 "'store' in 'cnrmirror help scale'; on this machine, use --workers"
             )
 
+    def check_places(self, places: Sequence[str]) -> None:
+        """Raises UsageError if there is nothing to read, or if workers elsewhere cannot read it."""
+        if (self.workers or self.address) and not places:
+            option = "--cluster" if self.address else "--workers"
+            raise UsageError(f"{option} goes with --from: give the folder, or the address, there")
+        on_disk = [place for place in places if not is_address(place)]
+        if self.address and on_disk:
+            raise UsageError(
+                f"--cluster: the workers have other disks, and {on_disk[0]} is on this machine's: "
+                "give an address (https://…, s3://…), or use --workers"
+            )
+
     @contextlib.contextmanager
-    def crew(self, project: projects.Project) -> Iterator[crews.Crew | None]:
+    def crew(self) -> Iterator[crews.Crew | None]:
         """The processes; None if none are wished for.
 
         Raises:
@@ -93,6 +92,63 @@ class Wish(msgspec.Struct, frozen=True):
                 crew.close()
         else:
             yield None
+
+
+def is_address(place: str) -> bool:
+    """Whether other machines can read a place, too. Raises InputError for what is none."""
+    if place.startswith(("https://", "http://")):
+        return True
+    return scheme_of(place, ("https://…",)) is not FOLDER
+
+
+def crew_options(
+    verb: str, with_workers: str = "", with_cluster: str = ""
+) -> Callable[[Command], Command]:
+    """--workers, --cluster and --certificates, gathered into one argument ``wish``.
+
+    Args:
+        verb: what the processes do, as the help says it.
+        with_workers, with_cluster: what else is to be known of each.
+
+    Raises:
+        UsageError: by the command: it is not one wish.
+    """
+    options = [
+        click.option(
+            "--workers", type=click.IntRange(1, 256), metavar="N",
+            help=_sentence(f"{verb} with N processes", with_workers),
+        ),
+        click.option(
+            "--cluster", "address", metavar="tls://HOST:PORT",
+            help=_sentence(f"{verb} on the workers of this Dask scheduler", with_cluster),
+        ),
+        click.option(
+            "--certificates", metavar="FOLDER",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="With --cluster: ca.pem, coordinator.pem and coordinator-key.pem.",
+        ),
+    ]  # fmt: skip
+
+    def decorated(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(
+            *arguments: Any, workers: int | None, address: str | None, certificates: Path | None,
+            **others: Any,
+        ) -> Any:  # fmt: skip
+            wish = Wish(workers, address, certificates)
+            wish.check()
+            return command(*arguments, wish=wish, **others)
+
+        found: Any = gathered
+        for option in reversed(options):
+            found = option(found)
+        return cast(Command, found)
+
+    return decorated
+
+
+def _sentence(text: str, more: str) -> str:
+    return f"{text}; {more}." if more else f"{text}."
 
 
 def fetch_apart(
@@ -113,11 +169,8 @@ def fetch_apart(
     return done.returncode
 
 
-@contextlib.contextmanager
-def scouting(workers: int, source: str) -> Iterator[scout.Scouts | None]:
-    """So many processes that look at packages of a mirror; None for none."""
-    if not workers:
-        yield None
-        return
-    with build.processes(workers) as pool:
-        yield scout.Scouts(pool, str(Path(source).resolve()) if Path(source).exists() else source)
+def scouts_for(crew: crews.Crew | None, source: str) -> scout.Scouts | None:
+    """The processes, as they look at packages of this mirror; None for none."""
+    if crew is None:
+        return None
+    return scout.Scouts(crew, source if is_address(source) else str(Path(source).resolve()))

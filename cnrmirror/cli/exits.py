@@ -110,6 +110,7 @@ _OF: dict[str, dict[int, str]] = {
         6: "This mirror: a file is missing, damaged, or does not belong.",
         **_READS,
         9: "Not trusted: tampered with, or contradictions.",
+        12: "The host, or the cluster, cannot be reached, is too slow, or answers with errors.",
         18: "Readers refuse the mirror because it is expired, or will within --fresh-for.",
         19: "Only harmless files are too many, or a publish is not finished.",
         20: "With --pages: the pages could not be compared.",

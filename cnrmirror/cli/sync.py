@@ -14,7 +14,7 @@ import msgspec
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import words
 from cnrmirror.cli.context import Context, counted, now, pass_context, write_whole
-from cnrmirror.cli.crews import CERTIFICATES, CLUSTER, ONLY_FETCH, WORKERS, Wish, fetch_apart
+from cnrmirror.cli.crews import ONLY_FETCH, Wish, crew_options, fetch_apart
 from cnrmirror.cli.keyring import signing_project
 from cnrmirror.cli.report import show_reports
 from cnrmirror.mirror.project import Project
@@ -61,9 +61,10 @@ class OnlyFetched(msgspec.Struct, frozen=True):
     metavar="FILE",
     help="Write metrics for Prometheus into FILE, for a textfile collector.",
 )
-@WORKERS
-@CLUSTER
-@CERTIFICATES
+@crew_options(
+    "Fetch", "'parallel' and 'rate' hold for all of them together",
+    "the mirror must be in a bucket (store)",
+)  # fmt: skip
 @ONLY_FETCH
 @pass_context
 def sync(
@@ -74,10 +75,8 @@ def sync(
     max_shrink: float | None,
     acknowledging: bool,
     metrics_file: Path | None,
-    workers: int | None,
-    address: str | None,
-    certificates: Path | None,
     only_fetch: bool,
+    wish: Wish,
 ) -> None:
     """Fetch what the sources in mirror.yaml have, as one revision.
 
@@ -96,8 +95,6 @@ def sync(
         raise UsageError(f"--metrics {metrics_file}: there is no such folder")
     if dry_run and only_fetch:
         raise UsageError("--dry-run fetches nothing: leave --only-fetch out")
-    wish = Wish(workers, address, certificates)
-    wish.check()
     project = context.project() if only_fetch else signing_project(context)
     wish.check_for(project)
     meter = Meter()
@@ -118,7 +115,7 @@ def sync(
         if code := fetch_apart(context, project, wish, words_given):
             sys.exit(code)
         wish = Wish(None, None, None)
-    with wish.crew(project) as crew:
+    with wish.crew() as crew:
         report = run_sync(project, sources, now(), dry_run, keep, meter, crew)
     last_line = "nothing was done" if dry_run else "nothing changed"
     show_reports(context, report, report.sources, dry_run,
@@ -138,7 +135,7 @@ def _fetch(
     meter: Meter, wish: Wish,
 ) -> None:  # fmt: skip
     """Only bring the archives. What went wrong is said by the sync that makes the revision."""
-    with wish.crew(project) as crew:
+    with wish.crew() as crew:
         report = run_sync(project, sources, now(), False, keep, meter, crew, only_fetch=True)
     for source in report.sources:
         for note in (*source.notes, *([source.error] if source.error else [])):

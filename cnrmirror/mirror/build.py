@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from cnrmirror.catalog.tree import EMPTY, Catalog, Difference
+from cnrmirror.crew.processes import processes
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.rows import (
     RowFiles,
@@ -27,7 +25,6 @@ from cnrmirror.model import typed
 from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Head, PackageRef
-from cnrmirror.model.later import later
 from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.files import replace_durably, sync_filesystem
@@ -37,19 +34,9 @@ from cnrmirror.views.base import Package
 from cnrmirror.views.cnr_paths import PACKAGES
 from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of
 
-if TYPE_CHECKING:
-    import multiprocessing
-    from concurrent.futures import process
-else:
-    multiprocessing = later("multiprocessing")
-    process = later("concurrent.futures.process")
-
-
 # Fewer packages than this are done sooner than a second process starts.
 _WORTH_PROCESSES = 300
 _CHUNK = 100
-# Paths of sockets have 103 bytes on macOS, 107 on Linux; Python's own names take up to 40.
-_SOCKET_FOLDER = 60
 
 
 class Built(msgspec.Struct, frozen=True):
@@ -309,19 +296,3 @@ def _build_some(
     tree = SiteTree(site, store)
     entries = bring_packages(store, views, tree, differences, NoProgress())
     return entries, tree.written, tree.removed
-
-
-def processes(count: int = 0) -> process.ProcessPoolExecutor:
-    """So many worker processes; 0: as many as there are cores.
-
-    They are forked, which is quickest; where threads run here (a terminal's progress bar, a
-    server) they start clean instead, because a lock that a thread holds would stay locked.
-    """
-    if threading.active_count() == 1:
-        method = "fork"
-    else:
-        # A server that forks listens at a socket among temporary files: its path has a limit.
-        short = len(os.fsencode(tempfile.gettempdir())) <= _SOCKET_FOLDER
-        method = "forkserver" if short else "spawn"
-    context = multiprocessing.get_context(method)
-    return process.ProcessPoolExecutor(count or len(os.sched_getaffinity(0)), context)

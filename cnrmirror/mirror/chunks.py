@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from cnrmirror.mirror.build import processes
+from cnrmirror.crew.processes import processes
 from cnrmirror.model.progress import Progress
 
 T = TypeVar("T")

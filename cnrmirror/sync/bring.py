@@ -7,21 +7,23 @@ from concurrent.futures import Executor
 
 import msgspec
 
+from cnrmirror.crew.crew import Crew, Job, Report, carried_out
 from cnrmirror.mirror.places import placed
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.errors import CnrMirrorError, InvalidDocument
+from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, StorageError
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.files import storage_errors
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.sources.base import Divisible, Hole, Offer, Source
 from cnrmirror.sources.kind import Web
-from cnrmirror.sync.chunk import Chunk, chunks, refuse_lies
-from cnrmirror.sync.crew import Crew, carried_out
+from cnrmirror.sync.chunk import Chunk, chunks, do, refuse_lies
 from cnrmirror.sync.fetch import Fetched, Fetcher
 from cnrmirror.sync.journal import Journal
 from cnrmirror.sync.plan import Key, Rules
 
 _LOOKING = 32
+# Of a chunk's offers, in their order; and how many requests the source was sent.
+_Results = tuple[list[Fetched | CnrMirrorError], int]
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -142,14 +144,17 @@ class Bringer:
         """Whether other processes can fetch from the source."""
         return isinstance(self._source, Divisible) and self._source.told(some) is not None
 
-    def _require(self, fetched: Sequence[Fetched]) -> None:
-        """Raises InvalidDocument if an archive of which a worker told is not in the store."""
+    def _there(self, chunk: Chunk, answer: bytes) -> _Results:
+        """See ``_results``; InvalidDocument also if an archive is not in the store."""
+        found = _results(chunk, answer)
+        fetched = [result for result in found[0] if isinstance(result, Fetched)]
         holds = self._project.store.holds
         for one, is_there in zip(
             fetched, in_parallel(lambda f: holds(f.blobs), fetched, self._looking), strict=True
         ):
             if not is_there:
                 raise InvalidDocument(f"{one.blob.digest} is not in the store")
+        return found
 
     def _by_crew(
         self, crew: Crew, offers: Sequence[Offer]
@@ -163,13 +168,15 @@ class Bringer:
         seen: set[Key] = set()
         troubles: dict[str, int] = {}
         # Where nobody signs, nobody needs to be sure: whoever does so asks again (``_known``).
-        require = (lambda fetched: None) if crew.afar else self._require
-        for report in carried_out(crew, made, window, require):
+        job = Job(do, msgspec.json.encode, _results if crew.afar else self._there)
+        report: Report[Chunk, _Results]
+        for report in carried_out(crew, job, made, window):
             self._project.store.announce()
-            self._requests += report.requests
+            results, requests = report.result
+            self._requests += requests
             if report.trouble:
                 troubles[report.trouble] = troubles.get(report.trouble, 0) + 1
-            for offer, result in zip(report.chunk.offers, report.results, strict=True):
+            for offer, result in zip(report.unit.offers, results, strict=True):
                 if isinstance(result, CnrMirrorError) and result.details.get("gave_up"):
                     given_up.append(result)
                 seen.add(offer.key)
@@ -194,6 +201,19 @@ class Bringer:
             placed(project.folder, store) if store else None,
             partial.place.learned() if partial else {}, parallel, offers,
         )  # fmt: skip
+
+
+def _results(chunk: Chunk, answer: bytes) -> _Results:
+    """What came of a chunk.
+
+    Raises:
+        InvalidDocument: it is no answer to it.
+        StorageError: the worker could not do it.
+    """
+    results, requests, failed = chunk.results(answer)
+    if failed:
+        raise StorageError(failed)
+    return results, requests
 
 
 def _oddities(offer: Offer, result: Fetched) -> list[str]:

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 
 import msgspec
 
+from cnrmirror.crew.crew import Crew, CrewLost
 from cnrmirror.mirror.project import Project
 from cnrmirror.model.errors import CnrMirrorError, StorageError
 from cnrmirror.objects.parallel import threads
@@ -22,7 +23,6 @@ from cnrmirror.sources.filters import Wanted, upstream_names
 from cnrmirror.sources.listing import mapped
 from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.bring import Bringer, Brought
-from cnrmirror.sync.crew import Crew, CrewLost
 from cnrmirror.sync.journal import Journal
 from cnrmirror.sync.ledger import Ledger
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
@@ -31,6 +31,7 @@ from cnrmirror.sync.plan import Plan, Rules, Situation, plan
 from cnrmirror.sync.report import SourceReport, SyncReport, message
 
 _REFUSED = "releases changed upstream, and 'changes: fail' is set: nothing was synced"
+_ADVICE = "run again: what was fetched is noted, and is not fetched again"
 
 
 class _Run(msgspec.Struct, frozen=True):
@@ -121,7 +122,9 @@ def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
     try:
         with run.meter.timing(name):
             report, channels = _one(run, asked)
-    except (StorageError, CrewLost):
+    except CrewLost as error:
+        raise CrewLost(f"{error.message}; {_ADVICE}") from error
+    except StorageError:
         raise
     except CnrMirrorError as error:
         report, channels = SourceReport.failed(name, rules, error, run.now), asked.had

@@ -124,3 +124,60 @@ def cluster(folder: Path, environment: dict[str, str]) -> Iterator[Cluster]:
         yield found
     finally:
         found.end()
+
+
+_HOSTILE = """
+import os
+import MODULE as module
+from distributed import get_worker
+import pickle
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch PROOF-$PPID",)
+
+class Error(Exception):
+    def __reduce__(self):
+        return os.system, ("touch PROOF-$PPID",)
+
+well = module.WORK
+
+def work(data):
+    HOW
+
+module.WORK = work
+"""
+ATTACKS = {
+    "returns what runs code": "return Attack()",
+    "raises what runs code": "raise Error()",
+    "warns with what runs code": (
+        'get_worker().log_event("warn", {"category": pickle.dumps(Attack()), '
+        '"message": pickle.dumps(Attack())}); return well(data)'
+    ),
+}
+"""What a hostile worker does with a unit of work, as ``Hostile`` takes it."""
+
+
+class Hostile:
+    """A worker that does something else; where it made others run code, is seen.
+
+    Args:
+        folder: for its file, and for the proof.
+        module, work: the function that it should run.
+        how: what it does instead; ``well(data)`` is what it should do.
+    """
+
+    def __init__(self, folder: Path, module: str, work: str, how: str) -> None:
+        self._folder = folder
+        file = folder / "hostile.py"
+        words = {"MODULE": module, "WORK": work, "HOW": how, "PROOF": str(folder / "proof")}
+        text = _HOSTILE
+        for word, value in words.items():
+            text = text.replace(word, value)
+        file.write_text(text)
+        self.options = ("--preload", str(file), "--no-nanny")
+
+    @property
+    def ran(self) -> set[int]:
+        """The processes in which it ran code."""
+        return {int(path.name.rpartition("-")[2]) for path in self._folder.glob("proof-*")}

@@ -15,7 +15,7 @@ import pytest
 
 from tests.hostile import Host, hosting
 from tests.interop.bucket import BUCKET, S3, s3_server
-from tests.interop.clusters import Cluster, cluster, kill, kill_child
+from tests.interop.clusters import ATTACKS, Cluster, Hostile, cluster, kill, kill_child
 from tests.interop.faulty import faulty
 from tests.store_suite import Machine
 from tests.test_workers import repository
@@ -208,34 +208,7 @@ def test_a_scheduler_that_does_not_come_back_ends_the_run(
     assert many.revision() == 0
 
 
-HOSTILE = """
-import os
-import cnrmirror.sync.chunk as chunk
-from distributed import get_worker
-import pickle
-
-class Attack:
-    def __reduce__(self):
-        return os.system, ("touch PROOF-$PPID",)
-
-class Error(Exception):
-    def __reduce__(self):
-        return os.system, ("touch PROOF-$PPID",)
-
-well = chunk.do
-
-def do(data):
-    HOW
-
-chunk.do = do
-"""
-HOW = {
-    "returns what runs code": "return Attack()",
-    "raises what runs code": "raise Error()",
-    "warns with what runs code": (
-        'get_worker().log_event("warn", {"category": pickle.dumps(Attack()), '
-        '"message": pickle.dumps(Attack())}); return well(data)'
-    ),
+HOW = ATTACKS | {
     "says that all is there": (
         'import re; return re.sub(rb\'"digest":"..\', b\'"digest":"00\', well(data))'
     ),
@@ -247,13 +220,10 @@ def test_a_hostile_worker_runs_no_code_here_and_its_word_is_not_taken(
     mirrors: Mirrors, host: Host, workers: Cluster, tmp_path: Path, how: str
 ) -> None:
     many = mirrors.another("many")
-    preload = tmp_path / "hostile.py"
-    proof = tmp_path / "proof"
-    preload.write_text(HOSTILE.replace("HOW", how).replace("PROOF", str(proof)))
-    worker = workers.worker("--preload", str(preload), "--no-nanny")
+    hostile = Hostile(tmp_path, "cnrmirror.sync.chunk", "do", how)
+    worker = workers.worker(*hostile.options)
     many.run(*sync_with(workers))
-    ran = {int(path.name.rpartition("-")[2]) for path in tmp_path.glob("proof-*")}
-    assert ran <= {worker.pid, workers.scheduler.pid}, "it ran in the coordinator, or who signs"
+    assert hostile.ran <= {worker.pid, workers.scheduler.pid}, "in the coordinator, or who signs"
     assert len(many.listed()) == PACKAGES and "all well" in many.run("check")
 
 

@@ -6,43 +6,30 @@ else.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cnrmirror.model.errors import ConflictError
-from cnrmirror.objects.files import storage_errors
-
 PARTS = ("scheduler", "worker", "coordinator")
+KEY = "-key.pem"
+"""How the file of a private key ends."""
 _BEFORE = timedelta(minutes=5)
 _CURVE = ec.SECP256R1()
 
 
-def make_certificates(folder: Path, days: int, now: datetime) -> list[Path]:
-    """Make ca.pem, and for each of ``PARTS`` NAME.pem and NAME-key.pem, good for so many days.
+def certificates(days: int, now: datetime) -> dict[str, bytes]:
+    """The files ca.pem, and for each of ``PARTS`` NAME.pem and NAME-key.pem, by their names.
 
     The key of the authority is not kept: when the certificates end, all are made anew.
 
     Args:
-        folder: is made if it is not there.
+        days: how long they are good.
         now: UTC.
-
-    Returns:
-        The files.
-
-    Raises:
-        ConflictError: there are such files already.
-        StorageError: they cannot be written.
     """
-    names = ["ca.pem", *(f"{part}{end}" for part in PARTS for end in (".pem", "-key.pem"))]
-    if taken := [name for name in names if (folder / name).exists()]:
-        raise ConflictError(f"{folder / taken[0]}: there already; give another folder")
     authority = ec.generate_private_key(_CURVE)
     named = _name("cnrmirror cluster authority")
     until = now + timedelta(days=days)
@@ -52,18 +39,11 @@ def make_certificates(folder: Path, days: int, now: datetime) -> list[Path]:
         subject = _name(f"cnrmirror cluster {part}")
         signed = _certificate(subject, named, key, authority, now, until, [part])
         made[f"{part}.pem"] = _pem(signed)
-        made[f"{part}-key.pem"] = key.private_bytes(
+        made[f"{part}{KEY}"] = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )  # fmt: skip
-    with storage_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, data in made.items():
-            mode = 0o600 if name.endswith("-key.pem") else 0o644
-            descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with open(descriptor, "wb") as file:
-                file.write(data)
-    return [folder / name for name in made]
+    return made
 
 
 def _name(text: str) -> x509.Name:

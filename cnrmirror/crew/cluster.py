@@ -25,8 +25,8 @@ from concurrent.futures import (
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cnrmirror.crew.crew import Crew, CrewLost
 from cnrmirror.model.errors import InputError, UsageError
-from cnrmirror.sync.crew import Crew, CrewLost
 
 T = TypeVar("T")
 AUTHORITY, COORDINATOR = "ca.pem", "coordinator"
@@ -35,7 +35,6 @@ _CONNECT_SECONDS = 30
 _PATIENCE_SECONDS = 120
 _LOOK_SECONDS = 2
 _MOST_AT_ONCE = 256
-_ADVICE = "run again: what was fetched is noted, and is not fetched again"
 
 
 def check_address(address: str) -> None:
@@ -114,20 +113,20 @@ class _OnCluster(Executor):
         except (OSError, ValueError, TimeoutError) as error:
             raise CrewLost(
                 f"{address}: the scheduler cannot be reached, or refuses these certificates "
-                f"({error}); {_ADVICE}"
+                f"({error})"
             ) from error
         self._threads = ThreadPoolExecutor(2 * _MOST_AT_ONCE)
         self._seen = time.monotonic()
 
     def wait_for_workers(self) -> int:
-        """How many chunks the workers do at a time, once there are any. Raises CrewLost."""
+        """How many units of work the workers do at a time, once there are any. Raises CrewLost."""
         while not (threads := self._size()):
             self.require()
             time.sleep(1)
         return threads
 
     def _size(self) -> int:
-        """How many chunks are done at a time; 0 if the scheduler does not say it."""
+        """How many units are done at a time; 0 if the scheduler does not say it."""
         try:
             return sum(self._dask.nthreads().values())
         except Exception:  # whatever it is: it is busy, or gone
@@ -138,7 +137,7 @@ class _OnCluster(Executor):
         if self._is_alive() and self._size():
             self._seen = time.monotonic()
         if time.monotonic() - self._seen > _PATIENCE_SECONDS:
-            raise CrewLost(f"{self._address}: no worker for {_PATIENCE_SECONDS} seconds; {_ADVICE}")
+            raise CrewLost(f"{self._address}: no worker for {_PATIENCE_SECONDS} seconds")
 
     def _is_alive(self) -> bool:
         """Whether what the scheduler says is still heard."""

@@ -1,17 +1,20 @@
-"""Processes that do chunks of a sync: on this machine, or elsewhere."""
+"""Processes that do units of work: on this machine, or elsewhere.
+
+A unit of work, and what comes of it, are bytes; whoever does one may be killed, or lie.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from typing import Generic, NamedTuple, TypeVar
 
-import msgspec
+from cnrmirror.crew.processes import processes
+from cnrmirror.model.errors import InvalidDocument, NetworkError, StorageError
 
-from cnrmirror.mirror.build import processes
-from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, NetworkError, StorageError
-from cnrmirror.sync.chunk import Chunk, do
-from cnrmirror.sync.fetch import Fetched
-
+U = TypeVar("U")
+R = TypeVar("R")
+Work = Callable[[bytes], bytes]
 _ATTEMPTS = 3
 _LOOK_SECONDS = 10
 
@@ -21,10 +24,10 @@ class CrewLost(NetworkError):
 
 
 class Crew:
-    """Processes that do chunks.
+    """Processes that do units of work.
 
     Args:
-        size: how many chunks they can do at the same time.
+        size: how many units they can do at the same time.
         make: an executor that does them; it is made anew if it breaks.
         afar: whether they are on other machines, with other disks.
         require: raises CrewLost if they are gone.
@@ -40,12 +43,17 @@ class Crew:
         self._make = make
         self._executor: Executor | None = None
 
-    def submit(self, data: bytes) -> Future[bytes]:
-        """Have a chunk done."""
+    def submit(self, work: Work, data: bytes) -> Future[bytes]:
+        """Have a unit of work done.
+
+        Args:
+            work: a function of a module, which the processes have, too.
+            data: what it is given.
+        """
         if self._executor is None:
             self._executor = self._make()
         try:
-            return self._executor.submit(do, data)
+            return self._executor.submit(work, data)
         except BrokenExecutor as error:
             broken: Future[bytes] = Future()
             broken.set_exception(error)
@@ -63,71 +71,79 @@ def local(count: int) -> Crew:
     return Crew(count, lambda: processes(count))
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What came of one chunk: of each of its offers, in their order.
+class Job(NamedTuple, Generic[U, R]):
+    """What is to be done with each unit.
 
-    ``requests``: how many the source was sent; ``trouble``: why it was not done the first time.
+    Args:
+        work: does one.
+        encode: a unit, as ``work`` takes it.
+        read: what came of a unit, out of the answer to it. Raises InvalidDocument if it is none,
+            StorageError if whoever did it could not.
     """
 
-    chunk: Chunk
-    results: list[Fetched | CnrMirrorError]
-    requests: int = 0
+    work: Work
+    encode: Callable[[U], bytes]
+    read: Callable[[U, bytes], R]
+
+
+class Report(NamedTuple, Generic[U, R]):
+    """What came of one unit.
+
+    ``trouble``: why it was not done the first time. ``here``: no worker did it at all.
+    """
+
+    unit: U
+    result: R
     trouble: str = ""
+    here: bool = False
 
 
-class _Try(msgspec.Struct, frozen=True):
-    chunk: Chunk
+class _Try(NamedTuple, Generic[U]):
+    unit: U
     number: int = 1
     trouble: str = ""
 
-    def again(self, trouble: str) -> _Try:
-        return _Try(self.chunk, self.number + 1, trouble)
-
-    def read(self, data: bytes, require: Callable[[list[Fetched]], None]) -> Report:
-        """Raises InvalidDocument if it is no good answer, StorageError if it is none."""
-        results, requests, failed = self.chunk.results(data)
-        if failed:
-            raise StorageError(failed)
-        require([result for result in results if isinstance(result, Fetched)])
-        return Report(self.chunk, results, requests, self.trouble)
+    def again(self, trouble: str) -> _Try[U]:
+        return _Try(self.unit, self.number + 1, trouble)
 
 
 def carried_out(
-    crew: Crew, chunks: Iterable[Chunk], window: int, require: Callable[[list[Fetched]], None]
-) -> Iterator[Report]:
-    """What came of each chunk, in the order in which they are done.
+    crew: Crew, job: Job[U, R], units: Iterable[U], window: int, attempts: int = _ATTEMPTS
+) -> Iterator[Report[U, R]]:
+    """What came of each unit, in the order in which they are done.
 
-    A chunk that a worker could not do, or about which it lied, is given to a worker again, and done
+    A unit that a worker could not do, or about which it lied, is given to a worker again, and done
     here at last.
 
     Args:
+        units: taken one by one, as others are done.
         window: how many are under way at the same time: their answers may be in memory.
-        require: raises InvalidDocument if archives of which a worker told are not in the store.
+        attempts: how often a unit is given to a worker.
 
     Raises:
-        StorageError: the store refuses here, too.
+        InvalidDocument, StorageError: a unit cannot be done here, either.
         CrewLost: the crew is gone.
     """
-    left = map(_Try, chunks)
-    again: list[_Try] = []
-    running: dict[Future[bytes], _Try] = {}
+    left = (_Try(unit) for unit in units)
+    again: list[_Try[U]] = []
+    running: dict[Future[bytes], _Try[U]] = {}
     try:
         while True:
             while len(running) < window:
                 attempt = again.pop() if again else next(left, None)
                 if attempt is None:
                     break
-                data = msgspec.json.encode(attempt.chunk)
-                if attempt.number > _ATTEMPTS:
-                    yield attempt.read(do(data), require)
+                unit, data = attempt.unit, job.encode(attempt.unit)
+                if attempt.number > attempts:
+                    yield Report(unit, job.read(unit, job.work(data)), attempt.trouble, True)
                 else:
-                    running[crew.submit(data)] = attempt
+                    running[crew.submit(job.work, data)] = attempt
             if not running:
                 return
             for future in wait(running, _LOOK_SECONDS, FIRST_COMPLETED).done:
                 attempt = running.pop(future)
                 try:
-                    yield attempt.read(future.result(), require)
+                    result = job.read(attempt.unit, future.result())
                 except BrokenExecutor:
                     # Nobody can say which of them it was.
                     lost = [attempt, *running.values()]
@@ -139,6 +155,8 @@ def carried_out(
                     again.append(attempt.again(error.message))
                 except Exception as error:  # whatever an engine says of a task that it lost
                     again.append(attempt.again(f"{type(error).__name__}: {error}"))
+                else:
+                    yield Report(attempt.unit, result, attempt.trouble)
             crew.require()
     finally:
         for future in running:
