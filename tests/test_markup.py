@@ -25,8 +25,8 @@ from cnrmirror.objects.folder import FolderReader
 from cnrmirror.publish.session import Session
 from cnrmirror.trust.verify import Policy, Trust
 from cnrmirror.views.base import Settings
+from cnrmirror.views.forms import without_markup
 from cnrmirror.views.front import FrontPage
-from cnrmirror.views.site import without_markup
 from tests.conftest import NOW, chart_bytes
 from tests.mirrors import make, reopen
 

@@ -17,8 +17,9 @@ from cnrmirror.model.finding import NOT_REFERRED_TO, Finding
 from cnrmirror.model.resource import Alias, Resource
 from cnrmirror.model.signed import MAX_BYTES, METADATA, parse_role
 from cnrmirror.objects.base import STATE_FOLDER
+from cnrmirror.views.forms import without_markup
 from cnrmirror.views.hosts import HOST_FILES
-from cnrmirror.views.site import NO_JEKYLL, without_markup
+from cnrmirror.views.site import NO_JEKYLL
 
 _HEX = r"(?P<digest>[0-9a-f]{64})"
 NAMED = re.compile(

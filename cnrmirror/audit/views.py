@@ -21,8 +21,9 @@ from cnrmirror.model.finding import Finding, Problem
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.base import Reader, read
 from cnrmirror.views.base import Package
+from cnrmirror.views.forms import without_markup
 from cnrmirror.views.layout import location_of, may_lead_on
-from cnrmirror.views.site import Site, ViewEntries, without_markup
+from cnrmirror.views.site import Site, ViewEntries
 
 FRONT = "packages/index.html"
 _MAX_ALIAS = 64 << 20

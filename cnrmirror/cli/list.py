@@ -16,7 +16,6 @@ from cnrmirror.objects.parallel import threads
 
 if TYPE_CHECKING:
     from cnrmirror.client import remote as remotes
-    from cnrmirror.mirror import project as projects
     from cnrmirror.views import cnr_v1
 else:
     remotes = later("cnrmirror.client.remote")
@@ -50,7 +49,7 @@ def list_packages(
                 origin, lambda remote: _sorted(remote.documents(executor))
             )
     else:
-        entries = _own(context.project())
+        entries = _own(context)
     chosen = [
         entry
         for entry in entries
@@ -63,9 +62,9 @@ def list_packages(
     exit_if_stale(fresh)
 
 
-def _own(project: projects.Project) -> list[cnr_v1.ListEntry]:
+def _own(context: Context) -> list[cnr_v1.ListEntry]:
     """As the lists of the site have them, where these are known; else out of every document."""
-    view = cnr_v1.CnrV1.name
+    project, view = context.project(), cnr_v1.CnrV1.name
     known = project.known_entries(project.head(), view)
     if known is not None:
         return [row.entry() for _, row in sorted(known[view].items())]

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from cnrmirror.archive.pack import gzip_bytes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model import typed
 from cnrmirror.model.canonical import encode
@@ -17,7 +16,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Node, PackageDocument
 from cnrmirror.model.errors import DamageError
 from cnrmirror.model.names import Vendor
-from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
+from cnrmirror.model.resource import Resource
 from cnrmirror.views.base import (
     LISTS_RANK,
     Archives,
@@ -32,6 +31,7 @@ from cnrmirror.views.base import (
     all_changes,
 )
 from cnrmirror.views.cnr_v1 import CnrV1
+from cnrmirror.views.forms import page_of, precompressed
 from cnrmirror.views.front import FrontPage
 from cnrmirror.views.helm import WARN_FROM, HelmRepository
 from cnrmirror.views.oci import OciRegistry
@@ -45,8 +45,6 @@ VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, OpenApi, Fron
 NO_JEKYLL = ".nojekyll"
 # Raise it when the forms change (``_adapted``): every mirror is then built again.
 VERSION = 6
-# Smaller documents fit into one packet anyway.
-_PRECOMPRESS_FROM = 1400
 
 
 class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -303,12 +301,12 @@ class Site:
             if resource.by_rule and self._rules:
                 continue
             if self._settings.precompress and not plain:
-                yield from _precompressed(resource, named)
+                yield from precompressed(resource, named)
             if base64 and resource.path.endswith("/pull"):
                 continue  # its base64 form takes the path
             yield resource
             if plain and resource.path.endswith("/index.json"):
-                yield _page(resource)
+                yield page_of(resource)
             if base64 and resource.path.endswith("/pull.json"):
                 yield Resource(resource.path[:-5], resource.body)
 
@@ -334,41 +332,6 @@ def updated(before: ViewEntries, fresh: ViewEntries, names: Iterable[str]) -> Vi
         }
         for view in before.keys() | fresh.keys()
     }
-
-
-def without_markup(document: bytes) -> bytes:
-    """The same JSON, in which no browser sees a tag, whatever a package says of itself.
-
-    Hosts that only know index.html send it as text/html. Outside of strings, JSON has none of the
-    characters that are escaped.
-
-    Example:
-        >>> without_markup(b'{"a": "<b>"}').decode()
-        '{"a": "\\\\u003cb\\\\u003e"}'
-    """
-    for character in b"<>&":
-        document = document.replace(bytes([character]), b"\\u%04x" % character)
-    return document
-
-
-def _page(resource: Resource) -> Resource:
-    """The index.html that says what an index.json says."""
-    path = f"{resource.path.removesuffix('.json')}.html"
-    body = resource.body
-    if isinstance(body, bytes) and (safe := without_markup(body)) != body:
-        return Resource(path, safe, cache=resource.cache)
-    return Resource(path, Alias("index.json", single=True))
-
-
-def _precompressed(resource: Resource, named: bool) -> Iterator[Resource]:
-    body = resource.body
-    if (
-        isinstance(body, bytes)
-        and resource.media_type == JSON_TYPE
-        and len(body) >= _PRECOMPRESS_FROM
-    ):
-        packed = b"" if named else gzip_bytes(body)
-        yield Resource(f"{resource.path}.gz", packed, cache=resource.cache)
 
 
 def _in_short(resource: Resource) -> Resource:
