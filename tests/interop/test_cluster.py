@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import time
 import uuid
@@ -192,6 +194,23 @@ def test_whatever_is_killed_the_mirror_is_the_same_in_the_end(
     assert "all well" in many.run("check")
     # Each deed costs what was in flight: two chunks at most.
     assert len(archives(host)) <= ARCHIVES + 2 * 102 * len(deeds)
+
+
+def test_a_worker_that_is_frozen_is_given_up(
+    mirrors: Mirrors, host: Host, bucket: S3, tmp_path: Path
+) -> None:
+    many = mirrors.another("many")
+    patience = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s"}  # five minutes, if nobody says so
+    with cluster(tmp_path / "cluster", bucket.environment() | patience) as workers:
+        frozen = workers.worker("--no-nanny")
+        run = many.start(*sync_with(workers))
+        while not archives(host):
+            time.sleep(0.01)
+        os.kill(frozen.pid, signal.SIGSTOP)
+        workers.worker()
+        text = run.communicate(timeout=200)[0]
+    assert run.returncode == 0, text
+    assert len(many.listed()) == PACKAGES and "all well" in many.run("check")
 
 
 def test_a_scheduler_that_does_not_come_back_ends_the_run(
