@@ -198,6 +198,8 @@ def measure(work: Path, packages: int, releases: int, syncs: bool) -> None:
     for number in range(2):
         package = ("--as", CHANGED, "--release", f"9.{number}.0", str(archive.path))
         row(f"push of one release, {number + 1}.", "push", *package)
+    site = ("--from", str(project.site), "--trust-on-first-use")
+    row("audit of a sample of five", "check", *site, "--sample", "5", "--no-views")
     if syncs:
         folder = project.folder / "charts"
         folder.mkdir()

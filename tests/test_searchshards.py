@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnrmirror.views.searchshards import STOP_WORDS, Words, shards, words_of
+from cnrmirror.views.searchshards import STOP_WORDS, Shared, Words, shards, words_of
 from cnrmirror.views.searchtrie import Scale
 from tests.node_search import SCRIPT, searched
 from tests.searched import synthetic
@@ -35,7 +35,9 @@ def step(files: dict[str, bytes], before: Entries, after: Entries) -> dict[str, 
         name: (before.get(name), after.get(name)) for name in before.keys() | after.keys()
         if before.get(name) is not after.get(name)
     }  # fmt: skip
-    old, new = dict(shards(before, changed)), dict(shards(after, changed))
+    shared = Shared()
+    old, new = dict(shards(before, changed, shared)), dict(shards(after, changed, shared))
+    assert new == dict(shards(after, changed)), "nothing of the other side is in it"
     kept = {name: data for name, data in files.items() if name not in old.keys() - new.keys()}
     return kept | new
 
@@ -170,6 +172,19 @@ def test_a_step_makes_what_a_full_build_makes() -> None:
         files = step(files, entries, after)
         entries = after
     assert files == whole(entries)
+
+
+def test_new_releases_of_many_packages_at_once_make_what_a_full_build_makes() -> None:
+    before = packages(3000)
+    after = dict(before)
+    for name in sorted(before)[::50]:
+        old = before[name]
+        after[name] = Words("99.0.0", old.description, old.name, old.keywords, old.text)
+    assert step(whole(before), before, after) == whole(after)
+    changed = {n: (before[n], after[n]) for n in before if before[n] is not after[n]}
+    shared = Shared()
+    list(shards(before, changed, shared))
+    assert shared.trie is not None, "the words are the same"
 
 
 def test_a_new_release_touches_few_files() -> None:

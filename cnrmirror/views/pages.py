@@ -48,7 +48,7 @@ from cnrmirror.views.pagevalues import (
     newest,
     package_values,
 )
-from cnrmirror.views.searchshards import shards, words_of
+from cnrmirror.views.searchshards import Shared, shards, words_of
 from cnrmirror.views.templates import rendered, script, style
 from cnrmirror.views.theme import theme
 
@@ -97,6 +97,7 @@ class Pages:
         self._settings = settings
         self._templates = settings.templates
         self._look = settings.look
+        self._last: tuple[Changes, Shared] | None = None
 
     # -- what it renders --
 
@@ -128,11 +129,18 @@ class Pages:
         moved = {
             name: (old and old.words, new and new.words) for name, (old, new) in changes.items()
         }
-        for name, data in shards(shown, moved):
+        for name, data in shards(shown, moved, self._shared(changes)):
             yield Resource(f"search/{name}", data, SCRIPT_TYPE)
         namespaces = by_namespace(entries)
         yield from self._namespaces(entries, namespaces, changes)
         yield from self._of_mirror(entries, namespaces, root)
+
+    def _shared(self, changes: Changes) -> Shared:
+        """What this call and the one about the other side of the same change have in common."""
+        last = self._last
+        if last is None or last[0] is not changes:
+            self._last = last = changes, Shared()
+        return last[1]
 
     def _namespaces(
         self, entries: Found, namespaces: Mapping[str, list[str]], changes: Changes

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,24 +21,36 @@ from cnrmirror.views.searchwords import STOP_WORDS, Words, words_of
 
 __all__ = ["STOP_WORDS", "Words", "shards", "words_of"]
 
+T = TypeVar("T")
 _BEST = 60
 _encode = msgspec.json.Encoder().encode
 
 
-def shards(entries: Mapping[str, Words], changed: Changed) -> Iterator[tuple[str, bytes]]:
+class Shared:
+    """What the calls about one change have in common, if it changes no words: most do not."""
+
+    trie: Trie | None = None
+
+
+def shards(
+    entries: Mapping[str, Words], changed: Changed, shared: Shared | None = None
+) -> Iterator[tuple[str, bytes]]:
     """The files (``s-re.js``, their content) that a change touches, as they are for all entries.
 
     Args:
         entries: all packages, as they are before the change or as they are after it.
         changed: the packages that changed, before and after; None where there is none. With all
             packages from None to what they are, all files are touched.
+        shared: the same for both calls about a change; it is filled by the first one.
 
     Every file that differs before and after, or is not there, is named by one of the two calls.
     Files that others refer to come first.
     """
     moves = Moves(entries, changed)
     yield from _record_files(entries, moves)
-    trie = Trie(Texts(entries), moves)
+    trie = (shared and shared.trie) or Trie(Texts(entries), moves)
+    if shared is not None:
+        shared.trie = None if moves.of_words else trie
     touched = trie.touched() if entries else {Node("")}  # A page asks for the root in any case.
     for node in sorted(touched, key=lambda n: (-len(n.prefix), n.prefix, not n.own)):
         body = (_inner if node.inner else _leaf)(trie, node, entries)
@@ -60,6 +72,14 @@ def _rank(package: str) -> tuple[int, int, str]:
     return short.count("-") + short.count("_") + short.count("."), len(package), package
 
 
+def _once(trie: Trie, name: str, work: Callable[[], T]) -> T:
+    """What ``work`` gives, which is told by the trie alone."""
+    if name not in trie.told:
+        trie.told[name] = work()
+    found: T = trie.told[name]
+    return found
+
+
 def _record(package: str, entries: Mapping[str, Words]) -> list[str]:
     return [package, entries[package].release, entries[package].description]
 
@@ -71,10 +91,7 @@ def _leaf(trie: Trie, node: Node, entries: Mapping[str, Words]) -> list[list[Any
 
 
 def _listed(word: str, trie: Trie, entries: Mapping[str, Words]) -> list[Any]:
-    names, tags, texts = trie.lists[word]
-    if len(texts) > trie.scale.common:
-        texts = []
-    kinds: list[Any] = [sorted(kind, key=_rank)[:MOST_PACKAGES] for kind in (names, tags, texts)]
+    kinds: list[Any] = [*map(list, _once(trie, f"word {word}", lambda: _ranked(word, trie)))]
     # The first ones carry their records, so that the first rows need one file.
     kinds[0][:WITH_RECORD] = [_record(package, entries) for package in kinds[0][:WITH_RECORD]]
     while kinds and not kinds[-1]:
@@ -82,16 +99,26 @@ def _listed(word: str, trie: Trie, entries: Mapping[str, Words]) -> list[Any]:
     return [word, *kinds]
 
 
+def _ranked(word: str, trie: Trie) -> list[list[str]]:
+    """The packages of a word, by kind, the best first."""
+    names, tags, texts = trie.lists[word]
+    if len(texts) > trie.scale.common:
+        texts = []
+    return [sorted(kind, key=_rank)[:MOST_PACKAGES] for kind in (names, tags, texts)]
+
+
 def _inner(trie: Trie, node: Node, entries: Mapping[str, Words]) -> dict[str, Any]:
     """The next letters, whether the letters are a word, and the best packages for them."""
     prefix = node.prefix
-    best = _best(trie.named(prefix), prefix) if prefix else []
+    best = _once(trie, f"best {prefix}", lambda: _best(trie.named(prefix), prefix))
     rows = [_record(package, entries) for package in best]
     return {"k": trie.letters(prefix), "o": int(trie.has(prefix)), "t": rows}
 
 
 def _best(packages: set[str], prefix: str) -> list[str]:
-    """The best of them: those whose names begin with the prefix come first."""
+    """The best of them: those whose names begin with the prefix come first; of all, none."""
+    if not prefix:
+        return []
     first = {p for p in packages if p.partition("/")[2].lower().startswith(prefix)}
     best = nsmallest(_BEST, first, key=_rank)
     return best + nsmallest(_BEST - len(best), packages - first, key=_rank)

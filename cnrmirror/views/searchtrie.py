@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cnrmirror.views.searchwords import Words
 
@@ -73,6 +73,11 @@ class Moves:
             self.counts[kind].subtract(left - right)
             for word in left | right if kind == 0 and record != fresh else left ^ right:
                 self.touched[word] = kind == 0 or self.touched.get(word, False)
+
+    @property
+    def of_words(self) -> bool:
+        """Whether any word is in more packages, or in fewer, or the scale is another."""
+        return self.everything or any(any(moved.values()) for moved in self.counts)
 
     def other(self, word: str, now: Counts) -> Counts:
         """How many packages have a word on the other side of the change."""
@@ -203,6 +208,8 @@ class Trie:
         }
         self._now = _Sums(weights)
         self._moved = _Sums({w: weight - weights.get(w, 0) for w, weight in others.items()})
+        # What others worked out of it, by name.
+        self.told: dict[str, Any] = {}
         self._came = _Sums({w: (weight > 0) - (w in weights) for w, weight in others.items()})
 
     def words(self, prefix: str) -> list[str]:
