@@ -8,10 +8,11 @@ as they are in the entries at hand and on the other side of the change.
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 from cnrmirror.views.searchwords import Words
@@ -96,14 +97,12 @@ class Texts:
 
     def __init__(self, entries: Mapping[str, Words]) -> None:
         self._packages = list(entries)
-        given = list(entries.values())
-        self._kinds = (
-            [f" {words.name} " for words in given],
-            [f" {words.keywords} " for words in given],
-            [f" {words.text} " for words in given],
-        )
-        self._joined = ["".join(lines) for lines in self._kinds]
-        self._starts = [[0, *accumulate(map(len, lines))] for lines in self._kinds]
+        self._joined: list[str] = []
+        self._starts: list[array[int]] = []
+        for kind in range(3):
+            lines = [f" {words.kinds()[kind]} " for words in entries.values()]
+            self._joined.append("".join(lines))
+            self._starts.append(array("Q", accumulate(map(len, lines), initial=0)))
 
     def packages_with(self, stem: str, kind: int) -> Iterator[tuple[str, str]]:
         """Every word with a stem, and its package."""
@@ -118,10 +117,12 @@ class Texts:
     def lists(self, stems: Iterable[str] | None) -> dict[str, Lists]:
         """The packages of all words with these stems, by kind; of all words if there are none."""
         found: dict[str, Lists] = defaultdict(lambda: ([], [], []))
-        for kind, texts in enumerate(self._kinds):
+        for kind, joined in enumerate(self._joined):
             if stems is None:
-                for package, given in zip(self._packages, texts, strict=True):
-                    for word in given.split():
+                for package, (start, end) in zip(
+                    self._packages, pairwise(self._starts[kind]), strict=True
+                ):
+                    for word in joined[start:end].split():
                         found[word][kind].append(package)
             else:
                 for stem in stems:
