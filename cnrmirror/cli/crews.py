@@ -42,9 +42,9 @@ ONLY_FETCH = click.option(
 class Wish(msgspec.Struct, frozen=True):
     """Which other processes are wished for."""
 
-    workers: int | None
-    address: str | None
-    certificates: Path | None
+    workers: int | None = None
+    address: str | None = None
+    certificates: Path | None = None
 
     def check(self) -> None:
         """Raises UsageError if it is not one wish."""

@@ -87,14 +87,7 @@ def sync(
     cnrmirror sync --metrics /var/lib/node_exporter/cnrmirror.prom
     cnrmirror sync --workers 4
     """
-    if (dry_run or only_fetch) and (acknowledging or metrics_file):
-        raise UsageError(
-            "--dry-run and --only-fetch make no revision: leave --acknowledge and --metrics out"
-        )
-    if metrics_file and not metrics_file.parent.is_dir():
-        raise UsageError(f"--metrics {metrics_file}: there is no such folder")
-    if dry_run and only_fetch:
-        raise UsageError("--dry-run fetches nothing: leave --only-fetch out")
+    _check_together(dry_run, only_fetch, acknowledging, metrics_file)
     project = context.project() if only_fetch else signing_project(context)
     wish.check_for(project)
     meter = Meter()
@@ -110,11 +103,10 @@ def sync(
         if _hook("before_sync", hooks.before_sync, project, last):
             sys.exit(1)
     if wish.address and not dry_run:
-        words_given = [*names, *(["--keep"] if keep else [])]
-        words_given += [] if max_shrink is None else ["--max-shrink", str(max_shrink)]
-        if code := fetch_apart(context, project, wish, words_given):
+        shrink = [] if max_shrink is None else ["--max-shrink", str(max_shrink)]
+        if code := fetch_apart(context, project, wish, [*names, *["--keep"] * keep, *shrink]):
             sys.exit(code)
-        wish = Wish(None, None, None)
+        wish = Wish()
     with wish.crew() as crew:
         report = run_sync(project, sources, now(), dry_run, keep, meter, crew)
     last_line = "nothing was done" if dry_run else "nothing changed"
@@ -128,6 +120,20 @@ def sync(
     if hooks.after_sync and not dry_run:
         code = _hook("after_sync", hooks.after_sync, project, report) or code
     sys.exit(code)
+
+
+def _check_together(
+    dry_run: bool, only_fetch: bool, acknowledging: bool, metrics_file: Path | None
+) -> None:
+    """Raises UsageError for options that do not go together."""
+    if (dry_run or only_fetch) and (acknowledging or metrics_file):
+        raise UsageError(
+            "--dry-run and --only-fetch make no revision: leave --acknowledge and --metrics out"
+        )
+    if metrics_file and not metrics_file.parent.is_dir():
+        raise UsageError(f"--metrics {metrics_file}: there is no such folder")
+    if dry_run and only_fetch:
+        raise UsageError("--dry-run fetches nothing: leave --only-fetch out")
 
 
 def _fetch(
