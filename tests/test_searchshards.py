@@ -199,6 +199,13 @@ def test_a_word_that_goes_from_one_package_to_another_is_not_taken_for_unchanged
     assert step(whole(former), former, renamed) == whole(renamed)
 
 
+def test_a_word_with_a_first_letter_that_no_other_has_comes_and_goes() -> None:
+    before = {f"ba/pk{i}": words_of(f"ba/pk{i}", "1", "", []) for i in range(100)}
+    after = before | {"ba/one": words_of("ba/one", "1", "", [])}
+    assert step(whole(before), before, after) == whole(after)
+    assert step(whole(after), after, before) == whole(before)
+
+
 def test_a_new_release_touches_few_files() -> None:
     entries = packages(10_000)
     package = sorted(entries)[5000]
