@@ -109,6 +109,18 @@ def test_that_rows_are_lost_says_nothing_against_the_files_of_the_site(
     assert is_right(many)
 
 
+def test_who_may_not_read_rows_is_told_the_same_by_the_documents(
+    many: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = many.head()
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert many.known_entries(head) is None
+
+
 def test_what_an_older_program_noted_is_made_again(
     many: Project, chart: Callable[..., Path]
 ) -> None:

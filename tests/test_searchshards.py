@@ -187,6 +187,25 @@ def test_new_releases_of_many_packages_at_once_make_what_a_full_build_makes() ->
     assert shared.trie is not None, "the words are the same"
 
 
+def test_a_word_that_goes_from_one_package_to_another_is_not_taken_for_unchanged() -> None:
+    one, two = words_of("aa/one", "1", "", ["cache"]), words_of("aa/two", "1", "", [])
+    before = {"aa/one": one, "aa/two": two}
+    after = {
+        "aa/one": words_of("aa/one", "2", "", []), "aa/two": words_of("aa/two", "2", "", ["cache"])
+    }  # fmt: skip
+    assert step(whole(before), before, after) == whole(after)
+    renamed = {"aa/redis_ha": words_of("aa/redis_ha", "1", "", [])}
+    former = {"aa/redis-ha": words_of("aa/redis-ha", "1", "", [])}
+    assert step(whole(former), former, renamed) == whole(renamed)
+
+
+def test_a_word_with_a_first_letter_that_no_other_has_comes_and_goes() -> None:
+    before = {f"ba/pk{i}": words_of(f"ba/pk{i}", "1", "", []) for i in range(100)}
+    after = before | {"ba/one": words_of("ba/one", "1", "", [])}
+    assert step(whole(before), before, after) == whole(after)
+    assert step(whole(after), after, before) == whole(before)
+
+
 def test_a_new_release_touches_few_files() -> None:
     entries = packages(10_000)
     package = sorted(entries)[5000]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
+import gc as garbage
 import importlib
 import json
 import os
@@ -112,7 +112,7 @@ def main() -> None:
     _open_streams()
     _speak_utf8()
     # Large mirrors are many values and few cycles: to look for these takes up to a third of a run.
-    gc.set_threshold(50_000, 20, 50)
+    garbage.set_threshold(50_000, 20, 50)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _end)

@@ -79,8 +79,14 @@ class Builder:
         return built if known else None
 
     def known_entries(self, head: Head, only: str = "") -> ViewEntries | None:
-        """The entries of every view, or only of one, at a revision, if the views stand at it."""
-        built = self.built()
+        """The entries of every view, or only of one, at a revision, if the views stand at it.
+
+        None also for who may not read them: the documents say the same.
+        """
+        try:
+            built = self.built()
+        except PermissionError:
+            return None
         if built is None or built.at != head.catalog:
             return None
         try:

@@ -110,15 +110,16 @@ def _ranked(word: str, trie: Trie) -> list[list[str]]:
 def _inner(trie: Trie, node: Node, entries: Mapping[str, Words]) -> dict[str, Any]:
     """The next letters, whether the letters are a word, and the best packages for them."""
     prefix = node.prefix
-    best = _once(trie, f"best {prefix}", lambda: _best(trie.named(prefix), prefix))
+    # The root names no packages: they are not even looked for.
+    best = (
+        _once(trie, f"best {prefix}", lambda: _best(trie.named(prefix), prefix)) if prefix else []
+    )
     rows = [_record(package, entries) for package in best]
     return {"k": trie.letters(prefix), "o": int(trie.has(prefix)), "t": rows}
 
 
 def _best(packages: set[str], prefix: str) -> list[str]:
-    """The best of them: those whose names begin with the prefix come first; of all, none."""
-    if not prefix:
-        return []
+    """The best of them: those whose names begin with the prefix come first."""
     first = {p for p in packages if p.partition("/")[2].lower().startswith(prefix)}
     best = nsmallest(_BEST, first, key=_rank)
     return best + nsmallest(_BEST - len(best), packages - first, key=_rank)

@@ -57,6 +57,7 @@ class Moves:
         self.counts: list[Counter[str]] = [Counter(), Counter(), Counter()]
         # Words whose packages changed, and whether they stand in a name whose record is shown.
         self.touched: dict[str, bool] = {}
+        self._moves_words = False
         for package, (old, new) in real.items():
             self._add(package, old, new)
         added = sum((new is not None) - (old is not None) for old, new in real.values())
@@ -70,6 +71,8 @@ class Moves:
             self.records.add(package)
         for kind, (a, b) in enumerate(zip(before, after, strict=True)):
             left, right = set(a.split()), set(b.split())
+            # Not told by the counts: what one package lost, another one may have got.
+            self._moves_words |= left != right
             self.counts[kind].update(right - left)
             self.counts[kind].subtract(left - right)
             for word in left | right if kind == 0 and record != fresh else left ^ right:
@@ -77,8 +80,8 @@ class Moves:
 
     @property
     def of_words(self) -> bool:
-        """Whether any word is in more packages, or in fewer, or the scale is another."""
-        return self.everything or any(any(moved.values()) for moved in self.counts)
+        """Whether any word has other packages than before, or the scale is another."""
+        return self.everything or self._moves_words
 
     def other(self, word: str, now: Counts) -> Counts:
         """How many packages have a word on the other side of the change."""
