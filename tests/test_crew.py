@@ -106,6 +106,14 @@ def test_what_cannot_be_done_here_either_is_an_error() -> None:
         list(carried_out(Crew(1, Workers([]).make), job, [1], 1))
 
 
+def test_what_no_worker_can_do_is_done_here_as_the_job_says() -> None:
+    job = JOB._replace(work=lambda data: b"full", here=double)
+    found = list(carried_out(Crew(1, Workers([]).make), job, range(5), 2))
+    assert sorted((r.result, r.here, r.trouble) for r in found) == [
+        (2 * unit, True, "the disk is full") for unit in range(5)
+    ]
+
+
 def test_a_crew_that_is_gone_ends_the_work() -> None:
     def gone() -> None:
         raise CrewLost("no worker")

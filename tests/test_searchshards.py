@@ -249,6 +249,55 @@ def test_steps_make_what_a_full_build_makes_when_few_become_many(story: list[Ent
         assert files == whole(entries)
 
 
+Said = tuple[str, str, tuple[str, ...]]
+
+
+def _changed(said: dict[str, Said], chance: random.Random) -> dict[str, Said]:
+    """One revision later; often with the same words, and as often with words of a new letter."""
+    after = dict(said)
+    for _ in range(chance.randint(1, 3)):
+        one, two = chance.choice(sorted(after)), chance.choice(sorted(after))
+        deed = chance.randrange(6)
+        if deed == 0:
+            (a, b, c), (d, e, f) = after[one], after[two]
+            after[one], after[two] = (a, b, f), (d, e, c)
+        elif deed == 1:
+            (a, b, c), (d, e, f) = after[one], after[two]
+            after[one], after[two] = (a, e, c), (d, b, f)
+        elif deed == 2:
+            after[one.replace("-", "_") if "-" in one else one.replace("_", "-")] = after.pop(one)
+        elif deed == 3:
+            letter = chance.choice("0123xyz")
+            after[f"n/{letter}-{chance.randint(0, 9)}"] = ("1.0.0", chance.choice("qrst") * 2, ())
+        elif deed == 4 and len(after) > 2:
+            del after[one]
+        else:
+            after[one] = (f"{chance.randint(2, 9)}.0.0", *after[one][1:])
+    return after
+
+
+@given(st.sampled_from([2, 5, 63, 66, 130, 2047, 2050]), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_words_that_move_between_packages_are_found_where_they_are(
+    count: int, chance: random.Random
+) -> None:
+    said: dict[str, Said] = {
+        f"n/{chance.choice('ab')}-{number}": (
+            "1.0.0", chance.choice(("aa bb", "ba", "cc")), (chance.choice(("kk", "ka", "b")),)
+        )
+        for number in range(count)
+    }  # fmt: skip
+    before = {name: words_of(name, *each) for name, each in said.items()}
+    files = whole(before)
+    for _ in range(3):
+        said = _changed(said, chance)
+        fresh = {name: words_of(name, *each) for name, each in said.items()}
+        # What did not change is the same value: that is how ``step`` tells what did.
+        after = {n: before[n] if before.get(n) == new else new for n, new in fresh.items()}
+        files, before = step(files, before, after), after
+        assert files == whole(after)
+
+
 def test_files_split_and_join_where_their_weight_crosses_the_limit() -> None:
     entries = {f"n/abab{i:03}-x": words_of(f"n/abab{i:03}-x", "1.0.0", "", []) for i in range(200)}
     files, seen = whole(entries), set()

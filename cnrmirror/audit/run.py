@@ -202,7 +202,7 @@ def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
     try:
         with stage(state.progress, label, len(left)) as steps:
             for report in scouted(scouts, parts):
-                for noted in report.result:
+                for noted in report.result.good:
                     state.journal.learn(noted)
                 if report.here:
                     here, why = here + len(report.unit.refs), report.trouble

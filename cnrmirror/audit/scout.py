@@ -76,19 +76,14 @@ def chunks(
     ]
 
 
-def scouted(scouts: Scouts, parts: Sequence[Chunk]) -> Iterator[Report[Chunk, list[Noted]]]:
-    """The notes of each chunk, in the order in which they are done.
-
-    Raises:
-        CrewLost: the processes are gone.
-        StorageError: a chunk cannot be looked at here, either.
-    """
-    job: Job[Chunk, list[Noted]] = Job(scout, msgspec.json.encode, _notes)
+def scouted(scouts: Scouts, parts: Sequence[Chunk]) -> Iterator[Report[Chunk, Seen]]:
+    """What came of each chunk, in the order in which they are done. Raises CrewLost."""
+    job: Job[Chunk, Seen] = Job(scout, msgspec.json.encode, _seen, _leave)
     return carried_out(scouts.crew, job, parts, 2 * scouts.crew.size)
 
 
-def _notes(chunk: Chunk, answer: bytes) -> list[Noted]:
-    """The notes in an answer. Whoever gave it may lie: it must be one to this chunk.
+def _seen(chunk: Chunk, answer: bytes) -> Seen:
+    """What an answer says. Whoever gave it may lie: it must be one to this chunk.
 
     Raises:
         InvalidDocument: it is none.
@@ -107,7 +102,12 @@ def _notes(chunk: Chunk, answer: bytes) -> list[Noted]:
         known = all(map(is_form, (*noted.forms, *noted.lacking))) and all(map(is_note, noted.notes))
         if noted.key not in keys or not known:
             raise InvalidDocument("notes of what it was not asked for")
-    return seen.good
+    return seen
+
+
+def _leave(data: bytes) -> bytes:
+    """A chunk that no worker could look at: what is not found good is read by whoever asked."""
+    return msgspec.json.encode(Seen())
 
 
 def scout(data: bytes) -> bytes:

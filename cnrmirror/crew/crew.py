@@ -79,11 +79,13 @@ class Job(NamedTuple, Generic[U, R]):
         encode: a unit, as ``work`` takes it.
         read: what came of a unit, out of the answer to it. Raises InvalidDocument if it is none,
             StorageError if whoever did it could not.
+        here: does one at last that no worker could do; ``work``, if nothing is said.
     """
 
     work: Work
     encode: Callable[[U], bytes]
     read: Callable[[U, bytes], R]
+    here: Work | None = None
 
 
 class Report(NamedTuple, Generic[U, R]):
@@ -135,7 +137,8 @@ def carried_out(
                     break
                 unit, data = attempt.unit, job.encode(attempt.unit)
                 if attempt.number > attempts:
-                    yield Report(unit, job.read(unit, job.work(data)), attempt.trouble, True)
+                    found = job.read(unit, (job.here or job.work)(data))
+                    yield Report(unit, found, attempt.trouble, True)
                 else:
                     running[crew.submit(job.work, data)] = attempt
             if not running:

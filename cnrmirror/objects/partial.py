@@ -229,8 +229,9 @@ class PartialStore(Store):
             self.open_blob(blob).close()
         except Tampered:
             return False
-        except DamageError:
-            # Some services refuse to read what is not there: whoever asks for it is told which.
+        except (DamageError, StorageError):
+            # Some services refuse to read what is not there, and the disk here may be full: whoever
+            # asks for it is told which.
             return self.has_blob(blob)
         return True
 

@@ -43,7 +43,7 @@ from cnrmirror.objects.bodies import (
 )
 from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble
-from cnrmirror.objects.s3_bulk import bulk_store, small_object
+from cnrmirror.objects.s3_bulk import SmallReads, bulk_store
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
 from cnrmirror.objects.s3_digest import asked_for_digest, digest_there, read_body, told_digest
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
@@ -77,6 +77,7 @@ class BucketObjects(Objects):
         self._bucket, self._prefix = parse_address(address)
         self._errors = S3Errors(self.name, self._bucket)
         self._reader: BucketReader | None = None
+        self._small = SmallReads()
         self._lock = threading.Lock()
         self._crew = Crew()
         self.limiter = Limiter(PARALLEL)
@@ -134,7 +135,7 @@ class BucketObjects(Objects):
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
         """See ``base.Reader``."""
-        if data := small_object(self._bulk, self._prefix, path, max_bytes):
+        if data := self._small(self._bulk, self._prefix, path, max_bytes):
             yield data
             return
         with self._lock:  # to make one costs more than hundreds of requests
@@ -340,15 +341,14 @@ class BucketObjects(Objects):
             raise self._followed(asked, self._errors.of_obstore(error, where)) from error
 
     def _copy(self, resource: Resource, blob: Descriptor) -> None:
-        source = self._prefix + blob_path(blob.digest)
         more = {"ContentDisposition": resource.filename} if resource.filename else {}
 
         def copy() -> None:
             self._client.copy_object(
                 Bucket=self._bucket, Key=self._prefix + resource.path,
-                CopySource={"Bucket": self._bucket, "Key": source}, MetadataDirective="REPLACE",
-                ContentType=resource.media_type, CacheControl=CACHE_CONTROL[resource.cache],
-                **more, **self._settings.of_writes,
+                CopySource={"Bucket": self._bucket, "Key": self._prefix + blob_path(blob.digest)},
+                MetadataDirective="REPLACE", ContentType=resource.media_type,
+                CacheControl=CACHE_CONTROL[resource.cache], **more, **self._settings.of_writes,
             )  # fmt: skip
 
         self._once(copy, f"{self.name}/{resource.path}")

@@ -48,9 +48,10 @@ def shards(
     """
     moves = Moves(entries, changed)
     yield from _record_files(entries, moves)
-    trie = (shared and shared.trie) or Trie(Texts(entries), moves)
-    if shared is not None:
-        shared.trie = None if moves.of_words else trie
+    known = shared.trie if shared is not None else None
+    trie = known or Trie(Texts(entries), moves)
+    if shared is not None:  # after the second call, nobody asks
+        shared.trie = None if moves.of_words or known else trie
     touched = trie.touched() if entries else {Node("")}  # A page asks for the root in any case.
     for node in sorted(touched, key=lambda n: (-len(n.prefix), n.prefix, not n.own)):
         body = (_inner if node.inner else _leaf)(trie, node, entries)

@@ -112,8 +112,7 @@ class Texts:
         starts, packages, find = self._starts[kind], self._packages, self._joined[kind].find
         joined, wanted = self._joined[kind], f" {stem}"
         at = find(wanted)
-        while at >= 0:
-            end = find(" ", at + 1)
+        while at >= 0 and (end := find(" ", at + 1)) >= 0:
             yield joined[at + 1 : end], packages[bisect_right(starts, at) - 1]
             at = find(wanted, end)
 

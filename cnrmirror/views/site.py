@@ -43,7 +43,7 @@ VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, OpenApi, Fron
 """Every view that a mirror has."""
 
 NO_JEKYLL = ".nojekyll"
-# Raise it when the forms change (``_adapted``): every mirror is then built again.
+# Raise it when the forms change (``_adapted``, ``forms``): every mirror is then built again.
 VERSION = 6
 
 
