@@ -240,8 +240,11 @@ FOREIGN = [
 
 # It needs a real server's bucket, and a program of others: tests/interop/test_cluster_page.py.
 CLUSTER = Stage(
-    "docs/scale.md", ("cnrmirror cluster certificates", "echo 'sources:", "env -u"), ".",
+    "docs/scale.md",
+    ("cnrmirror cluster certificates", "echo 'sources:", "env -u", "cnrmirror check --from s3://"),
+    ".",
     {"": "cnrmirror init my-mirror --store s3://site/registry"},
+    {"s3://my-bucket": "s3://site", "--root root.json": "--root my-mirror/root.json"},
     after="cnrmirror -C my-mirror show charts/nginx@1.2.0",
 )  # fmt: skip
 

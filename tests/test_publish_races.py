@@ -21,7 +21,7 @@ from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
 from cnrmirror.mirror.rotate import install_root
 from cnrmirror.model.destination import DestinationState, Holder, Lease
-from cnrmirror.model.errors import NotTrusted, StorageError
+from cnrmirror.model.errors import NotTrusted, Rollback, StorageError
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, TIMESTAMP
@@ -458,14 +458,17 @@ def test_real_publishers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 class _Overtaken(FolderReader):
-    """A reader to whom something happens just before it reads the timestamp."""
+    """A reader to whom something happens just before it reads the timestamp, or another file."""
 
-    def __init__(self, folder: Path, happens: list[Callable[[], object]]) -> None:
+    def __init__(
+        self, folder: Path, happens: list[Callable[[], object]], before: str = TIMESTAMP
+    ) -> None:
         super().__init__(folder)
         self._happens = happens
+        self._before = before
 
     def fetch(self, path: str, max_bytes: int) -> Iterator[bytes]:
-        if path == TIMESTAMP and self._happens:
+        if path.startswith(self._before) and self._happens:
             self._happens.pop()()
         return super().fetch(path, max_bytes)
 
@@ -479,3 +482,23 @@ def test_a_reader_that_is_overtaken_by_a_rotation_looks_again(tmp_path: Path, pu
     trust = Trust(rivals.pinned, tmp_path / "cache", tmp_path / "marks")
     verified = trust.verify(reader, Policy(), datetime.now(UTC))
     assert verified.at == one.head().catalog
+
+
+def test_a_reader_who_is_overtaken_by_another_process_looks_again(
+    project: Project, chart: Callable[..., Path], tmp_path: Path
+) -> None:
+    push(project, [chart("x", "1.0.0")], Override(namespace="ns"), NOW)
+    shutil.copytree(project.site, tmp_path / "older", symlinks=True)
+
+    def trust() -> Trust:
+        return Trust(project.trusted_root.read_bytes(), tmp_path / "cache", tmp_path / "marks")
+
+    def another() -> None:
+        push(project, [chart("x", "2.0.0")], Override(namespace="ns"), NOW)
+        trust().verify(FolderReader(project.site), Policy(), datetime.now(UTC))
+
+    # It has read an older timestamp by then, and accepts it after the other one accepted a newer.
+    reader = _Overtaken(project.site, [another], "catalog/targets/")
+    assert trust().verify(reader, Policy(), datetime.now(UTC)).at == project.head().catalog
+    with pytest.raises(Rollback):
+        trust().verify(FolderReader(tmp_path / "older"), Policy(), datetime.now(UTC))

@@ -24,7 +24,7 @@ import msgspec
 from cnrmirror.model.canonical import decode
 from cnrmirror.model.digest import Descriptor, checked
 from cnrmirror.model.documents import CatalogRoot, node_path
-from cnrmirror.model.errors import InvalidDocument, NotTrusted, StaleError, Tampered
+from cnrmirror.model.errors import InvalidDocument, NotTrusted, Rollback, StaleError, Tampered
 from cnrmirror.model.instant import CLOCK_SKEW, Instant
 from cnrmirror.model.later import later
 from cnrmirror.model.signed import MAX_BYTES, SignedHead
@@ -153,7 +153,19 @@ class Trust:
         return newest([self._memory.recall(), *self._known])
 
     def verify(self, reader: Reader, policy: Policy, now: datetime) -> Verified:
-        """The current catalog root of a mirror, remembered. Raises as ``look`` does."""
+        """The current catalog root of a mirror, remembered. Raises as ``look`` does.
+
+        If another process accepts a newer state between the look and its end, it looks again.
+        """
+        before = self.mark()
+        try:
+            return self._verified(reader, policy, now)
+        except Rollback:
+            if self.mark() == before:
+                raise
+        return self._verified(reader, policy, now)
+
+    def _verified(self, reader: Reader, policy: Policy, now: datetime) -> Verified:
         with self.look(reader, policy, now) as found:
             found.accept()
             return found.verified

@@ -99,6 +99,10 @@ class Pages:
         self._look = settings.look
         self._last: tuple[Changes, Shared] | None = None
 
+    def __reduce__(self) -> tuple[type[Pages], tuple[Settings]]:
+        """In another process it begins anew."""
+        return Pages, (self._settings,)
+
     # -- what it renders --
 
     def package(self, package: Package) -> Iterator[Resource]:
