@@ -160,7 +160,7 @@ class Parts:
         """A word of a recipe, for this machine."""
         word = word.replace("/data/mirror", str(self.mirror))
         word = re.sub(r"/certificates|/run/secrets", str(self.certificates), word)
-        word = re.sub(r"(?<==)/tmp", str(self.folder), word)
+        word = re.sub(r"(?<==)/tmp\Z", str(self.folder), word)
         word = re.sub(r"tls://(cnrmirror-)?scheduler:8786", f"tls://127.0.0.1:{self.port}", word)
         word = word.replace("--port=8786", f"--port={self.port}")
         return word.replace("--worker-port=8788", f"--worker-port={self._of_worker}")
