@@ -17,7 +17,7 @@ from cnrmirror.audit.look import Look, key_of
 from cnrmirror.audit.place import site_at
 from cnrmirror.audit.views import is_form, is_note
 from cnrmirror.bundle.places import reader_for
-from cnrmirror.crew.crew import Crew, Job, Report, carried_out
+from cnrmirror.crew.crew import Crew, Job, Report, answer_of, carried_out
 from cnrmirror.model import typed
 from cnrmirror.model.documents import PackageRef
 from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, StorageError
@@ -26,7 +26,6 @@ from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.views.site import Site, ViewSettings
 
 _SIZE, _PARALLEL = 50, 4
-_MAX_ANSWER_EACH = 1 << 20
 
 
 class Scouts(NamedTuple):
@@ -89,12 +88,7 @@ def _seen(chunk: Chunk, answer: bytes) -> Seen:
         InvalidDocument: it is none.
         StorageError: the worker could not look.
     """
-    if len(answer) > (len(chunk.refs) + 1) * _MAX_ANSWER_EACH:
-        raise InvalidDocument(f"an answer of {len(answer)} bytes")
-    try:
-        seen = typed.decode(answer, Seen)
-    except msgspec.DecodeError as error:
-        raise InvalidDocument(f"not an answer: {error}") from error
+    seen = answer_of(answer, Seen, len(chunk.refs))
     if seen.failed:
         raise StorageError(seen.failed)
     keys = {key_of(ref, chunk.with_views) for ref in chunk.refs}

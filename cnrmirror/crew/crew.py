@@ -9,14 +9,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from cnrmirror.crew.processes import processes
+from cnrmirror.model import typed
 from cnrmirror.model.errors import InvalidDocument, NetworkError, StorageError
 
 U = TypeVar("U")
 R = TypeVar("R")
+T = TypeVar("T")
 Work = Callable[[bytes], bytes]
 _ATTEMPTS = 3
 _LOOK_SECONDS = 10
+_MAX_ANSWER_EACH = 1 << 20
 
 
 class CrewLost(NetworkError):
@@ -69,6 +74,24 @@ class Crew:
 def local(count: int) -> Crew:
     """So many processes of this machine."""
     return Crew(count, lambda: processes(count))
+
+
+def answer_of(data: bytes, kind: type[T], parts: int) -> T:
+    """What a worker's answer says, as JSON.
+
+    Args:
+        kind: its type.
+        parts: how many things the unit of work had: an answer has a MiB for each, and one more.
+
+    Raises:
+        InvalidDocument: it is longer, or of another type.
+    """
+    if len(data) > (parts + 1) * _MAX_ANSWER_EACH:
+        raise InvalidDocument(f"an answer of {len(data)} bytes")
+    try:
+        return typed.decode(data, kind)
+    except msgspec.DecodeError as error:
+        raise InvalidDocument(f"not an answer: {error}") from error
 
 
 class Job(NamedTuple, Generic[U, R]):

@@ -21,6 +21,7 @@ import msgspec
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.bundle.places import reader_for
+from cnrmirror.crew.crew import answer_of
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.places import partial_store
 from cnrmirror.mirror.settings import StoreAt, any_source
@@ -49,7 +50,6 @@ from cnrmirror.sync.room import Around, Room
 
 SIZE = 100
 """How many archives a chunk has, if there are so many."""
-_MAX_ANSWER_EACH = 1 << 20
 _SEND_FROM_MIB = 64
 # A run ends with these codes if its source gave up; others are internal.
 _GAVE_UP = {kind.code: kind for kind in (NetworkError, AccessDenied)}
@@ -126,12 +126,7 @@ class Chunk(msgspec.Struct, frozen=True):
         Raises:
             InvalidDocument: it is no answer to this chunk.
         """
-        if len(data) > (len(self.offers) + 1) * _MAX_ANSWER_EACH:
-            raise InvalidDocument(f"an answer of {len(data)} bytes")
-        try:
-            done = typed.decode(data, Done)
-        except msgspec.DecodeError as error:
-            raise InvalidDocument(f"not an answer: {error}") from error
+        done = answer_of(data, Done, len(self.offers))
         if not done.failed and len(done.results) != len(self.offers):
             raise InvalidDocument(f"{len(done.results)} results for {len(self.offers)} archives")
         found: list[Fetched | CnrMirrorError] = []
