@@ -23,7 +23,8 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, PackageDocument, Release
 from cnrmirror.model.resource import Resource
-from cnrmirror.views.base import Package, Settings, all_changes
+from cnrmirror.views.base import Package, Settings
+from cnrmirror.views.groups import Grouped
 from cnrmirror.views.pages import Pages
 from tests.mirrors import make
 
@@ -67,12 +68,12 @@ def with_many(package: Package) -> Package:
 def measure(project: Project, root: CatalogRoot) -> None:
     view = Pages(Settings("https://packages.example.com"))
     packages = packages_of(project)
-    entries = {p.document.package: view.entry(p) for p in packages}
+    groups = Grouped(view, {p.document.package: view.entry(p) for p in packages})
     pages = [r for p in packages for r in view.package(p)]
     each = seconds(lambda: [list(view.package(p)) for p in packages]) / len(packages)
-    lists = seconds(lambda: list(view.lists(entries, all_changes(entries), root)))
+    lists = seconds(lambda: list(view.lists(groups, None, root)))
     sizes = zipped(pages)
-    print(f"{len(packages)} pages: {1000 * each:.2f} CPU ms each; lists and search {lists:.2f} s")
+    print(f"{len(packages)} pages: {1000 * each:.2f} CPU ms each; lists {lists:.2f} s")
     mean, most = statistics.mean(sizes), max(sizes)
     print(f"a page: mean {mean / 1000:.1f} KB, largest {most / 1000:.1f} KB")
     many = zipped(view.package(with_many(packages[0])))[0]

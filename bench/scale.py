@@ -26,7 +26,6 @@ from cnrmirror.catalog.facts import with_facts
 from cnrmirror.catalog.tree import Difference
 from cnrmirror.mirror.build import bring_packages
 from cnrmirror.mirror.project import Project
-from cnrmirror.mirror.rows import rows_of
 from cnrmirror.model.documents import ArchiveFacts, Content, Head, PackageDocument, Release
 from cnrmirror.model.names import content_type
 from cnrmirror.model.progress import NoProgress
@@ -103,12 +102,12 @@ def mirror(folder: Path, count: int, releases: int, archive: Shared, origin: str
 
     def bring_up(head: Head) -> None:
         root = project.catalog.root(head.catalog)
-        entries = builder.views.read_entries(project.catalog, root.tree)
-        builder.tree.update(builder.views.all_lists(entries, root), [])
+        groups = builder.views.read_entries(project.catalog, root.tree)
+        builder.tree.update(builder.views.all_lists(groups, root), [])
         ref = project.catalog.find(root.tree, CHANGED)
         some = [Difference(CHANGED, None, ref)]
         bring_packages(project.store, builder.views, builder.tree, some, NoProgress())
-        builder._remember(head, rows_of(entries))
+        builder._remember(head, groups)
 
     with project.signing(now()):
         project.builder.bring_up = bring_up  # type: ignore[method-assign]

@@ -12,6 +12,9 @@ import statistics
 import time
 from collections.abc import Mapping
 
+from cnrmirror.views.base import Settings
+from cnrmirror.views.groups import Grouped
+from cnrmirror.views.search import Search
 from cnrmirror.views.searchshards import Words, shards, words_of
 from tests.node_search import searched
 from tests.searched import synthetic
@@ -20,13 +23,14 @@ QUERIES = (
     "redis", "nginx ingress", "prom", "kafka operator", "wordpress", "database backup", "vault",
     "grafana dashboards", "gateway api", "zookeeper",
 )  # fmt: skip
+VIEW = Search(Settings())
 Change = Mapping[str, tuple[Words | None, Words | None]]
 
 
 def whole(entries: Mapping[str, Words]) -> tuple[dict[str, bytes], float]:
     """All files, and the seconds that they took."""
     begun = time.process_time()
-    files = dict(shards(entries, {name: (None, words) for name, words in entries.items()}))
+    files = dict(shards(Grouped(VIEW, entries), None))
     return files, time.process_time() - begun
 
 
@@ -34,8 +38,10 @@ def push(entries: dict[str, Words], package: str, words: Words) -> tuple[int, in
     """How many files one push rewrites, their bytes, and the seconds that it took."""
     after = {**entries, package: words}
     changed: Change = {package: (entries.get(package), words)}
+    before, now = Grouped(VIEW, entries), Grouped(VIEW, after)
+    before.summaries(), now.summaries()
     begun = time.process_time()
-    old, new = dict(shards(entries, changed)), dict(shards(after, changed))
+    old, new = dict(shards(before, changed)), dict(shards(now, changed))
     spent = time.process_time() - begun
     differ = [name for name in old.keys() | new.keys() if old.get(name) != new.get(name)]
     return len(differ), sum(len(new.get(name, b"")) for name in differ), spent

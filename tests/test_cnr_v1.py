@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from cnrmirror.views import cnr_v1 as v1
 from cnrmirror.views.base import Package, Settings
 from cnrmirror.views.cnr_paths import rank, url_of
 from cnrmirror.views.cnr_v1 import (
+    Block,
     ListEntry,
     Row,
     fixed_resources,
@@ -29,6 +31,7 @@ from cnrmirror.views.cnr_v1 import (
     releases_by_digest,
     to_json,
 )
+from cnrmirror.views.groups import Grouped
 from tests.conftest import NO_ROOT
 
 NAME = "ns/chat"
@@ -262,6 +265,12 @@ A = ListEntry("a/x", "2026", ["2.0.0", "1.0.0"], {"helm": ["1.0.0"], "kpm": ["2.
 B = ListEntry("a/y", "2025", ["3.0.0"], {"helm": ["3.0.0"]}, ["helm"])
 C = ListEntry("b/z", "2024", ["4.0.0"], {"helm": ["4.0.0"]}, ["helm"])
 ROWS = [Row.of(A), Row.of(B), Row.of(C)]
+VIEW = v1.CnrV1(Settings())
+
+
+def blocks(*rows: Row) -> Mapping[str, Block]:
+    """By namespace, as the view sums them up."""
+    return Grouped(VIEW, {row.name: row for row in rows}).summaries()
 
 
 def entry(item: ListEntry, media_type: str | None = None) -> dict[str, Any]:
@@ -298,16 +307,54 @@ def test_the_lists_that_a_change_touches_are_written_and_no_others() -> None:
     of_a = [by("a/_", entry(A), entry(B)), by("a/helm", entry(A, "helm"), entry(B, "helm"))]
     of_b = [by("b/_", entry(C)), by("b/helm", entry(C, "helm"))]
     a, b, c = ROWS
-    assert list(list_resources(ROWS, [])) == everything
-    assert list(list_resources(ROWS, [c])) == [*everything, helm, *of_b]
-    assert list(list_resources(ROWS, [b])) == [*everything, helm, *of_a]
+    assert list(list_resources(blocks(*ROWS), [])) == everything
+    assert list(list_resources(blocks(*ROWS), [c])) == [*everything, helm, *of_b]
+    assert list(list_resources(blocks(*ROWS), [b])) == [*everything, helm, *of_a]
     expected = [*everything, helm, kpm, *of_a, by("a/kpm", entry(A, "kpm")), *of_b]
-    assert list(list_resources(ROWS, [c, a, b])) == expected
+    assert list(list_resources(blocks(*ROWS), [c, a, b])) == expected
+
+
+def test_everything_is_what_a_change_of_all_touches() -> None:
+    assert list(list_resources(blocks(*ROWS), None)) == list(list_resources(blocks(*ROWS), ROWS))
+    empty = [resource.body for resource in list_resources({}, None)]
+    assert empty == [b"[]\n", b"[]\n"]
+
+
+@LAW
+@given(
+    st.lists(st.sampled_from(["a", "a-b", "a.b", "b", "B"]), min_size=1, max_size=4, unique=True)
+)
+def test_namespaces_stand_in_the_lists_as_their_packages_do(namespaces: list[str]) -> None:
+    kinds = [{"helm": ["1.0.0"]}, {"helm": ["1.0.0"], "kpm": ["1.0.0"]}, {"kpm": ["1.0.0"]}]
+    rows = [
+        Row.of(ListEntry(f"{namespace}/{name}", "2026", ["1.0.0"], kinds[number % 3], ["helm"]))
+        for number, namespace in enumerate(namespaces)
+        for name in ("x", "y-z")
+    ]
+    ordered = sorted(rows, key=lambda row: row.name)
+
+    def lists(touched: list[Row]) -> dict[str, Any]:
+        made = list_resources(blocks(*rows), touched)
+        return {r.path.removeprefix("cnr/api/v1/"): r.body for r in made}
+
+    found = lists([])
+    assert found["packages/index.json"] == listing(ordered)
+    assert found["packages/search/index.json"] == compact([row.name for row in ordered])
+    found = {
+        r.path.removeprefix("cnr/api/v1/"): r.body for r in list_resources(blocks(*rows), rows)
+    }
+    for kind in ("helm", "kpm"):
+        assert found.get(f"packages-by/_/{kind}.json", b"[]\n") == listing(ordered, kind)
+        for namespace in namespaces:
+            of_it = [row for row in ordered if row.name.startswith(f"{namespace}/")]
+            path = f"packages-by/{namespace}/{kind}.json"
+            assert found.get(path, b"[]\n") == listing(of_it, kind)
+            assert found[f"packages-by/{namespace}/_.json"] == listing(of_it)
 
 
 def test_a_list_that_became_empty_has_no_file() -> None:
     a, b, c = ROWS
-    found = list(list_resources([b], [a, c]))
+    found = list(list_resources(blocks(b), [a, c]))
     assert found == [
         Resource("cnr/api/v1/packages/index.json", compact([entry(B)])),
         Resource("cnr/api/v1/packages/search/index.json", compact(["a/y"])),
@@ -318,7 +365,8 @@ def test_a_list_that_became_empty_has_no_file() -> None:
 
 
 def test_a_namespace_ends_at_the_first_slash() -> None:
-    found = list(list_resources([msgspec.structs.replace(ROWS[2], name="b/z/y")], [ROWS[2]]))
+    other = msgspec.structs.replace(ROWS[2], name="b/z/y")
+    found = list(list_resources(blocks(other), [ROWS[2]]))
     assert "cnr/api/v1/packages-by/b/_.json" in [resource.path for resource in found]
 
 
@@ -365,8 +413,11 @@ def test_the_view_gives_these_files_entries_and_paths() -> None:
     assert list(view.package(Package(document))) == list(package_resources(document))
     assert list(view.fixed()) == list(v1.fixed_resources("cnr", "https://example.com"))
     row = Row.of(short)
-    lists = list(view.lists({row.name: row}, {row.name: (None, row)}, NO_ROOT))
-    assert lists == list(v1.list_resources([row], [row])) != []
+    groups = Grouped(view, {row.name: row})
+    lists = list(view.lists(groups, {row.name: (None, row)}, NO_ROOT))
+    assert lists == list(v1.list_resources(blocks(row), [row])) != []
+    assert list(view.lists(groups, None, NO_ROOT)) == lists
+    assert view.rows(row.name, row) == {"ns": row}
     for resource in view.package(Package(document)):
         assert view.rank(resource.path) == rank(resource.path)
         assert view.package_in(resource.path) == document.package

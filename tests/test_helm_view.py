@@ -23,6 +23,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.model.flags import ROOT_FILES
 from cnrmirror.model.oci import HELM_LAYER, HELM_PROVENANCE
 from cnrmirror.views.base import ArtifactHub, Package, Settings
+from cnrmirror.views.groups import Grouped
 from cnrmirror.views.helm import HelmRepository
 from tests.charts import attached, blob_of, package, release
 from tests.conftest import NO_ROOT, NOW, chart_bytes, tar_gz
@@ -34,7 +35,7 @@ VIEW = HelmRepository(Settings())
 def index_of(*packages: Package, view: HelmRepository = VIEW) -> dict[str, Any]:
     """The index of the first one's namespace."""
     found = {p.document.package: e for p in packages if (e := view.entry(p)) is not None}
-    lists = list(view.lists(found, {name: (None, entry) for name, entry in found.items()}, NO_ROOT))
+    lists = list(view.lists(Grouped(view, found), None, NO_ROOT))
     assert isinstance(lists[0].body, bytes)
     result: dict[str, Any] = json.loads(lists[0].body)
     return result
@@ -200,11 +201,12 @@ def test_artifact_hub_finds_its_file_beside_each_index() -> None:
     view = HelmRepository(Settings(artifacthub=hub))
     given = package("ns/a", release("1.0.0"))
     entry = view.entry(given)
-    files = {r.path: r.body for r in view.lists({"ns/a": entry}, {"ns/a": (None, entry)}, NO_ROOT)}
+    found = Grouped(view, {"ns/a": entry})
+    files = {r.path: r.body for r in view.lists(found, {"ns/a": (None, entry)}, NO_ROOT)}
     assert msgspec.json.decode(bytes(files["helm/ns/artifacthub-repo.yml"])) == {  # type: ignore[arg-type]
         "owners": [{"email": "a@example.com", "name": "A"}], "repositoryID": "123",
     }  # fmt: skip
-    assert len(list(VIEW.lists({"ns/a": entry}, {"ns/a": (None, entry)}, NO_ROOT))) == 1
+    assert len(list(VIEW.lists(found, {"ns/a": (None, entry)}, NO_ROOT))) == 1
 
 
 def test_show_says_who_signed_and_what_clients_cannot_have(

@@ -22,6 +22,7 @@ from cnrmirror.model.oci import (
 from cnrmirror.model.resource import Alias, Resource
 from cnrmirror.views import oci_paths
 from cnrmirror.views.base import Package, Settings
+from cnrmirror.views.groups import Grouped
 from cnrmirror.views.oci import OciRegistry
 from tests.charts import attached, blob_of, package, release
 from tests.conftest import NO_ROOT
@@ -41,7 +42,7 @@ class Registry:
         self.files: dict[str, Resource] = {}
         entries = {p.document.package: e for p in packages if (e := VIEW.entry(p)) is not None}
         found = [r for p in packages for r in VIEW.package(p)]
-        for resource in (*found, *VIEW.lists(entries, {}, NO_ROOT), *VIEW.fixed()):
+        for resource in (*found, *VIEW.lists(Grouped(VIEW, entries), {}, NO_ROOT), *VIEW.fixed()):
             assert resource.path not in self.files
             self.files[resource.path] = resource
 

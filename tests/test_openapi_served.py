@@ -135,7 +135,7 @@ def addresses(project: Project) -> list[str]:
         for ref in project.catalog.packages(project.tree())
     ]
     made = [r for package in packages for r in site.package(package)]
-    made += [*site.all_lists(site.entries(packages), root), *site.fixed()]
+    made += [*site.all_lists(site.grouped(site.entries(packages)), root), *site.fixed()]
     pages = re.compile(
         r"(packages|revisions|search|assets)/|trust\.html|.*/40[45]\.json|.*\.gz|(api|version)$"
         r"|cnr/api/v1/packages-by/empty\.json"

@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnrmirror.archive.identify import Override
+from cnrmirror.mirror import rows
 from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
-from cnrmirror.mirror.rows import Rows, shard_of
-from cnrmirror.views.base import within
+from cnrmirror.mirror.rows import KeptGroups, RowFiles, ShardNames, digits_for, shard_of
+from cnrmirror.model.resource import Resource
+from cnrmirror.views.base import Settings, WithoutPackages
+from cnrmirror.views.groups import Changes, Edited, Grouped, Groups, every
+from cnrmirror.views.oci import OciRegistry
 from tests.conftest import NOW
 from tests.mirrors import reopen
 
 PACKAGES = [f"{namespace}/{name}" for namespace in "abcdef" for name in "xyz"]
 SOME = st.dictionaries(st.sampled_from(PACKAGES), st.integers(), max_size=18)
+
+
+class Sums(WithoutPackages):
+    """Numbers; a group has their sum. Each stands with its namespace, and with its last digit."""
+
+    name, version, tops = "sums", 1, ()
+    row_type = summary_type = int
+
+    def rows(self, package: str, entry: int) -> dict[str, int]:
+        return {package.partition("/")[0]: entry, f"digit {entry % 10}": entry}
+
+    def summary(self, name: str, rows: Mapping[str, int]) -> int:
+        return sum(rows.values())
+
+    def fixed(self) -> Iterator[Resource]:
+        yield from ()
+
+
+VIEW = Sums()
+
+
+def seen(groups: Groups) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """All that they say."""
+    return {name: (each, dict(groups.group(name))) for name, each in groups.summaries().items()}
+
+
+def changed(before: dict[str, int], after: dict[str, int]) -> Changes:
+    return {n: (before.get(n), after.get(n)) for n in {**before, **after}}
 
 
 def files(project: Project) -> dict[str, int]:
@@ -30,7 +64,9 @@ def files(project: Project) -> dict[str, int]:
 
 
 @pytest.fixture
-def many(project: Project, chart: Callable[..., Path]) -> Project:
+def many(project: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setattr(rows, "_FEW", 0)
+    monkeypatch.setattr(rows, "_MANY", 0)
     for namespace in ("a", "b", "c", "d"):
         push(
             project, [chart("x", "1.0.0"), chart("y", "1.0.0")], Override(namespace=namespace), NOW
@@ -45,32 +81,61 @@ def is_right(project: Project) -> bool:
     return mended == (0, 0) and not check(project).findings
 
 
-@given(before=SOME, fresh=SOME, gone=st.sets(st.sampled_from(PACKAGES)))
-def test_a_change_gives_what_it_gives_in_one_mapping(
-    before: dict[str, int], fresh: dict[str, int], gone: set[str]
-) -> None:
-    names = gone | fresh.keys()
-    wanted = {p: n for p, n in before.items() if p not in names} | fresh
-    rows = Rows.of(before).updated(fresh, names)
-    for package in PACKAGES:
-        assert rows.get(package) == wanted.get(package)
-    assert rows.shards == {shard_of(p) for p in wanted}
-    assert dict(within(rows, {"a", "f"})) == dict(within(wanted, {"a", "f"}))
-    assert dict(rows) == dict(rows.items()) == wanted and len(rows) == len(wanted)
-    assert dict(Rows.of(before)) == before
+@given(before=SOME, after=SOME)
+def test_a_change_gives_what_all_of_it_gives(before: dict[str, int], after: dict[str, int]) -> None:
+    groups = Edited(VIEW, Grouped(VIEW, before), changed(before, after))
+    wanted = Grouped(VIEW, after)
+    assert seen(groups) == seen(wanted)
+    for name in wanted.summaries():
+        assert list(groups.group(name)) == list(wanted.group(name)) == sorted(wanted.group(name))
+    assert groups.group("none") == {}
+    rows = {name for each in (before, after) for n, e in each.items() for name in VIEW.rows(n, e)}
+    same = {n for n in rows if Grouped(VIEW, before).group(n) == wanted.group(n)}
+    assert set(groups.touched) == rows - same
 
 
-def test_only_the_shards_of_namespaces_that_are_asked_for_are_read() -> None:
-    read: list[str] = []
+def test_all_rows_come_in_the_order_of_packages() -> None:
+    entries = {f"{namespace}/{name}": ["x"] for namespace in ("b", "a-b", "a") for name in "yx"}
+    groups = Grouped(OciRegistry(Settings()), entries)
+    assert [package for package, _ in every(groups)] == sorted(entries)
 
-    def shard(name: str) -> dict[str, int]:
-        read.append(name)
-        return {p: 1 for p in PACKAGES if shard_of(p) == name}
 
-    rows = Rows({shard_of(p) for p in PACKAGES}, shard)
-    changed = rows.updated({"a/x": 2}, ["a/x"])
-    assert dict(within(changed, {"a"})) == {"a/x": 2, "a/y": 1, "a/z": 1}
-    assert read == [shard_of("a/x")]
+@settings(deadline=None)
+@given(st.lists(SOME, min_size=1, max_size=4), st.lists(st.integers(0, 9000), min_size=4))
+def test_files_give_what_memory_gives(states: list[dict[str, int]], sizes: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = RowFiles(Path(folder, "rows"), Path(folder))
+        names, before = ShardNames(), dict[str, int]()
+        types = {VIEW.name: (int, int)}
+        for state, size in zip(states, sizes, strict=False):
+            kept = files.open(names, types)[VIEW.name]
+            edited = Edited(VIEW, kept, changed(before, state))
+            names, before = files.write({VIEW.name: edited}, names, size), state
+            files.keep_only(names)
+            again = files.open(names, types)[VIEW.name]
+            assert seen(again) == seen(Grouped(VIEW, state)) and again.group("none") == {}
+            whole = RowFiles(Path(folder, "other"), Path(folder))
+            assert whole.write({VIEW.name: Grouped(VIEW, state)}, ShardNames(), size) == names
+
+
+def test_only_the_shards_of_groups_that_are_asked_for_are_read() -> None:
+    read: list[tuple[str, bool]] = []
+    all_of_it = Grouped(VIEW, dict.fromkeys(PACKAGES, 1))
+
+    def shard(name: str, in_short: bool) -> dict[str, Any]:
+        read.append((name, in_short))
+        found = {g: all_of_it.group(g) for g in "abcdef" if shard_of(g, 2) == name}
+        return {g: msgspec.Raw(msgspec.json.encode(rows)) for g, rows in found.items()}
+
+    kept = KeptGroups(2, [shard_of(group, 2) for group in "abcdef"], int, shard)
+    groups = Edited(VIEW, kept, {"a/x": (1, 2)})
+    assert groups.group("a") == {"a/x": 2, "a/y": 1, "a/z": 1}
+    assert read == [(shard_of("a", 2), False)]
+
+
+def test_shards_are_more_where_packages_are_many() -> None:
+    assert [digits_for(n) for n in (0, 500, 501, 8000, 8001, 10**9)] == [0, 0, 1, 1, 2, 2]
+    assert [len(shard_of("a", digits)) for digits in (0, 1, 2)] == [0, 1, 2]
 
 
 def test_a_push_writes_the_rows_of_its_namespace_alone(
@@ -80,7 +145,9 @@ def test_a_push_writes_the_rows_of_its_namespace_alone(
     push(many, [chart("x", "2.0.0")], Override(namespace="c"), NOW)
     after = files(many)
     new = {name.rpartition("-")[0] for name, time in after.items() if before.get(name) != time}
-    assert {name.rpartition("/")[2] for name in new} == {shard_of("c/x")}
+    for view in ("cnr-v1", "helm", "pages"):
+        assert {name for name in new if name.startswith(view)} == {f"{view}/{shard_of('c', 2)}"}
+    assert not any(name.startswith("oci") for name in new), "its repository is as it was"
     assert len(after) == len(before)
     assert is_right(many)
 
@@ -90,12 +157,21 @@ def test_a_push_writes_the_rows_of_its_namespace_alone(
 def test_rows_that_are_lost_or_damaged_are_made_again(
     many: Project, chart: Callable[..., Path], spoil: Callable[[Path], object]
 ) -> None:
-    for path in many.layout.rows.glob(f"*/{shard_of('b/x')}-*.json"):
+    groups = many.known_groups(many.head())
+    assert groups is not None
+    before = {view: seen(each) for view, each in groups.items()}
+    for path in many.layout.rows.glob(f"*/{shard_of('b', 2)}-*.json"):
         spoil(path)
-    assert many.known_entries(many.head()) is None
+    again = many.known_groups(many.head())
+    assert again is not None
+    # First the rows, and what lists of everything need; then the other way round.
+    for view, each in before.items():
+        assert all(again[view].group(name) == found for name, (_, found) in each.items())
+    again = many.known_groups(many.head())
+    assert again is not None
+    assert {view: seen(each) for view, each in again.items()} == before
     push(many, [chart("x", "2.0.0")], Override(namespace="b"), NOW)
     assert is_right(many)
-    assert many.known_entries(many.head()) is not None
 
 
 def test_that_rows_are_lost_says_nothing_against_the_files_of_the_site(
@@ -118,7 +194,7 @@ def test_who_may_not_read_rows_is_told_the_same_by_the_documents(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refused)
-    assert many.known_entries(head) is None
+    assert many.known_groups(head) is None
 
 
 def test_what_an_older_program_noted_is_made_again(
@@ -136,5 +212,5 @@ def test_rows_of_namespaces_that_are_gone_are_removed(
 ) -> None:
     with many.signing(NOW):
         many.commit({"d/x": None, "d/y": None}, "gone", NOW)
-    assert not [name for name in files(many) if f"/{shard_of('d/x')}-" in name]
+    assert not [name for name in files(many) if f"/{shard_of('d', 2)}-" in name]
     assert is_right(many)

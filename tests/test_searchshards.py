@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnrmirror.views.base import Settings
+from cnrmirror.views.groups import Edited, Grouped
+from cnrmirror.views.search import Search
 from cnrmirror.views.searchshards import STOP_WORDS, Shared, Words, shards, words_of
 from cnrmirror.views.searchtrie import Scale
 from tests.node_search import SCRIPT, searched
@@ -25,8 +28,11 @@ QUERIES = (
 )  # fmt: skip
 
 
+VIEW = Search(Settings())
+
+
 def whole(entries: Mapping[str, Words]) -> dict[str, bytes]:
-    return dict(shards(entries, {name: (None, words) for name, words in entries.items()}))
+    return dict(shards(Grouped(VIEW, entries), None))
 
 
 def step(files: dict[str, bytes], before: Entries, after: Entries) -> dict[str, bytes]:
@@ -36,8 +42,10 @@ def step(files: dict[str, bytes], before: Entries, after: Entries) -> dict[str, 
         if before.get(name) is not after.get(name)
     }  # fmt: skip
     shared = Shared()
-    old, new = dict(shards(before, changed, shared)), dict(shards(after, changed, shared))
-    assert new == dict(shards(after, changed)), "nothing of the other side is in it"
+    now = Edited(VIEW, Grouped(VIEW, before), changed)
+    old = dict(shards(Grouped(VIEW, before), changed, shared))
+    new = dict(shards(now, changed, shared))
+    assert new == dict(shards(Grouped(VIEW, after), changed)), "nothing of the other side is in it"
     kept = {name: data for name, data in files.items() if name not in old.keys() - new.keys()}
     return kept | new
 
@@ -183,7 +191,7 @@ def test_new_releases_of_many_packages_at_once_make_what_a_full_build_makes() ->
     assert step(whole(before), before, after) == whole(after)
     changed = {n: (before[n], after[n]) for n in before if before[n] is not after[n]}
     shared = Shared()
-    list(shards(before, changed, shared))
+    list(shards(Grouped(VIEW, before), changed, shared))
     assert shared.trie is not None, "the words are the same"
 
 
@@ -213,7 +221,9 @@ def test_a_new_release_touches_few_files() -> None:
     new = Words("99.0.0", old.description, old.name, old.keywords, old.text)
     after = {**entries, package: new}
     changed = {package: (old, new)}
-    differ = [n for n, data in shards(after, changed) if files_of(10_000).get(n) != data]
+    differ = [
+        n for n, data in shards(Grouped(VIEW, after), changed) if files_of(10_000).get(n) != data
+    ]
     assert 2 <= len(differ) <= 8
 
 

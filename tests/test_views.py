@@ -19,18 +19,10 @@ from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.resource import Resource
 from cnrmirror.server.app import Application
 from cnrmirror.views import site
-from cnrmirror.views.base import (
-    LISTS_RANK,
-    PACKAGE_RANK,
-    Changes,
-    Entries,
-    MakeView,
-    Package,
-    Settings,
-    in_order,
-)
+from cnrmirror.views.base import LISTS_RANK, PACKAGE_RANK, ByNamespace, MakeView, Package, Settings
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.front import FrontPage
+from cnrmirror.views.groups import Changes, Grouped, Groups, every
 from cnrmirror.views.openapi import OpenApi
 from cnrmirror.views.pages import Pages
 from tests.conftest import NOW, tar_gz
@@ -39,10 +31,10 @@ from tests.mirrors import reopen
 NS = Override(namespace="ns")
 
 
-class Toy:
+class Toy(ByNamespace):
     """One line a package: its name and what its newest chart says of itself."""
 
-    name, version, tops, uses_facts, entry_type = "toy", 1, ("toy",), True, str
+    name, version, tops, uses_facts, row_type = "toy", 1, ("toy",), True, str
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.url
@@ -56,8 +48,11 @@ class Toy:
         facts = package.facts.get(releases[0].blob.digest) if releases else None
         return f"{package.document.package}: {facts.chart.get('description')}" if facts else None
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
-        yield Resource("toy/all.txt", "\n".join(in_order(entries)).encode(), "text/plain")
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
+    ) -> Iterator[Resource]:
+        lines = [line for _, line in every(groups)]
+        yield Resource("toy/all.txt", "\n".join(lines).encode(), "text/plain")
 
     def fixed(self) -> Iterator[Resource]:
         yield Resource("toy/about.txt", self._url.encode(), "text/plain")
@@ -137,11 +132,14 @@ def test_a_view_keeps_the_laws_of_views(make: MakeView, project: Project, tmp_pa
     documents = [catalog.document(ref) for ref in catalog.packages(root.tree)]
     packages = [Package(d, catalog.facts(d), project.store) for d in documents]
     entries = {p.document.package: e for p in packages if (e := view.entry(p)) is not None}
-    again = msgspec.json.decode(msgspec.json.encode(entries), type=dict[str, view.entry_type])  # type: ignore[name-defined]
-    assert again == entries
+    groups = Grouped(view, entries)
+    summaries = groups.summaries()
+    rows = {name: groups.group(name) for name in summaries}
+    for kept, kind in ((rows, dict[str, view.row_type]), (summaries, view.summary_type)):  # type: ignore[name-defined]
+        assert msgspec.json.decode(msgspec.json.encode(kept), type=dict[str, kind]) == kept  # type: ignore[valid-type]
     changes = {name: (None, entry) for name, entry in entries.items()}
     files = [r for p in packages for r in view.package(p)]
-    files += [*view.lists(entries, changes, root), *view.fixed()]
+    files += [*view.lists(groups, changes, root), *view.fixed()]
     assert len({r.path for r in files}) == len(files)
     assert all(r.path in view.tops or r.path.partition("/")[0] in view.tops for r in files)
     for package in packages:
@@ -150,7 +148,7 @@ def test_a_view_keeps_the_laws_of_views(make: MakeView, project: Project, tmp_pa
         assert {view.package_in(r.path) for r in view.package(package)} <= {
             package.document.package
         }
-    assert all(view.package_in(r.path) is None for r in view.lists(entries, changes, root))
+    assert all(view.package_in(r.path) is None for r in view.lists(groups, changes, root))
     assert list(view.fixed()) == list(make(Settings("https://example.com")).fixed())
 
 

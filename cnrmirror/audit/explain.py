@@ -136,8 +136,8 @@ class _Views:
             self._lists += 1
             if self._lists > _REVISIONS_OF_LISTS and not other.to_come:
                 return [], {}
-            entries = self._site.read_entries(self._catalog, other.root.tree)
-            return self._site.all_lists(entries, other.root), {}
+            groups = self._site.read_entries(self._catalog, other.root.tree)
+            return self._site.all_lists(groups, other.root), {}
         ref = self._catalog.find(other.root.tree, name)
         if ref is None or ref.digest in self._seen.setdefault(name, set()):
             return [], {}

@@ -68,7 +68,7 @@ def site_at(
     form = msgspec.structs.replace(
         said, dialect=vendor, precompress=False, oci=said.oci and any(map(host.is_there, OCI))
     )
-    unknown = [] if pages and not pages_unknown(settings, templates) else ["pages"]
+    unknown = [] if pages and not pages_unknown(settings, templates) else ["pages", "search"]
     absent: list[str] = []
     if settings.get(OpenApi.name) != OpenApi.version:
         # A follower's newer program writes it for a catalog that does not say so.

@@ -158,7 +158,7 @@ class ViewAudit:
 
     def lists(self, entries: ViewEntries, root: CatalogRoot) -> None:
         """The lists, which need all packages."""
-        for resource in self._site.all_lists(entries, root):
+        for resource in self._site.all_lists(self._site.grouped(entries), root):
             self._view(resource, {})
 
     def fixed(self) -> None:

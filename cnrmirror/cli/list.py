@@ -16,10 +16,11 @@ from cnrmirror.objects.parallel import threads
 
 if TYPE_CHECKING:
     from cnrmirror.client import remote as remotes
-    from cnrmirror.views import cnr_v1
+    from cnrmirror.views import cnr_v1, groups
 else:
     remotes = later("cnrmirror.client.remote")
     cnr_v1 = later("cnrmirror.views.cnr_v1")
+    groups = later("cnrmirror.views.groups")
 
 
 _EMPTY = "no packages"
@@ -65,9 +66,9 @@ def list_packages(
 def _own(context: Context) -> list[cnr_v1.ListEntry]:
     """As the lists of the site have them, where these are known; else out of every document."""
     project, view = context.project(), cnr_v1.CnrV1.name
-    known = project.known_entries(project.head(), view)
+    known = project.known_groups(project.head())
     if known is not None:
-        return [row.entry() for _, row in sorted(known[view].items())]
+        return [row.entry() for _, row in groups.every(known[view])]
     refs = project.catalog.packages(project.tree())
     return _sorted(project.catalog.documents(refs))
 

@@ -6,21 +6,15 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
 
-from cnrmirror.catalog.tree import EMPTY, Catalog, Difference
+from cnrmirror.catalog.tree import Catalog, Difference
 from cnrmirror.crew.processes import processes
 from cnrmirror.mirror.layout import Layout
-from cnrmirror.mirror.rows import (
-    RowFiles,
-    RowsLost,
-    ShardNames,
-    ViewRows,
-    rows_of,
-    updated_rows,
-)
+from cnrmirror.mirror.rows import RowFiles, RowsLost, ShardNames, SureGroups
 from cnrmirror.model import typed
 from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.digest import Descriptor
@@ -32,7 +26,16 @@ from cnrmirror.objects.sitetree import SiteTree
 from cnrmirror.objects.store import Store
 from cnrmirror.views.base import Package
 from cnrmirror.views.cnr_paths import PACKAGES
-from cnrmirror.views.site import Site, ViewEntries, add_entries, changes, changes_of
+from cnrmirror.views.site import (
+    Site,
+    ViewChanges,
+    ViewEntries,
+    ViewGroups,
+    add_changes,
+    add_entries,
+    changes,
+    entries_of,
+)
 
 # Fewer packages than this are done sooner than a second process starts.
 _WORTH_PROCESSES = 300
@@ -78,8 +81,8 @@ class Builder:
         known = built.fingerprint == self.views.fingerprint and built.folder == self._folder()
         return built if known else None
 
-    def known_entries(self, head: Head, only: str = "") -> ViewEntries | None:
-        """The entries of every view, or only of one, at a revision, if the views stand at it.
+    def known_groups(self, head: Head) -> ViewGroups | None:
+        """The entries of every view at a revision, if the views stand at it; read when asked for.
 
         None also for who may not read them: the documents say the same.
         """
@@ -89,14 +92,14 @@ class Builder:
             return None
         if built is None or built.at != head.catalog:
             return None
-        try:
-            rows = self._opened(built)
-            return {view: rows[view].whole() for view in ([only] if only else rows)}
-        except RowsLost:  # also where another command has just brought the views further
-            return None
+        tree = self._catalog.root(head.catalog).tree
+        # They are lost, too, where another command has just brought the views further.
+        again = cache(lambda: self.views.read_entries(self._catalog, tree))
+        kept = self._opened(built)
+        return {view: SureGroups(kept[view], lambda v=view: again()[v]) for view in kept}  # type: ignore[misc]
 
-    def _opened(self, built: Built) -> ViewRows:
-        return self._rows.open(built.rows, self.views.entry_types)
+    def _opened(self, built: Built) -> ViewGroups:
+        return self._rows.open(built.rows, self.views.row_types)
 
     def _folder(self) -> str:
         """Tells this site from another copy of it, or from an older one that was put back."""
@@ -139,15 +142,16 @@ class Builder:
             old = self._catalog.root(built.at)
             new = self._catalog.root(head.catalog)
             differences = list(self._catalog.diff(old.tree, new.tree))
-            names = [difference.name for difference in differences]
             before = self._opened(built)
-            fresh = self._packages(differences)
+            moved = self._packages(differences)
             with without_cycles():
-                after = updated_rows(before, fresh, names)
-                moved = changes_of(before, after, names)
-                lists = self.views.list_changes((before, old), (after, new), moved)
-            self.tree.update(*lists)
-            self._remember(head, after, built, names)
+                after = self.views.edited(before, moved)
+                for each in self.views.list_changes((before, old), (after, new), moved):
+                    if isinstance(each, str):
+                        self.tree.update([], [each])
+                    else:
+                        self.tree.update([each], [])
+                self._remember(head, after, built.rows)
 
     def _read_again(self, built: Built) -> Built | None:
         """The same with all entries, out of the documents; None if these are not there any more.
@@ -156,21 +160,28 @@ class Builder:
         """
         if not self._store.has_root(built.at):
             return None
-        tree = self._catalog.root(built.at).tree
-        entries = rows_of(self.views.read_entries(self._catalog, tree))
-        return msgspec.structs.replace(built, rows=self._rows.write(entries, {}, None))
+        root = self._catalog.root(built.at)
+        groups = self.views.read_entries(self._catalog, root.tree)
+        rows = self._rows.write(groups, ShardNames(), root.packages)
+        return msgspec.structs.replace(built, rows=rows)
 
     def _bring_entries(self, built: Built | None, head: Head) -> None:
         """Know the entries of ``head``, without the files."""
-        old = self._catalog.root(built.at).tree if built else EMPTY
-        found = list(self._catalog.diff(old, self._catalog.root(head.catalog).tree))
-        names = [difference.name for difference in found]
-        fresh: ViewEntries = {}
-        for document in self._catalog.documents(d.new for d in found if d.new is not None):
-            package = self.views.load(self._catalog, document, None)
-            add_entries(fresh, self.views.entries([package]))
-        before = self._opened(built) if built else {}
-        self._remember(head, updated_rows(before, fresh, names), built, names)
+        new = self._catalog.root(head.catalog)
+        if built is None:
+            self._remember(head, self.views.read_entries(self._catalog, new.tree))
+            return
+        old = self._catalog.root(built.at)
+        moved: ViewChanges = {}
+        for each in self._catalog.diff(old.tree, new.tree):
+            pair = (self._package(each.old), self._package(each.new))
+            add_changes(moved, self.views.moved(each.name, *pair))
+        self._remember(head, self.views.edited(self._opened(built), moved), built.rows)
+
+    def _package(self, ref: PackageRef | None) -> Package | None:
+        if ref is None:
+            return None
+        return self.views.load(self._catalog, self._catalog.document(ref), None)
 
     def rebuild(self, head: Head) -> tuple[int, int]:
         """All views again: what differs is written, what does not belong is removed.
@@ -186,15 +197,16 @@ class Builder:
         expected = {r.path for r in fixed}
         refs = list(self._catalog.packages(root.tree))
         if not (self._site / PACKAGES).exists():
-            entries = self._packages([Difference(ref.name, None, ref) for ref in refs])
-            self.tree.update(self.views.all_lists(entries, root), [])
+            moved = self._packages([Difference(ref.name, None, ref) for ref in refs])
+            groups = self.views.grouped(entries_of(moved))
+            self.tree.update(self.views.all_lists(groups, root), [])
         else:
-            entries = self._compared(refs, expected)
-            lists = self.views.all_lists(entries, root)
+            groups = self.views.grouped(self._compared(refs, expected))
+            lists = self.views.all_lists(groups, root)
             expected.update(r.path for r in lists)
             self.tree.update(self._wrong(lists), [])
             self.tree.update([], sorted(self.extra(expected), reverse=True))
-        self._remember(head, rows_of(entries))
+        self._remember(head, groups)
         return self.tree.written - written, self.tree.removed - removed
 
     def _compared(self, refs: Sequence[PackageRef], expected: set[str]) -> ViewEntries:
@@ -243,11 +255,11 @@ class Builder:
                 if path not in expected and not self.views.keeps(path):
                     yield path
 
-    def _packages(self, differences: Sequence[Difference]) -> ViewEntries:
+    def _packages(self, differences: Sequence[Difference]) -> ViewChanges:
         with stage(self._progress, "Writing packages", len(differences)) as progress:
             if len(differences) < _WORTH_PROCESSES:
                 return bring_packages(self._store, self.views, self.tree, differences, progress)
-            entries: ViewEntries = {}
+            moved: ViewChanges = {}
             chunks = [differences[i : i + _CHUNK] for i in range(0, len(differences), _CHUNK)]
             with processes() as pool:
                 jobs = [
@@ -256,19 +268,16 @@ class Builder:
                 ]
                 for job, chunk in zip(jobs, chunks, strict=True):
                     found, written, removed = job.result()
-                    add_entries(entries, found)
+                    add_changes(moved, found)
                     self.tree.written += written
                     self.tree.removed += removed
                     progress.advance(len(chunk))
-            return entries
+            return moved
 
-    def _remember(
-        self, head: Head, entries: ViewRows, before: Built | None = None,
-        names: Sequence[str] | None = None,
-    ) -> None:  # fmt: skip
-        """Note where the views stand; after ``before`` only these packages changed."""
-        known = before.rows if before else {}
-        rows = self._rows.write(entries, known, names if before else None)
+    def _remember(self, head: Head, groups: ViewGroups, before: ShardNames = ShardNames()) -> None:
+        """Note where the views stand; ``before`` has what a change has left as it was."""
+        packages = self._catalog.root(head.catalog).packages
+        rows = self._rows.write(groups, before, packages)
         built = Built(head.catalog, self.views.fingerprint, self._folder(), rows)
         sync_filesystem(self._site)
         replace_durably(self._state, msgspec.json.encode(built), self._scratch)
@@ -278,27 +287,27 @@ class Builder:
 def bring_packages(
     store: Store, views: Site, tree: SiteTree, differences: Sequence[Difference],
     progress: Progress,
-) -> ViewEntries:  # fmt: skip
-    """Bring packages' files from the old documents to the new; the entries of the new."""
+) -> ViewChanges:  # fmt: skip
+    """Bring packages' files from the old documents to the new; what changed in their entries."""
 
     catalog = Catalog(store)
 
     def load(ref: PackageRef | None) -> Package | None:
         return views.load(catalog, catalog.document(ref), store) if ref else None
 
-    entries: ViewEntries = {}
+    moved: ViewChanges = {}
     for difference in differences:
         old, new = load(difference.old), load(difference.new)
         tree.update(*changes(views.package(old), views.package(new)))
-        add_entries(entries, views.entries([new] if new else []))
+        add_changes(moved, views.moved(difference.name, old, new))
         progress.advance()
-    return entries
+    return moved
 
 
 def _build_some(
     site: Path, scratch: Path, views: Site, differences: Sequence[Difference]
-) -> tuple[ViewEntries, int, int]:
+) -> tuple[ViewChanges, int, int]:
     store = Store(site / "catalog", scratch)
     tree = SiteTree(site, store)
-    entries = bring_packages(store, views, tree, differences, NoProgress())
-    return entries, tree.written, tree.removed
+    moved = bring_packages(store, views, tree, differences, NoProgress())
+    return moved, tree.written, tree.removed

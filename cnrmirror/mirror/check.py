@@ -168,7 +168,7 @@ def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
                 add_entries(seen.entries, views.entries([package]))
                 yield from _compared(project, views.package(package), seen)
             progress.advance()
-    lists = views.all_lists(seen.entries, project.root())
+    lists = views.all_lists(views.grouped(seen.entries), project.root())
     seen.large += views.too_large(lists)
     yield from _compared(project, lists, seen)
     yield from _compared(project, views.fixed(), seen)

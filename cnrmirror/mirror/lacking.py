@@ -36,6 +36,6 @@ def lacking(project: Project, root: CatalogRoot) -> tuple[int, int]:
             written += wrong(views.package(package))
             add_entries(entries, views.entries([package]))
             progress.advance()
-    written += wrong(views.all_lists(entries, root))
+    written += wrong(views.all_lists(views.grouped(entries), root))
     # Where there are no lists, a build removes nothing.
     return written, sum(1 for _ in builder.extra(expected)) if begun else 0

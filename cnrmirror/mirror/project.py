@@ -53,7 +53,7 @@ from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.model.signed import SignedHead
 from cnrmirror.objects.files import locked, storage_errors
 from cnrmirror.objects.store import Store
-from cnrmirror.views.site import Site, ViewEntries
+from cnrmirror.views.site import Site, ViewGroups
 from cnrmirror.views.templates import own_templates
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ class Project:
             raise NotFoundError(f"there is no package {package}{hint}")
         return document
 
-    def known_entries(self, head: Head, only: str = "") -> ViewEntries | None:
-        """The entries of every view, or only of one, at a revision, if the views stand at it."""
-        return self.builder.known_entries(head, only)
+    def known_groups(self, head: Head) -> ViewGroups | None:
+        """The entries of every view at a revision, if the views stand at it."""
+        return self.builder.known_groups(head)
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
         """An archive. Raises DamageError."""

@@ -1,14 +1,14 @@
-"""The entries of the views on this machine: one file for each view and shard of the namespaces.
+"""The entries of the views on this machine: rows and summaries of groups, in files by shard.
 
-A change reads and writes the shards of its namespaces, and of the rest what its lists need. Files
-are named by their digests and never change: the file that says where the views stand
+A change reads and writes the shards of the groups that it touches, and of the rest the summaries.
+Files are named by their digests and never change: the file that says where the views stand
 (``built.json``) names those that are in force.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,106 +16,121 @@ import msgspec
 
 from cnrmirror.model import typed
 from cnrmirror.objects.files import write_new
-from cnrmirror.views.base import Entries
-from cnrmirror.views.site import ViewEntries
+from cnrmirror.views.groups import Edited, Groups, Rows
+from cnrmirror.views.site import ViewGroups
 
-ShardNames = dict[str, dict[str, str]]
-"""The digests of the files: by view, then by shard."""
+_FEW, _MANY = 500, 8000
+"""Packages up to which all groups of a view are in one file, and in sixteen."""
+
+
+class RowFile(msgspec.Struct, frozen=True, array_like=True):
+    """The files of a shard, by digest: the rows of its groups, and their summaries."""
+
+    rows: str
+    summaries: str
+
+
+class ShardNames(msgspec.Struct, frozen=True):
+    """The files that are in force: by view, then by shard.
+
+    ``digits``: how many digits a shard's name has.
+    """
+
+    digits: int = 0
+    views: dict[str, dict[str, RowFile]] = {}
 
 
 class RowsLost(Exception):
     """A file of entries is not there, or damaged: all are to be made again."""
 
 
-def shard_of(package: str) -> str:
-    """The shard of a package. All packages of a namespace are in one: lists are by namespace."""
-    namespace = package.partition("/")[0]
-    return hashlib.sha256(namespace.encode()).hexdigest()[:2]
+def digits_for(packages: int) -> int:
+    """How many digits the shards of a mirror of this size have: a file is to be neither tiny nor
+    large.
+    """
+    return (packages > _FEW) + (packages > _MANY)
 
 
-class Rows(Mapping[str, Any]):
-    """The entries of one view by package; a shard is read when it is asked for.
+def shard_of(group: str, digits: int) -> str:
+    """The shard of a group."""
+    return hashlib.sha256(group.encode()).hexdigest()[:digits]
+
+
+class KeptGroups:
+    """The entries of one view in files (``Groups``): each is read when it is asked for.
 
     Args:
-        shards: those that have any entries.
-        read: gives the entries of one. What it raises is passed on.
+        digits: of the names of shards.
+        shards: those that have any groups.
+        row: the type of a row.
+        read: gives the groups of a shard, or (True) their summaries.
+
+    Raises:
+        RowsLost: all methods do.
     """
 
-    def __init__(self, shards: Iterable[str], read: Callable[[str], dict[str, Any]]) -> None:
-        self._there = frozenset(shards)
-        self._read = read
-        self._shards: dict[str, dict[str, Any]] = {}
-        self._all: dict[str, Any] | None = None
+    def __init__(
+        self, digits: int, shards: Collection[str], row: Any,
+        read: Callable[[str, bool], dict[str, Any]],
+    ) -> None:  # fmt: skip
+        self._digits, self._there, self._kind, self._read = digits, sorted(shards), row, read
+        self._shards: dict[str, dict[str, msgspec.Raw]] = {}
+        self._groups: dict[str, Rows] = {}
+        self._summaries: dict[str, Any] | None = None
 
-    @classmethod
-    def of(cls, entries: Mapping[str, Any]) -> Rows:
-        """Entries that are in memory."""
-        shards: dict[str, dict[str, Any]] = {}
-        for package, entry in entries.items():
-            shards.setdefault(shard_of(package), {})[package] = entry
-        return cls(shards, shards.__getitem__)
+    def group(self, name: str) -> Rows:
+        """See ``Groups``."""
+        if name not in self._groups:
+            shard = shard_of(name, self._digits)
+            if shard not in self._shards:
+                self._shards[shard] = self._read(shard, False) if shard in self._there else {}
+            raw = self._shards[shard].get(name, msgspec.Raw(b"{}"))
+            self._groups[name] = _decoded(raw, dict[str, self._kind])  # type: ignore[name-defined]
+        return self._groups[name]
 
-    @property
-    def shards(self) -> frozenset[str]:
-        """Those that have any entries."""
-        return self._there
-
-    def shard(self, name: str) -> dict[str, Any]:
-        """The entries of one."""
-        if name not in self._shards:
-            self._shards[name] = self._read(name) if name in self._there else {}
-        return self._shards[name]
-
-    def within(self, namespaces: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """The entries of some namespaces; only their shards are read."""
-        wanted = set(namespaces)
-        for name in sorted({shard_of(namespace) for namespace in wanted}):
-            for package, entry in self.shard(name).items():
-                if package.partition("/")[0] in wanted:
-                    yield package, entry
-
-    def updated(self, fresh: Mapping[str, Any], names: Iterable[str]) -> Rows:
-        """The entries after a change of these packages; ``fresh`` has what they are now."""
-        changed: dict[str, dict[str, Any]] = {}
-        for package in names:
-            shard = shard_of(package)
-            changed.setdefault(shard, dict(self.shard(shard))).pop(package, None)
-        for package, entry in fresh.items():
-            changed[shard_of(package)][package] = entry
-        gone = {name for name, entries in changed.items() if not entries}
-
-        def read(name: str) -> dict[str, Any]:
-            return changed[name] if name in changed else self.shard(name)
-
-        return Rows((self._there | changed.keys()) - gone, read)
-
-    def whole(self) -> dict[str, Any]:
-        """All of them."""
-        if self._all is None:
-            self._all = {}
-            for name in sorted(self._there):
-                self._all.update(self.shard(name))
-        return self._all
-
-    def __getitem__(self, package: str) -> Any:
-        return self.shard(shard_of(package))[package] if self._all is None else self._all[package]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.whole())
-
-    def __len__(self) -> int:
-        return len(self.whole())
-
-    def items(self) -> Any:
-        """See ``dict``."""
-        return self.whole().items()
-
-    def values(self) -> Any:
-        """See ``dict``."""
-        return self.whole().values()
+    def summaries(self) -> Mapping[str, Any]:
+        """See ``Groups``."""
+        if self._summaries is None:
+            self._summaries = {}
+            for shard in self._there:
+                self._summaries.update(self._read(shard, True))
+        return self._summaries
 
 
-ViewRows = dict[str, Rows]
+def _decoded(data: bytes | msgspec.Raw, kind: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = typed.decode(data, kind)
+        return found
+    except msgspec.DecodeError as error:
+        raise RowsLost from error
+
+
+class SureGroups:
+    """Entries that are made again when they turn out to be lost (``Groups``).
+
+    Args:
+        kept: those that may be lost.
+        again: the same, made anew.
+    """
+
+    def __init__(self, kept: Groups, again: Callable[[], Groups]) -> None:
+        self._groups, self._again = kept, again
+
+    def group(self, name: str) -> Rows:
+        """See ``Groups``."""
+        try:
+            return self._groups.group(name)
+        except RowsLost:
+            self._groups = self._again()
+            return self._groups.group(name)
+
+    def summaries(self) -> Mapping[str, Any]:
+        """See ``Groups``."""
+        try:
+            return self._groups.summaries()
+        except RowsLost:
+            self._groups = self._again()
+            return self._groups.summaries()
 
 
 class RowFiles:
@@ -125,60 +140,83 @@ class RowFiles:
         self._folder = folder
         self._scratch = scratch
 
-    def open(self, names: ShardNames, types: Mapping[str, Any]) -> ViewRows:
+    def open(self, names: ShardNames, types: Mapping[str, tuple[Any, Any]]) -> ViewGroups:
         """The entries of every view, of which nothing is read yet.
 
         Args:
             names: the files.
-            types: the type of an entry of each view.
+            types: the types of the rows and of the summaries of each view.
 
         Raises:
-            RowsLost: not now, but when a shard is asked for that is not whole.
+            RowsLost: not now, but when something is asked for that is not whole.
         """
+        return {view: self._opened(view, names, *each) for view, each in types.items()}
 
-        def rows(view: str, digests: dict[str, str]) -> Rows:
-            return Rows(digests, lambda shard: self._read(view, shard, digests[shard], types[view]))
+    def _opened(self, view: str, names: ShardNames, row: Any, summary: Any) -> KeptGroups:
+        files = names.views.get(view, {})
+        kinds = {False: dict[str, msgspec.Raw], True: dict[str, summary]}
 
-        return {view: rows(view, names.get(view, {})) for view in types}
+        def read(shard: str, in_short: bool) -> dict[str, Any]:
+            digest = files[shard].summaries if in_short else files[shard].rows
+            return self._read(self._path(view, shard, digest), digest, kinds[in_short])
+
+        return KeptGroups(names.digits, files, row, read)
 
     def _path(self, view: str, shard: str, digest: str) -> Path:
-        return self._folder / view / f"{shard}-{digest}.json"
+        return self._folder / view / f"{shard or 'all'}-{digest}.json"
 
-    def _read(self, view: str, shard: str, digest: str, kind: Any) -> dict[str, Any]:
+    def _read(self, path: Path, digest: str, kind: Any) -> dict[str, Any]:
         try:
-            data = self._path(view, shard, digest).read_bytes()
-            if hashlib.sha256(data).hexdigest() == digest:
-                found: dict[str, Any] = typed.decode(data, dict[str, kind])
-                return found
-        except (OSError, msgspec.DecodeError) as error:
+            data = path.read_bytes()
+        except OSError as error:
             raise RowsLost from error
-        raise RowsLost
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise RowsLost
+        return _decoded(data, kind)
 
-    def write(
-        self, entries: Mapping[str, Rows], before: ShardNames, names: Iterable[str] | None
-    ) -> ShardNames:
+    def write(self, groups: ViewGroups, before: ShardNames, packages: int) -> ShardNames:
         """Write what changed; the caller syncs the disk.
 
         Args:
-            before: the files of which only the shards of the packages ``names`` have changed.
-            names: None if nothing is known.
+            groups: all entries. Where they are a change of others, those are in ``before``.
+            packages: how many there are.
 
         Returns:
             The files of all entries.
         """
-        touched = None if names is None else {shard_of(package) for package in names}
-        return {
-            view: {
-                shard: before[view][shard]
-                if touched is not None and shard not in touched
-                else self._write(view, shard, rows.shard(shard))
-                for shard in sorted(rows.shards)
-            }
-            for view, rows in entries.items()
-        }
+        digits = digits_for(packages)
+        known = before.views if before.digits == digits else {}
+        return ShardNames(
+            digits,
+            {
+                view: dict(sorted(self._written(view, each, known.get(view), digits)))
+                for view, each in groups.items()
+            },
+        )
 
-    def _write(self, view: str, shard: str, entries: dict[str, Any]) -> str:
-        data = msgspec.json.encode(dict(sorted(entries.items())))
+    def _written(
+        self, view: str, groups: Groups, before: Mapping[str, RowFile] | None, digits: int
+    ) -> Iterator[tuple[str, RowFile]]:
+        """The shards of a view, with their files."""
+        summaries = groups.summaries()
+        wanted: dict[str, list[str]] = {}
+        kept: Mapping[str, RowFile] = {}
+        if before is not None and isinstance(groups, Edited):
+            kept = before
+            wanted = {shard_of(name, digits): [] for name in groups.touched}
+        for name in summaries:
+            shard = shard_of(name, digits)
+            if shard in wanted or shard not in kept:
+                wanted.setdefault(shard, []).append(name)
+        yield from ((shard, files) for shard, files in kept.items() if shard not in wanted)
+        for shard, names in wanted.items():
+            if names:
+                rows = {name: groups.group(name) for name in sorted(names)}
+                few = {name: summaries[name] for name in rows}
+                yield shard, RowFile(*(self._write(view, shard, each) for each in (rows, few)))
+
+    def _write(self, view: str, shard: str, entries: Mapping[str, Any]) -> str:
+        data = msgspec.json.encode(entries)
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(view, shard, digest)
         temporary = self._scratch / f"{view}-{path.name}"
@@ -191,24 +229,11 @@ class RowFiles:
     def keep_only(self, names: ShardNames) -> None:
         """Remove the files of earlier states."""
         kept = {
-            self._path(view, *each) for view, digests in names.items() for each in digests.items()
+            self._path(view, shard, digest)
+            for view, shards in names.views.items()
+            for shard, files in shards.items()
+            for digest in (files.rows, files.summaries)
         }
         for path in self._folder.glob("*/*"):
             if path not in kept:
                 path.unlink(missing_ok=True)
-
-
-def rows_of(entries: ViewEntries) -> ViewRows:
-    """Entries that are in memory, by shard."""
-    return {view: Rows.of(each) for view, each in entries.items()}
-
-
-def updated_rows(before: ViewRows, fresh: ViewEntries, names: Iterable[str]) -> ViewRows:
-    """The entries after a change of these packages; ``fresh`` has what they are now."""
-    changed = list(names)
-    views = dict.fromkeys([*before, *fresh])
-    nothing: Entries = {}
-    return {
-        view: before.get(view, Rows.of({})).updated(fresh.get(view, nothing), changed)
-        for view in views
-    }

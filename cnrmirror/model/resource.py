@@ -20,6 +20,7 @@ CACHE_CONTROL: dict[Cache, str] = {
 }
 
 HTML_TYPE = "text/html; charset=utf-8"
+SCRIPT_TYPE = "text/javascript; charset=utf-8"
 JSON_TYPE = "application/json"
 GZIP_TYPE = "application/x-gzip"
 

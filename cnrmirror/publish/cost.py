@@ -96,7 +96,7 @@ def cost_at(project: Project, target: PublishTo) -> Cost:
     root = project.root()
     _count(cost, _catalog(project), size_of)
     catalog = Amount(cost.all.files, cost.all.bytes)
-    entries = form.site.read_entries(project.catalog, root.tree)
+    groups = form.site.read_entries(project.catalog, root.tree)
     same = {
         name
         for name, (other, _) in apart.items()
@@ -107,10 +107,10 @@ def cost_at(project: Project, target: PublishTo) -> Cost:
         _count(cost, form.placed(rendered), size_of)
         for name, (other, amount) in apart.items():
             _add(amount, other.placed(rendered) if name in same else other.package(package))
-    _count(cost, form.all_lists(entries, root), size_of)
+    _count(cost, form.all_lists(groups, root), size_of)
     _count(cost, form.fixed(), size_of)
     for name, (other, amount) in apart.items():
-        _add(amount, other.all_lists(entries, root))
+        _add(amount, other.all_lists(groups, root))
         _add(amount, other.fixed())
         more = Amount(
             amount.files + catalog.files - cost.all.files,

@@ -20,11 +20,10 @@ from cnrmirror.views.site import (
     NO_JEKYLL,
     Site,
     ViewChanges,
-    ViewEntries,
-    add_entries,
+    ViewGroups,
+    add_changes,
     changes,
-    changes_of,
-    updated,
+    reversed_changes,
 )
 
 _PACKAGES_AT_ONCE = 100
@@ -51,14 +50,14 @@ class Form(msgspec.Struct, frozen=True):
         return self.placed(self.site.package(package))
 
     def lists(
-        self, entries: ViewEntries, changed: ViewChanges, root: CatalogRoot
+        self, groups: ViewGroups, moved: ViewChanges | None, root: CatalogRoot
     ) -> list[Resource]:
         """As ``Site.lists``, as the destination has them."""
-        return self.placed(self.site.lists(entries, changed, root))
+        return self.placed(self.site.lists(groups, moved, root))
 
-    def all_lists(self, entries: ViewEntries, root: CatalogRoot) -> list[Resource]:
+    def all_lists(self, groups: ViewGroups, root: CatalogRoot) -> list[Resource]:
         """As ``Site.all_lists``, as the destination has them."""
-        return self.placed(self.site.all_lists(entries, root))
+        return self.placed(self.site.all_lists(groups, root))
 
     def fixed(self) -> list[Resource]:
         """As ``Site.fixed``, as the destination has them, and what the host wants."""
@@ -85,12 +84,12 @@ class ViewDiff:
         form: the views at the destination.
         states: the revisions between which the views stand; None for "there are no views".
         new: the revision that they go to.
-        entries: the entries of ``new``.
+        groups: the entries of ``new``.
     """
 
     def __init__(
         self, catalog: CatalogReader, archives: Archives, form: Form,
-        states: Sequence[CatalogRoot | None], new: CatalogRoot, entries: ViewEntries,
+        states: Sequence[CatalogRoot | None], new: CatalogRoot, groups: ViewGroups,
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._archives = archives
@@ -98,7 +97,7 @@ class ViewDiff:
         self._states = list(states)
         self._trees = [state.tree if state else EMPTY for state in states]
         self._new = new
-        self._entries = entries
+        self._groups = groups
 
     @cached_property
     def names(self) -> dict[str, int]:
@@ -112,39 +111,37 @@ class ViewDiff:
 
     def batches(self) -> Iterator[Batch]:
         """Everything that differs from any of the states, each package rendered once."""
-        old_entries: list[ViewEntries] = [{} for _ in self._trees]
-        yield from self._of_packages(list(self.names), old_entries)
-        yield from self._of_lists(old_entries)
+        moved: list[ViewChanges] = [{} for _ in self._trees]
+        yield from self._of_packages(list(self.names), moved)
+        yield from self._of_lists(moved)
 
     def some(self, names: Sequence[str]) -> tuple[list[Batch], list[Batch]]:
         """What ``batches`` has of these packages, and about what it has beside packages."""
-        old_entries: list[ViewEntries] = [{} for _ in self._trees]
-        packages = list(self._of_packages(names, old_entries))
-        return packages, list(self._of_lists(old_entries))
+        moved: list[ViewChanges] = [{} for _ in self._trees]
+        packages = list(self._of_packages(names, moved))
+        return packages, list(self._of_lists(moved))
 
-    def _of_packages(
-        self, names: Sequence[str], old_entries: Sequence[ViewEntries]
-    ) -> Iterator[Batch]:
-        """What differs of these packages; what their entries were is noted."""
+    def _of_packages(self, names: Sequence[str], moved: Sequence[ViewChanges]) -> Iterator[Batch]:
+        """What differs of these packages; what changed in their entries goes to ``moved``."""
         for start in range(0, len(names), _PACKAGES_AT_ONCE):
             ranked: list[Batch] = [Batch([], []) for _ in range(RANKS)]
             for name in names[start : start + _PACKAGES_AT_ONCE]:
                 olds = [self._package(tree, name) for tree in self._trees]
-                for entries, old in zip(old_entries, olds, strict=True):
-                    add_entries(entries, self._form.site.entries([old] if old else []))
+                new = self._package(self._new.tree, name)
+                for each, old in zip(moved, olds, strict=True):
+                    add_changes(each, self._form.site.moved(name, old, new))
                 puts, deletes = self._difference(
-                    [self._form.package(old) for old in olds],
-                    self._form.package(self._package(self._new.tree, name)),
+                    [self._form.package(old) for old in olds], self._form.package(new)
                 )
                 for resource in puts:
                     ranked[self._form.site.rank(resource.path)].puts.append(resource)
                 ranked[-1].deletes.extend(deletes)
             yield from (batch for batch in ranked if batch.puts or batch.deletes)
 
-    def _of_lists(self, old_entries: Sequence[ViewEntries]) -> Iterator[Batch]:
+    def _of_lists(self, moved: Sequence[ViewChanges]) -> Iterator[Batch]:
         """What differs beside the packages."""
         if any(state != self._new for state in self._states):
-            yield self._lists(old_entries, list(self.names))
+            yield self._lists(moved)
         if None in self._states:
             yield Batch(self._form.fixed())
 
@@ -154,14 +151,15 @@ class ViewDiff:
             return None
         return self._form.site.load(self._catalog, document, self._archives)
 
-    def _lists(self, old_entries: Sequence[ViewEntries], names: Sequence[str]) -> Batch:
+    def _lists(self, moved: Sequence[ViewChanges]) -> Batch:
         puts: dict[str, Resource] = {}
         deletes: dict[str, None] = {}
-        for fresh, state in zip(old_entries, self._states, strict=True):
-            before = updated(self._entries, fresh, names)
-            changed = changes_of(before, self._entries, names)
-            old = self._form.lists(before, changed, state) if state else []
-            written, gone = changes(old, self._form.lists(self._entries, changed, self._new))
+        for each, state in zip(moved, self._states, strict=True):
+            old: list[Resource] = []
+            if state:
+                before = self._form.site.edited(self._groups, reversed_changes(each))
+                old = self._form.lists(before, each, state)
+            written, gone = changes(old, self._form.lists(self._groups, each, self._new))
             puts.update((resource.path, resource) for resource in written)
             deletes.update(dict.fromkeys(gone))
         return Batch(list(puts.values()), list(deletes))

@@ -24,7 +24,7 @@ from cnrmirror.publish.lease import moment
 from cnrmirror.publish.limits import too_much
 from cnrmirror.publish.look import Seen
 from cnrmirror.publish.plan import Operation, Plan, size_of
-from cnrmirror.views.site import ViewEntries
+from cnrmirror.views.site import ViewGroups
 
 State = Descriptor | None
 _MOST_RETIRED = 300
@@ -155,7 +155,7 @@ class Work:
             document = self._nodes.get(self.root.tree, name)
             package = site.load(self._nodes, document, None) if document else None
             wanted.update(r.path for r in self.form.package(package))
-        wanted.update(r.path for r in self.form.all_lists(self.entries, self.root))
+        wanted.update(r.path for r in self.form.all_lists(self.groups, self.root))
         return {key: when for key, when in pending.items() if key not in wanted}
 
     def retired(self) -> list[str]:
@@ -177,7 +177,7 @@ class Work:
 
     def _diff(self, states: Sequence[CatalogRoot | None]) -> ViewDiff:
         store = self.project.store
-        return ViewDiff(self._nodes, store, self.form, states, self.root, self.entries)
+        return ViewDiff(self._nodes, store, self.form, states, self.root, self.groups)
 
     def _state_of(self, state: State) -> CatalogRoot | None:
         """The root of a state; of one that cannot be read, a root of nothing."""
@@ -192,9 +192,9 @@ class Work:
             return None
 
     @cached_property
-    def entries(self) -> ViewEntries:
+    def groups(self) -> ViewGroups:
         """The entries of every view, of the revision that is published."""
-        known = self.project.known_entries(Head(self.head.at, self.head.revision))
+        known = self.project.known_groups(Head(self.head.at, self.head.revision))
         if known is not None:
             return known
         return self.form.site.read_entries(self.project.catalog, self.root.tree)

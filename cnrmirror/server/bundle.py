@@ -24,7 +24,7 @@ from cnrmirror.model.errors import DamageError, InputError
 from cnrmirror.model.exposition import Family
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, signed_head_of
 from cnrmirror.objects.base import read
-from cnrmirror.views.site import ViewEntries, ViewSettings
+from cnrmirror.views.site import ViewGroups, ViewSettings
 
 # What is not larger is checked each time it is sent; it waits in memory for a client that is slow.
 SMALL = 1 << 16
@@ -81,7 +81,7 @@ class BundleMirror:
         where = f"{self._reader.name}: {METADATA}"
         return mirror_families(self._root, freshness_of(self._signed, get, where))
 
-    def known_entries(self, head: Head) -> ViewEntries | None:
+    def known_groups(self, head: Head) -> ViewGroups | None:
         """See ``reading.Served``: they have to be read."""
         return None
 

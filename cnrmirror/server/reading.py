@@ -29,12 +29,12 @@ from cnrmirror.model.resource import (
 from cnrmirror.server.content import Base64File, Content
 from cnrmirror.server.missing import no_channel, no_match, no_package
 from cnrmirror.views import cnr_v1 as v1
-from cnrmirror.views.base import in_order
 from cnrmirror.views.cnr_paths import PACKAGES, PREFIX
+from cnrmirror.views.groups import every
 from cnrmirror.views.oci_paths import digest_of
 from cnrmirror.views.pages import HTML_HEADERS
 from cnrmirror.views.routes import Route, route
-from cnrmirror.views.site import Site, ViewEntries
+from cnrmirror.views.site import Site, ViewGroups
 
 _CATALOG = re.compile(
     r"/catalog/(?:(?P<metadata>metadata/(?:[0-9]+\.[a-z]+|timestamp)\.json)"
@@ -63,7 +63,7 @@ class Served(Protocol):
     def tree(self) -> Node:
         """The current revision's tree."""
 
-    def known_entries(self, head: Head) -> ViewEntries | None:
+    def known_groups(self, head: Head) -> ViewGroups | None:
         """The entries of every view at a revision, if they are known without reading all of it."""
 
     def open_blob(self, blob: Descriptor) -> BinaryIO:
@@ -78,7 +78,7 @@ class Reading:
 
     def __init__(self, mirror: Served) -> None:
         self._mirror = mirror
-        self._entries = functools.lru_cache(maxsize=2)(self._read_entries)
+        self._groups = functools.lru_cache(maxsize=2)(self._read_groups)
         self._rendered = functools.lru_cache(maxsize=256)(self._render)
         self._lists = functools.lru_cache(maxsize=2)(self._read_lists)
         config = mirror.config
@@ -190,7 +190,7 @@ class Reading:
                 return Content(self._mirror.open_blob(blob), blob.size, blob.digest[:24])
 
     def _list(self, found: Route) -> Resource:
-        rows: list[v1.Row] = list(in_order(self._entries(self._mirror.head()).get("cnr-v1", {})))
+        rows: list[v1.Row] = [row for _, row in every(self._groups(self._mirror.head())["cnr-v1"])]
         if found.kind == "search":
             query = found.query.get("q", "")
             return Resource("search", v1.to_json([r.name for r in rows if query in r.name]))
@@ -204,8 +204,8 @@ class Reading:
         media_type = found.query.get("media_type") or None
         return Resource("packages", v1.listing(chosen, media_type))
 
-    def _read_entries(self, head: Head) -> ViewEntries:
-        known = self._mirror.known_entries(head)
+    def _read_groups(self, head: Head) -> ViewGroups:
+        known = self._mirror.known_groups(head)
         if known is not None:
             return known
         catalog = self._mirror.catalog
@@ -213,7 +213,7 @@ class Reading:
 
     def _read_lists(self, head: Head) -> dict[str, Resource]:
         root = self._mirror.catalog.root(head.catalog)
-        return {r.path: r for r in self._site.all_lists(self._entries(head), root)}
+        return {r.path: r for r in self._site.all_lists(self._groups(head), root)}
 
     def _render(self, ref: PackageRef) -> tuple[PackageDocument, dict[str, Resource]]:
         document = self._mirror.catalog.document(ref)

@@ -7,8 +7,8 @@ of views (``site.VIEWS``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Annotated, Any, BinaryIO, Generic, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Annotated, Any, BinaryIO, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import ArchiveFacts, CatalogRoot, PackageDocument
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Resource
+from cnrmirror.views.groups import Changes, Grouping, Groups, Rows
 
 RANKS = 9
 """Ranks of a view's files, 0 to 8: a file is written only after all of a lower rank."""
@@ -84,29 +85,7 @@ class Settings(msgspec.Struct, frozen=True):
     templates: Mapping[str, str] = {}
 
 
-Entries = Mapping[str, Any]
-"""The entries of one view, by package."""
-
-Changes = Mapping[str, tuple[Any | None, Any | None]]
-"""The entries of the packages that changed, before and after; None where there was, or is, none."""
-
-
-@runtime_checkable
-class ByNamespace(Protocol):
-    """Entries that need not be read whole."""
-
-    def within(self, namespaces: Iterable[str]) -> Iterator[tuple[str, Any]]:
-        """Those of some namespaces, with their packages."""
-
-
-def within(entries: Entries, namespaces: Collection[str]) -> Iterable[tuple[str, Any]]:
-    """The entries of the packages of some namespaces, in any order."""
-    if isinstance(entries, ByNamespace):
-        return entries.within(namespaces)
-    return ((p, entry) for p, entry in entries.items() if p.partition("/")[0] in namespaces)
-
-
-class View(Protocol):
+class View(Grouping, Protocol):
     """One face of the catalog. Every method is pure."""
 
     @property
@@ -126,8 +105,12 @@ class View(Protocol):
         """Whether ``package`` and ``entry`` look at facts; else none are read for it."""
 
     @property
-    def entry_type(self) -> type[Any]:
-        """The type of an entry; it can be written as JSON."""
+    def row_type(self) -> Any:
+        """The type of the rows of its groups; they can be written as JSON."""
+
+    @property
+    def summary_type(self) -> Any:
+        """The type of the summary of a group; it can be written as JSON. None if there is none."""
 
     def package(self, package: Package) -> Iterator[Resource]:
         """The files of one package, leaves first: nothing refers to what comes after it."""
@@ -135,10 +118,15 @@ class View(Protocol):
     def entry(self, package: Package) -> Any | None:
         """What the lists need to know of a package; None if they leave it out."""
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
-        """The lists that these changes touch, as they are for all ``entries`` at a revision.
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
+    ) -> Iterator[Resource]:
+        """The lists that a change touches, as they are for all entries at a revision.
 
-        What follows from the revision alone (its number, its log) is always among them.
+        Args:
+            groups: the entries as they are before the change, or as they are after it.
+            changes: the packages that changed; None for everything.
+            root: the revision. What follows from it alone (its number, its log) is always made.
         """
 
     def fixed(self) -> Iterator[Resource]:
@@ -160,20 +148,44 @@ class View(Protocol):
         """What of a package its clients cannot have from this view, and why."""
 
 
-class FixedFiles:
-    """What all views have in common that write the same files for every mirror, and no lists."""
+class ByNamespace:
+    """What views have in common whose entries stand in the groups of their namespaces."""
+
+    summary_type: Any = None
+
+    def rows(self, package: str, entry: Any) -> Mapping[str, Any]:
+        """See ``View``."""
+        return {package.partition("/")[0]: entry}
+
+    def summary(self, name: str, rows: Rows) -> Any:
+        """See ``View``."""
+        return None
+
+
+def namespaces_of(groups: Groups, changes: Changes | None) -> Collection[str]:
+    """The namespaces that a change touches."""
+    if changes is None:
+        return groups.summaries().keys()
+    return {package.partition("/")[0] for package, pair in changes.items() if pair != (None, None)}
+
+
+class WithoutPackages(ByNamespace):
+    """What views have in common that have no file of a package; most of them have no lists."""
 
     uses_facts = False
-    entry_type: type[Any] = msgspec.UnsetType
+    row_type: Any = None
 
     def package(self, package: Package) -> Iterator[Resource]:
         """A package has no file here."""
         yield from ()
 
-    def entry(self, package: Package) -> None:
+    def entry(self, package: Package) -> Any:
         """No list names it."""
+        return None
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
+    ) -> Iterator[Resource]:
         """There are none."""
         yield from ()
 
@@ -221,16 +233,6 @@ class Latest(Generic[T]):
 MakeView = Callable[[Settings], View]
 
 
-def all_changes(entries: Entries) -> Changes:
-    """The changes from nothing to these entries: they touch every list."""
-    return {package: (None, entry) for package, entry in entries.items()}
-
-
 def touched(changes: Changes) -> list[Any]:
     """The entries before and after, of all packages that changed."""
     return [entry for pair in changes.values() for entry in pair if entry is not None]
-
-
-def in_order(entries: Entries) -> Iterable[Any]:
-    """The entries, sorted by package."""
-    return (entries[package] for package in sorted(entries))

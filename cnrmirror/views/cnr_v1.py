@@ -22,7 +22,7 @@ list in hash order, releases here go newest first and packages by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -32,8 +32,9 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, Channel, PackageDocument, Release
 from cnrmirror.model.names import Vendor, release_key
 from cnrmirror.model.resource import GZIP_TYPE, Alias, Base64Json, Resource
-from cnrmirror.views.base import Changes, Entries, Package, Settings, in_order, touched
+from cnrmirror.views.base import ByNamespace, Package, Settings, touched
 from cnrmirror.views.cnr_paths import ANY, PACKAGES, PACKAGES_BY, PREFIX, package_in, rank, url_of
+from cnrmirror.views.groups import Changes, Groups, Rows, in_order
 
 VERSIONS = {"appr": {"appr-api": "0.7.4"}, "cnr": {"cnr-api": "0.2.7"}}
 
@@ -176,27 +177,39 @@ def list_entry(document: PackageDocument) -> ListEntry | None:
     )
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """A package in the lists: JSON that stands there as it is.
+class _Listed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What stands in lists: JSON, of which longer ones are joined as it is.
 
-    ``whole``: in lists of all media types. ``types``: in those of one; of an only one, as ``whole``
-    (then it is empty). Lists of very many packages are joined out of these, and never decoded.
+    ``whole``: in lists of all media types. ``types``: in those of one, where that is not the same.
     """
 
-    name: str
     media_types: list[str]
     whole: msgspec.Raw
     types: dict[str, msgspec.Raw] = {}
+
+    def of_type(self, media_type: str | None) -> msgspec.Raw | None:
+        """In the lists of a media type; None if there is nothing of it."""
+        if media_type is None:
+            return self.whole
+        if media_type not in self.media_types:
+            return None
+        return self.types.get(media_type, self.whole)
+
+
+class Row(_Listed, frozen=True, kw_only=True, gc=False):
+    """A package in the lists."""
+
+    name: str
 
     @classmethod
     def of(cls, entry: ListEntry) -> Row:
         """A package in the lists."""
         several = entry.types if len(entry.types) > 1 else {}
         return cls(
-            entry.name,
-            list(entry.types),
-            _element(entry, entry.releases, entry.manifests),
-            {kind: _element(entry, releases, [kind]) for kind, releases in several.items()},
+            name=entry.name,
+            media_types=list(entry.types),
+            whole=_element(entry, entry.releases, entry.manifests),
+            types={kind: _element(entry, releases, [kind]) for kind, releases in several.items()},
         )
 
     def entry(self) -> ListEntry:
@@ -206,13 +219,33 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         every = types or dict.fromkeys(self.media_types, whole.releases)
         return ListEntry(self.name, whole.created_at, whole.releases, every, whole.manifests)
 
-    def of_type(self, media_type: str | None) -> msgspec.Raw | None:
-        """In the lists of a media type; None if it has nothing of it."""
-        if media_type is None:
-            return self.whole
-        if media_type not in self.media_types:
-            return None
-        return self.types.get(media_type, self.whole)
+
+class Block(_Listed, frozen=True, kw_only=True, gc=False):
+    """The packages of a namespace in the lists; ``names``: a list of their names."""
+
+    names: msgspec.Raw
+
+    @classmethod
+    def of(cls, rows: Collection[Row]) -> Block:
+        """These packages, in their order."""
+        whole = _list([row.whole for row in rows])
+        kinds = sorted({media_type for row in rows for media_type in row.media_types})
+        lists = {kind: _list([row.of_type(kind) for row in rows]) for kind in kinds}
+        return cls(
+            media_types=kinds,
+            whole=msgspec.Raw(whole),
+            types={kind: msgspec.Raw(found) for kind, found in lists.items() if found != whole},
+            names=msgspec.Raw(_encoder.encode([row.name for row in rows])),
+        )
+
+
+def _list(elements: Iterable[msgspec.Raw | None]) -> bytes:
+    return b"[" + b",".join(element for element in elements if element is not None) + b"]"
+
+
+def _joined(lists: Iterable[msgspec.Raw]) -> bytes:
+    """The answer that has the elements of all these lists, of which none is empty."""
+    return b"[" + b",".join(memoryview(found)[1:-1] for found in lists) + b"]\n"
 
 
 class _Element(msgspec.Struct, frozen=True):
@@ -233,44 +266,46 @@ def _element(entry: ListEntry, releases: list[str], manifests: list[str]) -> msg
 
 def listing(rows: Iterable[Row], media_type: str | None = None) -> bytes:
     """The answer of ``packages``: as it is for these rows, of one media type if one is given."""
-    found = (row.of_type(media_type) for row in rows)
-    return b"[" + b",".join(element for element in found if element is not None) + b"]\n"
+    return _list(row.of_type(media_type) for row in rows) + b"\n"
 
 
-def list_resources(rows: list[Row], touched: list[Row]) -> Iterator[Resource]:
-    """The lists that a change touches; ``rows`` are all there are, sorted by name.
+def list_resources(
+    blocks: Mapping[str, Block], touched: Iterable[Row] | None
+) -> Iterator[Resource]:
+    """The lists that a change touches.
 
-    ``touched`` holds the rows, before and after, of the packages that changed: their namespaces
-    and media types tell which of the filtered lists have to be written again.
+    Args:
+        blocks: all there are, by namespace.
+        touched: the rows, before and after, of the packages that changed: their namespaces and
+            media types tell which of the filtered lists have to be written again. None: all.
     """
-    yield Resource(f"{PACKAGES}/index.json", listing(rows))
-    yield Resource(f"{PACKAGES}/search/index.json", to_json([row.name for row in rows]))
-    types = sorted({media_type for row in touched for media_type in row.media_types})
-    for media_type in types:
-        yield from _if_any(f"{PACKAGES_BY}/{ANY}/{media_type}.json", rows, media_type)
-    by_namespace: dict[str, list[Row]] = {_namespace(row): [] for row in touched}
-    for row in rows:
-        if _namespace(row) in by_namespace:
-            by_namespace[_namespace(row)].append(row)
-    touched_types: dict[str, set[str]] = {}
+    ordered = [blocks[namespace] for namespace in in_order(blocks)]
+    yield Resource(f"{PACKAGES}/index.json", _joined(block.whole for block in ordered))
+    yield Resource(f"{PACKAGES}/search/index.json", _joined(block.names for block in ordered))
+    types = _touched_types(blocks, touched)
+    for media_type in sorted({media_type for each in types.values() for media_type in each}):
+        found = [block.of_type(media_type) for block in ordered]
+        # An empty list needs no file of its own: hosts fall back to empty.json.
+        if some := [each for each in found if each is not None]:
+            yield Resource(f"{PACKAGES_BY}/{ANY}/{media_type}.json", _joined(some))
+    for namespace in sorted(types.keys() & blocks.keys()):
+        base, block = f"{PACKAGES_BY}/{namespace}", blocks[namespace]
+        yield Resource(f"{base}/{ANY}.json", _joined([block.whole]))
+        for media_type in sorted(types[namespace]):
+            if (one := block.of_type(media_type)) is not None:
+                yield Resource(f"{base}/{media_type}.json", _joined([one]))
+
+
+def _touched_types(
+    blocks: Mapping[str, Block], touched: Iterable[Row] | None
+) -> dict[str, set[str]]:
+    """The media types whose lists change, by namespace."""
+    found: dict[str, set[str]] = {}
+    if touched is None:
+        return {namespace: set(block.media_types) for namespace, block in blocks.items()}
     for row in touched:
-        touched_types.setdefault(_namespace(row), set()).update(row.media_types)
-    for namespace, members in sorted(by_namespace.items()):
-        base = f"{PACKAGES_BY}/{namespace}"
-        yield from _if_any(f"{base}/{ANY}.json", members)
-        for media_type in sorted(touched_types[namespace]):
-            yield from _if_any(f"{base}/{media_type}.json", members, media_type)
-
-
-def _namespace(row: Row) -> str:
-    return row.name.partition("/")[0]
-
-
-def _if_any(path: str, rows: Iterable[Row], media_type: str | None = None) -> Iterator[Resource]:
-    # An empty list needs no file of its own: hosts fall back to empty.json.
-    answer = listing(rows, media_type)
-    if answer != NOTHING:
-        yield Resource(path, answer)
+        found.setdefault(row.name.partition("/")[0], set()).update(row.media_types)
+    return found
 
 
 def not_found() -> bytes:
@@ -305,14 +340,14 @@ def error(code: str, message: str, **details: Any) -> dict[str, Any]:
     return {"code": code, "message": message, "details": details}
 
 
-class CnrV1:
+class CnrV1(ByNamespace):
     """The CNR v1 API as a view (``base.View``)."""
 
     name = "cnr-v1"
     version = 3
     tops = (PREFIX, "api", "version", ".well-known/app-registry-uri.json")
     uses_facts = False
-    entry_type = Row
+    row_type, summary_type = Row, Block
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -326,9 +361,16 @@ class CnrV1:
         entry = list_entry(package.document)
         return Row.of(entry) if entry else None
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+    def summary(self, name: str, rows: Rows) -> Block:
         """See ``base.View``."""
-        return list_resources(list(in_order(entries)), touched(changes))
+        return Block.of(rows.values())
+
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
+    ) -> Iterator[Resource]:
+        """See ``base.View``."""
+        rows = None if changes is None else touched(changes)
+        return list_resources(groups.summaries(), rows)
 
     def fixed(self) -> Iterator[Resource]:
         """See ``base.View``."""

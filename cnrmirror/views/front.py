@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from cnrmirror.model.resource import HTML_TYPE, Resource
-from cnrmirror.views.base import FixedFiles, Settings
+from cnrmirror.views.base import Settings, WithoutPackages
 from cnrmirror.views.templates import TEMPLATES, environment
 
 
@@ -15,7 +15,7 @@ def recovery_script() -> bytes:
     return (TEMPLATES / "recover.sh").read_bytes()
 
 
-class FrontPage(FixedFiles):
+class FrontPage(WithoutPackages):
     """``recover.sh``; and a plain ``index.html`` where there are no pages."""
 
     name = "front"

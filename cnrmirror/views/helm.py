@@ -28,14 +28,14 @@ from cnrmirror.views.base import (
     LISTS_RANK,
     PACKAGE_RANK,
     ArtifactHub,
-    Changes,
-    Entries,
+    ByNamespace,
     Latest,
     Package,
     Settings,
-    within,
+    namespaces_of,
 )
 from cnrmirror.views.chartfields import cleaned, refused_by_helm, typed
+from cnrmirror.views.groups import Changes, Groups
 
 TOP = "helm"
 YAML_TYPE = "application/yaml"
@@ -160,14 +160,14 @@ def index(versions: Mapping[str, Iterable[bytes]], newest: str) -> bytes:
     )  # fmt: skip
 
 
-class HelmRepository:
+class HelmRepository(ByNamespace):
     """Helm repositories as a view (``base.View``): one a namespace, and one a package."""
 
     name = "helm"
     version = 1
     tops = (TOP,)
     uses_facts = True
-    entry_type = HelmEntry
+    row_type = HelmEntry
 
     def __init__(self, settings: Settings) -> None:
         self._on = settings.helm
@@ -211,20 +211,20 @@ class HelmRepository:
         lines = [msgspec.Raw(_encode(_line(name, chart, ""))) for chart in found]
         return HelmEntry(max(created(chart.release) for chart in found), lines)
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
+    ) -> Iterator[Resource]:
         """See ``base.View``."""
-        namespaces = {name.partition("/")[0] for name, pair in changes.items() if any(pair)}
-        members: dict[str, dict[str, HelmEntry]] = {namespace: {} for namespace in namespaces}
-        for package, entry in within(entries, namespaces):
-            namespace, _, name = package.partition("/")
-            members[namespace][name] = entry
-        for namespace, found in sorted(members.items()):
-            if found:
+        for namespace in sorted(namespaces_of(groups, changes)):
+            if found := groups.group(namespace):
                 yield from self._of_namespace(namespace, found)
 
     def _of_namespace(self, namespace: str, found: Mapping[str, HelmEntry]) -> Iterator[Resource]:
         newest = max(entry.newest for entry in found.values())
-        versions = {name: map(bytes, entry.versions) for name, entry in found.items()}
+        versions = {
+            package.partition("/")[2]: map(bytes, entry.versions)
+            for package, entry in found.items()
+        }
         base = f"{TOP}/{namespace}"
         yield Resource(f"{base}/index.yaml", index(versions, newest), YAML_TYPE)
         if self._artifacthub != ArtifactHub():

@@ -24,8 +24,9 @@ from cnrmirror.model.oci import (
 )
 from cnrmirror.model.resource import JSON_TYPE, Alias, Resource
 from cnrmirror.views import oci_paths
-from cnrmirror.views.base import Changes, Entries, Latest, Package, Settings
+from cnrmirror.views.base import ByNamespace, Latest, Package, Settings
 from cnrmirror.views.cnr_v1 import NOT_FOUND
+from cnrmirror.views.groups import Changes, Groups, Rows, in_order
 from cnrmirror.views.helm import UNKNOWN, Chart, charts, unknown_charts
 from cnrmirror.views.oci_paths import FOLDERS, FORMATS, TOP, refused_name, tag_of
 from cnrmirror.views.ocimanifest import (
@@ -209,14 +210,14 @@ def _reason(document: PackageDocument, item: Release) -> str:
     return refused_name(*parts, item.media_type)
 
 
-class OciRegistry:
+class OciRegistry(ByNamespace):
     """An OCI registry, for reading, as a view (``base.View``)."""
 
     name = "oci"
     version = 1
     tops = (TOP,)
     uses_facts = True
-    entry_type = list[str]
+    row_type = summary_type = list[str]
 
     def __init__(self, settings: Settings) -> None:
         self._on = settings.oci
@@ -244,10 +245,17 @@ class OciRegistry:
         """See ``base.View``."""
         return [each.name for each in repositories(package)] or None if self._on else None
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+    def summary(self, name: str, rows: Rows) -> list[str]:
+        """See ``base.View``."""
+        return sorted(repository for each in rows.values() for repository in each)
+
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
+    ) -> Iterator[Resource]:
         """See ``base.View``."""
         if self._on:
-            names = sorted(name for each in entries.values() for name in each)
+            found = groups.summaries()
+            names = [name for namespace in in_order(found) for name in found[namespace]]
             yield Resource(f"{TOP}/_catalog", encode({"repositories": names}))
 
     def fixed(self) -> Iterator[Resource]:

@@ -19,7 +19,7 @@ import msgspec
 from cnrmirror.model.later import later
 from cnrmirror.model.names import Vendor
 from cnrmirror.model.resource import Resource
-from cnrmirror.views.base import ArtifactHub, FixedFiles, Settings
+from cnrmirror.views.base import ArtifactHub, Settings, WithoutPackages
 from cnrmirror.views.cnr_v1 import VERSIONS, to_json
 from cnrmirror.views.templates import TEMPLATES
 
@@ -150,7 +150,7 @@ def _reached(found: Json) -> Json:
     }
 
 
-class OpenApi(FixedFiles):
+class OpenApi(WithoutPackages):
     """The OpenAPI document as a view (``base.View``)."""
 
     name = "openapi"

@@ -7,16 +7,14 @@ after it.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
 from cnrmirror.model import typed
-from cnrmirror.views.base import Changes
+from cnrmirror.views.groups import Changes, Groups, in_order
 from cnrmirror.views.pageicon import icon
 from cnrmirror.views.pagevalues import Values
-from cnrmirror.views.searchshards import Words
 
 ROWS = 200
 """Rows of a page."""
@@ -40,19 +38,21 @@ class PageEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     of which the lists of all packages read few.
     """
 
-    words: Words
+    release: str
+    description: str
     media_types: list[str]
     newest: Dated | None
     older: msgspec.Raw
     deprecated: bool = False
 
     @classmethod
-    def of(cls, words: Words, dated: list[Dated], deprecated: bool) -> PageEntry:
-        """Of a package with these releases, in any order."""
+    def of(cls, release: str, description: str, dated: list[Dated], deprecated: bool) -> PageEntry:
+        """Of a package with these releases, in any order; ``release`` is what is shown first."""
         by_time = sorted(dated, key=lambda d: (d.created, d.release, d.media_type), reverse=True)
         older = msgspec.Raw(msgspec.json.encode(by_time[1:OF_ONE]))
         types = sorted({each.media_type for each in dated})
-        return cls(words, types, by_time[0] if by_time else None, older, deprecated)
+        newest = by_time[0] if by_time else None
+        return cls(release, description, types, newest, older, deprecated)
 
     def dated(self) -> Iterator[Dated]:
         """Its newest releases, at most ``OF_ONE``, newest first."""
@@ -61,7 +61,11 @@ class PageEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             yield from typed.decode(self.older, list[Dated])
 
 
-Found = Mapping[str, PageEntry]
+class Members(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the pages of the mirror need of a namespace: how many packages, the newest time."""
+
+    packages: int
+    newest: str
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -101,13 +105,16 @@ def parts_of(names: Collection[str], prefix: str = "") -> list[Part]:
     return found
 
 
-def touched(now: Collection[str], changes: Changes) -> tuple[list[Part], list[Part]]:
+def touched(now: Collection[str], changes: Changes | None) -> tuple[list[Part], list[Part]]:
     """The pages of a list, and those of them that a change of some names touches.
 
     Args:
         now: the names, before the change or after it.
-        changes: what every name that changed was and is; None for "not there".
+        changes: what every name that changed was and is, None for "not there"; None: everything.
     """
+    if changes is None:
+        every = parts_of(now)
+        return every, every
     gone = {name for name, (_, new) in changes.items() if new is None}
     come = {name for name, (old, _) in changes.items() if old is None}
     names = set(now)
@@ -119,57 +126,64 @@ def touched(now: Collection[str], changes: Changes) -> tuple[list[Part], list[Pa
     return parts, [part for part in parts if any(map(part.holds, changes))]
 
 
-def by_namespace(entries: Found) -> dict[str, list[str]]:
-    """The names of the packages of each namespace, without it; both sorted."""
-    found: dict[str, list[str]] = {}
-    for package in sorted(entries):
-        namespace, _, name = package.partition("/")
-        found.setdefault(namespace, []).append(name)
-    return found
+Package = tuple[str, PageEntry]
 
 
-def newest_packages(entries: Found) -> Iterator[Values]:
+def newest_packages(groups: Groups) -> Iterator[Values]:
     """The packages with the newest releases, each once, newest first."""
-    dated = [(entry.newest, package) for package, entry in entries.items() if entry.newest]
-    for first, package in _newest(dated, NEWEST):
-        entry = entries[package]
+    for first, (package, entry) in _newest(groups, NEWEST, _first_of):
         yield {
             "package": package, "release": first.release, "media_type": first.media_type,
-            "created": first.created, "description": entry.words.description,
+            "created": first.created, "description": entry.description,
             "icon": icon(package), "href": f"packages/{package}/index.html",
         }  # fmt: skip
 
 
-def newest_releases(entries: Found) -> list[tuple[Dated, str]]:
+def newest_releases(groups: Groups) -> list[tuple[Dated, Package]]:
     """The newest releases of all packages, at most ``OF_ONE`` of one."""
-    # As old as the newest of so many packages, or newer: those are all that can be among them.
-    first = (entry.newest.created for entry in entries.values() if entry.newest)
-    times = heapq.nlargest(FEED, first)
-    least = times[-1] if len(times) == FEED else ""
-    every = [
-        (dated, package)
-        for package, entry in entries.items()
-        if entry.newest and entry.newest.created >= least
-        for dated in entry.dated()
-        if dated.created >= least
-    ]
-    return _newest(every, FEED)
+    return _newest(groups, FEED, PageEntry.dated)
 
 
-def _newest(every: list[tuple[Dated, str]], most: int) -> list[tuple[Dated, str]]:
-    """So many of the newest; those of one time by name, and of one name the order stays."""
-    times = heapq.nlargest(most, (dated.created for dated, _ in every))
-    some = [pair for pair in every if pair[0].created >= times[-1]]
-    some.sort(key=lambda pair: pair[1])
-    return sorted(some, key=lambda pair: pair[0].created, reverse=True)[:most]
+def _first_of(entry: PageEntry) -> Iterable[Dated]:
+    return () if entry.newest is None else (entry.newest,)
+
+
+def _newest(
+    groups: Groups, most: int, shown: Callable[[PageEntry], Iterable[Dated]]
+) -> list[tuple[Dated, Package]]:
+    """So many of the newest; those of one time by package, and of one package the order stays.
+
+    Namespaces are read as long as one of them may have any of these.
+    """
+    members = groups.summaries()
+    found: list[tuple[Dated, Package]] = []
+    by_time = sorted(in_order(members), key=lambda name: members[name].newest, reverse=True)
+    for name in by_time:
+        newest = members[name].newest
+        if len(found) >= most:
+            last, (package, _) = found[most - 1]
+            if last.created > newest or (last.created == newest and package < f"{name}/"):
+                break
+        some = (
+            (dated, (package, entry))
+            for package, entry in groups.group(name).items()
+            for dated in shown(entry)
+        )
+        found = _sorted([*found, *some])[:most]
+    return found
+
+
+def _sorted(found: list[tuple[Dated, Package]]) -> list[tuple[Dated, Package]]:
+    found.sort(key=lambda pair: pair[1][0])
+    return sorted(found, key=lambda pair: pair[0].created, reverse=True)
 
 
 def row(package: str, entry: PageEntry, up: str) -> Values:
     """A package in the list of its namespace; ``up`` leads to the top of the site."""
     first = entry.newest.created if entry.newest else ""
     return {
-        "package": package, "name": package.partition("/")[2], "release": entry.words.release,
+        "package": package, "name": package.partition("/")[2], "release": entry.release,
         "media_types": entry.media_types, "created": first,
-        "description": entry.words.description, "deprecated": entry.deprecated,
+        "description": entry.description, "deprecated": entry.deprecated,
         "icon": icon(package), "href": f"{up}packages/{package}/index.html",
     }  # fmt: skip

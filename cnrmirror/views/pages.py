@@ -7,7 +7,7 @@
     packages/NS/index.html            its packages; packages/NS/-/PREFIX.html where they are many
     packages/NS/NAME/index.html       one page a package; releases are drawn by the script
     revisions/index.html, feed.xml    what changed
-    search/s-PREFIX.js, r-HEX.js      the index of the search (searchshards)
+    search/                           the index of the search: a view of its own (search.py)
     trust.html, assets/               what the check of the page proves; scripts and styles
 
 Links name ``index.html`` (buckets and disks have no index documents) and are relative. Every page
@@ -27,19 +27,19 @@ import msgspec
 from cnrmirror.model import typed
 from cnrmirror.model.documents import CatalogRoot, Logged
 from cnrmirror.model.errors import DamageError
-from cnrmirror.model.resource import HTML_TYPE, Resource
+from cnrmirror.model.resource import HTML_TYPE, SCRIPT_TYPE, Resource
 from cnrmirror.views import pagelists
 from cnrmirror.views.base import (
     LISTS_RANK,
     PACKAGE_RANK,
-    Changes,
-    Entries,
+    ByNamespace,
     Look,
     Package,
     Settings,
+    namespaces_of,
 )
-from cnrmirror.views.pagelists import Dated, Found, PageEntry, Part, by_namespace, parts_of, row
-from cnrmirror.views.pagetext import texts
+from cnrmirror.views.groups import Changes, Groups, Rows, in_order
+from cnrmirror.views.pagelists import Dated, Members, PageEntry, Part, parts_of, row
 from cnrmirror.views.pagevalues import (
     Values,
     chart_of,
@@ -48,7 +48,7 @@ from cnrmirror.views.pagevalues import (
     newest,
     package_values,
 )
-from cnrmirror.views.searchshards import Shared, shards, words_of
+from cnrmirror.views.searchwords import in_short
 from cnrmirror.views.templates import rendered, script, style
 from cnrmirror.views.theme import theme
 
@@ -57,9 +57,9 @@ HTML_HEADERS = {
 }  # fmt: skip
 """What a page is answered with: no other site may frame it, or learn who followed a link to it."""
 FEED_TYPE = "application/atom+xml; charset=utf-8"
-SCRIPT_TYPE = "text/javascript; charset=utf-8"
+
 STYLE_TYPE = "text/css; charset=utf-8"
-TOPS = ("index.html", "trust.html", "feed.xml", "packages", "revisions", "search", "assets")
+TOPS = ("index.html", "trust.html", "feed.xml", "packages", "revisions", "assets")
 
 
 class PagesForm(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,25 +83,20 @@ class PagesForm(msgspec.Struct, frozen=True, omit_defaults=True):
             raise DamageError(f"the catalog root's settings: pages: {error}") from error
 
 
-class Pages:
+class Pages(ByNamespace):
     """Pages for people as a view (``base.View``)."""
 
     name = "pages"
     version = 1
     tops = TOPS
     uses_facts = True
-    entry_type = PageEntry
+    row_type, summary_type = PageEntry, Members
 
     def __init__(self, settings: Settings) -> None:
         self._on = settings.pages
         self._settings = settings
         self._templates = settings.templates
         self._look = settings.look
-        self._last: tuple[Changes, Shared] | None = None
-
-    def __reduce__(self) -> tuple[type[Pages], tuple[Settings]]:
-        """In another process it begins anew."""
-        return Pages, (self._settings,)
 
     # -- what it renders --
 
@@ -119,65 +114,50 @@ class Pages:
         release = newest(document)
         chart = chart_of(package, release)
         dated = [Dated(moment(r.created_at), r.release, r.media_type) for r in document.releases]
-        words = words_of(
-            document.package, release.release if release else "", description_of(chart),
-            texts(chart.get("keywords", [])),
+        return PageEntry.of(
+            release.release if release else "", in_short(description_of(chart)), dated,
+            chart.get("deprecated") is True,
         )  # fmt: skip
-        return PageEntry.of(words, dated, chart.get("deprecated") is True)
 
-    def lists(self, entries: Entries, changes: Changes, root: CatalogRoot) -> Iterator[Resource]:
+    def summary(self, name: str, rows: Rows) -> Members:
         """See ``base.View``."""
-        if not self._on:
-            return
-        shown = {name: e.words for name, e in entries.items()}
-        moved = {
-            name: (old and old.words, new and new.words) for name, (old, new) in changes.items()
-        }
-        for name, data in shards(shown, moved, self._shared(changes)):
-            yield Resource(f"search/{name}", data, SCRIPT_TYPE)
-        namespaces = by_namespace(entries)
-        yield from self._namespaces(entries, namespaces, changes)
-        yield from self._of_mirror(entries, namespaces, root)
+        times = (entry.newest.created for entry in rows.values() if entry.newest)
+        return Members(len(rows), max(times, default=""))
 
-    def _shared(self, changes: Changes) -> Shared:
-        """What this call and the one about the other side of the same change have in common."""
-        last = self._last
-        if last is None or last[0] is not changes:
-            self._last = last = changes, Shared()
-        return last[1]
-
-    def _namespaces(
-        self, entries: Found, namespaces: Mapping[str, list[str]], changes: Changes
+    def lists(
+        self, groups: Groups, changes: Changes | None, root: CatalogRoot
     ) -> Iterator[Resource]:
-        """The lists of the packages of each namespace that changed."""
-        of_one: dict[str, dict[str, tuple[Any, Any]]] = {}
-        for package, pair in changes.items():
-            namespace, _, name = package.partition("/")
-            of_one.setdefault(namespace, {})[name] = pair
-        for namespace, changed in sorted(of_one.items()):
-            members = namespaces.get(namespace, [])
-            if not members:
-                continue
-            base = f"packages/{namespace}"
-            parts, some = pagelists.touched(members, changed)
-            for part in some if len(parts) > 1 else ():
-                values = _rows(entries, namespace, part.names, "../../../")
-                # Of this page alone: what another one holds does not change it.
-                values |= {"total": len(part.names), "parts": _links(parts, part)}
-                yield self._page("namespace.html", f"{base}/-/{part.file}", values)
-            first = parts[0].names if len(parts) == 1 else []
-            values = _rows(entries, namespace, first, "../../")
-            values |= {"total": len(members), "parts": _links(parts, None)}
-            yield self._page("namespace.html", f"{base}/index.html", values)
+        """See ``base.View``."""
+        if self._on:
+            for namespace in sorted(namespaces_of(groups, changes)):
+                if rows := groups.group(namespace):
+                    yield from self._of_namespace(namespace, rows, changes)
+            yield from self._of_mirror(groups, root)
 
-    def _of_mirror(
-        self, entries: Found, namespaces: Mapping[str, list[str]], root: CatalogRoot
+    def _of_namespace(
+        self, namespace: str, rows: Mapping[str, PageEntry], changes: Changes | None
     ) -> Iterator[Resource]:
+        """The lists of a namespace's packages that a change touches."""
+        changed = None if changes is None else _within(namespace, changes)
+        parts, some = pagelists.touched([p.partition("/")[2] for p in rows], changed)
+        base = f"packages/{namespace}"
+        for part in some if len(parts) > 1 else ():
+            values = _rows(rows, namespace, part.names, "../../../")
+            # Of this page alone: what another one holds does not change it.
+            values |= {"total": len(part.names), "parts": _links(parts, part)}
+            yield self._page("namespace.html", f"{base}/-/{part.file}", values)
+        first = parts[0].names if len(parts) == 1 else []
+        values = _rows(rows, namespace, first, "../../")
+        values |= {"total": len(rows), "parts": _links(parts, None)}
+        yield self._page("namespace.html", f"{base}/index.html", values)
+
+    def _of_mirror(self, groups: Groups, root: CatalogRoot) -> Iterator[Resource]:
         """What every revision changes."""
         shared = _of_revision(root)
-        first = list(namespaces)[: pagelists.ROWS]
+        namespaces: Mapping[str, Members] = groups.summaries()
+        first = in_order(namespaces)[: pagelists.ROWS]
         values = {
-            "newest": list(pagelists.newest_packages(entries)),
+            "newest": list(pagelists.newest_packages(groups)),
             "namespaces": [_namespace(name, namespaces, "") for name in first],
             "all_namespaces": len(namespaces),
         }
@@ -185,12 +165,12 @@ class Pages:
         yield from self._namespace_lists(namespaces)
         yield self._page("revisions.html", "revisions/index.html", _log(root) | shared)
         yield self._page("trust.html", "trust.html", shared)
-        yield self._feed(entries, root)
+        yield self._feed(groups, root)
         pin = msgspec.json.encode(shared["pin"]).decode()
         text = f'"use strict";globalThis.cnrmirror={{pin:{pin}}};\n'
         yield Resource("assets/root.js", text.encode(), SCRIPT_TYPE)
 
-    def _namespace_lists(self, namespaces: Mapping[str, list[str]]) -> Iterator[Resource]:
+    def _namespace_lists(self, namespaces: Mapping[str, Members]) -> Iterator[Resource]:
         parts = parts_of(namespaces)
         for part in parts if len(parts) > 1 else ():
             rows = [_namespace(name, namespaces, "../../") for name in part.names]
@@ -203,7 +183,7 @@ class Pages:
         }
         yield self._page("namespaces.html", "packages/index.html", values)
 
-    def _feed(self, entries: Found, root: CatalogRoot) -> Resource:
+    def _feed(self, groups: Groups, root: CatalogRoot) -> Resource:
         top = f"{self._settings.url}/" if self._settings.url else ""
         found = [
             {
@@ -211,9 +191,9 @@ class Pages:
                 "title": f"{package} {dated.release} ({dated.media_type})",
                 "href": f"{top}packages/{package}/index.html",
                 "updated": dated.created or moment(root.time),
-                "summary": entries[package].words.description,
+                "summary": entry.description,
             }
-            for dated, package in pagelists.newest_releases(entries)
+            for dated, (package, entry) in pagelists.newest_releases(groups)
         ]
         values = {
             "updated": found[0]["updated"] if found else moment(root.time),
@@ -252,7 +232,7 @@ class Pages:
 
     def rank(self, path: str) -> int:
         """See ``base.View``: what pages load comes before them, and what links to them behind."""
-        if path.startswith(("assets/", "search/")):
+        if path.startswith("assets/"):
             return PACKAGE_RANK - 1
         return LISTS_RANK if self.package_in(path) is None else PACKAGE_RANK
 
@@ -300,16 +280,24 @@ def _log(root: CatalogRoot) -> Values:
     }  # fmt: skip
 
 
-def _rows(entries: Found, namespace: str, names: Iterable[str], up: str) -> Values:
+def _within(namespace: str, changes: Changes) -> Changes:
+    """The changes of a namespace's packages, by their names in it."""
+    parted = ((package.partition("/"), pair) for package, pair in changes.items())
+    return {name: pair for (where, _, name), pair in parted if where == namespace}
+
+
+def _rows(
+    entries: Mapping[str, PageEntry], namespace: str, names: Iterable[str], up: str
+) -> Values:
     packages = [f"{namespace}/{name}" for name in names]
     return {
         "namespace": namespace, "rows": [row(package, entries[package], up) for package in packages]
     }  # fmt: skip
 
 
-def _namespace(name: str, namespaces: Mapping[str, list[str]], up: str) -> Values:
+def _namespace(name: str, namespaces: Mapping[str, Members], up: str) -> Values:
     href = f"{up}packages/{name}/index.html"
-    return {"name": name, "packages": len(namespaces[name]), "href": href}
+    return {"name": name, "packages": namespaces[name].packages, "href": href}
 
 
 def _links(parts: list[Part], current: Part | None) -> list[Values]:

@@ -7,21 +7,20 @@ as they are in the entries at hand and on the other side of the change.
 
 from __future__ import annotations
 
-import re
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate, pairwise
+from collections.abc import Collection, Iterator, Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+from cnrmirror.views.groups import Groups
+from cnrmirror.views.searchgroups import count, is_after, rank, stems
 from cnrmirror.views.searchwords import Words
 
 SPLIT = 64 * 1024
 WITH_RECORD = 100
 MOST_PACKAGES = 10_000
 _RECORDS = 64
-_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Changed = Mapping[str, tuple[Words | None, Words | None]]
 Counts = tuple[int, int, int]
@@ -47,12 +46,16 @@ class Scale(NamedTuple):
 
 
 class Moves:
-    """What a change does to words: by how many packages more or fewer have them."""
+    """What a change does to words: by how many packages more or fewer have them.
 
-    def __init__(self, entries: Mapping[str, Words], changed: Changed) -> None:
-        real = {p: pair for p, pair in changed.items() if pair[0] != pair[1]}
-        after = all(entries.get(package) == new for package, (_, new) in real.items())
-        self._sign = -1 if after else 1
+    Args:
+        groups: the entries before the change, or after it.
+        changed: the packages that changed; None for everything.
+    """
+
+    def __init__(self, groups: Groups, changed: Changed | None) -> None:
+        real = {p: pair for p, pair in (changed or {}).items() if pair[0] != pair[1]}
+        self._sign = -1 if is_after(groups, real) else 1
         self.records: set[str] = set()
         self.counts: list[Counter[str]] = [Counter(), Counter(), Counter()]
         # Words whose packages changed, and whether they stand in a name whose record is shown.
@@ -61,8 +64,10 @@ class Moves:
         for package, (old, new) in real.items():
             self._add(package, old, new)
         added = sum((new is not None) - (old is not None) for old, new in real.values())
-        self.scale = Scale.of(len(entries))
-        self.everything = self.scale != Scale.of(len(entries) + self._sign * added)
+        self.packages = count(groups)
+        self.scale = Scale.of(self.packages)
+        other = Scale.of(self.packages + self._sign * added)
+        self.everything = changed is None or self.scale != other
 
     def _add(self, package: str, old: Words | None, new: Words | None) -> None:
         before, after = (("", "", "") if side is None else side.kinds() for side in (old, new))
@@ -95,51 +100,22 @@ class Moves:
         return None if self.everything or "" in found or len(found) > 100 else found
 
 
-class Texts:
-    """The words of all packages, by kind, in one text each, with blanks around every word."""
+def _lists(groups: Groups, some: Collection[str] | None) -> tuple[dict[str, int], dict[str, Lists]]:
+    """The packages of all words with these stems, by kind, the best first; of all words for None.
 
-    def __init__(self, entries: Mapping[str, Words]) -> None:
-        self._packages = list(entries)
-        self._joined: list[str] = []
-        self._starts: list[array[int]] = []
-        for kind in range(3):
-            lines = [f" {words.kinds()[kind]} " for words in entries.values()]
-            self._joined.append("".join(lines))
-            self._starts.append(array("Q", accumulate(map(len, lines), initial=0)))
-
-    def packages_with(self, stem: str, kind: int) -> Iterator[tuple[str, str]]:
-        """Every word with a stem, and its package."""
-        starts, packages, find = self._starts[kind], self._packages, self._joined[kind].find
-        joined, wanted = self._joined[kind], f" {stem}"
-        at = find(wanted)
-        while at >= 0 and (end := find(" ", at + 1)) >= 0:
-            yield joined[at + 1 : end], packages[bisect_right(starts, at) - 1]
-            at = find(wanted, end)
-
-    def lists(self, stems: Iterable[str] | None) -> dict[str, Lists]:
-        """The packages of all words with these stems, by kind; of all words if there are none."""
-        found: dict[str, Lists] = defaultdict(lambda: ([], [], []))
-        for kind, joined in enumerate(self._joined):
-            if stems is None:
-                for package, (start, end) in zip(
-                    self._packages, pairwise(self._starts[kind]), strict=True
-                ):
-                    for word in joined[start:end].split():
-                        found[word][kind].append(package)
-            else:
-                for stem in stems:
-                    for word, package in self.packages_with(stem, kind):
-                        found[word][kind].append(package)
-        return found
-
-    def letters(self, prefix: str) -> str:
-        """The letters that come after a prefix, in any word."""
-        if not prefix:  # Each of them is seen early; all of them are most words.
-            return "".join(x for x in _LETTERS if any(f" {x}" in text for text in self._joined))
-        found: set[str] = set()
-        for joined in self._joined:
-            found.update(re.findall(f" {prefix}([a-z0-9])", joined))
-        return "".join(sorted(found))
+    Also the place of each of these packages in that order.
+    """
+    starts = ("",) if some is None else tuple(some)
+    read = [groups.group(name) for name in stems(groups) if name.startswith(starts)]
+    ranked = sorted({package for rows in read for package in rows}, key=rank)
+    places = {package: place for place, package in enumerate(ranked)}
+    found: dict[str, Lists] = defaultdict(lambda: ([], [], []))
+    for rows in read:
+        for package in sorted(rows, key=places.__getitem__):
+            for kind, text in enumerate(rows[package].kinds()):
+                for word in text.split():
+                    found[word][kind].append(package)
+    return places, found
 
 
 def _weight(word: str, counts: Counts, scale: Scale) -> int:
@@ -197,10 +173,10 @@ class _Sums:
 class Trie:
     """Which files there are, and which of them a change touches."""
 
-    def __init__(self, texts: Texts, moves: Moves) -> None:
+    def __init__(self, groups: Groups, moves: Moves) -> None:
         self.moves, self.scale = moves, moves.scale
-        self._texts, self._stems = texts, moves.stems()
-        self.lists = texts.lists(self._stems)
+        self._groups, self._stems = groups, moves.stems()
+        self._places, self.lists = _lists(groups, self._stems)
         counts: dict[str, Counts] = {
             w: (len(a), len(b), len(c)) for w, (a, b, c) in self.lists.items()
         }
@@ -221,14 +197,15 @@ class Trie:
 
     def letters(self, prefix: str) -> str:
         """The children of an inner node."""
-        above = len(prefix) < self.scale.stem and self._stems is not None
-        return self._texts.letters(prefix) if above else self._now.letters(prefix)
-
-    def named(self, prefix: str) -> set[str]:
-        """The packages that have a word with this prefix in their names."""
         if len(prefix) < self.scale.stem and self._stems is not None:
-            return {package for _, package in self._texts.packages_with(prefix, 0)}
-        return {package for word in self.words(prefix) for package in self.lists[word][0]}
+            names = stems(self._groups, prefix)
+            return "".join(sorted({name[len(prefix)] for name in names}))
+        return self._now.letters(prefix)
+
+    def named(self, prefix: str) -> list[str]:
+        """The packages that have a word with this prefix in their names, the best first."""
+        found = {package for word in self.words(prefix) for package in self.lists[word][0]}
+        return sorted(found, key=self._places.__getitem__)
 
     def has(self, word: str) -> bool:
         """Whether letters are a word."""

@@ -42,6 +42,11 @@ class Words(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.name, self.keywords, self.text
 
 
+def in_short(description: str) -> str:
+    """As much of a description as rows show."""
+    return text(description, _DESCRIPTION)
+
+
 def words_of(package: str, release: str, description: str, keywords: Iterable[str]) -> Words:
     """The words of a package by which it is found; names also in one word (``redisha``).
 
@@ -56,7 +61,7 @@ keywords='cache db', text='fast store')
     tagged = {*_split(" ".join([namespace, *(text(word, 100) for word in kept)]))} - name
     described = {*_split(text(description, _MOST_TEXT))} - name - tagged
     return Words(
-        release, text(description, _DESCRIPTION),
+        release, in_short(description),
         *(" ".join(sorted(words)) for words in (name, tagged, described)),
     )  # fmt: skip
 

@@ -21,25 +21,26 @@ from cnrmirror.views.base import (
     LISTS_RANK,
     Archives,
     ArtifactHub,
-    Changes,
-    Entries,
     Look,
     MakeView,
     Package,
     Settings,
     View,
-    all_changes,
 )
 from cnrmirror.views.cnr_v1 import CnrV1
 from cnrmirror.views.forms import page_of, precompressed
 from cnrmirror.views.front import FrontPage
+from cnrmirror.views.groups import Edited, Grouped, Groups
 from cnrmirror.views.helm import WARN_FROM, HelmRepository
 from cnrmirror.views.oci import OciRegistry
 from cnrmirror.views.openapi import OpenApi
 from cnrmirror.views.pages import Pages, PagesForm
+from cnrmirror.views.search import Search
 from cnrmirror.views.templates import digest_of_templates
 
-VIEWS: tuple[MakeView, ...] = (CnrV1, HelmRepository, OciRegistry, OpenApi, FrontPage, Pages)
+VIEWS: tuple[MakeView, ...] = (
+    CnrV1, HelmRepository, OciRegistry, OpenApi, FrontPage, Search, Pages,
+)  # fmt: skip
 """Every view that a mirror has."""
 
 NO_JEKYLL = ".nojekyll"
@@ -108,10 +109,13 @@ class ViewSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 ViewEntries = dict[str, dict[str, Any]]
-"""The entries of every view: by view, then by package."""
+"""The entries of some packages: by view, then by package."""
 
-ViewChanges = dict[str, Changes]
-"""What changed in the entries of every view."""
+ViewGroups = Mapping[str, Groups]
+"""The entries of all packages, by view."""
+
+ViewChanges = dict[str, dict[str, tuple[Any | None, Any | None]]]
+"""What changed in the entries of every view, see ``base.Changes``."""
 
 
 class Site:
@@ -187,55 +191,76 @@ class Site:
                     found[view.name][package.document.package] = entry
         return found
 
-    def read_entries(self, catalog: CatalogReader, tree: Node) -> ViewEntries:
+    def moved(self, name: str, old: Package | None, new: Package | None) -> ViewChanges:
+        """What changed in the entries of a package."""
+        return {
+            view.name: {name: (old and view.entry(old), new and view.entry(new))}
+            for view in self._views
+        }
+
+    def read_entries(self, catalog: CatalogReader, tree: Node) -> ViewGroups:
         """The entries of every view at a revision, out of all its documents."""
         documents = catalog.documents(catalog.packages(tree))
-        return self.entries(self.load(catalog, document, None) for document in documents)
+        packages = (self.load(catalog, document, None) for document in documents)
+        return self.grouped(self.entries(packages))
+
+    def grouped(self, entries: ViewEntries) -> ViewGroups:
+        """Entries of all packages that are in memory."""
+        return {v.name: Grouped(v, entries.get(v.name, {})) for v in self._views}
+
+    def edited(self, before: ViewGroups, moved: ViewChanges) -> dict[str, Edited]:
+        """The entries after a change."""
+        return {v.name: Edited(v, before[v.name], moved.get(v.name, {})) for v in self._views}
 
     @property
-    def entry_types(self) -> dict[str, type[Any]]:
-        """The type of an entry of every view; they can be written as JSON."""
-        return {view.name: view.entry_type for view in self._views}
+    def row_types(self) -> dict[str, tuple[Any, Any]]:
+        """The types of rows and summaries of every view; they can be written as JSON."""
+        return {view.name: (view.row_type, view.summary_type) for view in self._views}
 
     def lists(
-        self, entries: Mapping[str, Entries], changes: ViewChanges, root: CatalogRoot
+        self, groups: ViewGroups, moved: ViewChanges | None, root: CatalogRoot
     ) -> list[Resource]:
-        """The lists that these changes touch, as they are for all ``entries`` at a revision."""
-        return list(self._adapted(self._lists(entries, changes, root)))
+        """The lists that a change touches, None for all of them, as they are at a revision."""
+        return list(self._adapted(self._lists(groups, moved, root)))
+
+    def all_lists(self, groups: ViewGroups, root: CatalogRoot) -> list[Resource]:
+        """Every list, as it is for these entries at a revision."""
+        return self.lists(groups, None, root)
 
     def _lists(
-        self, entries: Mapping[str, Entries], changes: ViewChanges, root: CatalogRoot
+        self, groups: ViewGroups, moved: ViewChanges | None, root: CatalogRoot
     ) -> Iterator[Resource]:
         for view in self._views:
-            given = entries.get(view.name, {}), changes.get(view.name, {})
-            yield from view.lists(*given, root)
+            changes = None if moved is None else moved.get(view.name, {})
+            yield from view.lists(groups[view.name], changes, root)
 
     def list_changes(
-        self, before: tuple[Mapping[str, Entries], CatalogRoot],
-        after: tuple[Mapping[str, Entries], CatalogRoot], moved: ViewChanges,
-    ) -> tuple[list[Resource], list[str]]:  # fmt: skip
-        """As ``changes`` of the ``lists`` of two states, each its entries and its revision.
+        self, before: tuple[ViewGroups, CatalogRoot], after: tuple[ViewGroups, CatalogRoot],
+        moved: ViewChanges,
+    ) -> Iterator[Resource | str]:  # fmt: skip
+        """The ``lists`` that differ in two states, each its entries and its revision.
 
-        Nothing is compressed, or held, but what is to be written.
+        First the files to write, leaves first; then, as paths, those to remove, pointers first.
+        Of all these bytes, one list's are held at a time.
         """
         (old, old_root), (new, new_root) = before, after
         was = {
             r.path: (_in_short(r), [_in_short(form) for form in self._adapted([r], named=True)])
             for r in self._lists(old, moved, old_root)
         }
-        now: list[Resource] = []
+        kept: set[str] = set()
         for resource in self._lists(new, moved, new_root):
-            former = was.get(resource.path)
-            if former and former[0] == _in_short(resource):
-                del was[resource.path]
-            else:
-                now.append(resource)
-        return changes((form for _, forms in was.values() for form in forms), self._adapted(now))
-
-    def all_lists(self, entries: ViewEntries, root: CatalogRoot) -> list[Resource]:
-        """Every list, as it is for these entries at a revision."""
-        everything = {view: all_changes(each) for view, each in entries.items()}
-        return self.lists(entries, everything, root)
+            former, forms = was.get(resource.path, (None, []))
+            if former == _in_short(resource):
+                kept.update(form.path for form in forms)
+                continue
+            known = {form.path: form for form in forms}
+            for form in self._adapted([resource]):
+                kept.add(form.path)
+                if known.get(form.path) != form:
+                    yield form
+        for _, forms in reversed(was.values()):
+            yield from (form.path for form in reversed(forms) if form.path not in kept)
 
     def fixed(self) -> list[Resource]:
         """What does not depend on what the mirror holds."""
@@ -311,35 +336,34 @@ class Site:
                 yield Resource(resource.path[:-5], resource.body)
 
 
-def changes_of(
-    before: Mapping[str, Entries], after: Mapping[str, Entries], names: Iterable[str]
-) -> ViewChanges:
-    """The entries of these packages in two states."""
-    changed = list(names)
-    return {
-        view: {n: (before.get(view, {}).get(n), after.get(view, {}).get(n)) for n in changed}
-        for view in before.keys() | after.keys()
-    }
-
-
-def updated(before: ViewEntries, fresh: ViewEntries, names: Iterable[str]) -> ViewEntries:
-    """The entries after a change of these packages; ``fresh`` has what they are now."""
-    gone = set(names)
-    return {
-        view: {
-            **{n: e for n, e in before.get(view, {}).items() if n not in gone},
-            **fresh.get(view, {}),
-        }
-        for view in before.keys() | fresh.keys()
-    }
-
-
 def _in_short(resource: Resource) -> Resource:
     """The same, with the digest of its bytes in their place."""
     body = resource.body
     if not isinstance(body, bytes):
         return resource
     return msgspec.structs.replace(resource, body=Descriptor.of(body))
+
+
+def add_changes(moved: ViewChanges, more: ViewChanges) -> None:
+    """Put the changes of further packages in."""
+    for view, each in more.items():
+        moved.setdefault(view, {}).update(each)
+
+
+def reversed_changes(moved: ViewChanges) -> ViewChanges:
+    """What leads back."""
+    return {
+        view: {package: (new, old) for package, (old, new) in each.items()}
+        for view, each in moved.items()
+    }
+
+
+def entries_of(moved: ViewChanges) -> ViewEntries:
+    """The entries after changes from nothing."""
+    return {
+        view: {package: new for package, (_, new) in each.items() if new is not None}
+        for view, each in moved.items()
+    }
 
 
 def add_entries(entries: ViewEntries, more: ViewEntries) -> None:

@@ -54,7 +54,7 @@ def files(shop: Shop) -> list[tuple[str, Resource, bytes]]:
     packages = [site.load(project.catalog, project.catalog.document(ref), None)
                 for ref in project.catalog.packages(project.tree())]  # fmt: skip
     made = [r for package in packages for r in site.package(package)]
-    made += [*site.all_lists(site.entries(packages), root), *site.fixed()]
+    made += [*site.all_lists(site.grouped(site.entries(packages)), root), *site.fixed()]
     by_path = {r.path: r for r in made if r.path.startswith(("v2/", "helm/"))}
     found = []
     for path, resource in by_path.items():
