@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from cnrmirror.model.resource import CACHE_CONTROL, HTML_TYPE
-from cnrmirror.views.pages import FEED_TYPE, HTML_HEADERS, SCRIPT_TYPE, STYLE_TYPE, TOPS
+from cnrmirror.model.resource import CACHE_CONTROL, HTML_TYPE, SCRIPT_TYPE
+from cnrmirror.views.pages import FEED_TYPE, HTML_HEADERS, STYLE_TYPE, TOPS
 from tests.crawl import crawl
 from tests.interop.today import Place, Shop
 
@@ -43,7 +43,7 @@ def session() -> Iterator[requests.Session]:
 def files(shop: Shop) -> dict[str, bytes]:
     """Each file of the pages, by its address."""
     site = shop.project.site
-    tops = [site / top for top in TOPS]
+    tops = [site / top for top in (*TOPS, "search")]
     every = [f for top in tops for f in (top.rglob("*") if top.is_dir() else [top])]
     found = {f"/{f.relative_to(site)}": f.read_bytes() for f in every if f.is_file()}
     assert len(found) > 30
