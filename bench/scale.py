@@ -1,21 +1,23 @@
 """What one small change costs in a large mirror: how it grows with the number of packages.
 
-``python -m bench.scale [--packages 1000 10000] [--releases 10] [--folder DIR] [--no-sync]``. Makes
-a mirror by writing its catalog through the project's own classes: all releases share one archive,
-and only the lists of the site are written, and the files of the package that changes. Prints a
-table: seconds, processor seconds and peak memory of whole commands.
+``python -m bench.scale [--packages 1000 10000] [--releases 10] [--folder DIR] [--no-sync]
+[--one-word]``. Makes a mirror by writing its catalog through the project's own classes: all
+share one archive, and only the lists of the site are written, and the files of the package that
+changes. With ``--one-word``, all names have one word in common, and a number: that is the worst
+case for the search. Prints a table: seconds, processor seconds and peak memory of whole commands.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +33,11 @@ from cnrmirror.model.names import content_type
 from cnrmirror.model.progress import NoProgress
 from tests.conftest import chart_bytes
 from tests.mirrors import make
+from tests.searched import PARTS, THINGS
 
 NAMESPACE = 100
 """Packages of one namespace."""
-CHANGED = "ns-00000/chart-000007"
+CHANGED = "ns-00000/changed-operator"
 
 
 class Shared(NamedTuple):
@@ -67,13 +70,27 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
 
 
+def names(packages: int, one_word: bool) -> Iterator[str]:
+    """The packages; ``CHANGED`` is one of them."""
+    chance = random.Random(7)
+    there = {CHANGED}
+    yield CHANGED
+    for number in range(1, packages):
+        namespace, name = f"ns-{number // NAMESPACE:05}", f"chart-{number:06}"
+        if not one_word:
+            name = chance.choice(THINGS)
+            while f"{namespace}/{name}" in there:
+                name += f"-{chance.choice(PARTS)}"
+            there.add(f"{namespace}/{name}")
+        yield f"{namespace}/{name}"
+
+
 def documents(
-    packages: int, releases: int, archive: Shared, origin: str
+    packages: Iterable[str], releases: int, archive: Shared, origin: str
 ) -> Iterator[PackageDocument]:
     """The packages of the mirror, each with a description of its own words."""
     words = archive.description.split()
-    for number in range(packages):
-        name = f"ns-{number // NAMESPACE:05}/chart-{number:06}"
+    for number, name in enumerate(packages):
         text = " ".join([*words[: 4 + number % 8], f"w{number % 997}"])
         chart = {**archive.facts.chart, "name": name.partition("/")[2], "description": text}
         facts = ArchiveFacts(archive.facts.extractor, chart, archive.facts.images)
@@ -88,13 +105,15 @@ def documents(
         yield PackageDocument(name, made, inline_facts={archive.release.blob.digest: facts})
 
 
-def mirror(folder: Path, count: int, releases: int, archive: Shared, origin: str) -> Project:
+def mirror(
+    folder: Path, packages: Iterable[str], releases: int, archive: Shared, origin: str
+) -> Project:
     """A mirror of so many packages; its site has the lists, and the files of ``CHANGED``."""
     project = make(folder, f"scale-{origin}", now())
     with open(archive.path, "rb") as stream:
         project.store.add_blob(archive.release.blob, [stream.read()])
     refs = {}
-    for document in documents(count, releases, archive, origin):
+    for document in documents(packages, releases, archive, origin):
         refs[document.package] = project.catalog.put(
             with_facts(project.catalog, document, None, {})
         )
@@ -181,13 +200,13 @@ def written(folder: Path, work: Callable[[], Cost]) -> str:
     return f"{cost}; wrote {text}"
 
 
-def measure(work: Path, packages: int, releases: int, syncs: bool) -> None:
+def measure(work: Path, packages: Sequence[str], releases: int, syncs: bool) -> None:
     """Print the rows of one size."""
     archive = shared(work / "charts")
     began = time.perf_counter()
     project = mirror(work / "m", packages, releases, archive, "up")
     here = ("-C", str(project.folder))
-    print(f"{packages} packages, {packages * releases} releases (made in "
+    print(f"{len(packages)} packages, {len(packages) * releases} releases (made in "
           f"{time.perf_counter() - began:.0f} s)", flush=True)  # fmt: skip
 
     def row(name: str, *words: str) -> None:
@@ -213,7 +232,7 @@ def measure(work: Path, packages: int, releases: int, syncs: bool) -> None:
 
 
 def mirror_to_sync(
-    folder: Path, packages: int, releases: int, archive: Shared, project: Project
+    folder: Path, packages: Iterable[str], releases: int, archive: Shared, project: Project
 ) -> Project:
     """A mirror with the same releases, as a source of ``project``; and a folder of charts."""
     up = mirror(folder, packages, releases, archive, "push")
@@ -232,11 +251,13 @@ def main() -> None:
     parser.add_argument("--releases", type=int, default=10)
     parser.add_argument("--folder", default="/dev/shm" if Path("/dev/shm").is_dir() else None)
     parser.add_argument("--no-sync", action="store_true")
+    parser.add_argument("--one-word", action="store_true")
     options = parser.parse_args()
     os.environ.setdefault("CI", "true")
     for count in options.packages:
         with tempfile.TemporaryDirectory(dir=options.folder) as work:
-            measure(Path(work), count, options.releases, not options.no_sync)
+            packages = list(names(count, options.one_word))
+            measure(Path(work), packages, options.releases, not options.no_sync)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
-from cnrmirror.mirror.rows import KeptGroups, RowFiles, ShardNames, digits_for, shard_of
+from cnrmirror.mirror.rows import NO_FILES, KeptGroups, RowFiles, digits_for, shard_of
 from cnrmirror.model.resource import Resource
 from cnrmirror.views.base import Settings, WithoutPackages
 from cnrmirror.views.groups import Changes, Edited, Grouped, Groups, every
@@ -105,7 +105,7 @@ def test_all_rows_come_in_the_order_of_packages() -> None:
 def test_files_give_what_memory_gives(states: list[dict[str, int]], sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = RowFiles(Path(folder, "rows"), Path(folder))
-        names, before = ShardNames(), dict[str, int]()
+        names, before = NO_FILES, dict[str, int]()
         types = {VIEW.name: (int, int)}
         for state, size in zip(states, sizes, strict=False):
             kept = files.open(names, types)[VIEW.name]
@@ -115,7 +115,7 @@ def test_files_give_what_memory_gives(states: list[dict[str, int]], sizes: list[
             again = files.open(names, types)[VIEW.name]
             assert seen(again) == seen(Grouped(VIEW, state)) and again.group("none") == {}
             whole = RowFiles(Path(folder, "other"), Path(folder))
-            assert whole.write({VIEW.name: Grouped(VIEW, state)}, ShardNames(), size) == names
+            assert whole.write({VIEW.name: Grouped(VIEW, state)}, NO_FILES, size) == names
 
 
 def test_only_the_shards_of_groups_that_are_asked_for_are_read() -> None:

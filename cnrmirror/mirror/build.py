@@ -14,11 +14,12 @@ import msgspec
 from cnrmirror.catalog.tree import Catalog, Difference
 from cnrmirror.crew.processes import processes
 from cnrmirror.mirror.layout import Layout
-from cnrmirror.mirror.rows import RowFiles, RowsLost, ShardNames, SureGroups
+from cnrmirror.mirror.rows import NO_FILES, RowFiles, RowsLost, ShardNames, SureGroups
 from cnrmirror.model import typed
 from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import Head, PackageRef
+from cnrmirror.model.documents import CatalogRoot, Head, PackageRef
+from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.objects.files import replace_durably, sync_filesystem
@@ -95,8 +96,8 @@ class Builder:
         tree = self._catalog.root(head.catalog).tree
         # They are lost, too, where another command has just brought the views further.
         again = cache(lambda: self.views.read_entries(self._catalog, tree))
-        kept = self._opened(built)
-        return {view: SureGroups(kept[view], lambda v=view: again()[v]) for view in kept}  # type: ignore[misc]
+        kept = self._opened(built).items()
+        return {view: SureGroups(view, groups, again) for view, groups in kept}
 
     def _opened(self, built: Built) -> ViewGroups:
         return self._rows.open(built.rows, self.views.row_types)
@@ -162,21 +163,26 @@ class Builder:
             return None
         root = self._catalog.root(built.at)
         groups = self.views.read_entries(self._catalog, root.tree)
-        rows = self._rows.write(groups, ShardNames(), root.packages)
+        rows = self._rows.write(groups, NO_FILES, root.packages)
         return msgspec.structs.replace(built, rows=rows)
 
     def _bring_entries(self, built: Built | None, head: Head) -> None:
         """Know the entries of ``head``, without the files."""
         new = self._catalog.root(head.catalog)
-        if built is None:
-            self._remember(head, self.views.read_entries(self._catalog, new.tree))
-            return
-        old = self._catalog.root(built.at)
+        if built is not None:
+            # Others may have removed since what an old revision alone needed.
+            with contextlib.suppress(DamageError, IncompleteError):
+                moved = self._moved(self._catalog.root(built.at), new)
+                self._remember(head, self.views.edited(self._opened(built), moved), built.rows)
+                return
+        self._remember(head, self.views.read_entries(self._catalog, new.tree))
+
+    def _moved(self, old: CatalogRoot, new: CatalogRoot) -> ViewChanges:
         moved: ViewChanges = {}
         for each in self._catalog.diff(old.tree, new.tree):
             pair = (self._package(each.old), self._package(each.new))
             add_changes(moved, self.views.moved(each.name, *pair))
-        self._remember(head, self.views.edited(self._opened(built), moved), built.rows)
+        return moved
 
     def _package(self, ref: PackageRef | None) -> Package | None:
         if ref is None:
@@ -274,7 +280,7 @@ class Builder:
                     progress.advance(len(chunk))
             return moved
 
-    def _remember(self, head: Head, groups: ViewGroups, before: ShardNames = ShardNames()) -> None:
+    def _remember(self, head: Head, groups: ViewGroups, before: ShardNames = NO_FILES) -> None:
         """Note where the views stand; ``before`` has what a change has left as it was."""
         packages = self._catalog.root(head.catalog).packages
         rows = self._rows.write(groups, before, packages)

@@ -36,8 +36,11 @@ class ShardNames(msgspec.Struct, frozen=True):
     ``digits``: how many digits a shard's name has.
     """
 
-    digits: int = 0
-    views: dict[str, dict[str, RowFile]] = {}
+    digits: int
+    views: dict[str, dict[str, RowFile]]
+
+
+NO_FILES = ShardNames(0, {})
 
 
 class RowsLost(Exception):
@@ -109,19 +112,20 @@ class SureGroups:
     """Entries that are made again when they turn out to be lost (``Groups``).
 
     Args:
+        view: which.
         kept: those that may be lost.
-        again: the same, made anew.
+        again: makes those of all views anew.
     """
 
-    def __init__(self, kept: Groups, again: Callable[[], Groups]) -> None:
-        self._groups, self._again = kept, again
+    def __init__(self, view: str, kept: Groups, again: Callable[[], ViewGroups]) -> None:
+        self._view, self._groups, self._again = view, kept, again
 
     def group(self, name: str) -> Rows:
         """See ``Groups``."""
         try:
             return self._groups.group(name)
         except RowsLost:
-            self._groups = self._again()
+            self._groups = self._again()[self._view]
             return self._groups.group(name)
 
     def summaries(self) -> Mapping[str, Any]:
@@ -129,7 +133,7 @@ class SureGroups:
         try:
             return self._groups.summaries()
         except RowsLost:
-            self._groups = self._again()
+            self._groups = self._again()[self._view]
             return self._groups.summaries()
 
 
