@@ -89,7 +89,7 @@ def sync(
     """
     with _alone(project) if only_fetch else project.signing(now):
         all_asked = [_Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
-        ledger = Ledger(project, [source.name for source, _ in sources], now)
+        ledger = Ledger(project, now)
         run = _Run(project, ledger, now, dry_run, keep, meter or Meter(), crew)
         known = acknowledgements(project)
         memories = [_outcome(run, asked) for asked in all_asked]
@@ -175,7 +175,7 @@ def _look(run: _Run, asked: _Asked, executor: Executor) -> Listing:
     rules = asked.rules
     known: dict[str, set[tuple[str, str]]] = {}
     sure, unknown = rules.deletes == "follow", set()
-    for package, release, media_type in run.ledger.owned[asked.source.name]:
+    for package, release, media_type in run.ledger.owned(asked.source.name):
         names = upstream_names(package, rules.names)
         # Before it is called gone, it is asked for by all names that it may have there.
         for name in names if sure else names[:1]:
@@ -193,7 +193,7 @@ def _look(run: _Run, asked: _Asked, executor: Executor) -> Listing:
 
 def _decide(run: _Run, asked: _Asked, listing: Listing) -> Plan:
     """What is to be done about each release."""
-    ours = run.ledger.owned[asked.source.name]
+    ours = run.ledger.owned(asked.source.name)
     packages = {offer.package for offer in listing.offers} | {key[0] for key in ours}
     return plan(
         Situation(
