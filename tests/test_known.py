@@ -161,7 +161,7 @@ def test_a_whole_file_of_another_form_is_made_again(project: Project, body: byte
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that were read."""
     found: list[str] = []
-    original = known.read_sealed
+    original = read_sealed
 
     def reading(path: Path) -> Any:
         found.append(path.name)
