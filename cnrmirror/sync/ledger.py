@@ -120,6 +120,17 @@ class Ledger:
         found.update(sums_of(self._changed.values()).signed.get(source, {}))
         return dict(sorted((+found).items()))
 
+    @property
+    def changed(self) -> Collection[str]:
+        """The packages that changed in this run up to now."""
+        return self._changed.keys()
+
+    def contested(self) -> set[str]:
+        """The packages of which a source gave a release or a channel in this run up to now."""
+        return {key[0] for key in self.taken} | {
+            name for name in self._channels if self._channels[name]
+        }
+
     def commit(self, message: str) -> Head | None:
         """Make the revision, if anything changed."""
         if not self._changed:
