@@ -552,6 +552,26 @@ def test_a_channel_that_an_earlier_source_gave_is_given_when_that_one_is_not_ask
     assert world.mine.document("ns/p7").channels[0].current == "2.0.0"
 
 
+def test_a_package_that_a_later_source_changed_is_looked_at_again(
+    tmp_path: Path, parts: list[int]
+) -> None:
+    world = World(tmp_path, {"a": ', filter: {releases: "<2.0.0"}'})
+    world.fill(world.ups["a"], ALL)
+    put(world, "a", "ns/p7", "2.0.0", 1)
+    both = [Channel("stable", "2.0.0", ["2.0.0", "1.0.0"])]
+    world.edit(
+        world.ups["a"], lambda old: msgspec.structs.replace(old, channels=both), ["ns/p7"]
+    )  # fmt: skip
+    for _ in range(2):
+        world.sync(world.mine, ["a", "b"])
+    assert world.mine.document("ns/p7").channels[0].current == "1.0.0"
+    put(world, "b", "ns/p7", "2.0.0", 1)
+    world.sync(world.mine, ["a", "b"])  # when a had its turn, 2.0.0 was not there yet
+    parts.clear()
+    world.sync(world.mine, ["a"])
+    assert parts == [1] and world.mine.document("ns/p7").channels[0].current == "2.0.0"
+
+
 def test_marks_of_two_runs_are_not_used_together(world: World, parts: list[int]) -> None:
     world.fill(world.ups["b"], ["ns/p7"])
     for _ in range(2):
