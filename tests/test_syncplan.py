@@ -266,6 +266,8 @@ def test_a_part_that_offers_nothing_is_no_source_that_offers_nothing() -> None:
     assert found.rest == rest and found.ours == 10
     assert planned(FOLLOW, listed(), TEN[0], rest=Rest(ours=9)).shrunk
     assert not planned(FOLLOW, listed(), TEN[0], rest=Rest(offered=1, ours=9)).shrunk
+    rest = Rest(offered=1, wanted=1, ours=8)
+    assert not planned(FOLLOW, listed(TEN[1]), *TEN[:2], rest=rest).shrunk
 
 
 @pytest.mark.parametrize("others", [6, 7])
