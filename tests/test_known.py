@@ -135,7 +135,7 @@ def test_files_that_are_needed_no_more_are_removed(project: Project) -> None:
     assert len(files(project)) > 10
     tree = project.catalog.change(tree, {f"ns/p{n}": None for n in range(3, 300)})
     Known(project, tree)
-    assert [path.name for path in files(project)] == ["all.json"]
+    assert [path.name for path in files(project)] == ["all.json", "index.json"]
 
 
 def test_a_whole_file_of_another_node_is_not_taken_for_this_ones(project: Project) -> None:
@@ -146,14 +146,72 @@ def test_a_whole_file_of_another_node_is_not_taken_for_this_ones(project: Projec
     assert list(Known(project, tree).items()) == afresh(project.catalog, tree)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"form":1,"node":"x","rows":{"ns/p1":7}}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"form":2,"node":"x","rows":{"ns/p1":7}}', b"\xff"])
 def test_a_whole_file_of_another_form_is_made_again(project: Project, body: bytes) -> None:
     tree = changed(project.catalog, project.tree(), range(10), "first")
     Known(project, tree)
-    (path,) = files(project)
-    write_sealed(path, body, project.layout.making)
+    for path in files(project):
+        write_sealed(path, body, project.layout.making)
     assert list(Known(project, tree).items()) == afresh(project.catalog, tree)
-    assert bytes(read_sealed(path) or b"") != body
+    for path in files(project):
+        assert bytes(read_sealed(path) or b"") != body
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were read."""
+    found: list[str] = []
+    original = read_sealed
+
+    def reading(path: Path) -> Any:
+        found.append(path.name)
+        return original(path)
+
+    monkeypatch.setattr(known, "read_sealed", reading)
+    return found
+
+
+def test_a_file_is_read_only_if_a_package_in_it_is_asked_for(
+    project: Project, opened: list[str]
+) -> None:
+    tree = changed(project.catalog, project.tree(), range(300), "first")
+    Known(project, tree)
+    opened.clear()
+    kept = Known(project, tree)
+    assert kept.count("push") + kept.count("up") == 600 and kept.signed("up") == {"provenance": 100}
+    assert list(kept.owned("nobody")) == [] and opened == ["index.json"]
+    assert kept["ns/p7"] == outlined(document(7, "first")) and "ns/p7" in kept
+    assert len(opened) == 2
+    assert "ns/none" not in kept and kept.get("ns/none") is None and len(opened) <= 3
+
+
+def test_a_change_has_one_file_read_and_made_again(project: Project, opened: list[str]) -> None:
+    tree = changed(project.catalog, project.tree(), range(300), "first")
+    Known(project, tree)
+    tree = changed(project.catalog, tree, [7], "second")
+    opened.clear()
+    Known(project, tree)
+    assert len(opened) == 2
+    assert list(Known(project, tree).items()) == afresh(project.catalog, tree)
+
+
+def test_what_is_owned_and_counted_equals_what_is_read_afresh(project: Project) -> None:
+    tree = changed(project.catalog, project.tree(), range(300), "first")
+    Known(project, tree)
+    tree = changed(project.catalog, tree, range(0, 300, 7), "second")
+    kept, documents = Known(project, tree), [d for _, d in afresh(project.catalog, tree)]
+    for origin in ("push", "up"):
+        owned = [(d.package, *r.key) for d in documents for r in d.releases if r.origin == origin]
+        assert list(kept.owned(origin)) == owned and kept.count(origin) == len(owned)
+
+
+def test_a_damaged_index_is_made_again(project: Project) -> None:
+    tree = changed(project.catalog, project.tree(), range(300), "first")
+    before = Known(project, tree).count("up")
+    index = project.layout.ledger / "index.json"
+    whole = index.read_bytes()
+    index.write_bytes(whole[:-9])
+    assert Known(project, tree).count("up") == before and index.read_bytes() == whole
 
 
 def test_a_disk_that_refuses_the_files_is_no_harm(project: Project) -> None:

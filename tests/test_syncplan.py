@@ -12,7 +12,7 @@ from cnrmirror.model.documents import Channel, Content, PackageDocument, Release
 from cnrmirror.sources.base import Hole, Listing, Offer
 from cnrmirror.sources.filters import Filter, Wanted
 from cnrmirror.sources.listing import mapped
-from cnrmirror.sync.plan import Action, Plan, Rules, Situation, plan
+from cnrmirror.sync.plan import Action, Plan, Rest, Rules, Situation, plan
 from cnrmirror.sync.why import UPSTREAM_GONE, Why
 from tests.conftest import NOW
 
@@ -49,7 +49,7 @@ def planned(rules: Rules, listing: Listing, *had: Offer, **options: Any) -> Plan
     documents = options.pop("documents", None) or held(*had)
     return plan(Situation(
         "up", rules, listing, documents, [o.key for o in had], options.get("taken", ()),
-        options.get("same_filter", True), options.get("keep", False),
+        options.get("same_filter", True), options.get("keep", False), options.get("rest", Rest()),
     ))  # fmt: skip
 
 
@@ -254,3 +254,31 @@ def test_a_hole_keeps_the_release_that_it_looks_like() -> None:
     assert {k: v for k, v in kinds(found).items() if "ns/a" in k} == {
         "ns/a@0.4.0": "kept", "ns/a@0.5.0": "drop",
     }  # fmt: skip
+
+
+# -- what was not looked at again -----------------------------------------------------------------
+
+
+def test_a_part_that_offers_nothing_is_no_source_that_offers_nothing() -> None:
+    rest = Rest(offered=9, wanted=9, ours=9)
+    found = planned(FOLLOW, listed(), TEN[0], rest=rest)
+    assert kinds(found) == {"ns/p0@1.0.0": "drop"} and not found.shrunk
+    assert found.rest == rest and found.ours == 10
+    assert planned(FOLLOW, listed(), TEN[0], rest=Rest(ours=9)).shrunk
+    assert not planned(FOLLOW, listed(), TEN[0], rest=Rest(offered=1, ours=9)).shrunk
+    rest = Rest(offered=1, wanted=1, ours=8)
+    assert not planned(FOLLOW, listed(TEN[1]), *TEN[:2], rest=rest).shrunk
+
+
+@pytest.mark.parametrize("others", [6, 7])
+def test_what_is_gone_is_held_against_all_that_is_ours(others: int) -> None:
+    rest = Rest(offered=others, wanted=others, ours=others)
+    found = planned(FOLLOW, listed(), *TEN[:3], rest=rest)
+    assert found.shrunk is (others == 6)
+    assert len(found.of_kind("kept" if others == 6 else "drop")) == 3
+
+
+def test_a_mirror_that_has_nothing_of_a_part_but_of_the_rest_can_shrink() -> None:
+    rules = msgspec.structs.replace(FOLLOW, max_shrink=0.0)
+    assert planned(rules, listed(), TEN[0], rest=Rest(5, 5, 5)).shrunk
+    assert not planned(rules, listed(), rest=Rest(5, 5, 5)).shrunk

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -54,7 +53,7 @@ def _rows(sources: Sequence[SourceReport]) -> list[tuple[str, str, str, str]]:
 
 def _sums(source: SourceReport, dry_run: bool) -> str:
     """One line for one source."""
-    counts = Counter(action.kind for action in source.actions)
+    counts = source.counts
     kept = [a for a in source.actions if a.kind == "kept" and a.why is Why.GONE_UPSTREAM]
     gone = len(kept) if source.asked.get("deletes") == "keep" else 0
     todo = counts["fetch"] + counts["replace"]

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import Attachment, Channel, Tombstone, Upstream
 from cnrmirror.model.progress import NoProgress, Progress
 from cnrmirror.objects.parallel import AT_ONCE
@@ -168,3 +169,30 @@ class Divisible(Protocol):
 
     def hear(self, told: msgspec.Raw) -> None:
         """Know what ``told`` gave elsewhere. Raises msgspec.DecodeError if it is no such thing."""
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A source that has revisions, and can say what differs between two of them.
+
+    All names are its own. ``changed`` comes first; what follows is of the revision that it found.
+    """
+
+    @property
+    def at(self) -> Descriptor | None:
+        """The revision of the last look, as ``changed`` takes it later; None: it was not kept."""
+
+    def changed(self, since: Descriptor) -> set[str] | None:
+        """The packages that differ between a former revision and now; None: nobody can say.
+
+        Raises as ``look`` does, if the source cannot be had.
+        """
+
+    def look_at(self, ask: Ask, packages: Collection[str]) -> Listing:
+        """As ``look``, but of these packages only."""
+
+    def looked_at(self, since: Descriptor, ask: Ask, packages: Collection[str]) -> Listing:
+        """What ``look_at`` gave at a former revision. Raises CnrMirrorError if nobody can say."""
+
+    def forget(self, revision: Descriptor, keeping: Descriptor) -> None:
+        """Keep no more what is only of one revision, and not of the other one."""

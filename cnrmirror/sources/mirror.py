@@ -6,7 +6,9 @@ differ between the two revisions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,16 +16,25 @@ import msgspec
 from cnrmirror.catalog.nodes import LayeredNodes, RemoteNodes
 from cnrmirror.catalog.tree import CatalogReader
 from cnrmirror.model import typed
+from cnrmirror.model.canonical import encode
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import (
+    CatalogRoot,
     Channel,
+    Node,
     PackageDocument,
     PackageRef,
     Tombstone,
     Upstream,
     blob_path,
 )
-from cnrmirror.model.errors import CnrMirrorError, Equivocation, InputError, Rollback
+from cnrmirror.model.errors import (
+    CnrMirrorError,
+    Equivocation,
+    InputError,
+    Rollback,
+    StorageError,
+)
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.progress import stage
 from cnrmirror.objects.base import Reader, blob_pieces
@@ -72,15 +83,30 @@ class MirrorSource:
 
     def look(self, ask: Ask) -> Listing:
         """See ``Source``. Raises TrustError and StaleError, too."""
+        remote = self._connected()
+        nodes, catalog = self._kept(remote)
+        refs = [ref for ref in catalog.packages(remote.verified.root.tree) if self._asks(ask, ref)]
+        listing = self._listing(ask, remote, catalog, sorted(refs))
+        if not self._part:
+            nodes.forget_others()
+        return listing
+
+    def _connected(self) -> Remote:
         remote = self._connect()
         self._reader = remote.reader
+        return remote
+
+    def _kept(self, remote: Remote) -> tuple[LayeredNodes, CatalogReader]:
         nodes = LayeredNodes(self._store, RemoteNodes(remote.reader), keep=True)
-        catalog = CatalogReader(nodes)
-        refs = sorted(
-            ref
-            for ref in catalog.packages(remote.verified.root.tree)
-            if self._wanted(ref) and ask.wanted.package(ref.name)
-        )
+        return nodes, CatalogReader(nodes)
+
+    def _asks(self, ask: Ask, ref: PackageRef) -> bool:
+        return self._wanted(ref) and ask.wanted.package(ref.name)
+
+    def _listing(
+        self, ask: Ask, remote: Remote, catalog: CatalogReader, refs: Sequence[PackageRef]
+    ) -> Listing:
+        """What these packages offer."""
         found: list[Offer] = []
         channels: dict[str, list[Channel]] = {}
         tombstones: dict[str, list[Tombstone]] = {}
@@ -103,8 +129,6 @@ class MirrorSource:
                     if document.tombstones:
                         tombstones[document.package] = document.tombstones
                 step.advance()
-        if not self._part:
-            nodes.forget_others()
         notes = list(remote.verified.notes)
         upstream = upstream_of(remote.verified)
         all_of_it = not self._part
@@ -148,6 +172,87 @@ class MirrorSource:
         assert self._make_reader is not None
         self._reader = self._make_reader()
         self._blobs.update((blob.digest, blob) for blob in typed.decode(told, list[Descriptor]))
+
+
+class TracedMirror(MirrorSource):
+    """A mirror elsewhere, of which it can be said what changed: see ``Traced``.
+
+    The tree of the last look is in the store, and so is its root.
+    """
+
+    _now: Remote | None = None
+    at: Descriptor | None = None
+    """See ``Traced``."""
+
+    def look(self, ask: Ask) -> Listing:
+        """See ``Source``."""
+        listing = super().look(ask)
+        for path, digest, _ in self._store.walk("targets"):
+            if self.at is None or digest != self.at.digest:
+                Path(path).unlink()
+        return listing
+
+    def _connected(self) -> Remote:
+        remote, self._now = self._now, None
+        remote = remote or super()._connected()
+        self.at = _keep_root(self._store, remote.verified)
+        return remote
+
+    def changed(self, since: Descriptor) -> set[str] | None:
+        """See ``Traced``."""
+        remote = self._now = super()._connected()
+        verified = remote.verified
+        if verified.at == since:
+            return set()
+        _, catalog = self._kept(remote)
+        try:
+            old = catalog.root(since).tree
+            return {difference.name for difference in catalog.diff(old, verified.root.tree)}
+        except StorageError:
+            raise
+        except CnrMirrorError:
+            return None
+
+    def look_at(self, ask: Ask, packages: Collection[str]) -> Listing:
+        """See ``Traced``."""
+        remote = self._connected()
+        _, catalog = self._kept(remote)
+        refs = self._found(catalog, remote.verified.root.tree, ask, packages)
+        return self._listing(ask, remote, catalog, refs)
+
+    def looked_at(self, since: Descriptor, ask: Ask, packages: Collection[str]) -> Listing:
+        """See ``Traced``."""
+        assert self._now is not None
+        _, catalog = self._kept(self._now)
+        refs = self._found(catalog, catalog.root(since).tree, ask, packages)
+        return self._listing(ask, self._now, catalog, refs)
+
+    def _found(
+        self, catalog: CatalogReader, tree: Node, ask: Ask, packages: Collection[str]
+    ) -> list[PackageRef]:
+        refs = (catalog.find(tree, package) for package in packages)
+        return sorted(ref for ref in refs if ref is not None and self._asks(ask, ref))
+
+    def forget(self, revision: Descriptor, keeping: Descriptor) -> None:
+        """See ``Traced``."""
+        if revision == keeping:
+            return
+        catalog = CatalogReader(self._store)
+        with contextlib.suppress(CnrMirrorError):  # what is not there need not be forgotten
+            stays, goes = (catalog.root(at).tree for at in (keeping, revision))
+            for node in list(catalog.added(stays, goes)):
+                Path(self._store.node_path(node.digest)).unlink(missing_ok=True)
+        Path(self._store.root_path(revision.digest)).unlink(missing_ok=True)
+
+
+def _keep_root(store: Store, verified: Verified) -> Descriptor | None:
+    """Put the root that was verified into a store; None if its bytes are not at hand."""
+    data = encode(verified.root)
+    if Descriptor.of(data) != verified.at:
+        return None
+    if not store.has_root(verified.at):
+        store.restore(CatalogRoot, verified.at.digest, data)
+    return verified.at
 
 
 def upstream_of(verified: Verified) -> Upstream:
@@ -237,7 +342,7 @@ class _Kind:
             return verified(reader())
 
         away = web is not None or scheme_of(location) is not FOLDER
-        return MirrorSource(
+        return TracedMirror(
             name, connect, Store(room.cache, room.making), reader=reader if away else None
         )
 

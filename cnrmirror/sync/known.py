@@ -1,15 +1,19 @@
 """What a sync must know of every package, kept between runs by the shards of the tree.
 
 Each file is of one subtree, and says of which node it was made. Where the node is the same now,
-nothing below it is read; elsewhere only the documents that changed. The files are a cache: what is
-missing, damaged or of another form is made again from the catalog.
+nothing below it is read; elsewhere only the documents that changed. One more file, the index, has
+the sums of each: so a file is read only if somebody asks for a package in it. The files are a
+cache: what is missing, damaged or of another form is made again from the catalog.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,13 +30,15 @@ from cnrmirror.model.documents import (
     PackageRef,
     Release,
     Tombstone,
+    name_digest,
 )
 from cnrmirror.objects.sealed import keep_only, read_sealed, write_sealed
 
 SHARD = 512
 """Packages of one file, at most."""
-# Raise it when a row has other fields: files of other forms are made again.
-_FORM = 1
+# Raise it when a row or a sum has other fields: files of other forms are made again.
+_FORM = 2
+_INDEX = "index.json"
 
 
 class _KeptRelease(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +57,27 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     releases: list[_KeptRelease]
     channels: list[Channel]
     tombstones: list[Tombstone]
+
+
+class Sums(msgspec.Struct, frozen=True, array_like=True):
+    """What can be said of many packages without their rows.
+
+    ``origins``: how many releases are from each source; ``signed``: how many of them carry a
+    signature, by its kind.
+    """
+
+    origins: dict[str, int] = {}
+    signed: dict[str, dict[str, int]] = {}
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    node: str
+    sums: Sums
+
+
+class _Index(msgspec.Struct, frozen=True):
+    form: int
+    shards: dict[str, _Entry]
 
 
 class _Shard(msgspec.Struct, frozen=True):
@@ -87,8 +114,22 @@ def _outline(package: str, row: _Row) -> PackageDocument:
     return PackageDocument(package, releases, row.channels, row.tombstones)
 
 
+def sums_of(outlines: Iterable[PackageDocument]) -> Sums:
+    """The sums of some packages."""
+    origins: Counter[str] = Counter()
+    signed: dict[str, Counter[str]] = {}
+    for outline in outlines:
+        for release in outline.releases:
+            origins[release.origin] += 1
+            for kind in release.signatures:
+                signed.setdefault(release.origin, Counter())[kind] += 1
+    return Sums(dict(origins), {origin: dict(kinds) for origin, kinds in signed.items()})
+
+
 class Known(Mapping[str, PackageDocument]):
     """The outlines of all packages of a tree (``outlined``), in its order.
+
+    What changed since the last run is read at once; of the rest, the parts that are asked for.
 
     Args:
         project: the mirror; nobody else changes it meanwhile.
@@ -98,35 +139,55 @@ class Known(Mapping[str, PackageDocument]):
     def __init__(self, project: Project, tree: Node) -> None:
         self._catalog: Catalog = project.catalog
         self._folder, self._scratch = project.layout.ledger, project.layout.making
-        self._rows: dict[str, msgspec.Raw] = {}
+        self._rows: dict[str, dict[str, msgspec.Raw]] = {}
         self._last: PackageDocument | None = None
-        names = set()
-        for part in self._catalog.subtrees(tree, SHARD):
-            path = self._folder / f"{part.prefix or 'all'}.json"
-            names.add(path.name)
-            self._rows.update(self._shard(path, part))
-        keep_only(self._folder, names)
+        self._parts = {part.prefix: part for part in self._catalog.subtrees(tree, SHARD)}
+        self._lengths = sorted({len(prefix) for prefix in self._parts})
+        before = self._index()
+        self._entries = {
+            prefix: entry
+            if (entry := before.get(prefix)) is not None and entry.node == part.digest
+            else _Entry(part.digest, sums_of(self._outlines(prefix)))
+            for prefix, part in self._parts.items()
+        }
+        if self._entries != before:
+            self._write(self._folder / _INDEX, _Index(_FORM, self._entries))
+            keep_only(self._folder, {_INDEX, *(self._path(prefix).name for prefix in self._parts)})
 
-    def _shard(self, path: Path, part: Subtree) -> dict[str, msgspec.Raw]:
-        old = _read(path)
+    def _path(self, prefix: str) -> Path:
+        return self._folder / f"{prefix or 'all'}.json"
+
+    def _index(self) -> dict[str, _Entry]:
+        index = _read(self._folder / _INDEX, _Index)
+        return index.shards if index is not None else {}
+
+    def _write(self, path: Path, body: _Index | _Shard) -> None:
+        with contextlib.suppress(OSError):  # a full disk is no reason not to go on
+            write_sealed(path, msgspec.json.encode(body), self._scratch)
+
+    # -- the rows of a part, read when they are asked for --
+
+    def _shard(self, prefix: str) -> dict[str, msgspec.Raw]:
+        rows = self._rows.get(prefix)
+        if rows is None:
+            rows = self._rows[prefix] = self._read(self._parts[prefix])
+        return rows
+
+    def _read(self, part: Subtree) -> dict[str, msgspec.Raw]:
+        path = self._path(part.prefix)
+        old = _read(path, _Shard)
         if old is not None and old.node == part.digest:
             return old.rows
         refs = list(self._catalog.packages(self._catalog.subtree(part)))
         rows = self._updated(old.rows if old is not None else {}, refs)
-        shard = _Shard(_FORM, part.digest, rows)
-        with contextlib.suppress(OSError):  # a full disk is no reason not to go on
-            write_sealed(path, msgspec.json.encode(shard), self._scratch)
+        self._write(path, _Shard(_FORM, part.digest, rows))
         return rows
 
     def _updated(
         self, old: Mapping[str, msgspec.Raw], refs: list[PackageRef]
     ) -> dict[str, msgspec.Raw]:
         """The rows of these packages; only documents that changed are read."""
-        same = {
-            ref.name
-            for ref in refs
-            if ref.name in old and typed.decode(old[ref.name], _Row).digest == ref.digest
-        }
+        same = {ref.name for ref in refs if ref.name in old and _is_of(old[ref.name], ref)}
         other = [ref for ref in refs if ref.name not in same]
         fresh = {
             ref.name: msgspec.Raw(msgspec.json.encode(_row(ref.digest, document)))
@@ -134,26 +195,79 @@ class Known(Mapping[str, PackageDocument]):
         }
         return {ref.name: old[ref.name] if ref.name in same else fresh[ref.name] for ref in refs}
 
+    def _outlines(self, prefix: str) -> Iterator[PackageDocument]:
+        for package, row in self._shard(prefix).items():
+            yield _outline(package, typed.decode(row, _Row))
+
+    def _row_of(self, package: str) -> msgspec.Raw | None:
+        digits = name_digest(package)
+        for length in self._lengths:
+            if digits[:length] in self._parts:
+                return self._shard(digits[:length]).get(package)
+        return None
+
+    # -- all of them --
+
+    def count(self, origin: str) -> int:
+        """How many releases are from a source."""
+        return sum(entry.sums.origins.get(origin, 0) for entry in self._entries.values())
+
+    def signed(self, origin: str) -> Counter[str]:
+        """How many releases of a source carry a signature, by its kind."""
+        found: Counter[str] = Counter()
+        for entry in self._entries.values():
+            found.update(entry.sums.signed.get(origin, {}))
+        return found
+
+    def owned(self, origin: str) -> Iterator[tuple[str, str, str]]:
+        """Package, release and media type of all that is from a source."""
+        for prefix, entry in self._entries.items():
+            if origin in entry.sums.origins:
+                for outline in self._outlines(prefix):
+                    yield from owned_in(outline, origin)
+
     def __getitem__(self, package: str) -> PackageDocument:
         if self._last is None or self._last.package != package:
-            self._last = _outline(package, typed.decode(self._rows[package], _Row))
+            row = self._row_of(package)
+            if row is None:
+                raise KeyError(package)
+            self._last = _outline(package, typed.decode(row, _Row))
         return self._last
 
+    def __contains__(self, package: object) -> bool:
+        return isinstance(package, str) and self._row_of(package) is not None
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        for prefix in self._parts:
+            yield from self._shard(prefix)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return sum(len(self._shard(prefix)) for prefix in self._parts)
 
 
-def _read(path: Path) -> _Shard | None:
+def owned_in(outline: PackageDocument, origin: str) -> Iterator[tuple[str, str, str]]:
+    """Package, release and media type of what is from a source in a package."""
+    for release in outline.releases:
+        if release.origin == origin:
+            yield outline.package, release.release, sys.intern(release.media_type)
+
+
+def _is_of(row: msgspec.Raw, ref: PackageRef) -> bool:
+    try:
+        return typed.decode(row, _Row).digest == ref.digest
+    except msgspec.DecodeError:
+        return False
+
+
+F = TypeVar("F", _Index, _Shard)
+
+
+def _read(path: Path, kind: type[F]) -> F | None:
     data = read_sealed(path)
     if data is None:
         return None
     try:
-        shard = typed.decode(data, _Shard)
-        for row in shard.rows.values():
-            typed.decode(row, _Row)
+        found = typed.decode(data, kind)
     except msgspec.DecodeError:
         return None
-    return shard if shard.form == _FORM else None
+    return found if found.form == _FORM else None

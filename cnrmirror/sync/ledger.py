@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from cnrmirror.mirror.project import Project
@@ -11,7 +9,7 @@ from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.documents import ArchiveFacts, Head, PackageDocument, Upstream
 from cnrmirror.sources.base import Listing
 from cnrmirror.sync.fetch import Fetched
-from cnrmirror.sync.known import Known
+from cnrmirror.sync.known import Known, owned_in, sums_of
 from cnrmirror.sync.merge import Merged, Part, merged, parts, release_of
 from cnrmirror.sync.plan import Key, Plan, Rules
 
@@ -21,42 +19,41 @@ class Ledger:
 
     Args:
         project: the mirror.
-        names: the sources that are asked.
         now: the time of the run.
     """
 
-    def __init__(self, project: Project, names: Sequence[str], now: str) -> None:
+    def __init__(self, project: Project, now: str) -> None:
         self._project = project
         self._now = now
         self._changed: dict[str, PackageDocument] = {}
         self._channels: dict[str, set[str]] = {}
         self._upstreams: dict[str, Upstream] = {}
         self._facts: dict[str, ArchiveFacts] = {}
-        self._tree = project.tree()
-        # Packages in which more than releases may have to be put in order.
-        self._more: set[str] = set()
+        self.tree = project.tree()
         self.taken: set[Key] = set()
-        self.owned: dict[str, list[Key]] = {name: [] for name in names}
-        self._signed: dict[str, Counter[tuple[str, str]]] = {}
+        self._owned: dict[str, list[Key]] = {}
         with without_cycles():
-            self._known = Known(project, self._tree)
-            self._look()
+            self._known = Known(project, self.tree)
 
-    def _look(self) -> None:
-        """Note which releases each source owns, and what is signed."""
-        for package, outline in self._known.items():
-            if outline.channels or outline.tombstones:
-                self._more.add(package)
-            if signed := _signed(outline):
-                self._signed[package] = signed
-            for release in outline.releases:
-                if release.origin in self.owned:
-                    key = (package, release.release, sys.intern(release.media_type))
-                    self.owned[release.origin].append(key)
+    @without_cycles()
+    def owned(self, source: str) -> list[Key]:
+        """The releases that the mirror has from a source, as the run found them."""
+        if source not in self._owned:
+            self._owned[source] = list(self._known.owned(source))
+        return self._owned[source]
+
+    def owned_in(self, source: str, packages: Iterable[str]) -> list[Key]:
+        """The same, of some packages; others are not looked at."""
+        there = (self._known.get(package) for package in packages)
+        return [key for outline in there if outline for key in owned_in(outline, source)]
+
+    def count(self, source: str) -> int:
+        """How many releases the mirror has from a source, as the run found them."""
+        return self._known.count(source)
 
     def document(self, package: str) -> PackageDocument | None:
         """A package as it is at this point of the run."""
-        return self._changed.get(package) or self._project.catalog.get(self._tree, package)
+        return self._changed.get(package) or self._project.catalog.get(self.tree, package)
 
     def documents(self, packages: Iterable[str]) -> Mapping[str, PackageDocument]:
         """The outlines (``known.outlined``) of packages at this point of the run.
@@ -82,7 +79,7 @@ class Ledger:
         ]
         owned: dict[str, list[str]] = {}
         for package, part in parts(plan, listing, rules, arrived, had).items():
-            if package not in self._more and _says_nothing(part):
+            if _says_nothing(part) and not self._has_more(package):
                 continue
             taken = self._channels.setdefault(package, set())
             old, result = self._merged(package, part, taken)
@@ -92,11 +89,16 @@ class Ledger:
             new = result.document
             if new != old and (new.releases or new.tombstones or old.releases):
                 self._changed[package] = new
-                self._more.add(package)
         self._facts.update((f.blob.digest, f.facts) for f in fetched.values() if f.facts)
         if listing.upstream is not None:
             self._upstreams[plan.source] = listing.upstream
         return owned
+
+    def _has_more(self, package: str) -> bool:
+        """Whether more than releases may have to be put in order."""
+        outline = self._known.get(package)
+        kept = outline is not None and bool(outline.channels or outline.tombstones)
+        return kept or package in self._changed
 
     def _merged(
         self, package: str, part: Part, taken: Collection[str]
@@ -112,11 +114,22 @@ class Ledger:
 
     def signed(self, source: str) -> dict[str, int]:
         """How many releases of a source carry a signature at this point of the run, by its kind."""
-        changed = {name: _signed(document) for name, document in self._changed.items()}
-        found: Counter[str] = Counter()
-        for counts in {**self._signed, **changed}.values():
-            found.update({kind: n for (origin, kind), n in counts.items() if origin == source})
-        return dict(sorted(found.items()))
+        found = self._known.signed(source)
+        before = (self._known.get(package) for package in self._changed)
+        found.subtract(sums_of(filter(None, before)).signed.get(source, {}))
+        found.update(sums_of(self._changed.values()).signed.get(source, {}))
+        return dict(sorted((+found).items()))
+
+    @property
+    def changed(self) -> Collection[str]:
+        """The packages that changed in this run up to now."""
+        return self._changed.keys()
+
+    def contested(self) -> set[str]:
+        """The packages of which a source gave a release or a channel in this run up to now."""
+        return {key[0] for key in self.taken} | {
+            name for name in self._channels if self._channels[name]
+        }
 
     def commit(self, message: str) -> Head | None:
         """Make the revision, if anything changed."""
@@ -148,8 +161,3 @@ class _Outlines(Mapping[str, PackageDocument]):
 
 def _says_nothing(part: Part) -> bool:
     return not (part.drops or part.arrived or part.stones or part.channels or part.had)
-
-
-def _signed(document: PackageDocument) -> Counter[tuple[str, str]]:
-    """How many releases carry a signature, by their source and its kind."""
-    return Counter((r.origin, kind) for r in document.releases for kind in r.signatures)

@@ -12,19 +12,22 @@ from cnrmirror.model.format import FIRST, KNOWN, Format, require_readable
 from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.report import SourceReport
+from cnrmirror.sync.settled import Settled
 
 
 class SourceMemory(msgspec.Struct, frozen=True):
     """What the last run that asked a source has left.
 
     ``filter`` is the fingerprint of the filter that was used; ``channels`` names the channels of
-    each package that are the source's own.
+    each package that are the source's own. ``settled`` says from where the next run may go on;
+    then the report only counts what is the same.
     """
 
     report: SourceReport
     filter: str
     channels: dict[str, list[str]] = {}
     format: Format = KNOWN
+    settled: Settled | None = None
 
 
 class _Stamp(msgspec.Struct):

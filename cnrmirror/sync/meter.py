@@ -37,12 +37,13 @@ class Meter:
 
     @contextlib.contextmanager
     def timing(self, source: str) -> Iterator[None]:
-        """The block is the source's time."""
+        """The block is the source's time, and so are others before it."""
         began = self._clock()
         try:
             yield
         finally:
-            self._seconds[source] = round(self._clock() - began, 3)
+            spent = self._seconds.get(source, 0.0) + self._clock() - began
+            self._seconds[source] = round(spent, 3)
 
     def seconds(self, source: str) -> float:
         """How long the source took; 0 before its block has ended."""

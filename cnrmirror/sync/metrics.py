@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import get_args
@@ -73,7 +72,7 @@ def _samples(report: SourceReport) -> Iterator[tuple[str, Mapping[str, str], int
     yield "success_timestamp_seconds", {}, _since_1970(report.last_success)
     yield "exit_code", {}, report.exit_code
     yield "complete", {}, int(report.complete)
-    counts = Counter(action.kind for action in report.actions)
+    counts = report.counts
     yield "releases", {"state": "offered"}, report.offered
     yield "releases", {"state": "wanted"}, report.wanted
     for kind in get_args(Kind):

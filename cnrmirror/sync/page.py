@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Literal
@@ -131,7 +130,7 @@ def _state(report: SourceReport) -> tuple[State, str]:
 
 
 def _numbers(report: SourceReport) -> list[tuple[str, str]]:
-    counts = Counter(action.kind for action in report.actions)
+    counts = report.counts
     found = [
         ("Last asked", _moment(report.time)),
         ("Last good", _moment(report.last_success) if report.last_success else "never"),

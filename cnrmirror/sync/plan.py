@@ -54,6 +54,18 @@ class Action(msgspec.Struct, frozen=True, order=True):
         return self.package, self.release, self.media_type
 
 
+class Rest(msgspec.Struct, frozen=True):
+    """What was not looked at again, in numbers: all that is wanted of it is here as it is offered.
+
+    ``offered`` releases the source has in it, ``wanted`` of them the filter takes, and ``ours``
+    are in the mirror from this source.
+    """
+
+    offered: int = 0
+    wanted: int = 0
+    ours: int = 0
+
+
 class Situation(msgspec.Struct, frozen=True):
     """All that a plan depends on.
 
@@ -67,6 +79,7 @@ class Situation(msgspec.Struct, frozen=True):
         same_filter: whether the last run had the same filter: then what it leaves out now that it
             did not then is the upstream's doing.
         keep: what the filter leaves out stays.
+        rest: what ``listing`` and ``ours`` leave out, for neither side changed it.
     """
 
     source: str
@@ -77,12 +90,14 @@ class Situation(msgspec.Struct, frozen=True):
     taken: Collection[Key]
     same_filter: bool
     keep: bool
+    rest: Rest = Rest()
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What one source comes to.
 
     ``shrunk``: so much is gone that nothing was dropped. ``ours``: how many releases are from here.
+    ``rest`` was not looked at; ``ours`` counts it.
     """
 
     source: str
@@ -91,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
     holes: list[Hole]
     shrunk: bool
     ours: int = 0
+    rest: Rest = Rest()
 
     def of_kind(self, *kinds: Kind) -> list[Action]:
         return [action for action in self.actions if action.kind in kinds]
@@ -124,7 +140,7 @@ def plan(situation: Situation) -> Plan:
     actions += [_action(key, fate.of(why), why) for key, why in left.items()]
     found = Plan(
         situation.source, wanted, sorted(actions), sorted(set(holes)), fate.refused,
-        len(situation.ours),
+        len(situation.ours) + situation.rest.ours, situation.rest,
     )  # fmt: skip
     return found.keeping({hole.package for hole in (*doubtful, *_pending(situation, wanted))})
 
@@ -198,8 +214,9 @@ def _fate(situation: Situation, left: Mapping[Key, Why], actions: Iterable[Actio
     lost = list(left.values()).count(Why.GONE_UPSTREAM)
     if situation.same_filter:
         lost += _unreplaced(filtered, actions)
-    nothing = not situation.listing.offers and any(why is not Why.FILTERED for why in left.values())
-    ours = len(situation.ours)
+    offered = len(situation.listing.offers) + situation.rest.offered
+    nothing = not offered and any(why is not Why.FILTERED for why in left.values())
+    ours = len(situation.ours) + situation.rest.ours
     shrunk = ours > 0 and (nothing or lost > rules.max_shrink * ours)
     would_drop = any(why in reasons for why in left.values())
     return _Fate(frozenset(reasons), shrunk, shrunk and (would_drop or nothing))

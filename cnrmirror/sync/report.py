@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from cnrmirror.model.errors import DONE_BUT_FOR_SOME, CnrMirrorError
 from cnrmirror.model.schema import schema_text
 from cnrmirror.sources.base import Hole, Listing
 from cnrmirror.sync.bring import Brought
-from cnrmirror.sync.plan import Action, Plan, Rules
+from cnrmirror.sync.plan import Action, Kind, Plan, Rules
 from cnrmirror.sync.why import Why
 
 PARTIAL, SHRUNK, FROZEN = DONE_BUT_FOR_SOME, 15, 4
@@ -39,7 +40,7 @@ class SourceReport(msgspec.Struct, frozen=True):
         asked: the rules, with the filter and the names that were asked for.
         offered: releases that it has, as far as they were asked for, one for each media type.
         wanted: those of them that the filter takes.
-        actions: what was done, or is to be done, about each release.
+        actions: what was done, or is to be done, about each release, but for ``unchanged``.
         holes: what could not be had and turns the exit code.
         notes: what a reader should know.
         fetched: archives that came.
@@ -56,6 +57,8 @@ class SourceReport(msgspec.Struct, frozen=True):
         succeeded: the time of its last run, this one included, that ended without an error, a
             shrinkage that was refused, or changes that 'changes: fail' refused; holes do no harm.
             "": there was none.
+        unchanged: releases that are here as they are offered (``same``), and that ``actions`` does
+            not name: neither side changed since an earlier run.
     """
 
     source: str
@@ -77,6 +80,7 @@ class SourceReport(msgspec.Struct, frozen=True):
     requests: int = 0
     seconds: float = 0.0
     succeeded: str = ""
+    unchanged: int = 0
 
     @classmethod
     def build(
@@ -89,10 +93,11 @@ class SourceReport(msgspec.Struct, frozen=True):
             notes.append(_shrinkage(rules, listing, plan))
         error = brought.error
         return cls(
-            plan.source, now, asked(rules), len(listing.offers), len(plan.wanted), plan.actions,
+            plan.source, now, asked(rules), len(listing.offers) + plan.rest.offered,
+            len(plan.wanted) + plan.rest.wanted, plan.actions,
             _bounded({*plan.holes, *brought.holes}), notes, len(sizes), sum(sizes),
             listing.complete, error.message[:_MAX_TEXT] if error else "",
-            error.exit_code if error else 0, plan.shrunk,
+            error.exit_code if error else 0, plan.shrunk, unchanged=plan.rest.wanted,
         )  # fmt: skip
 
     @classmethod
@@ -102,6 +107,19 @@ class SourceReport(msgspec.Struct, frozen=True):
             source, now, asked(rules), 0, 0, [], [], [], 0, 0, False, error.message[:_MAX_TEXT],
             error.exit_code,
         )  # fmt: skip
+
+    def folded(self) -> SourceReport:
+        """The same, with what is as it was before only counted."""
+        others = [action for action in self.actions if action.kind != "same"]
+        unchanged = self.unchanged + len(self.actions) - len(others)
+        return msgspec.structs.replace(self, actions=others, unchanged=unchanged)
+
+    @property
+    def counts(self) -> Counter[Kind]:
+        """How many releases there are of each kind of action."""
+        found = Counter(action.kind for action in self.actions)
+        found["same"] += self.unchanged
+        return found
 
     @property
     def is_success(self) -> bool:
@@ -152,7 +170,7 @@ def _bounded(holes: Collection[Hole]) -> list[Hole]:
 
 def _shrinkage(rules: Rules, listing: Listing, plan: Plan) -> str:
     """How much is gone, which, and what to do about it."""
-    if not listing.offers:
+    if not (listing.offers or plan.rest.offered):
         return (
             "the source offers nothing at all: nothing was dropped, whatever max_shrink says; to "
             "remove what came from it, use 'cnrmirror remove'"

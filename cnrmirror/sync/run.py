@@ -9,54 +9,52 @@ no harm to the others, and what was fetched by a run that was killed is not fetc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Executor
 
 import msgspec
 
 from cnrmirror.crew.crew import Crew, CrewLost
 from cnrmirror.mirror.project import Project
+from cnrmirror.model.digest import Descriptor
+from cnrmirror.model.documents import Head
 from cnrmirror.model.errors import CnrMirrorError, StorageError
 from cnrmirror.objects.parallel import threads
-from cnrmirror.sources.base import Ask, Listing, Source
-from cnrmirror.sources.filters import Wanted, upstream_names
-from cnrmirror.sources.listing import mapped
+from cnrmirror.sources.base import Source
 from cnrmirror.sync.acknowledged import acknowledgements, with_acknowledged
 from cnrmirror.sync.bring import Bringer, Brought
+from cnrmirror.sync.draft import Draft, Taken, drafted, settle
 from cnrmirror.sync.journal import Journal
 from cnrmirror.sync.ledger import Ledger
+from cnrmirror.sync.look import Asked, Looked, Run, forget_others, look, looked_ahead, ours
 from cnrmirror.sync.memory import SourceMemory, fingerprint, remember, remembered
 from cnrmirror.sync.meter import Meter
-from cnrmirror.sync.plan import Plan, Rules, Situation, plan
+from cnrmirror.sync.plan import Key, Plan, Rules, Situation, plan
 from cnrmirror.sync.report import SourceReport, SyncReport, message
+from cnrmirror.sync.settled import Settled
 
 _REFUSED = "releases changed upstream, and 'changes: fail' is set: nothing was synced"
 _ADVICE = "run again: what was fetched is noted, and is not fetched again"
 
 
-class _Run(msgspec.Struct, frozen=True):
-    """One run: the mirror, what was decided up to now, and how it was asked for."""
+class _Outcome(msgspec.Struct, frozen=True):
+    """What one source came to: what is remembered of it, and from where the next run may go on."""
 
-    project: Project
-    ledger: Ledger
-    now: str
-    dry_run: bool
-    keep: bool
-    meter: Meter
-    crew: Crew | None = None
+    memory: SourceMemory
+    draft: Draft | None = None
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """One source of a run, and what the last run has left of it."""
+class _Came(msgspec.Struct, frozen=True):
+    """What a source that could be asked came to.
 
-    source: Source
-    rules: Rules
-    before: SourceMemory | None
+    ``channels`` are its own from now on; ``settled``: where an earlier run left it, if this one
+    took nothing in.
+    """
 
-    @property
-    def had(self) -> dict[str, list[str]]:
-        """The channels that it gave before."""
-        return self.before.channels if self.before else {}
+    report: SourceReport
+    channels: dict[str, list[str]]
+    draft: Draft | None = None
+    settled: Settled | None = None
 
 
 def sync(
@@ -88,20 +86,35 @@ def sync(
         InvalidDocument: acknowledged.yaml is not what it must be.
     """
     with _alone(project) if only_fetch else project.signing(now):
-        all_asked = [_Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
-        ledger = Ledger(project, [source.name for source, _ in sources], now)
-        run = _Run(project, ledger, now, dry_run, keep, meter or Meter(), crew)
+        all_asked = [Asked(s, rules, remembered(project, s.name)) for s, rules in sources]
+        run = Run(project, Ledger(project, now), now, dry_run, keep, meter or Meter(), crew)
         known = acknowledgements(project)
-        memories = [_outcome(run, asked) for asked in all_asked]
-        memories = [_with_signed(memory, ledger) for memory in memories]
-        reports = [with_acknowledged(memory.report, known, now) for memory in memories]
+        all_asked = looked_ahead(run, all_asked)
+        outcomes = [_outcome(run, asked) for asked in all_asked]
+        outcomes = [_with_signed(outcome, run.ledger) for outcome in outcomes]
+        reports = [with_acknowledged(outcome.memory.report, known, now) for outcome in outcomes]
         if dry_run or only_fetch:
+            forget_others(all_asked, {a.source.name: a.mark.theirs for a in all_asked if a.mark})
             return SyncReport(now, None, reports)
-        head = ledger.commit(message(reports))
-        for memory in memories:
-            remember(project, memory)
-            Journal(project.layout.source_journal(memory.report.source)).remove()
+        head = run.ledger.commit(message(reports))
+        forget_others(all_asked, _remember(run, outcomes, head or project.head()))
         return SyncReport(now, head.revision if head else None, reports)
+
+
+def _remember(run: Run, outcomes: Sequence[_Outcome], head: Head) -> dict[str, Descriptor]:
+    """Keep what the run leaves of each source; the revisions of sources that are needed again."""
+    drafts = {o.memory.report.source: o.draft for o in outcomes if o.draft}
+    marks = settle(drafts, run.ledger.changed, head.catalog, run.now)
+    needed = {}
+    for outcome in outcomes:
+        memory, name = outcome.memory, outcome.memory.report.source
+        if mark := marks.get(name):
+            memory = msgspec.structs.replace(memory, report=memory.report.folded(), settled=mark)
+        remember(run.project, memory)
+        Journal(run.project.layout.source_journal(name)).remove()
+        if memory.settled:
+            needed[name] = memory.settled.theirs
+    return needed
 
 
 @contextlib.contextmanager
@@ -111,7 +124,7 @@ def _alone(project: Project) -> Iterator[None]:
         yield
 
 
-def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
+def _outcome(run: Run, asked: Asked) -> _Outcome:
     """What one source came to; its errors are no harm to the other sources.
 
     Raises:
@@ -121,23 +134,30 @@ def _outcome(run: _Run, asked: _Asked) -> SourceMemory:
     name, rules = asked.source.name, asked.rules
     try:
         with run.meter.timing(name):
-            report, channels = _one(run, asked)
+            came = _one(run, asked)
     except CrewLost as error:
         raise CrewLost(f"{error.message}; {_ADVICE}") from error
     except StorageError:
         raise
     except CnrMirrorError as error:
-        report, channels = SourceReport.failed(name, rules, error, run.now), asked.had
+        came = _failed(run, asked, error)
     except Exception as error:  # a fault in one adapter is no harm to the other sources
         fault = CnrMirrorError(f"internal error: {type(error).__name__}: {error}")
-        report, channels = SourceReport.failed(name, rules, fault, run.now), asked.had
+        came = _failed(run, asked, fault)
     used = fingerprint(rules)
-    if run.keep or report.error:
+    if run.keep or came.report.error:
         used = asked.before.filter if asked.before else ""
-    return SourceMemory(_measured(run, asked, report), used, channels)
+    report = _measured(run, asked, came.report)
+    memory = SourceMemory(report, used, came.channels, settled=came.settled)
+    return _Outcome(memory, came.draft)
 
 
-def _measured(run: _Run, asked: _Asked, report: SourceReport) -> SourceReport:
+def _failed(run: Run, asked: Asked, error: CnrMirrorError) -> _Came:
+    report = SourceReport.failed(asked.source.name, asked.rules, error, run.now)
+    return _Came(report, asked.had, settled=asked.mark)
+
+
+def _measured(run: Run, asked: Asked, report: SourceReport) -> SourceReport:
     """The same, with what it took, and when the source was well last."""
     before = asked.before.report.last_success if asked.before else ""
     return msgspec.structs.replace(
@@ -148,68 +168,58 @@ def _measured(run: _Run, asked: _Asked, report: SourceReport) -> SourceReport:
     )
 
 
-def _with_signed(memory: SourceMemory, ledger: Ledger) -> SourceMemory:
+def _with_signed(outcome: _Outcome, ledger: Ledger) -> _Outcome:
     """The same, with the signed releases that are left once every source has had its turn."""
+    memory = outcome.memory
     signed = ledger.signed(memory.report.source)
     report = msgspec.structs.replace(memory.report, signed=signed)
-    return msgspec.structs.replace(memory, report=report)
+    memory = msgspec.structs.replace(memory, report=report)
+    return msgspec.structs.replace(outcome, memory=memory)
 
 
-def _one(run: _Run, asked: _Asked) -> tuple[SourceReport, dict[str, list[str]]]:
-    """One source: its report, and the channels that are its own from now on."""
-    rules, channels = asked.rules, asked.had
+def _one(run: Run, asked: Asked) -> _Came:
+    """One source: looked at, decided, brought, and taken into the run."""
+    rules = asked.rules
     with threads(rules.parallel) as executor:
-        listing = _look(run, asked, executor)
-        decided = _decide(run, asked, listing)
-        if rules.changes == "fail" and decided.of_kind("frozen"):
-            brought = Brought(notes=[_REFUSED])
+        looked = look(run, asked, executor)
+        owned = ours(run, asked, looked)
+        contested = run.ledger.contested()
+        decided = _decide(run, asked, looked, owned)
+        refused = rules.changes == "fail" and bool(decided.of_kind("frozen"))
+        if refused:
+            brought, channels = Brought(notes=[_REFUSED]), asked.had
         else:
             brought = _bring(run, asked, decided, executor)
             decided = decided.keeping({hole.package for hole in brought.holes})
-            channels = _apply(run, asked, listing, decided, brought)
-    return SourceReport.build(rules, listing, decided, brought, run.now), channels
+            channels = _apply(run, asked, looked, decided, brought)
+    report = SourceReport.build(rules, looked.listing, decided, brought, run.now)
+    if refused:
+        return _Came(report, channels, settled=asked.mark)
+    draft = None
+    if report.is_success:
+        draft = drafted(run, asked, looked, Taken(decided, brought, channels, owned, contested))
+    return _Came(report, channels, draft)
 
 
-def _look(run: _Run, asked: _Asked, executor: Executor) -> Listing:
-    """What the source has, under the names that its packages have here."""
-    rules = asked.rules
-    known: dict[str, set[tuple[str, str]]] = {}
-    sure, unknown = rules.deletes == "follow", set()
-    for package, release, media_type in run.ledger.owned[asked.source.name]:
-        names = upstream_names(package, rules.names)
-        # Before it is called gone, it is asked for by all names that it may have there.
-        for name in names if sure else names[:1]:
-            known.setdefault(name, set()).add((release, media_type))
-        if not names:
-            unknown.add(package)
-    wanted = Wanted(rules.filter, rules.names)
-    ask = Ask(wanted, known, sure, run.project.progress, executor)
-    listing = mapped(asked.source.look(ask), wanted)
-    if unknown - {offer.package for offer in listing.offers}:
-        # Nobody can say what the source calls them, so they could not be asked for.
-        listing = msgspec.structs.replace(listing, certain=False)
-    return listing
-
-
-def _decide(run: _Run, asked: _Asked, listing: Listing) -> Plan:
+def _decide(run: Run, asked: Asked, looked: Looked, owned: Collection[Key]) -> Plan:
     """What is to be done about each release."""
-    ours = run.ledger.owned[asked.source.name]
-    packages = {offer.package for offer in listing.offers} | {key[0] for key in ours}
+    packages = {offer.package for offer in looked.listing.offers} | {key[0] for key in owned}
     return plan(
         Situation(
             asked.source.name,
             asked.rules,
-            listing,
+            looked.listing,
             run.ledger.documents(packages),
-            ours,
+            owned,
             run.ledger.taken,
             asked.before is None or asked.before.filter == fingerprint(asked.rules),
             run.keep,
+            looked.rest,
         )
     )
 
 
-def _bring(run: _Run, asked: _Asked, decided: Plan, executor: Executor) -> Brought:
+def _bring(run: Run, asked: Asked, decided: Plan, executor: Executor) -> Brought:
     """The archives that are to be fetched, in the store; none in a dry run."""
     if run.dry_run:
         return Brought()
@@ -221,13 +231,15 @@ def _bring(run: _Run, asked: _Asked, decided: Plan, executor: Executor) -> Broug
 
 
 def _apply(
-    run: _Run, asked: _Asked, listing: Listing, decided: Plan, brought: Brought
+    run: Run, asked: Asked, looked: Looked, decided: Plan, brought: Brought
 ) -> dict[str, list[str]]:
     """Take the source's part into the run; the channels that are its own from now on."""
+    listing = looked.listing
     if brought.holes or decided.holes or not listing.complete:
         # The catalog records only what was taken in whole.
         listing = msgspec.structs.replace(listing, upstream=None)
-    channels = run.ledger.apply(decided, listing, asked.rules, brought.fetched, asked.had)
+    had, others = looked.parted(asked.had)
+    channels = run.ledger.apply(decided, listing, asked.rules, brought.fetched, had)
     settled = decided.of_kind("same", "frozen", "fetch" if run.dry_run else "same")
     run.ledger.taken.update(brought.fetched, (action.key for action in settled))
-    return channels
+    return others | channels
