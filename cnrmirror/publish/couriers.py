@@ -36,7 +36,7 @@ class Couriers(NamedTuple):
     Args:
         crew: the processes.
         project: the mirror.
-        to: what mirror.yaml says of the destination.
+        to: the destination, as ``placed`` gives it.
     """
 
     crew: Crew
@@ -48,8 +48,7 @@ class Couriers(NamedTuple):
         store, folder = self.project.config.store, self.project.folder
         at = placed(folder, store) if store else None
         catalog = str(self.project.layout.catalog.resolve())
-        to = placed(folder, self.to)
-        return (Parcel(to, learned, catalog, at, part) for part in parts(archives))
+        return (Parcel(self.to, learned, catalog, at, part) for part in parts(archives))
 
 
 class Errand:
@@ -143,8 +142,9 @@ class Errand:
         with threads(_LOOKING) as executor:
             found = list(in_parallel(self._destination.has_whole, asked, executor))
         there = {blob_path(b.digest): b for b, whole in zip(asked, found, strict=True) if whole}
-        if len(there) < len(asked):
-            self._left["they were not there as a worker had said"] += len(asked) - len(there)
+        missing = 0 if report.here else len(report.unit.archives) - len(there)
+        if missing:
+            self._left["they were not there when a worker had said so"] += missing
         for blob in there.values():
             self._progress.advance(1, blob.size)
         return set(there)
