@@ -27,6 +27,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
 from cnrmirror.model.errors import DamageError, UsageError
 from cnrmirror.objects.base import STATE, STATE_FOLDER
+from cnrmirror.objects.folder import FolderObjects
 from cnrmirror.publish import couriers, engine, lease, parcel
 from cnrmirror.publish.couriers import Couriers
 from cnrmirror.publish.engine import Published
@@ -257,10 +258,40 @@ def test_an_archive_that_is_damaged_here_is_sent_by_no_worker(project: Project) 
     assert not (project.folder.parent / "many" / blob_path(path.name)).exists()
 
 
-def test_what_a_killed_first_publish_left_is_not_given_out(project: Project) -> None:
-    class Killed(BaseException):
-        pass
+class Killed(BaseException):
+    """What a test raises in the place of SIGKILL."""
 
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+@pytest.mark.parametrize("workers", [True, False], ids=["workers", "alone"])
+def test_what_workers_of_a_killed_publish_wrote_is_nowhere_in_the_end(
+    project: Project, tmp_path: Path, first: bool, workers: bool
+) -> None:
+    if not first:
+        publish(project, "many")
+        push(project, charts(tmp_path / "more", 40)[24:], Override(namespace="ns"), NOW)
+
+    def wrong(data: bytes) -> bytes:
+        written(data, lambda blob: bytes(blob.size))
+        raise Killed
+
+    with pytest.raises(Killed):
+        publish(project, "many", Told(wrong).crew())
+    publish(project, "many", Told().crew() if workers else None)
+    publish(project, "alone")
+    there = {
+        path: data
+        for path, data in place(project, "many").items()
+        if path.startswith("catalog/blobs/")
+    }
+    alone = place(project, "alone")
+    assert len(there) == (24 if first else 40)
+    assert all(data == alone[path] for path, data in there.items())
+    with Session.open(project, PublishTo(to=str(tmp_path / "many"))) as session:
+        assert session.audit(NOW, repair=False) == []
+
+
+def test_what_a_killed_first_publish_left_is_not_given_out(project: Project) -> None:
     publish(project, "alone")
     count = 0
 
@@ -273,7 +304,9 @@ def test_what_a_killed_first_publish_left_is_not_given_out(project: Project) -> 
 
     with pytest.raises(Killed):
         publish(project, "many", Told(*[dying] * 9).crew())
-    there = [path for path in files(project.folder.parent / "many") if "/blobs/" in path]
+    there = [
+        path for path in files(project.folder.parent / "many") if path.startswith("catalog/blobs/")
+    ]
     damaged = project.folder.parent / "many" / there[0]
     damaged.write_bytes(b"half")
     told = Told()
@@ -393,6 +426,19 @@ def test_several_destinations_of_several_processes(tmp_path: Path) -> None:
     machine("-C", "m", "publish", "./three")
     assert shown(machine.folder / "one") == shown(machine.folder / "three")
     assert machine("-C", "m", "publish", "--audit").count("all well") == 2
+
+
+def test_processes_of_this_machine_are_believed_and_cost_no_request(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(self: FolderObjects, blob: Descriptor) -> bool:
+        raise AssertionError(blob)
+
+    monkeypatch.setattr(FolderObjects, "has_whole", asked, raising=False)
+    told = Told()
+    publish(project, "many", Crew(2, lambda: told))
+    publish(project, "alone")
+    assert len(told.given) == 5 and place(project, "many") == place(project, "alone")
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -83,7 +83,9 @@ def carry_out(
     label = f"Publishing to {destination.name}{workers}"
     with stage(work.project.progress, label, total) as progress:
         errand = Errand(couriers, destination, progress, lease.renew) if couriers else None
-        sender = _Sender(destination, lease, progress, known, errand)
+        # Of a run that did not come to its end, nobody knows whom it had send archives.
+        doubted = errand is not None or work.seen.state.lease is not None
+        sender = _Sender(destination, lease, progress, known, doubted, errand)
         deletes = _send(work, sender, batches)
         lease.renew(0)
         head = _sign_off(work, sender, now)
@@ -153,19 +155,21 @@ class _Sender:
     """Writes in portions, and says between two of them that the run is still there.
 
     Args:
-        known: what a publish that was killed had sent, by key.
+        known: what a first publish that was killed had sent, by key.
+        doubted: whether archives may be there with other bytes than their own.
         errand: has archives sent by others.
     """
 
     def __init__(
         self, destination: Objects, lease: HeldLease, progress: Progress,
-        known: dict[str, Listed], errand: Errand | None = None,
+        known: dict[str, Listed], doubted: bool, errand: Errand | None,
     ) -> None:  # fmt: skip
         self.puts = self.bytes = 0
         self._destination = destination
         self._lease = lease
         self._progress = progress
         self._known = known
+        self._doubted = doubted
         self._errand = errand
 
     @property
@@ -207,7 +211,7 @@ class _Sender:
         if resource.path in self._known and named_by_digest(resource.path):
             return True
         # Workers can write where they like among the archives, whatever they were given.
-        return self._errand is not None and is_archive(resource)
+        return self._doubted and is_archive(resource)
 
     def swap(self, key: str, data: bytes, tag: str | None) -> None:
         self._destination.swap(key, data, tag)

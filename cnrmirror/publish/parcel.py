@@ -2,7 +2,7 @@
 
 Whoever sends one needs no project and no keys: all it must know is in the parcel. A parcel and what
 comes of it are JSON. One that is sent twice does no harm: what is there already stays as it is.
-Whether its archives are there, nobody is believed (``couriers``).
+Whether its archives are there, nobody elsewhere is believed (``couriers``).
 """
 
 from __future__ import annotations
