@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.cli.crews import Wish
+from cnrmirror.cli.publish import _Order, _outcome, _publish
 from cnrmirror.crew import crew as crews
 from cnrmirror.crew.crew import Crew, CrewLost
 from cnrmirror.mirror.project import Project
@@ -25,7 +27,7 @@ from cnrmirror.mirror.push import push
 from cnrmirror.mirror.settings import PublishTo, StoreAt
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
-from cnrmirror.model.errors import DamageError, UsageError
+from cnrmirror.model.errors import DamageError, NotTrusted, UsageError
 from cnrmirror.objects.base import STATE, STATE_FOLDER
 from cnrmirror.objects.folder import FolderObjects
 from cnrmirror.publish import couriers, engine, lease, parcel
@@ -475,6 +477,26 @@ def test_a_cluster_is_for_buckets_and_meets_no_keys(
             patch.setenv(name, "3")
             with pytest.raises(UsageError, match=f"env -u {name} cnrmirror publish"):
                 wish.check_to(project, [bucket])
+
+
+def test_where_something_must_be_signed_a_cluster_is_of_no_use_and_nothing_is_changed(
+    project: Project, tmp_path: Path
+) -> None:
+    publish(project, "many")
+    shutil.copytree(project.folder, tmp_path / "second", symlinks=True)
+    shutil.rmtree(tmp_path / "second/.state/memory/destinations")
+    second = reopen(tmp_path / "second")
+    push(project, charts(tmp_path / "one", 25)[24:], Override(namespace="ns"), NOW)
+    push(second, charts(tmp_path / "two", 26)[25:], Override(namespace="ns"), NOW)
+    publish(project, "many")
+    before = files(tmp_path / "many")
+    second.signer = None
+    told = Told()
+    target = PublishTo(to=str(tmp_path / "many"))
+    with pytest.raises(NotTrusted) as found:
+        _outcome(_Order(second, lambda s: _publish(s, False), True, False, told.crew()), target)
+    assert "publish without it once" in found.value.__notes__[-1]
+    assert files(tmp_path / "many") == before and not told.given
 
 
 def test_a_parcel_tells_no_more_than_a_worker_needs(project: Project) -> None:

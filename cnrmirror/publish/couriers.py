@@ -26,7 +26,7 @@ from cnrmirror.objects.bodies import MULTIPART_FROM
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.publish.parcel import SIZE, Parcel, Sent, deliver, is_worth_a_parcel, parts
 
-_LOOKING = 32
+_LOOKING = 16
 # So many archives are gathered from several revisions, or until so many other bytes wait.
 _ENOUGH, _WAITING_BYTES = 2000, 64 << 20
 
