@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import ClassVar
 
+import msgspec
 import pytest
 
 from cnrmirror.mirror.project import Project
@@ -12,7 +13,7 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import CnrMirrorError, IncompleteError, Outdated, Tampered
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.model.resource import Base64Json, Resource
-from cnrmirror.objects.base import Objects, Reader, read
+from cnrmirror.objects.base import Objects, Reader, archive, read
 
 Pair = tuple[Objects, Objects]
 SILENT = NoProgress()
@@ -23,7 +24,12 @@ def put(objects: Objects, **files: bytes) -> None:
 
 
 class ObjectsSuite:
-    """A fixture ``pair`` gives one destination, opened twice, and empty."""
+    """A fixture ``pair`` gives one destination, opened twice, and empty.
+
+    ``tells``: whether it keeps what readers are told of an object beside its bytes.
+    """
+
+    tells: ClassVar[bool] = True
 
     def test_what_is_put_is_read_and_what_is_not_there_is_none(self, pair: Pair) -> None:
         one, two = pair
@@ -39,6 +45,26 @@ class ObjectsSuite:
         assert pair[0].size("a") is None
         put(pair[0], a=b"12345")
         assert pair[1].size("a") == 5
+
+    def test_an_archive_is_whole_with_its_bytes_and_headers_whoever_wrote_it(
+        self, pair: Pair
+    ) -> None:
+        data = bytes(range(256)) * 300
+        blob = Descriptor.of(data)
+        good = msgspec.structs.replace(archive(blob), body=data)
+        put(pair[1], a=b"1")
+        assert not pair[0].has_whole(blob)
+        pair[1].put([good], SILENT)
+        assert pair[0].has_whole(blob)
+        for wrong in (data[:-1], data[:-1] + b"x", data + b"x", b""):
+            pair[1].put([msgspec.structs.replace(good, body=wrong)], SILENT)
+            assert not pair[0].has_whole(blob)
+        others = [{"media_type": "text/html"}, {"cache": "no-cache"}, {"filename": "a.exe"}]
+        for other in others:
+            pair[1].put([msgspec.structs.replace(good, **other)], SILENT)
+            assert pair[0].has_whole(blob) != self.tells
+        pair[1].put([good], SILENT)
+        assert pair[0].has_whole(blob)
 
     def test_a_read_is_bounded(self, pair: Pair) -> None:
         put(pair[0], a=b"12345")

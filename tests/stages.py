@@ -241,11 +241,14 @@ FOREIGN = [
 # It needs a real server's bucket, and a program of others: tests/interop/test_cluster_page.py.
 CLUSTER = Stage(
     "docs/scale.md",
-    ("cnrmirror cluster certificates", "echo 'sources:", "env -u", "cnrmirror check --from s3://"),
+    ("cnrmirror cluster certificates", "echo 'sources:", "env -u", "cnrmirror check --from s3://",
+     "cnrmirror -C my-mirror publish"),
     ".",
     {"": "cnrmirror init my-mirror --store s3://site/registry"},
-    {"s3://my-bucket": "s3://site", "--root root.json": "--root my-mirror/root.json"},
-    after="cnrmirror -C my-mirror show charts/nginx@1.2.0",
+    {"s3://my-bucket": "s3://site", "--root root.json": "--root my-mirror/root.json",
+     "s3://my-public-bucket/registry": "s3://site/public"},
+    after="cnrmirror -C my-mirror show charts/nginx@1.2.0"
+    " && cnrmirror -C my-mirror publish s3://site/public --audit",
 )  # fmt: skip
 
 # Its packages are signed by their maker: tests/interop/test_blocks.py has such ones.

@@ -26,6 +26,8 @@ from tests.test_bundle import contents
 
 
 class TestMemory(ObjectsSuite):
+    tells = False
+
     @pytest.fixture
     def pair(self, project: Project) -> tuple[Objects, Objects]:
         shared: dict[str, bytes] = {}
@@ -33,6 +35,8 @@ class TestMemory(ObjectsSuite):
 
 
 class TestFolder(ObjectsSuite):
+    tells = False
+
     @pytest.fixture
     def pair(self, project: Project, tmp_path: Path) -> tuple[Objects, Objects]:
         out = tmp_path / "out"

@@ -11,11 +11,12 @@ from cnrmirror.catalog.metadata import MetadataFolder
 from cnrmirror.catalog.nodes import LayeredNodes
 from cnrmirror.catalog.tree import EMPTY, CatalogReader
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Facts, Node, blob_path, node_path
+from cnrmirror.model.documents import CatalogRoot, Facts, Node, node_path
 from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import GZIP_TYPE, Resource
+from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import METADATA, SignedHead
+from cnrmirror.objects.base import archive
 from cnrmirror.objects.files import sync_filesystem
 from cnrmirror.objects.store import Store
 
@@ -117,7 +118,7 @@ def _below(
             for blob in sorted(has.blobs() - (had.blobs() if had else set())):
                 if blob.digest not in sent:
                     sent.add(blob.digest)
-                    yield Resource(blob_path(blob.digest), blob, GZIP_TYPE, "immutable")
+                    yield archive(blob)
             nodes += [f for f in has.facts if had is None or f not in had.facts]
     for node in chain(nodes, catalog.added(old, new)):
         if node.digest not in sent:

@@ -17,6 +17,7 @@ import msgspec
 from cnrmirror.cli.context import Context
 from cnrmirror.mirror.home import KEYS_FD_VARIABLE, KEYS_VARIABLE
 from cnrmirror.mirror.places import check_place
+from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model.errors import UsageError
 from cnrmirror.model.later import later
 from cnrmirror.objects.scheme import FOLDER, scheme_of
@@ -33,6 +34,7 @@ else:
     scout = later("cnrmirror.audit.scout")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+SECRET = (KEYS_VARIABLE, KEYS_FD_VARIABLE)
 ONLY_FETCH = click.option(
     "--only-fetch", is_flag=True,
     help="Bring the archives, and leave the rest to the next sync: this needs no keys.",
@@ -74,9 +76,28 @@ class Wish(msgspec.Struct, frozen=True):
                 "give an address (https://…, s3://…), or use --workers"
             )
 
+    def check_to(self, project: projects.Project, targets: Sequence[PublishTo]) -> None:
+        """Raises UsageError if workers elsewhere cannot send to these, or might meet keys."""
+        if not self.address:
+            return
+        self.check_for(project)
+        if on_disk := [each.to for each in targets if scheme_of(each.to) is FOLDER]:
+            raise UsageError(
+                f"--cluster: the workers have other disks, and {on_disk[0]} is on this machine's: "
+                "publish to a bucket, or use --workers"
+            )
+        if found := [name for name in SECRET if os.environ.get(name)]:
+            raise UsageError(
+                f"--cluster: a publish reads what workers say, and needs no keys: take {found[0]} "
+                f"out of its environment (env -u {found[0]} cnrmirror publish …)"
+            )
+
     @contextlib.contextmanager
-    def crew(self) -> Iterator[crews.Crew | None]:
+    def crew(self, clean: bool = False) -> Iterator[crews.Crew | None]:
         """The processes; None if none are wished for.
+
+        Args:
+            clean: those of this machine share nothing with this one.
 
         Raises:
             UsageError, InputError, NetworkError: see ``cluster.cluster``.
@@ -85,7 +106,7 @@ class Wish(msgspec.Struct, frozen=True):
             with cluster.cluster(self.address, self.certificates) as crew:
                 yield crew
         elif self.workers:
-            crew = crews.local(self.workers)
+            crew = crews.local(self.workers, clean)
             try:
                 yield crew
             finally:
@@ -163,8 +184,7 @@ def fetch_apart(
         sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *options, "sync", *words,
         "--only-fetch", "--cluster", str(wish.address), "--certificates", str(wish.certificates),
     ]  # fmt: skip
-    secret = (KEYS_VARIABLE, KEYS_FD_VARIABLE)
-    environment = {name: value for name, value in os.environ.items() if name not in secret}
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET}
     done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
     return done.returncode
 

@@ -85,7 +85,7 @@ _OF: dict[str, dict[int, str]] = {
         6: "With --audit: a file is missing, wrong, or does not belong.",
         7: "Somebody else publishes there.",
         9: "Not trusted: what is there was signed by others, or a key is not here.",
-        12: "The destination cannot be reached, is too slow, or answers with errors.",
+        12: "The destination or cluster cannot be reached, is too slow, or answers with errors.",
         16: "The destination refuses: credentials, rights, or a clock that is off.",
     },
     "pull": {

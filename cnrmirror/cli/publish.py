@@ -7,25 +7,36 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import msgspec
 
 from cnrmirror.cli import freshness, words
 from cnrmirror.cli.context import Context, counted, now, pass_context, plain, sized
+from cnrmirror.cli.crews import Wish, crew_options
 from cnrmirror.cli.keyring import repository, signing_project
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.settings import PublishTo
 from cnrmirror.model import typed
-from cnrmirror.model.errors import CnrMirrorError, DamageError, InvalidDocument, UsageError
+from cnrmirror.model.errors import (
+    CnrMirrorError,
+    DamageError,
+    InvalidDocument,
+    NotTrusted,
+    UsageError,
+)
 from cnrmirror.model.finding import Finding
 from cnrmirror.objects.files import locked
 from cnrmirror.objects.scheme import FOLDER, S3, scheme_of
+from cnrmirror.publish.couriers import Couriers
 from cnrmirror.publish.engine import Published
 from cnrmirror.publish.open import find_destinations
 from cnrmirror.publish.plan import GET_PRICE, PUT_PRICE, Plan, Sum, by_package, invalidations
 from cnrmirror.publish.session import Session
+
+if TYPE_CHECKING:
+    from cnrmirror.crew import crew as crews
 
 
 @click.command()
@@ -46,6 +57,10 @@ from cnrmirror.publish.session import Session
               help="Fail if somebody else published there, even if it can be merged.")  # fmt: skip
 @click.option("--catch-up", is_flag=True,
               help="Bring this mirror up, too, if the destination is ahead of it.")  # fmt: skip
+@crew_options(
+    "Send archives", "this command sends the rest",
+    "the mirror and the destination must be in buckets, and nothing is signed",
+)  # fmt: skip
 @pass_context
 def publish(
     context: Context,
@@ -57,6 +72,7 @@ def publish(
     repair: bool,
     no_merge: bool,
     catch_up: bool,
+    wish: Wish,
 ) -> None:
     """Publish to buckets and folders: only what changed, in a safe order.
 
@@ -73,25 +89,27 @@ def publish(
     cnrmirror publish s3://my-bucket/registry
     cnrmirror publish production --plan plan.json; cnrmirror publish production --apply plan.json
     cnrmirror publish production --audit --repair
+    cnrmirror publish production --workers 4
     """
-    if repair and not audit:
-        raise UsageError("--repair needs --audit")
-    project = signing_project(context)
+    _check_together(audit, repair, catch_up, wish)
+    # Whoever reads what workers say has no keys.
+    project = context.project() if wish.address else signing_project(context)
     targets = find_destinations(project, names)
+    wish.check_to(project, targets)
     if (save or apply) and len(targets) > 1:
         raise UsageError("--plan and --apply need exactly one TARGET")
     mode: _Mode = functools.partial(_publish, catch_up=catch_up)
-    if not (catch_up or context.allow_past or project.config.follow):
+    if not (catch_up or context.allow_past or project.config.follow or wish.address):
         repository(project).look_back()
     if audit:
         mode = functools.partial(_audit, repair=repair)
     elif dry_run or save:
-        mode = functools.partial(_plan, project, save)
+        mode, wish = functools.partial(_plan, project, save), Wish()
     elif apply:
         mode = functools.partial(_apply, path=apply)
-    outcomes = [
-        _outcome(project, target, mode, not no_merge, len(targets) > 1) for target in targets
-    ]
+    with wish.crew(clean=True) as crew:
+        order = _Order(project, mode, not no_merge, len(targets) > 1, crew)
+        outcomes = [_outcome(order, target) for target in targets]
     done = [outcome for outcome in outcomes if outcome.value is not None]
     value = done[0].value if len(targets) == 1 else [outcome.value for outcome in done]
     asked = dry_run or save or (audit and any(outcome.value for outcome in done))
@@ -112,16 +130,39 @@ class _Outcome(msgspec.Struct, frozen=True):
 _Mode = Callable[[Session], _Outcome]
 
 
-def _outcome(
-    project: Project, target: PublishTo, mode: _Mode, merge: bool, one_of_many: bool
-) -> _Outcome:
+class _Order(NamedTuple):
+    """What is to be done with each destination."""
+
+    project: Project
+    mode: _Mode
+    merge: bool
+    one_of_many: bool
+    crew: crews.Crew | None
+
+
+def _check_together(audit: bool, repair: bool, catch_up: bool, wish: Wish) -> None:
+    """Raises UsageError for options that do not go together."""
+    if repair and not audit:
+        raise UsageError("--repair needs --audit")
+    if audit and (wish.workers or wish.address):
+        raise UsageError("--audit compares, and sends little: leave --workers and --cluster out")
+    if catch_up and wish.address:
+        raise UsageError("--catch-up signs, and with --cluster nothing is signed: leave one out")
+
+
+def _outcome(order: _Order, target: PublishTo) -> _Outcome:
     """One destination; where there are others, they are not to wait for one that fails."""
+    project = order.project
     try:
-        session = Session.open(project, target, merge)
+        session = Session.open(project, target, order.merge)
+        if order.crew is not None:
+            session.couriers = Couriers(order.crew, project, target)
         with locked(session.memory.lock, project.config.lock_wait_seconds), session:
-            return mode(session)
+            return order.mode(session)
     except CnrMirrorError as error:
-        if not one_of_many:
+        if order.crew is not None and order.crew.afar and isinstance(error, NotTrusted):
+            error.add_note("with --cluster nothing is signed: publish without it once")
+        if not order.one_of_many:
             raise
         click.echo(f"cnrmirror: {plain(error.message)}", err=True)
         return _Outcome(None, [], error.exit_code)

@@ -71,9 +71,9 @@ class Crew:
             executor.shutdown(wait=False, cancel_futures=True)
 
 
-def local(count: int) -> Crew:
-    """So many processes of this machine."""
-    return Crew(count, lambda: processes(count))
+def local(count: int, clean: bool = False) -> Crew:
+    """So many processes of this machine; for ``clean`` see ``processes``."""
+    return Crew(count, lambda: processes(count, clean))
 
 
 def answer_of(data: bytes, kind: type[T], parts: int) -> T:
@@ -133,8 +133,9 @@ class _Try(NamedTuple, Generic[U]):
 
 
 def carried_out(
-    crew: Crew, job: Job[U, R], units: Iterable[U], window: int, attempts: int = _ATTEMPTS
-) -> Iterator[Report[U, R]]:
+    crew: Crew, job: Job[U, R], units: Iterable[U], window: int, attempts: int = _ATTEMPTS,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Iterator[Report[U, R]]:  # fmt: skip
     """What came of each unit, in the order in which they are done.
 
     A unit that a worker could not do, or about which it lied, is given to a worker again, and done
@@ -144,6 +145,7 @@ def carried_out(
         units: taken one by one, as others are done.
         window: how many are under way at the same time: their answers may be in memory.
         attempts: how often a unit is given to a worker.
+        meanwhile: called every few seconds while workers work; what it raises ends all.
 
     Raises:
         InvalidDocument, StorageError: a unit cannot be done here, either.
@@ -184,6 +186,7 @@ def carried_out(
                 else:
                     yield Report(attempt.unit, result, attempt.trouble)
             crew.require()
+            meanwhile()
     finally:
         for future in running:
             future.cancel()

@@ -20,13 +20,16 @@ else:
 _SOCKET_FOLDER = 60
 
 
-def processes(count: int = 0) -> process.ProcessPoolExecutor:
+def processes(count: int = 0, clean: bool = False) -> process.ProcessPoolExecutor:
     """So many worker processes; 0: as many as there are cores.
 
     They are forked, which is quickest; where threads run here (a terminal's progress bar, a
     server) they start clean instead, because a lock that a thread holds would stay locked.
+
+    Args:
+        clean: they start clean in any case: threads of another language may run here.
     """
-    if threading.active_count() == 1:
+    if threading.active_count() == 1 and not clean:
         method = "fork"
     else:
         # A server that forks listens at a socket among temporary files: its path has a limit.

@@ -16,9 +16,9 @@ import msgspec
 
 from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import blob_path
-from cnrmirror.model.errors import Tampered
+from cnrmirror.model.errors import IncompleteError, Tampered
 from cnrmirror.model.progress import Progress
-from cnrmirror.model.resource import Resource
+from cnrmirror.model.resource import GZIP_TYPE, Resource
 
 # How a reader's mirror answers for its views: as the files of a site, at addresses with queries,
 # under the keys of a bucket (or a site's paths), or not at all.
@@ -177,6 +177,18 @@ class Objects(Reader, Protocol):
         """
         return self.size(key) == blob.size
 
+    def has_whole(self, blob: Descriptor) -> bool:
+        """Whether a blob is under its digest as ``archive`` says, whoever wrote it.
+
+        Its bytes are read where the service does not know their digest. Raises as ``read`` does.
+        """
+        try:
+            for _ in blob_pieces(self, blob, self.name):
+                pass
+        except (Tampered, IncompleteError):
+            return False
+        return True
+
     def create(self, resources: Sequence[Resource], progress: Progress) -> list[str]:
         """Write those that are not there, in any order and several at a time; overwrite nothing.
 
@@ -231,6 +243,16 @@ def kept_note(name: str, count: int, reason: str) -> str:
 def named_by_digest(key: str) -> bool:
     """Whether a key of a mirror tells its bytes, so that whoever wrote it wrote the same."""
     return key.startswith(("catalog/blobs/", "catalog/nodes/", "catalog/targets/"))
+
+
+def archive(blob: Descriptor) -> Resource:
+    """A blob as a mirror has it under its digest."""
+    return Resource(blob_path(blob.digest), blob, GZIP_TYPE, "immutable")
+
+
+def is_archive(resource: Resource) -> bool:
+    """Whether it is a blob under its digest."""
+    return isinstance(resource.body, Descriptor) and named_by_digest(resource.path)
 
 
 PIECE = 1 << 16

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import obstore
 from obstore import exceptions as obs
 
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.errors import (
     AccessDenied,
     IncompleteError,
@@ -32,6 +33,7 @@ from cnrmirror.objects.base import (
     Listed,
     Objects,
     Reader,
+    archive,
     bounded,
     check_path,
     kept_note,
@@ -218,6 +220,23 @@ class CloudObjects(CloudReader, Objects):
             if error.details.get("what") == "key":
                 return None
             raise
+
+    def has_whole(self, blob: Descriptor) -> bool:
+        """See ``base.Objects``. Neither service tells a SHA-256."""
+        wanted = archive(blob)
+
+        def headers() -> dict[str, str]:
+            found = obstore.get(self._store, self.prefix + wanted.path, options={"head": True})
+            return {str(name): str(value) for name, value in found.attributes.items()}
+
+        try:
+            told = self._once(headers, f"{self.name}/{wanted.path}")
+        except NotFoundError as error:
+            if error.details.get("what") == "key":
+                return False
+            raise
+        told.pop("Storage-Class", None)
+        return told == attributes_of(wanted, "") and super().has_whole(blob)
 
     def swap(self, key: str, data: bytes, expected: str | None) -> str:
         """See ``base.Objects``."""

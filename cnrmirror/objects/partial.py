@@ -27,8 +27,7 @@ from cnrmirror.model.errors import (
     TooLarge,
 )
 from cnrmirror.model.progress import NoProgress
-from cnrmirror.model.resource import GZIP_TYPE, Resource
-from cnrmirror.objects.base import Objects, blob_pieces, named_by_digest, read
+from cnrmirror.objects.base import Objects, archive, blob_pieces, named_by_digest, read
 from cnrmirror.objects.files import storage_errors, write_new
 from cnrmirror.objects.parallel import in_parallel, threads
 from cnrmirror.objects.store import Named, Store
@@ -251,7 +250,7 @@ class PartialStore(Store):
             waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
         if not waiting:
             return
-        new = [Resource(path, each, GZIP_TYPE, "immutable") for path, each in waiting.items()]
+        new = [archive(each) for each in waiting.values()]
         self.announce()
         with self._errors():
             self.place.create(new, NoProgress())

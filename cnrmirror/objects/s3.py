@@ -31,6 +31,7 @@ from cnrmirror.model.errors import (
 )
 from cnrmirror.model.progress import Progress
 from cnrmirror.model.resource import CACHE_CONTROL, JSON_TYPE, Cache, Resource
+from cnrmirror.objects import s3_digest
 from cnrmirror.objects.base import STATE_FOLDER, Listed, Objects, kept_note, named_by_digest
 from cnrmirror.objects.bodies import (
     MULTIPART_FROM,
@@ -45,7 +46,6 @@ from cnrmirror.objects.bucket import BucketReader, S3Connection
 from cnrmirror.objects.limiter import Limiter, Trouble
 from cnrmirror.objects.s3_bulk import SmallReads, bulk_store
 from cnrmirror.objects.s3_delete import AT_ONCE, Deleter
-from cnrmirror.objects.s3_digest import asked_for_digest, digest_there, read_body, told_digest
 from cnrmirror.objects.s3_errors import OtherRegion, S3Errors, Unsupported, bucket_region
 from cnrmirror.objects.s3_settings import S3Settings, parse_address
 from cnrmirror.objects.s3_words import Said
@@ -149,11 +149,9 @@ class BucketObjects(Objects):
         where = f"{self.name}/{key}"
 
         def get() -> tuple[bytes, str]:
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._prefix + key, **self._settings.extra
-            )
+            answer = self._client.get_object(**self._named(key))
             with contextlib.closing(answer["Body"]) as body:
-                return read_body(body, max_bytes + 1), answer["ETag"]
+                return s3_digest.read_body(body, max_bytes + 1), answer["ETag"]
 
         try:
             data, tag = self._once(get, where)
@@ -171,17 +169,21 @@ class BucketObjects(Objects):
 
     def has(self, key: str, blob: Descriptor) -> bool:
         """See ``base.Objects``."""
-        head = self._head(key)
-        if head is None or head["ContentLength"] != blob.size:
-            return False
-        return told_digest(head) in (b"", bytes.fromhex(blob.digest))
+        return s3_digest.has_digest(self._head(key) or {}, blob) is not False
+
+    def has_whole(self, blob: Descriptor) -> bool:
+        """See ``base.Objects``."""
+        whole = s3_digest.is_whole(self._head(blob_path(blob.digest)) or {}, blob)
+        return super().has_whole(blob) if whole is None else whole
+
+    def _named(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + key, **self._settings.extra}
 
     def _head(self, key: str) -> dict[str, Any] | None:
-        named = {"Bucket": self._bucket, "Key": self._prefix + key, **self._settings.extra}
-        asked = asked_for_digest(self._settings.checksums)
+        asked = {**self._named(key), **s3_digest.asked_for_digest(self._settings.checksums)}
         try:
             head: dict[str, Any] = self._once(
-                lambda: self._client.head_object(**named, **asked), f"{self.name}/{key}"
+                lambda: self._client.head_object(**asked), f"{self.name}/{key}"
             )
         except NotFoundError as error:
             if error.details.get("what") == "key":
@@ -394,7 +396,5 @@ class BucketObjects(Objects):
         if listed.tag.strip('"') == md5:
             return True
         where = f"{self.name}/{listed.key}"
-        named = {"Bucket": self._bucket, "Key": self._prefix + listed.key, **self._settings.extra}
-        checksums = self._settings.checksums
-        there = digest_there(self._client, named, checksums, lambda r: self._once(r, where))
-        return there == sha256
+        asked = self._client, self._named(listed.key), self._settings.checksums
+        return s3_digest.digest_there(*asked, lambda r: self._once(r, where)) == sha256

@@ -8,7 +8,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cnrmirror.model.digest import CHUNK
+from cnrmirror.model.digest import CHUNK, Descriptor
+from cnrmirror.objects.base import archive
+from cnrmirror.objects.bodies import attributes_of
 
 Once = Callable[[Callable[[], Any]], Any]
 
@@ -34,6 +36,30 @@ def told_digest(head: Mapping[str, Any]) -> bytes:
     """The sha256 that a service tells; b"" if it tells none of the whole object."""
     told: str = head.get("ChecksumSHA256", "")
     return base64.b64decode(told) if told and "-" not in told else b""
+
+
+_HEADERS = {
+    "ContentType": "Content-Type", "CacheControl": "Cache-Control",
+    "ContentDisposition": "Content-Disposition", "ContentEncoding": "Content-Encoding",
+    "ContentLanguage": "Content-Language", "ExpiresString": "Expires",
+    "WebsiteRedirectLocation": "x-amz-website-redirect-location",
+}  # fmt: skip
+
+
+def has_digest(head: Mapping[str, Any], blob: Descriptor) -> bool | None:
+    """Whether an object is a blob; None if it has its size, and nobody tells its digest."""
+    if head.get("ContentLength") != blob.size:
+        return False
+    told = told_digest(head)
+    return told == bytes.fromhex(blob.digest) if told else None
+
+
+def is_whole(head: Mapping[str, Any], blob: Descriptor) -> bool | None:
+    """As ``has_digest``; False also if readers are told other headers than an archive's."""
+    told = {name: str(head[key]) for key, name in _HEADERS.items() if head.get(key)}
+    if told | head.get("Metadata", {}) != attributes_of(archive(blob), ""):
+        return False
+    return has_digest(head, blob)
 
 
 def digest_there(client: Any, named: dict[str, str], checksums: bool, once: Once) -> bytes:

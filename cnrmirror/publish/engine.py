@@ -22,7 +22,8 @@ from cnrmirror.model.errors import NotTrusted, Outdated
 from cnrmirror.model.progress import Progress, Total, stage
 from cnrmirror.model.resource import Resource
 from cnrmirror.model.signed import MAX_BYTES, METADATA, TIMESTAMP, FileInfo, SignedHead
-from cnrmirror.objects.base import Listed, Objects, named_by_digest
+from cnrmirror.objects.base import Listed, Objects, is_archive, named_by_digest
+from cnrmirror.publish.couriers import Couriers, Errand
 from cnrmirror.publish.diff import Batch
 from cnrmirror.publish.lease import HeldLease, LeaseLost, moment
 from cnrmirror.publish.plan import size_of
@@ -54,11 +55,15 @@ class Published(msgspec.Struct, frozen=True):
     good_until: str = ""
 
 
-def carry_out(work: Work, lease: HeldLease, now: str, total: Total | None = None) -> Published:
+def carry_out(
+    work: Work, lease: HeldLease, now: str, total: Total | None = None,
+    couriers: Couriers | None = None,
+) -> Published:  # fmt: skip
     """Do all of it, with the lease in hand.
 
     Args:
         total: how much is written, if that is known; else it is counted if anybody looks.
+        couriers: send archives; else this process does.
 
     Raises:
         LeaseLost: somebody else wrote meanwhile; what they published stands.
@@ -74,15 +79,14 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: Total | None = None
     batches: Iterable[Batch] = views.batches()
     if total is None and work.project.progress.shown:
         total, batches = count(work, views, known, lease.renew)
-    label = f"Publishing to {destination.name}"
+    workers = f" ({couriers.crew.size} workers)" if couriers else ""
+    label = f"Publishing to {destination.name}{workers}"
     with stage(work.project.progress, label, total) as progress:
-        sender = _Sender(destination, lease, progress, known)
-        for files in work.immutable():
-            sender.create(files)
-        deletes: list[str] = []
-        for batch in batches:
-            sender.put(batch.puts)
-            deletes += batch.deletes
+        errand = Errand(couriers, destination, progress, lease.renew) if couriers else None
+        # Of a run that did not come to its end, nobody knows whom it had send archives.
+        doubted = errand is not None or work.seen.state.lease is not None
+        sender = _Sender(destination, lease, progress, known, doubted, errand)
+        deletes = _send(work, sender, batches)
         lease.renew(0)
         head = _sign_off(work, sender, now)
     left, removed = _remove(work, lease, deletes, now)
@@ -94,11 +98,22 @@ def carry_out(work: Work, lease: HeldLease, now: str, total: Total | None = None
         sender.puts,
         removed,
         sender.bytes,
-        destination.requests,
+        destination.requests + sender.requests,
         round(time.monotonic() - began, 3),
-        [*destination.notes, *_notes(work, now)],
+        [*destination.notes, *_notes(work, now), *sender.notes],
         str(work.project.metadata.freshness().first.at),
     )
+
+
+def _send(work: Work, sender: _Sender, batches: Iterable[Batch]) -> list[str]:
+    """Write all but the signed files; what may be removed when those are there."""
+    for files in sender.gathered(work.immutable()):
+        sender.create(files)
+    deletes: list[str] = []
+    for batch in batches:
+        sender.put(batch.puts)
+        deletes += batch.deletes
+    return deletes
 
 
 def _notes(work: Work, now: str) -> Iterator[str]:
@@ -137,32 +152,66 @@ def _left_by_a_first_publish(work: Work) -> dict[str, Listed]:
 
 
 class _Sender:
-    """Writes in portions, and says between two of them that the run is still there."""
+    """Writes in portions, and says between two of them that the run is still there.
+
+    Args:
+        known: what a first publish that was killed had sent, by key.
+        doubted: whether archives may be there with other bytes than their own.
+        errand: has archives sent by others.
+    """
 
     def __init__(
-        self, destination: Objects, lease: HeldLease, progress: Progress, known: dict[str, Listed]
-    ) -> None:
+        self, destination: Objects, lease: HeldLease, progress: Progress,
+        known: dict[str, Listed], doubted: bool, errand: Errand | None,
+    ) -> None:  # fmt: skip
         self.puts = self.bytes = 0
         self._destination = destination
         self._lease = lease
         self._progress = progress
         self._known = known
+        self._doubted = doubted
+        self._errand = errand
+
+    @property
+    def requests(self) -> int:
+        """How many others sent."""
+        return self._errand.requests if self._errand else 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of others that sent."""
+        return self._errand.notes() if self._errand else []
+
+    def gathered(self, batches: Iterable[list[Resource]]) -> Iterable[list[Resource]]:
+        """The same in lists, of which others send a part."""
+        return self._errand.gathered(batches) if self._errand else batches
 
     def put(self, resources: Sequence[Resource]) -> None:
-        for portion in self._portions(resources):
+        for portion in portions(self._left(resources)):
             self._destination.put(portion, self._progress)
             self._lease.renew()
 
     def create(self, resources: Sequence[Resource]) -> list[str]:
-        """See ``Objects.create``; but what is known to be damaged is written again."""
+        """See ``Objects.create``; but what may be damaged is written again."""
         known: list[str] = []
-        for portion in self._portions(resources):
-            damaged = [r for r in portion if r.path in self._known and named_by_digest(r.path)]
+        left = self._left(resources)
+        if self._errand:
+            found = [r for r in left if r.path in self._known]
+            left = found + self._errand.run([r for r in left if r.path not in self._known])
+        for portion in portions(left):
+            damaged = [r for r in portion if self._may_be_damaged(r)]
             self._destination.put(damaged, self._progress)
-            new = [r for r in portion if r not in damaged]
+            new = [r for r in portion if not self._may_be_damaged(r)]
             known += self._destination.create(new, self._progress)
             self._lease.renew()
         return known
+
+    def _may_be_damaged(self, resource: Resource) -> bool:
+        """Whether other bytes may be there under a digest."""
+        if resource.path in self._known and named_by_digest(resource.path):
+            return True
+        # Workers can write where they like among the archives, whatever they were given.
+        return self._doubted and is_archive(resource)
 
     def swap(self, key: str, data: bytes, tag: str | None) -> None:
         self._destination.swap(key, data, tag)
@@ -170,11 +219,12 @@ class _Sender:
         self.puts += 1
         self.bytes += len(data)
 
-    def _portions(self, resources: Sequence[Resource]) -> Iterator[list[Resource]]:
+    def _left(self, resources: Sequence[Resource]) -> list[Resource]:
+        """What is not there yet: it is counted as sent."""
         left = [r for r in resources if not self._has(r)]
         self.puts += len(left)
         self.bytes += sum(map(size_of, left))
-        return portions(left)
+        return left
 
     def _has(self, resource: Resource) -> bool:
         listed = self._known.get(resource.path)

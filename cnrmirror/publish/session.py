@@ -30,6 +30,7 @@ from cnrmirror.model.progress import Total
 from cnrmirror.model.signed import MAX_BYTES, TIMESTAMP
 from cnrmirror.objects.base import Objects
 from cnrmirror.publish.audit import audit, repair
+from cnrmirror.publish.couriers import Couriers
 from cnrmirror.publish.diff import Form
 from cnrmirror.publish.engine import Published, carry_out
 from cnrmirror.publish.lease import HeldLease, LeaseLost, is_dead, leave_word
@@ -67,9 +68,9 @@ class Session:
         self._merge = merge
         self.memory = memory
         self.destination = destination
-        # Revisions of which views may be there, from a run of ours that lost its lease.
-        self._disturbed: list[State] = []
+        self._disturbed: list[State] = []  # a run that lost its lease may have left their views
         self.overtaken = False  # whether the last publish found somebody ahead, and left it so
+        self.couriers: Couriers | None = None  # who else sends archives
 
     @classmethod
     def open(cls, project: Project, target: PublishTo, merge: bool = True) -> Session:
@@ -204,7 +205,7 @@ class Session:
         work = self._work(seen)
         total = Total(saved.puts, saved.bytes) if saved else None
         with self._lease(work, now) as lease:
-            done = carry_out(work, lease, now, total)
+            done = carry_out(work, lease, now, total, self.couriers)
         self._disturbed.clear()
         if sweep and work.sweep_is_due(now):
             # Of views in another form nothing is known: what is left of them is looked for.
