@@ -34,6 +34,7 @@ from cnrmirror.sync.open import open_sources
 from cnrmirror.sync.plan import Rules
 from cnrmirror.sync.report import SourceReport, SyncReport
 from cnrmirror.sync.run import sync
+from tests import mirrors
 from tests.conftest import chart_bytes
 from tests.mirrors import make, reopen
 
@@ -592,3 +593,23 @@ def test_archives_that_were_only_fetched_are_taken_in_by_the_next_run(
     report = one(world.sync(world.mine))
     assert report.fetched == 1 and parts == [1, 1]
     assert world.mine.document("ns/p7").versions() == ["1.1.0", "1.0.0"]
+
+
+def test_a_mirror_in_a_store_elsewhere_is_synced_in_part(
+    tmp_path: Path, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(folder: Path, identity: str, now: str) -> Project:
+        monkeypatch.setattr(mirrors, "STORE", str(tmp_path / "bucket") * (identity == "mine"))
+        return mirrors.make(folder, identity, now)
+
+    monkeypatch.setattr(f"{__name__}.make", made)
+    world = World(tmp_path)
+    world.fill(world.ups["a"], ALL)
+    for _ in range(2):
+        world.sync(world.mine)
+    parts.clear()
+    put(world, "a", "ns/p7", "1.1.0", 1)
+    report = one(world.sync(world.mine))
+    assert parts == [1] and (report.fetched, report.unchanged) == (1, 89)
+    assert world.mine.document("ns/p7").versions() == ["1.1.0", "1.0.0"]
+    assert world.mine.config.store is not None
