@@ -3,5 +3,6 @@
 May import what lies below. Entry points: ``session.Session`` (one publish from beginning to end),
 ``open.find_destinations``. In order: ``look`` (what is there), ``roles`` (newer roots and targets),
 ``merge`` (join what others published), ``work`` and ``diff`` (what differs, pure), ``lease`` (whose
-turn it is), ``engine`` (write it), ``audit``; ``plan`` is what can be saved and shown of it.
+turn it is), ``engine`` (write it; ``couriers`` has archives sent by others, in ``parcel``s),
+``audit``; ``plan`` is what can be saved and shown of it.
 """
