@@ -195,7 +195,7 @@ def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
     left = {look.key(ref): ref for ref in state.chosen if not state.journal.find(look.key(ref))}
     order = state.order
     parts = chunks(
-        scouts.source, root.settings, state.with_views, order.templates, order.pages,
+        scouts, root.settings, state.with_views, order.templates, order.pages,
         list(left.values()),
     )  # fmt: skip
     with stage(state.progress, label, len(left)) as steps:

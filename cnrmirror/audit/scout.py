@@ -23,16 +23,24 @@ from cnrmirror.model.documents import PackageRef
 from cnrmirror.model.errors import InvalidDocument, StorageError
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel, threads
+from cnrmirror.objects.scheme import Settings, scheme_of
 from cnrmirror.views.site import Site, ViewSettings
 
 _SIZE, _PARALLEL = 50, 4
+_NOTHING = msgspec.Raw(b"null")
 
 
 class Scouts(NamedTuple):
-    """Processes that look at packages of a mirror, and what they are to read it from."""
+    """Processes that look at packages of a mirror, and what they are to read it from.
+
+    Args:
+        source: as ``reader_for`` takes it; with ``access`` a bucket, or a folder of objects.
+        access: what of that is not in its address.
+    """
 
     crew: Crew
     source: str
+    access: Settings | None = None
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -49,11 +57,12 @@ class Chunk(msgspec.Struct, frozen=True):
     """Packages to look at.
 
     Args:
-        source: the mirror, as ``reader_for`` takes it.
+        source: see ``Scouts``.
         settings: those of the catalog root.
         with_views: compare the views, too.
         templates, pages: see ``Order``.
         refs: the packages.
+        access: see ``Scouts``; of the kind that the source's address has.
     """
 
     source: str
@@ -62,17 +71,24 @@ class Chunk(msgspec.Struct, frozen=True):
     templates: dict[str, str]
     pages: bool
     refs: list[PackageRef]
+    access: msgspec.Raw = _NOTHING
+
+    def reader(self) -> Reader:
+        """Reads the mirror. Raises InputError."""
+        if self.access == _NOTHING:
+            return reader_for(self.source)
+        scheme = scheme_of(self.source)
+        return scheme.reader(self.source, typed.decode(self.access, type(scheme.plain)))
 
 
 def chunks(
-    source: str, settings: dict[str, Any], with_views: bool, templates: Mapping[str, str],
+    scouts: Scouts, settings: dict[str, Any], with_views: bool, templates: Mapping[str, str],
     pages: bool, refs: Sequence[PackageRef],
 ) -> list[Chunk]:  # fmt: skip
     """The packages in parts; for the rest see ``Chunk``."""
-    return [
-        Chunk(source, settings, with_views, dict(templates), pages, list(refs[i : i + _SIZE]))
-        for i in range(0, len(refs), _SIZE)
-    ]
+    access = msgspec.Raw(msgspec.json.encode(scouts.access))
+    told = scouts.source, settings, with_views, dict(templates), pages
+    return [Chunk(*told, list(refs[i : i + _SIZE]), access) for i in range(0, len(refs), _SIZE)]
 
 
 def scouted(
@@ -111,7 +127,7 @@ def scout(data: bytes) -> bytes:
 
     def look() -> Seen:
         chunk = typed.decode(data, Chunk)
-        with contextlib.closing(reader_for(chunk.source)) as reader:
+        with contextlib.closing(chunk.reader()) as reader:
             return Seen(list(_good(chunk, reader)))
 
     return answer(look, lambda why: Seen(failed=why))

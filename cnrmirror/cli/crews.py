@@ -33,6 +33,7 @@ else:
     scout = later("cnrmirror.audit.scout")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_SECRET = (KEYS_VARIABLE, KEYS_FD_VARIABLE)
 ONLY_FETCH = click.option(
     "--only-fetch", is_flag=True,
     help="Bring the archives, and leave the rest to the next sync: this needs no keys.",
@@ -54,7 +55,7 @@ class Wish(msgspec.Struct, frozen=True):
             raise UsageError("--cluster and --certificates go together")
 
     def check_for(self, project: projects.Project) -> None:
-        """Raises UsageError if workers elsewhere cannot write into the mirror."""
+        """Raises UsageError if workers elsewhere have no way to the mirror."""
         at = project.config.store
         if self.address and (at is None or check_place(at) is FOLDER):
             raise UsageError(
@@ -63,10 +64,7 @@ class Wish(msgspec.Struct, frozen=True):
             )
 
     def check_places(self, places: Sequence[str]) -> None:
-        """Raises UsageError if there is nothing to read, or if workers elsewhere cannot read it."""
-        if (self.workers or self.address) and not places:
-            option = "--cluster" if self.address else "--workers"
-            raise UsageError(f"{option} goes with --from: give the folder, or the address, there")
+        """Raises UsageError if workers elsewhere cannot read one of them."""
         on_disk = [place for place in places if not is_address(place)]
         if self.address and on_disk:
             raise UsageError(
@@ -158,15 +156,28 @@ def fetch_apart(
 
     What a worker sends could be an attack on whoever reads it: that must not be who signs.
     """
+    return _apart(context, project, wish, ["sync", *words, "--only-fetch"], subprocess.DEVNULL)
+
+
+def check_apart(
+    context: Context, project: projects.Project, wish: Wish, words: Sequence[str]
+) -> int | None:
+    """The same of a check; None if no keys are in this process's environment, either."""
+    if not any(name in os.environ for name in _SECRET):
+        return None
+    return _apart(context, project, wish, ["check", *words], None)
+
+
+def _apart(
+    context: Context, project: projects.Project, wish: Wish, words: Sequence[str], out: int | None
+) -> int:
     options = ["--json"] * context.as_json + ["-q"] * context.quiet
     command = [
-        sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *options, "sync", *words,
-        "--only-fetch", "--cluster", str(wish.address), "--certificates", str(wish.certificates),
+        sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *options, *words,
+        "--cluster", str(wish.address), "--certificates", str(wish.certificates),
     ]  # fmt: skip
-    secret = (KEYS_VARIABLE, KEYS_FD_VARIABLE)
-    environment = {name: value for name, value in os.environ.items() if name not in secret}
-    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
-    return done.returncode
+    environment = {name: value for name, value in os.environ.items() if name not in _SECRET}
+    return subprocess.run(command, env=environment, stdout=out, check=False).returncode
 
 
 def scouts_for(crew: crews.Crew | None, source: str) -> scout.Scouts | None:
