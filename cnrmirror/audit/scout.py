@@ -73,12 +73,19 @@ class Chunk(msgspec.Struct, frozen=True):
     refs: list[PackageRef]
     access: msgspec.Raw = _NOTHING
 
+    def access_of_source(self) -> Settings | None:
+        """See ``Scouts``. Raises msgspec.ValidationError if it is of another kind."""
+        if self.access == _NOTHING:
+            return None
+        found: Settings = typed.decode(self.access, type(scheme_of(self.source).plain))
+        return found
+
     def reader(self) -> Reader:
         """Reads the mirror. Raises InputError."""
-        if self.access == _NOTHING:
+        access = self.access_of_source()
+        if access is None:
             return reader_for(self.source)
-        scheme = scheme_of(self.source)
-        return scheme.reader(self.source, typed.decode(self.access, type(scheme.plain)))
+        return scheme_of(self.source).reader(self.source, access)
 
 
 def chunks(
