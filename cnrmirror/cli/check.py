@@ -92,7 +92,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
               help="The mirror's own templates, needed to compare its pages.")  # fmt: skip
 @crew_options(
     "Read packages",
-    with_cluster="they read them in a bucket, or at the address that --from names",
+    with_cluster="the mirror must be in a bucket (store), or elsewhere (--from)",
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
