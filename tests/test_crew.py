@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -162,8 +161,9 @@ def test_processes_of_a_killed_command_end_and_hold_no_lock(tmp_path: Path, how:
         with locked(path, 10):
             pass
         assert killed.stdout.read() == ""  # nobody is left who could write there
+    except BaseException:
+        os.killpg(killed.pid, signal.SIGKILL)
+        raise
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(killed.pid, signal.SIGKILL)
         killed.wait()
         killed.stdout.close()
