@@ -337,6 +337,13 @@ def test_the_command_says_the_same_with_processes(tmp_path: Path, store: tuple[s
         other_bytes(first(site, BLOBS))
 
 
+def test_a_folder_may_have_a_name_that_is_no_text(mirror: Path) -> None:
+    other = Path(os.fsdecode(os.fsencode(mirror.parent) + b"/\xff"))
+    mirror.rename(other)
+    found = checked(other, AT_ONCE)
+    assert found["findings"] == [] and found["packages"] == PACKAGES
+
+
 def test_workers_elsewhere_look_at_no_folder_of_this_machine(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "home")
     machine("init", "m")

@@ -162,7 +162,10 @@ def fetch_apart(
 def check_apart(
     context: Context, project: projects.Project, wish: Wish, words: Sequence[str]
 ) -> int | None:
-    """The same of a check; None if no keys are in this process's environment, either."""
+    """Check with a cluster in another process, which is given no keys; its exit code.
+
+    None if this process's environment has none, either: then it may do so itself.
+    """
     if not any(name in os.environ for name in _SECRET):
         return None
     return _apart(context, project, wish, ["check", *words], None)

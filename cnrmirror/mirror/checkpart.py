@@ -6,6 +6,7 @@ what is good: the rest is looked at again by whoever checks, so a finding says w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -81,13 +82,13 @@ class Part(msgspec.Struct, frozen=True):
     """What is to be looked at.
 
     Args:
-        folder: the mirror's, with its site.
+        folder: the mirror's, with its site, as the file system has it.
         views, url, templates: what its views are made from.
         packages: whose documents and views are compared.
         archives: that are read.
     """
 
-    folder: str
+    folder: bytes
     views: ViewSettings
     url: str
     templates: dict[str, str]
@@ -111,7 +112,7 @@ def look(data: bytes) -> bytes:
 
 
 def _good(part: Part) -> Iterator[str]:
-    layout = Layout(Path(part.folder))
+    layout = Layout(Path(os.fsdecode(part.folder)))
     store = Store(layout.catalog, layout.making)
     catalog = Catalog(store)
     views = Site(part.views, part.url, templates=part.templates)
@@ -179,7 +180,7 @@ def _cut(blobs: Iterable[Descriptor], most: int, limit: int) -> Iterator[list[De
 
 def _empty(project: Project) -> Part:
     config = project.config
-    folder = str(project.folder.resolve())
+    folder = os.fsencode(project.folder.resolve())
     return Part(folder, config.views, config.url, dict(project.templates))
 
 
