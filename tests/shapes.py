@@ -17,7 +17,7 @@ from cnrmirror.bundle.format import Contents
 from cnrmirror.catalog.changes import Change
 from cnrmirror.cli.build import Rendered, WouldRender
 from cnrmirror.cli.changing import Changed, WouldChange
-from cnrmirror.cli.check import CheckedHere
+from cnrmirror.cli.checkhere import CheckedHere
 from cnrmirror.cli.cluster import Certificates
 from cnrmirror.cli.config import ConfigChecked
 from cnrmirror.cli.export import ExportPlan

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +18,8 @@ from hypothesis import strategies as st
 
 from cnrmirror.crew.crew import Crew, CrewLost, Job, carried_out
 from cnrmirror.model.errors import InvalidDocument, StorageError
+from cnrmirror.objects.files import locked
+from tests.machine import ROOT
 
 
 def double(data: bytes) -> bytes:
@@ -120,3 +127,43 @@ def test_a_crew_that_is_gone_ends_the_work() -> None:
 
     with pytest.raises(CrewLost):
         list(carried_out(Crew(1, Workers([]).make, True, gone), JOB, range(3), 1))
+
+
+_LOCKING = """
+import sys, threading, time
+from pathlib import Path
+from cnrmirror.crew.processes import processes
+from cnrmirror.objects.files import locked
+
+if __name__ == "__main__":
+    if sys.argv[2] == "threads":
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    with locked(Path(sys.argv[1]), 0), processes(3) as pool:
+        list(pool.map(abs, range(10)))
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "threads"])
+def test_processes_of_a_killed_command_end_and_hold_no_lock(tmp_path: Path, how: str) -> None:
+    path, script = tmp_path / "lock", tmp_path / "locking.py"
+    script.write_text(_LOCKING)
+    command = [sys.executable, str(script), str(path), how]
+    killed = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env={"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert killed.stdout is not None
+    try:
+        assert killed.stdout.readline() == "ready\n"
+        killed.kill()
+        with locked(path, 10):
+            pass
+        assert killed.stdout.read() == ""  # nobody is left who could write there
+    except BaseException:
+        os.killpg(killed.pid, signal.SIGKILL)
+        raise
+    finally:
+        killed.wait()
+        killed.stdout.close()

@@ -245,8 +245,6 @@ def test_the_command_says_the_same_with_processes(site: Path, tmp_path: Path) ->
     machine("cluster", "certificates", "certs")
     at = ("--cluster", "tls://127.0.0.1:1", "--certificates", "certs")
     check, place = ("-C", "m", "check"), ("--from", "https://m.example.com")
-    assert "goes with --from" in machine(*check, "--workers", "2", code=2)
-    assert "goes with --from" in machine(*check, *at, code=2)
     assert "without --cluster" in machine(*check, *place, *at, "--workers", "2", code=2)
     assert "go together" in machine(*check, *place, *at[:2], code=2)
     assert "other disks" in machine(*check, *place, "--from", str(site), *at, code=2)

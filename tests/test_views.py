@@ -148,6 +148,8 @@ def test_a_view_keeps_the_laws_of_views(make: MakeView, project: Project, tmp_pa
         assert {view.package_in(r.path) for r in view.package(package)} <= {
             package.document.package
         }
+        named = list(view.package(package.only_named()))
+        assert [r.path for r in named] == [r.path for r in view.package(package)]
     assert all(view.package_in(r.path) is None for r in view.lists(groups, changes, root))
     assert list(view.fixed()) == list(make(Settings("https://example.com")).fixed())
 

@@ -195,22 +195,14 @@ def _scout(state: AuditState, scouts: Scouts, root: CatalogRoot) -> None:
     left = {look.key(ref): ref for ref in state.chosen if not state.journal.find(look.key(ref))}
     order = state.order
     parts = chunks(
-        scouts.source, root.settings, state.with_views, order.templates, order.pages,
+        scouts, root.settings, state.with_views, order.templates, order.pages,
         list(left.values()),
     )  # fmt: skip
-    here, why = 0, ""
-    try:
-        with stage(state.progress, label, len(left)) as steps:
-            for report in scouted(scouts, parts):
-                for noted in report.result.good:
-                    state.journal.learn(noted)
-                if report.here:
-                    here, why = here + len(report.unit.refs), report.trouble
-                steps.advance(len(report.unit.refs))
-    except CnrMirrorError as error:
-        state.notes.append(f"the rest was read without workers: {error.message}")
-    if here:  # in the words of whoever failed last: few of them
-        state.notes.append(f"{here} packages were read without workers: {why:.200}")
+    with stage(state.progress, label, len(left)) as steps:
+        for chunk, seen in scouted(scouts, parts, state.notes.append):
+            for noted in seen.good:
+                state.journal.learn(noted)
+            steps.advance(len(chunk.refs))
 
 
 def _chosen(refs: list[PackageRef], order: Order) -> list[PackageRef]:

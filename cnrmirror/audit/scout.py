@@ -7,8 +7,8 @@ needs no credentials but those, in its environment, of a place that not everybod
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,22 +17,30 @@ from cnrmirror.audit.look import Look, key_of
 from cnrmirror.audit.place import site_at
 from cnrmirror.audit.views import is_form, is_note
 from cnrmirror.bundle.places import reader_for
-from cnrmirror.crew.crew import Crew, Job, Report, answer_of, carried_out
+from cnrmirror.crew.crew import Crew, Job, Words, answer, answer_of, helped
 from cnrmirror.model import typed
 from cnrmirror.model.documents import PackageRef
-from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, StorageError
+from cnrmirror.model.errors import InvalidDocument, StorageError
 from cnrmirror.objects.base import Reader
 from cnrmirror.objects.parallel import in_parallel, threads
+from cnrmirror.objects.scheme import Settings, scheme_of
 from cnrmirror.views.site import Site, ViewSettings
 
 _SIZE, _PARALLEL = 50, 4
+_NOTHING = msgspec.Raw(b"null")
 
 
 class Scouts(NamedTuple):
-    """Processes that look at packages of a mirror, and what they are to read it from."""
+    """Processes that look at packages of a mirror, and what they are to read it from.
+
+    Args:
+        source: as ``reader_for`` takes it; with ``access`` a bucket, or a folder of objects.
+        access: what of that is not in its address.
+    """
 
     crew: Crew
     source: str
+    access: Settings | None = None
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -42,18 +50,19 @@ class Seen(msgspec.Struct, frozen=True):
     """
 
     good: list[Noted] = []
-    failed: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    failed: Words = ""
 
 
 class Chunk(msgspec.Struct, frozen=True):
     """Packages to look at.
 
     Args:
-        source: the mirror, as ``reader_for`` takes it.
+        source: see ``Scouts``.
         settings: those of the catalog root.
         with_views: compare the views, too.
         templates, pages: see ``Order``.
         refs: the packages.
+        access: see ``Scouts``; of the kind that the source's address has.
     """
 
     source: str
@@ -62,33 +71,49 @@ class Chunk(msgspec.Struct, frozen=True):
     templates: dict[str, str]
     pages: bool
     refs: list[PackageRef]
+    access: msgspec.Raw = _NOTHING
+
+    def access_of_source(self) -> Settings | None:
+        """See ``Scouts``. Raises msgspec.ValidationError if it is of another kind."""
+        if self.access == _NOTHING:
+            return None
+        found: Settings = typed.decode(self.access, type(scheme_of(self.source).plain))
+        return found
+
+    def reader(self) -> Reader:
+        """Reads the mirror. Raises InputError."""
+        access = self.access_of_source()
+        if access is None:
+            return reader_for(self.source)
+        return scheme_of(self.source).reader(self.source, access)
 
 
 def chunks(
-    source: str, settings: dict[str, Any], with_views: bool, templates: Mapping[str, str],
+    scouts: Scouts, settings: dict[str, Any], with_views: bool, templates: Mapping[str, str],
     pages: bool, refs: Sequence[PackageRef],
 ) -> list[Chunk]:  # fmt: skip
     """The packages in parts; for the rest see ``Chunk``."""
-    return [
-        Chunk(source, settings, with_views, dict(templates), pages, list(refs[i : i + _SIZE]))
-        for i in range(0, len(refs), _SIZE)
-    ]
+    access = msgspec.Raw(msgspec.json.encode(scouts.access))
+    told = scouts.source, settings, with_views, dict(templates), pages
+    return [Chunk(*told, list(refs[i : i + _SIZE]), access) for i in range(0, len(refs), _SIZE)]
 
 
-def scouted(scouts: Scouts, parts: Sequence[Chunk]) -> Iterator[Report[Chunk, Seen]]:
-    """What came of each chunk, in the order in which they are done. Raises CrewLost."""
+def scouted(
+    scouts: Scouts, parts: Sequence[Chunk], tell: Callable[[str], object]
+) -> Iterator[tuple[Chunk, Seen]]:
+    """What came of each chunk, in the order in which they are done; see ``helped``."""
     job: Job[Chunk, Seen] = Job(scout, msgspec.json.encode, _seen, _leave)
-    return carried_out(scouts.crew, job, parts, 2 * scouts.crew.size)
+    return helped(scouts.crew, job, parts, "packages", lambda chunk: len(chunk.refs), tell)
 
 
-def _seen(chunk: Chunk, answer: bytes) -> Seen:
+def _seen(chunk: Chunk, data: bytes) -> Seen:
     """What an answer says. Whoever gave it may lie: it must be one to this chunk.
 
     Raises:
         InvalidDocument: it is none.
         StorageError: the worker could not look.
     """
-    seen = answer_of(answer, Seen, len(chunk.refs))
+    seen = answer_of(data, Seen, len(chunk.refs))
     if seen.failed:
         raise StorageError(seen.failed)
     keys = {key_of(ref, chunk.with_views) for ref in chunk.refs}
@@ -106,15 +131,13 @@ def _leave(data: bytes) -> bytes:
 
 def scout(data: bytes) -> bytes:
     """Look at a chunk: JSON in, JSON out (``Seen``); never an error."""
-    try:
+
+    def look() -> Seen:
         chunk = typed.decode(data, Chunk)
-        with contextlib.closing(reader_for(chunk.source)) as reader:
-            seen = Seen(list(_good(chunk, reader)))
-    except CnrMirrorError as error:
-        seen = Seen(failed=error.message[:10_000])
-    except Exception as error:
-        seen = Seen(failed=f"{type(error).__name__}: {error}"[:10_000])
-    return msgspec.json.encode(seen)
+        with contextlib.closing(chunk.reader()) as reader:
+            return Seen(list(_good(chunk, reader)))
+
+    return answer(look, lambda why: Seen(failed=why))
 
 
 def _good(chunk: Chunk, reader: Reader) -> Iterator[Noted]:

@@ -107,7 +107,7 @@ class ViewAudit:
 
     def know(self, package: Package, noted: Noted) -> None:
         """The views of a package that was found good before."""
-        for resource in self._site.package(package):
+        for resource in self._site.package(package.only_named()):
             self._know(resource)
         self._had.update(noted.forms)
         for kind, paths in noted.lacking.items():

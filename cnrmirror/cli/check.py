@@ -21,16 +21,14 @@ from cnrmirror.audit.run import audit
 from cnrmirror.audit.signed import Witness
 from cnrmirror.bundle.places import reader_for
 from cnrmirror.cli import freshness
+from cnrmirror.cli.checkhere import CheckedHere, check_here, lines, sums, verdict
 from cnrmirror.cli.context import Bar, Context, clock, counted, pass_context, plain
 from cnrmirror.cli.crews import Wish, crew_options, scouts_for
-from cnrmirror.cli.freshness import Told, fresh_for_option
+from cnrmirror.cli.freshness import fresh_for_option
 from cnrmirror.cli.origin import Origin, origin_options, trust_for
-from cnrmirror.mirror.check import CheckReport
-from cnrmirror.mirror.check import check as check_project
 from cnrmirror.model.errors import (
     STALE_ACCEPTED,
     AccessDenied,
-    DamageError,
     IncompleteError,
     NetworkError,
     NewerFormat,
@@ -38,7 +36,6 @@ from cnrmirror.model.errors import (
     TrustError,
     UsageError,
 )
-from cnrmirror.model.evidence import Checked
 from cnrmirror.model.instant import Instant
 from cnrmirror.model.later import later
 from cnrmirror.model.schema import schema_text
@@ -49,29 +46,12 @@ from cnrmirror.views.templates import own_templates
 
 if TYPE_CHECKING:
     from cnrmirror.crew import crew as crews
-    from cnrmirror.mirror import project as projects
-    from cnrmirror.publish import shared, upkeep
 else:
     crews = later("cnrmirror.crew.crew")
-    projects = later("cnrmirror.mirror.project")
-    shared = later("cnrmirror.publish.shared")
-    upkeep = later("cnrmirror.publish.upkeep")
 
 _FAILURES = (TrustError, StaleError, IncompleteError, NetworkError, AccessDenied, NewerFormat)
 PAGES_NOT_COMPARED = 20
-_REPAIRS = "cnrmirror: 'cnrmirror build' repairs views; restore nodes and blobs from a copy"
 _PROBLEMS = {9: "wrong", 10: "stale", 11: "missing"}
-
-
-class CheckedHere(CheckReport, frozen=True, kw_only=True, tag="cnrmirror-check"):
-    """What a check of a mirror's own folder saw, and how long readers take the mirror.
-
-    ``began`` and ``ended``: by this machine's clock, ISO 8601, UTC.
-    """
-
-    began: str
-    ended: str
-    freshness: Told
 
 
 class Elsewhere(msgspec.Struct, frozen=True):
@@ -110,7 +90,10 @@ class Elsewhere(msgspec.Struct, frozen=True):
               help="Make the pages for people again, and compare them, too.")  # fmt: skip
 @click.option("--templates", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="The mirror's own templates, needed to compare its pages.")  # fmt: skip
-@crew_options("With --from: read packages")
+@crew_options(
+    "Read packages",
+    with_cluster="the mirror must be in a bucket (store), or elsewhere (--from)",
+)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints.")
 @fresh_for_option
 @pass_context
@@ -137,6 +120,7 @@ def check(
 
     \b
     cnrmirror check --fresh-for 3d
+    cnrmirror check --workers 4
     cnrmirror check --from https://mirror.example.com --root root.json --strict --report day1.json
     cnrmirror check --from https://mirror.example.com --against day1.json
     cnrmirror check --from https://mirror.example.com --root root.json --pages --workers 4
@@ -149,7 +133,7 @@ def check(
     least = freshness.fresh_for(fresh_for)
     wish.check_places(origin.sources)
     if not origin.sources:
-        _check_here(context, least)
+        check_here(context, least, fresh_for, wish)
         return
     chosen = secrets.randbits(32) if seed is None and sample is not None else seed
     if pages and no_views:
@@ -178,76 +162,22 @@ def _places(
     return origin, others
 
 
-def _check_here(context: Context, fresh_for: timedelta) -> None:
-    project = context.project()
-    if project.partial:
-        _check_store(context, project, fresh_for)
-        return
-    began = clock()
-    report = check_project(project)
-    found = project.metadata.freshness()
-    checked = report.checked
-    lines = [
-        *_lines(report),
-        f"revision {report.revision}: {_sums(checked)}, {counted(checked.views, 'file')}: "
-        f"{_verdict(report)}",
-    ]
-    remedy = freshness.follower_remedy(project)
-    lines.append(freshness.sentence(found, remedy))
-    told = CheckedHere(
-        **msgspec.structs.asdict(report), began=str(began), ended=str(clock()),
-        freshness=freshness.told(found),
-    )  # fmt: skip
-    tell = context.result if report.findings else context.done
-    tell(told, lines)
-    freshness.warn(found, remedy)
-    if report.findings:
-        click.echo(_REPAIRS, err=True)
-        sys.exit(DamageError.exit_code)
-    if found.is_refused(clock(), fresh_for):
-        sys.exit(freshness.REFUSED)
-
-
-def _check_store(context: Context, project: projects.Project, fresh_for: timedelta) -> None:
-    """Check a mirror that is in an object store; the exit codes are those of a check here."""
-    report = upkeep.check(shared.Shared(project))
-    tell = context.result if report.findings or report.error else context.done
-    checked = report.checked
-    found = project.metadata.freshness()
-    remedy = freshness.follower_remedy(project)
-    summary = (
-        f"{report.source}: revision {report.revision}: {_sums(checked)}, every key compared: "
-        f"{_verdict(report)}"
-    )
-    tell(report, [*_lines(report), summary, freshness.sentence(found, remedy)])
-    if report.error and not report.findings:
-        click.echo(f"cnrmirror: {plain(report.error)}", err=True)
-    if report.findings:
-        click.echo(_REPAIRS, err=True)
-        sys.exit(DamageError.exit_code)
-    if report.exit_code:
-        sys.exit(report.exit_code)
-    freshness.warn(found, remedy)
-    if found.is_refused(clock(), fresh_for):
-        sys.exit(freshness.REFUSED)
-
-
 def _check_elsewhere(context: Context, wanted: Elsewhere) -> None:
     """Audit every source; the exit code is the gravest of all."""
-    lines: list[str] = []
+    told: list[str] = []
     codes: list[int] = []
     with wanted.wish.crew() as crew:
         reports = [_report(wanted, source, crew) for source in wanted.origin.sources]
     for source, report in zip(wanted.origin.sources, reports, strict=True):
-        lines += [*_told(report, source), *_told_besides(report, source)]
+        told += [*_told(report, source), *_told_besides(report, source)]
         codes += _codes(report)
         if wanted.order.pages and any(each.what == "pages" for each in report.unchecked):
             codes.append(PAGES_NOT_COMPARED)
         if report.expires and _expires_within(report, wanted.fresh_for):
-            lines.append(f"{source}: readers accept the mirror only until {report.expires}")
+            told.append(f"{source}: readers accept the mirror only until {report.expires}")
             codes.append(freshness.REFUSED)
     tell = context.result if any(codes) else context.done
-    tell(reports if len(reports) > 1 else reports[0], lines)
+    tell(reports if len(reports) > 1 else reports[0], told)
     for report in reports:
         if report.error and not report.findings:
             click.echo(f"cnrmirror: {plain(report.error)}", err=True)
@@ -309,13 +239,13 @@ def _told(report: Audit, source: str) -> Iterator[str]:
     if report.error and not report.findings:
         return
     checked = report.checked
-    yield from _lines(report)
+    yield from lines(report)
     if not report.catalog:
-        yield f"{source}: {_verdict(report)}; no catalog was read, so nothing else was checked"
+        yield f"{source}: {verdict(report)}; no catalog was read, so nothing else was checked"
         return
     yield (
         f"{source}: revision {report.revision}, catalog {report.catalog}: "
-        f"{_sums(checked)}, {counted(checked.views, 'view')}: {_verdict(report)}"
+        f"{sums(checked)}, {counted(checked.views, 'view')}: {verdict(report)}"
         + ("" if report.complete else " (not everything was checked)")
     )
 
@@ -339,22 +269,6 @@ def _told_besides(report: Audit, source: str) -> Iterator[str]:
         yield from (f"note\t{note}" for note in other.notes)
         if other.agreed >= 0 and not other.exit_code:
             yield f"{source} and {other.place} agree, up to revision {other.agreed}"
-
-
-def _lines(report: Audit | CheckReport) -> list[str]:
-    found = [finding.line for finding in report.findings]
-    return [*found, *(f"note\t{note}" for note in report.notes)]
-
-
-def _sums(checked: Checked) -> str:
-    return (
-        f"{counted(checked.packages, 'package')}, {counted(checked.releases, 'release')}, "
-        f"{counted(checked.blobs, 'blob')}"
-    )
-
-
-def _verdict(report: Audit | CheckReport) -> str:
-    return counted(len(report.findings), "finding") if report.findings else "all well"
 
 
 def _compare(wanted: Elsewhere, source: str, other: str) -> Comparison:

@@ -56,7 +56,7 @@ class Wish(msgspec.Struct, frozen=True):
             raise UsageError("--cluster and --certificates go together")
 
     def check_for(self, project: projects.Project) -> None:
-        """Raises UsageError if workers elsewhere cannot write into the mirror."""
+        """Raises UsageError if workers elsewhere have no way to the mirror."""
         at = project.config.store
         if self.address and (at is None or check_place(at) is FOLDER):
             raise UsageError(
@@ -65,10 +65,7 @@ class Wish(msgspec.Struct, frozen=True):
             )
 
     def check_places(self, places: Sequence[str]) -> None:
-        """Raises UsageError if there is nothing to read, or if workers elsewhere cannot read it."""
-        if (self.workers or self.address) and not places:
-            option = "--cluster" if self.address else "--workers"
-            raise UsageError(f"{option} goes with --from: give the folder, or the address, there")
+        """Raises UsageError if workers elsewhere cannot read one of them."""
         on_disk = [place for place in places if not is_address(place)]
         if self.address and on_disk:
             raise UsageError(
@@ -179,14 +176,31 @@ def fetch_apart(
 
     What a worker sends could be an attack on whoever reads it: that must not be who signs.
     """
+    return _apart(context, project, wish, ["sync", *words, "--only-fetch"], subprocess.DEVNULL)
+
+
+def check_apart(
+    context: Context, project: projects.Project, wish: Wish, words: Sequence[str]
+) -> int | None:
+    """Check with a cluster in another process, which is given no keys; its exit code.
+
+    None if this process's environment has none, either: then it may do so itself.
+    """
+    if not any(name in os.environ for name in SECRET):
+        return None
+    return _apart(context, project, wish, ["check", *words], None)
+
+
+def _apart(
+    context: Context, project: projects.Project, wish: Wish, words: Sequence[str], out: int | None
+) -> int:
     options = ["--json"] * context.as_json + ["-q"] * context.quiet
     command = [
-        sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *options, "sync", *words,
-        "--only-fetch", "--cluster", str(wish.address), "--certificates", str(wish.certificates),
+        sys.executable, "-m", "cnrmirror", "-C", str(project.folder), *options, *words,
+        "--cluster", str(wish.address), "--certificates", str(wish.certificates),
     ]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in SECRET}
-    done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False)
-    return done.returncode
+    return subprocess.run(command, env=environment, stdout=out, check=False).returncode
 
 
 def scouts_for(crew: crews.Crew | None, source: str) -> scout.Scouts | None:

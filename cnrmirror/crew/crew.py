@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from typing import Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from cnrmirror.crew.processes import processes
 from cnrmirror.model import typed
-from cnrmirror.model.errors import InvalidDocument, NetworkError, StorageError
+from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, NetworkError, StorageError
 
 U = TypeVar("U")
 R = TypeVar("R")
@@ -22,6 +22,10 @@ Work = Callable[[bytes], bytes]
 _ATTEMPTS = 3
 _LOOK_SECONDS = 10
 _MAX_ANSWER_EACH = 1 << 20
+_MAX_WORDS = 10_000
+
+Words = Annotated[str, msgspec.Meta(max_length=_MAX_WORDS)]
+"""Why a worker could not do something, as an answer says it."""
 
 
 class CrewLost(NetworkError):
@@ -74,6 +78,22 @@ class Crew:
 def local(count: int, clean: bool = False) -> Crew:
     """So many processes of this machine; for ``clean`` see ``processes``."""
     return Crew(count, lambda: processes(count, clean))
+
+
+def answer(work: Callable[[], T], failed: Callable[[str], T]) -> bytes:
+    """What a worker answers, as JSON; never an error.
+
+    Args:
+        work: does the unit.
+        failed: what is answered if that is an error; it is given the reason.
+    """
+    try:
+        found = work()
+    except CnrMirrorError as error:
+        found = failed(error.message[:_MAX_WORDS])
+    except Exception as error:
+        found = failed(f"{type(error).__name__}: {error}"[:_MAX_WORDS])
+    return msgspec.json.encode(found)
 
 
 def answer_of(data: bytes, kind: type[T], parts: int) -> T:
@@ -190,3 +210,27 @@ def carried_out(
     finally:
         for future in running:
             future.cancel()
+
+
+def helped(
+    crew: Crew, job: Job[U, R], units: Iterable[U], what: str, count: Callable[[U], int],
+    tell: Callable[[str], object],
+) -> Iterator[tuple[U, R]]:  # fmt: skip
+    """What workers made of each unit, for whoever can do all of it without them; never an error.
+
+    Args:
+        job: ``here`` leaves a unit as it is: whoever asked does it.
+        what: what the units have, in the plural: packages.
+        count: how many a unit has.
+        tell: is told what was left, and why.
+    """
+    here, why = 0, ""
+    try:
+        for report in carried_out(crew, job, units, 2 * crew.size):
+            if report.here:
+                here, why = here + count(report.unit), report.trouble
+            yield report.unit, report.result
+    except CnrMirrorError as error:
+        tell(f"the rest was read without workers: {error.message}")
+    if here:  # in the words of whoever failed last: few of them
+        tell(f"{here} {what} were read without workers: {why:.200}")

@@ -25,6 +25,7 @@ def processes(count: int = 0, clean: bool = False) -> process.ProcessPoolExecuto
 
     They are forked, which is quickest; where threads run here (a terminal's progress bar, a
     server) they start clean instead, because a lock that a thread holds would stay locked.
+    If this process is killed, they end, too.
 
     Args:
         clean: they start clean in any case: threads of another language may run here.
@@ -36,4 +37,21 @@ def processes(count: int = 0, clean: bool = False) -> process.ProcessPoolExecuto
         short = len(os.fsencode(tempfile.gettempdir())) <= _SOCKET_FOLDER
         method = "forkserver" if short else "spawn"
     context = multiprocessing.get_context(method)
-    return process.ProcessPoolExecutor(count or len(os.sched_getaffinity(0)), context)
+    count = count or len(os.sched_getaffinity(0))
+    return process.ProcessPoolExecutor(count, context, _end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the process that began it does.
+
+    Python's would wait for work for ever, and one that was forked has the locks of files that the
+    killed process had: nobody else would get them.
+    """
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

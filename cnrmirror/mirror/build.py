@@ -240,7 +240,8 @@ class Builder:
         stored = self._store.blob_path(blob.digest)
         if os.path.exists(stored) and os.path.samefile(path, stored):
             return True
-        with open(path, "rb") as stream, contextlib.suppress(FileNotFoundError):
+        nothing = contextlib.suppress(FileNotFoundError, IsADirectoryError)
+        with open(path, "rb") as stream, nothing:
             with open(stored, "rb") as other:
                 while piece := stream.read(1 << 20):
                     if piece != other.read(len(piece)):

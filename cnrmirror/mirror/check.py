@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from cnrmirror import __version__
 from cnrmirror.catalog.needed import blobs_of
+from cnrmirror.crew.crew import Crew
+from cnrmirror.mirror.checkpart import (
+    NO_FILE,
+    compared,
+    good_archives,
+    good_packages,
+    trouble_of,
+    trouble_with,
+)
 from cnrmirror.mirror.project import Project
-from cnrmirror.model.digest import Descriptor, verified
+from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.documents import CatalogRoot, PackageDocument, PackageRef
 from cnrmirror.model.errors import DamageError, DigestMismatch, InputError
 from cnrmirror.model.evidence import Checked, SignedFile, Unchecked
-from cnrmirror.model.finding import OTHER_BYTES, OTHER_SIZE, Finding, Problem
+from cnrmirror.model.finding import Finding
 from cnrmirror.model.flags import meaning_of
 from cnrmirror.model.progress import stage
 from cnrmirror.model.resource import Resource
@@ -24,13 +33,6 @@ from cnrmirror.trust.chain import read_role
 from cnrmirror.views.base import Package
 from cnrmirror.views.site import ViewEntries, add_entries
 
-# What SiteTree.differs says, as a finding says it.
-_DIFFERS: dict[str, tuple[Problem, str]] = {
-    "missing": ("missing", ""),
-    "size": ("wrong", OTHER_SIZE),
-    "digest": ("wrong", OTHER_BYTES),
-}
-_NO_FILE = "not a file"
 _MOST_LEFT_OUT = 20
 _HEAD = 4
 """The signed files that say what the mirror stands at: timestamp, snapshot, targets, catalog."""
@@ -75,7 +77,8 @@ class Seen(msgspec.Struct):
     """What the packages of a revision ask for; filled by ``check_packages``.
 
     ``views`` are paths below the site; ``documents`` are digests of package documents; ``names``
-    are those of packages with releases; ``entries`` are for the lists of views.
+    are those of packages with releases; ``entries`` are for the lists of views. ``unhelped`` says
+    what workers should have looked at, and did not.
     """
 
     views: set[str] = msgspec.field(default_factory=set)
@@ -88,16 +91,21 @@ class Seen(msgspec.Struct):
     notes: list[str] = msgspec.field(default_factory=list)
     left_out: list[str] = msgspec.field(default_factory=list)
     large: list[str] = msgspec.field(default_factory=list)
+    unhelped: list[str] = msgspec.field(default_factory=list)
 
     def all_notes(self) -> list[str]:
         """What is no fault: of what a view leaves out, the first are named."""
         more = len(self.left_out) - _MOST_LEFT_OUT
         rest = [f"{more} more releases are in no index: see 'cnrmirror show'"] if more > 0 else []
-        return [*self.notes, *self.large, *self.left_out[:_MOST_LEFT_OUT], *rest]
+        left_out = [*self.left_out[:_MOST_LEFT_OUT], *rest]
+        return [*self.notes, *self.large, *left_out, *self.unhelped]
 
 
-def check(project: Project) -> CheckReport:
+def check(project: Project, crew: Crew | None = None) -> CheckReport:
     """Read everything once and compare; changes nothing but finishing what was interrupted.
+
+    Args:
+        crew: other processes that look first: what they find good is not compared again.
 
     Raises:
         DamageError: the head or the tree itself cannot be read.
@@ -105,9 +113,9 @@ def check(project: Project) -> CheckReport:
     with project.writing_if_possible():
         head, signed = project.root(), project.metadata.signed_head()
         seen = Seen()
-        findings = list(check_packages(project, seen))
+        findings = list(check_packages(project, seen, crew))
         findings += check_extra(project, seen)
-        findings += check_blobs(project, seen)
+        findings += check_blobs(project, seen, crew)
         findings += check_nodes(project, seen)
         roots = f"{signed.kept.root}.root.json", "timestamp.json"
         root, timestamp = (_signed(project, name) for name in roots)
@@ -148,10 +156,11 @@ def _signed(project: Project, name: str) -> SignedFile:
         raise DamageError(f"{error.message}; restore it from a copy") from error
 
 
-def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
+def check_packages(project: Project, seen: Seen, crew: Crew | None = None) -> Iterator[Finding]:
     """Every package document, and every view of it, of all lists, and of what is fixed."""
     views = project.builder.views
     refs = list(project.catalog.packages(project.tree()))
+    good = good_packages(project, crew, refs, seen.unhelped.append) if crew else set()
     with stage(project.progress, "Checking packages", len(refs)) as progress:
         for ref in refs:
             seen.documents.add(ref.digest)
@@ -159,14 +168,7 @@ def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
             if isinstance(document, Finding):
                 yield document
             else:
-                _see(document, seen)
-                try:
-                    package = views.load(project.catalog, document, project.store)
-                except DamageError:  # its facts are reported by themselves
-                    package = Package(document, {}, project.store)
-                seen.left_out += views.left_out(package)
-                add_entries(seen.entries, views.entries([package]))
-                yield from _compared(project, views.package(package), seen)
+                yield from _package(project, document, seen, ref.digest in good)
             progress.advance()
     lists = views.all_lists(views.grouped(seen.entries), project.root())
     seen.large += views.too_large(lists)
@@ -174,15 +176,38 @@ def check_packages(project: Project, seen: Seen) -> Iterator[Finding]:
     yield from _compared(project, views.fixed(), seen)
 
 
+def _package(
+    project: Project, document: PackageDocument, seen: Seen, is_good: bool
+) -> Iterator[Finding]:
+    views = project.builder.views
+    _see(document, seen)
+    try:
+        package = views.load(project.catalog, document, project.store)
+    except DamageError:  # its facts are reported by themselves
+        package, is_good = Package(document, {}, project.store), False
+    package = package.only_named() if is_good else package
+    seen.left_out += views.left_out(package)
+    add_entries(seen.entries, views.entries([package]))
+    resources = views.package(package)
+    if is_good:
+        seen.views.update(resource.path for resource in resources)
+    else:
+        yield from _compared(project, resources, seen)
+
+
 def check_extra(project: Project, seen: Seen) -> Iterator[Finding]:
     """Every file of the site that no view asked for."""
     return (Finding(path, "extra") for path in project.builder.extra(seen.views))
 
 
-def check_blobs(project: Project, seen: Seen) -> Iterator[Finding]:
+def check_blobs(project: Project, seen: Seen, crew: Crew | None = None) -> Iterator[Finding]:
     """Every blob that the revision needs."""
-    with stage(project.progress, "Checking blobs", len(seen.blobs)) as progress:
-        for blob in seen.blobs.values():
+    left = list(seen.blobs.values())
+    if crew:
+        good = good_archives(project, crew, left, seen.unhelped.append)
+        left = [blob for blob in left if blob.digest not in good]
+    with stage(project.progress, "Checking blobs", len(left)) as progress:
+        for blob in left:
             yield from _read(project, project.store.blob_path(blob.digest), blob)
             progress.advance()
 
@@ -204,11 +229,11 @@ def _document(project: Project, ref: PackageRef) -> PackageDocument | Finding:
     try:
         return project.catalog.document(ref)
     except DigestMismatch as error:
-        return _mismatch(path, error)
+        return Finding(path, *trouble_of(error))
     except DamageError:
         return Finding(path, "missing")
     except IsADirectoryError:
-        return Finding(path, "wrong", _NO_FILE)
+        return Finding(path, *NO_FILE)
 
 
 def _see(document: PackageDocument, seen: Seen) -> None:
@@ -219,34 +244,15 @@ def _see(document: PackageDocument, seen: Seen) -> None:
         seen.names.append(document.package)
 
 
-def _compared(project: Project, resources: Iterable[Resource], seen: Seen) -> Iterator[Finding]:
-    builder = project.builder
-    for resource in resources:
-        seen.views.add(resource.path)
-        try:
-            how = builder.tree.differs(resource, builder.same_blob)
-        except DamageError:
-            how = "digest"  # its blob is reported by itself
-        if how:
-            yield Finding(resource.path, *_DIFFERS[how])
+def _compared(project: Project, resources: Sequence[Resource], seen: Seen) -> Iterator[Finding]:
+    seen.views.update(resource.path for resource in resources)
+    return compared(project.builder, resources)
 
 
 def _read(project: Project, path: str, expected: Descriptor) -> Iterator[Finding]:
     """A file of the catalog that is missing, or not what it must be."""
-    try:
-        with open(path, "rb") as stream:
-            for _ in verified(stream, expected, path):
-                pass
-    except FileNotFoundError:
-        yield Finding(_inside(project, path), "missing")
-    except IsADirectoryError:
-        yield Finding(_inside(project, path), "wrong", _NO_FILE)
-    except DigestMismatch as error:
-        yield _mismatch(_inside(project, path), error)
-
-
-def _mismatch(path: str, error: DigestMismatch) -> Finding:
-    return Finding(path, "wrong", OTHER_SIZE if error.of_size else OTHER_BYTES)
+    if trouble := trouble_with(path, expected):
+        yield Finding(_inside(project, path), *trouble)
 
 
 def _inside(project: Project, path: str) -> str:

@@ -64,12 +64,12 @@ def open_place(target: PublishTo, store: Store) -> Objects:
     Raises:
         AccessDenied, InputError: it cannot be opened.
     """
-    return scheme_of(target.to).destination(target.to, _settings(target), store)
+    return scheme_of(target.to).destination(target.to, access_of(target), store)
 
 
 def open_reader(target: PublishTo) -> Reader:
     """Reads what is there, as anybody would. Raises InputError."""
-    return scheme_of(target.to).reader(target.to, _settings(target))
+    return scheme_of(target.to).reader(target.to, access_of(target))
 
 
 def partial_store(folder: Path, layout: Layout, at: StoreAt) -> PartialStore:
@@ -88,7 +88,8 @@ def partial_store(folder: Path, layout: Layout, at: StoreAt) -> PartialStore:
     return PartialStore(layout.catalog, layout.making, opened, limit)
 
 
-def _settings(target: PublishTo) -> Settings:
+def access_of(target: PublishTo) -> Settings:
+    """What of a place is not in its address."""
     scheme = scheme_of(target.to)
     if scheme is FOLDER:
         return FolderSettings(target.portable)

@@ -98,6 +98,8 @@ class Store:
             if self._beneath:
                 return self._beneath.open_blob(blob)
             raise DamageError(f"{path}: this blob is missing; restore it from a copy") from None
+        except IsADirectoryError:
+            raise DamageError(f"{path}: a folder is in this blob's place; restore it") from None
         if os.fstat(stream.fileno()).st_size != blob.size:
             stream.close()
             raise DamageError(f"{path}: this blob is not {blob.size} bytes long; restore it")

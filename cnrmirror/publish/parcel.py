@@ -15,13 +15,13 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 
-from cnrmirror.crew.crew import answer_of
+from cnrmirror.crew.crew import Words, answer, answer_of
 from cnrmirror.mirror.places import open_place
 from cnrmirror.mirror.settings import PublishTo, StoreAt
 from cnrmirror.model import typed
 from cnrmirror.model.digest import Descriptor, Digest, verified
 from cnrmirror.model.documents import blob_path
-from cnrmirror.model.errors import CnrMirrorError, InvalidDocument, StorageError
+from cnrmirror.model.errors import InvalidDocument, StorageError
 from cnrmirror.model.progress import NoProgress
 from cnrmirror.objects.base import Objects, archive, blob_pieces, read
 from cnrmirror.objects.store import Store
@@ -44,7 +44,7 @@ class Sent(msgspec.Struct, frozen=True):
 
     archives: list[Digest] = []
     requests: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 0
-    failed: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    failed: Words = ""
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -64,14 +64,14 @@ class Parcel(msgspec.Struct, frozen=True):
     store: StoreAt | None
     archives: list[Descriptor]
 
-    def sent(self, answer: bytes) -> Sent:
+    def sent(self, data: bytes) -> Sent:
         """What a worker says of it, if that can be.
 
         Raises:
             InvalidDocument: it is no answer to this parcel.
             StorageError: the worker could not send it.
         """
-        sent = answer_of(answer, Sent, len(self.archives))
+        sent = answer_of(data, Sent, len(self.archives))
         if sent.failed:
             raise StorageError(sent.failed)
         if not {blob.digest for blob in self.archives}.issuperset(sent.archives):
@@ -100,18 +100,16 @@ def is_worth_a_parcel(archives: Sequence[Descriptor]) -> bool:
 
 def deliver(data: bytes) -> bytes:
     """Send a parcel: JSON in, JSON out; never an error. Credentials are those of this process."""
-    try:
+
+    def send() -> Sent:
         parcel = typed.decode(data, Parcel)
         place = _own.place(parcel)
         place.recall(parcel.learned)
         before = place.requests
         place.create([archive(blob) for blob in parcel.archives], NoProgress())
-        sent = Sent([blob.digest for blob in parcel.archives], place.requests - before)
-    except CnrMirrorError as error:
-        sent = Sent(failed=error.message[:10_000])
-    except Exception as error:
-        sent = Sent(failed=f"{type(error).__name__}: {error}"[:10_000])
-    return msgspec.json.encode(sent)
+        return Sent([blob.digest for blob in parcel.archives], place.requests - before)
+
+    return answer(send, lambda why: Sent(failed=why))
 
 
 class _Checked(Store):

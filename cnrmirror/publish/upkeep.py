@@ -11,8 +11,10 @@ import msgspec
 
 from cnrmirror.audit.report import Audit, Order
 from cnrmirror.audit.run import audit
+from cnrmirror.audit.scout import Scouts
+from cnrmirror.crew.crew import Crew
 from cnrmirror.mirror import retire
-from cnrmirror.mirror.places import open_reader
+from cnrmirror.mirror.places import access_of, open_reader
 from cnrmirror.model.errors import BusyError, ConflictError, NotTrusted
 from cnrmirror.model.finding import Finding
 from cnrmirror.model.instant import Instant
@@ -26,8 +28,11 @@ _ATTEMPTS = 20
 T = TypeVar("T")
 
 
-def check(shared: Shared) -> Audit:
+def check(shared: Shared, crew: Crew | None = None) -> Audit:
     """Read the whole catalog in the store, as anybody would, and compare every key there is.
+
+    Args:
+        crew: other processes that read packages first.
 
     Returns:
         What an audit says of a mirror elsewhere; views are compared as who publishes there does,
@@ -42,8 +47,10 @@ def check(shared: Shared) -> Audit:
             "'cnrmirror build' brings it there"
         )
     journal = project.layout.scratch / "audit"
-    with contextlib.closing(open_reader(shared.target)) as reader:
-        report = audit(reader, shared.trust(), order, project.progress, journal)
+    target = shared.target
+    scouts = Scouts(crew, target.to, access_of(target)) if crew else None
+    with contextlib.closing(open_reader(target)) as reader:
+        report = audit(reader, shared.trust(), order, project.progress, journal, scouts=scouts)
     if report.error:
         return report
     found = {f.path: f for f in report.findings if f.problem not in _OTHERWISE}

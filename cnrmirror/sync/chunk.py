@@ -21,7 +21,7 @@ import msgspec
 
 from cnrmirror.archive.scan import Limits
 from cnrmirror.bundle.places import reader_for
-from cnrmirror.crew.crew import answer_of
+from cnrmirror.crew.crew import Words, answer, answer_of
 from cnrmirror.mirror.layout import Layout
 from cnrmirror.mirror.places import partial_store
 from cnrmirror.mirror.settings import StoreAt, any_source
@@ -58,7 +58,7 @@ _GAVE_UP = {kind.code: kind for kind in (NetworkError, AccessDenied)}
 class Missed(msgspec.Struct, frozen=True, tag=True):
     """Why an archive could not be had; ``gave_up``: nothing more is asked of the source."""
 
-    reason: Annotated[str, msgspec.Meta(max_length=10_000)]
+    reason: Words
     code: str = ""
     gave_up: bool = False
 
@@ -85,7 +85,7 @@ class Done(msgspec.Struct, frozen=True):
 
     results: list[_Taken | Missed] = []
     requests: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 0
-    failed: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    failed: Words = ""
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -169,15 +169,13 @@ def chunks(offers: Sequence[Offer], size: int = SIZE) -> Iterator[list[Offer]]:
 
 def do(data: bytes) -> bytes:
     """Fetch a chunk: JSON in, JSON out; never an error. Secrets are in this process's variables."""
-    try:
+
+    def fetch() -> Done:
         chunk = typed.decode(data, Chunk)
         with _store(chunk) as store:
-            done = _fetched(chunk, store)
-    except CnrMirrorError as error:
-        done = Done(failed=error.message[:10_000])
-    except Exception as error:
-        done = Done(failed=f"{type(error).__name__}: {error}"[:10_000])
-    return msgspec.json.encode(done)
+            return _fetched(chunk, store)
+
+    return answer(fetch, lambda why: Done(failed=why))
 
 
 class _Own(threading.local):

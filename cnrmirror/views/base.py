@@ -34,12 +34,18 @@ class Archives(Protocol):
 class Package(msgspec.Struct, frozen=True):
     """A package as views see it: its document, and facts by the digest of the archive.
 
-    ``archives``: None where only the names of files are wanted, not their bytes.
+    ``archives``: None where only the names of files are wanted, not their bytes. ``named``: then
+    a view may also leave out bytes on which no name depends.
     """
 
     document: PackageDocument
     facts: Mapping[str, ArchiveFacts] = {}
     archives: Archives | None = None
+    named: bool = False
+
+    def only_named(self) -> Package:
+        """The same, for whoever wants the names of its files, and no bytes."""
+        return msgspec.structs.replace(self, archives=None, named=True)
 
 
 class ArtifactHub(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -102,8 +102,12 @@ class Pages(ByNamespace):
 
     def package(self, package: Package) -> Iterator[Resource]:
         """See ``base.View``."""
-        if self._on:
-            path = f"packages/{package.document.package}/index.html"
+        if not self._on:
+            return
+        path = f"packages/{package.document.package}/index.html"
+        if package.named:
+            yield Resource(path, b"", HTML_TYPE)
+        else:
             yield self._page("package.html", path, package_values(package, self._settings))
 
     def entry(self, package: Package) -> PageEntry | None:
