@@ -27,7 +27,8 @@ def processes(count: int = 0, clean: bool = False) -> process.ProcessPoolExecuto
     server) they start clean instead, because a lock that a thread holds would stay locked.
 
     Args:
-        clean: they start clean in any case: threads of another language may run here.
+        clean: they start clean in any case. What has asked a place through obstore here waits for
+            ever if it asks through it in a process that is forked off.
     """
     if threading.active_count() == 1 and not clean:
         method = "fork"
