@@ -407,7 +407,7 @@ def test_a_killed_worker_costs_its_parcels_another_try(
 ) -> None:
     monkeypatch.setattr(couriers, "deliver", dying)
     publish(project, "alone")
-    crew = crews.local(2, clean=True)
+    crew = crews.local(2)
     try:
         done = publish(project, "many", crew)
     finally:

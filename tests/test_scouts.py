@@ -25,6 +25,8 @@ from cnrmirror.crew.crew import Crew, CrewLost
 from cnrmirror.objects.folder import FolderReader
 from cnrmirror.objects.parallel import AT_ONCE
 from cnrmirror.trust.verify import Policy, Trust
+from tests.conftest import chart_bytes
+from tests.gcs_double import google
 from tests.hostile import hosting
 from tests.machine import Machine
 from tests.test_audit import CLOCK, META, original, site
@@ -249,3 +251,19 @@ def test_the_command_says_the_same_with_processes(site: Path, tmp_path: Path) ->
     assert "go together" in machine(*check, *place, *at[:2], code=2)
     assert "other disks" in machine(*check, *place, "--from", str(site), *at, code=2)
     assert "tls://HOST:PORT" in machine(*check, *place, at[0], "tcp://h:1", *at[2:], code=2)
+
+
+def test_processes_read_a_place_that_was_read_here_before(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "home")
+    machine("init", "m")
+    chart = tmp_path / "a-1.0.0.tgz"
+    chart.write_bytes(chart_bytes("a", "1.0.0"))
+    machine("-C", "m", "push", "--namespace", "ns", str(chart))
+    with google() as service:
+        with (machine.folder / "m/mirror.yaml").open("a") as file:
+            file.write(f"publish: {{there: {{to: 'gs://site/x', endpoint: '{service.url}'}}}}\n")
+        machine("-C", "m", "publish", "there")
+        root = f"m/site/{META}/1.root.json"
+        check = ("check", "--from", "gs://site/x", "--root", root, "--workers", "2")
+        text = machine(*check, STORAGE_EMULATOR_HOST=service.url)
+    assert "1 package, 1 release" in text and "all well" in text and "without workers" not in text

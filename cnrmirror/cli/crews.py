@@ -90,11 +90,8 @@ class Wish(msgspec.Struct, frozen=True):
             )
 
     @contextlib.contextmanager
-    def crew(self, clean: bool = False) -> Iterator[crews.Crew | None]:
+    def crew(self) -> Iterator[crews.Crew | None]:
         """The processes; None if none are wished for.
-
-        Args:
-            clean: those of this machine share nothing with this one.
 
         Raises:
             UsageError, InputError, NetworkError: see ``cluster.cluster``.
@@ -103,7 +100,7 @@ class Wish(msgspec.Struct, frozen=True):
             with cluster.cluster(self.address, self.certificates) as crew:
                 yield crew
         elif self.workers:
-            crew = crews.local(self.workers, clean)
+            crew = crews.local(self.workers)
             try:
                 yield crew
             finally:

@@ -107,7 +107,7 @@ def publish(
         mode, wish = functools.partial(_plan, project, save), Wish()
     elif apply:
         mode = functools.partial(_apply, path=apply)
-    with wish.crew(clean=True) as crew:
+    with wish.crew() as crew:
         order = _Order(project, mode, not no_merge, len(targets) > 1, crew)
         outcomes = [_outcome(order, target) for target in targets]
     done = [outcome for outcome in outcomes if outcome.value is not None]

@@ -75,9 +75,9 @@ class Crew:
             executor.shutdown(wait=False, cancel_futures=True)
 
 
-def local(count: int, clean: bool = False) -> Crew:
-    """So many processes of this machine; for ``clean`` see ``processes``."""
-    return Crew(count, lambda: processes(count, clean))
+def local(count: int) -> Crew:
+    """So many processes of this machine, which start clean: they may read and write at places."""
+    return Crew(count, lambda: processes(count, clean=True))
 
 
 def answer(work: Callable[[], T], failed: Callable[[str], T]) -> bytes:

@@ -28,7 +28,8 @@ def processes(count: int = 0, clean: bool = False) -> process.ProcessPoolExecuto
     If this process is killed, they end, too.
 
     Args:
-        clean: they start clean in any case: threads of another language may run here.
+        clean: they start clean in any case. What has asked a place through obstore here waits for
+            ever if it asks through it in a process that is forked off.
     """
     if threading.active_count() == 1 and not clean:
         method = "fork"
