@@ -76,8 +76,8 @@ class Crew:
 
 
 def local(count: int) -> Crew:
-    """So many processes of this machine, which start clean: they may read and write at places."""
-    return Crew(count, lambda: processes(count, clean=True))
+    """So many processes of this machine."""
+    return Crew(count, lambda: processes(count))
 
 
 def answer(work: Callable[[], T], failed: Callable[[str], T]) -> bytes:

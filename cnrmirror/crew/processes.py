@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from typing import TYPE_CHECKING
@@ -20,18 +21,15 @@ else:
 _SOCKET_FOLDER = 60
 
 
-def processes(count: int = 0, clean: bool = False) -> process.ProcessPoolExecutor:
+def processes(count: int = 0) -> process.ProcessPoolExecutor:
     """So many worker processes; 0: as many as there are cores.
 
     They are forked, which is quickest; where threads run here (a terminal's progress bar, a
     server) they start clean instead, because a lock that a thread holds would stay locked.
-    If this process is killed, they end, too.
-
-    Args:
-        clean: they start clean in any case. What has asked a place through obstore here waits for
-            ever if it asks through it in a process that is forked off.
+    obstore has threads of its own: in a fork, it waits for ever. If this process is killed, they
+    end, too.
     """
-    if threading.active_count() == 1 and not clean:
+    if threading.active_count() == 1 and "obstore" not in sys.modules:
         method = "fork"
     else:
         # A server that forks listens at a socket among temporary files: its path has a limit.
