@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from cnrmirror.archive.identify import Override
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
+from cnrmirror.model.resource import Resource
+from cnrmirror.objects.sitetree import SiteTree
 from tests.conftest import NOW
 from tests.mirrors import make, reopen
 
@@ -92,3 +95,30 @@ def test_the_plain_profile_has_what_github_pages_wants(tmp_path: Path) -> None:
     project = reopen(tmp_path / "mirror")
     assert check(project).findings == []
     assert (project.site / ".nojekyll").read_bytes() == b""
+
+
+def test_a_folder_that_another_process_removes_meanwhile_is_made_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, (new, kept) = SiteTree(project.site, project.store), (project.site / "a", "b/there")
+    (project.site / "b").mkdir()
+    (project.site / kept).write_text("before")
+    late = []
+
+    def moved_late(name: str) -> Callable[[str, str], None]:
+        real = getattr(os, name)
+
+        def move(source: str, target: str) -> None:
+            if name not in late:
+                late.append(name)
+                shutil.rmtree(os.path.dirname(target))
+            real(source, target)
+
+        return move
+
+    monkeypatch.setattr(os, "rename", moved_late("rename"))
+    monkeypatch.setattr(os, "replace", moved_late("replace"))
+    new.mkdir()
+    tree.update([Resource("a/x/y", b"new"), Resource(kept, b"after")], [])
+    assert late == ["rename", "replace"]
+    assert (new / "x/y").read_bytes() == b"new" and (project.site / kept).read_bytes() == b"after"

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 import requests
 from click.testing import CliRunner
+from werkzeug.test import Client
 
 from cnrmirror.archive.identify import Override
 from cnrmirror.cli import cli
@@ -24,11 +25,13 @@ from cnrmirror.model.instant import Instant
 from cnrmirror.objects.address import for_every_host
 from cnrmirror.objects.base import read
 from cnrmirror.objects.http import HttpReader
+from cnrmirror.server.app import Application
 from tests.conftest import chart_bytes
 from tests.crawl import crawl
 from tests.hostile import hosting
 from tests.loopback import on_loopback
 from tests.mirrors import make, reopen
+from tests.rivals import Arena
 from tests.test_sources import reply
 
 
@@ -100,3 +103,14 @@ def test_what_is_asked_for_is_found_where_a_plus_is_read_as_a_space(tmp_path: Pa
 
 def test_a_plus_in_a_query_stays_what_it_means() -> None:
     assert for_every_host("https://h/a+b?c+d") == "https://h/a%2Bb?c+d"
+
+
+def test_where_a_plain_mirror_is_published_or_served_its_registry_names_its_repositories(
+    project: Project, tmp_path: Path
+) -> None:
+    wanted = b'{"repositories":["c/web"]}'
+    assert not (project.site / "v2").exists()
+    assert Client(Application(project)).get("/v2/_catalog").data == wanted
+    arena = Arena(tmp_path, "memory")
+    arena.session(project).publish(str(Instant.of(datetime.now(UTC))))
+    assert arena.objects["v2/_catalog"] == wanted

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from cnrmirror.mirror.build import Builder
 from cnrmirror.mirror.check import check
 from cnrmirror.mirror.project import Project
 from cnrmirror.mirror.push import push
-from cnrmirror.mirror.rows import NO_FILES, KeptGroups, RowFiles, digits_for, shard_of
+from cnrmirror.mirror.rows import NO_FILES, KeptGroups, RowFiles, RowsLost, digits_for, shard_of
 from cnrmirror.model.resource import Resource
 from cnrmirror.views.base import Settings, WithoutPackages
 from cnrmirror.views.groups import Changes, Edited, Grouped, Groups, every
@@ -131,6 +133,53 @@ def test_only_the_shards_of_groups_that_are_asked_for_are_read() -> None:
     groups = Edited(VIEW, kept, {"a/x": (1, 2)})
     assert groups.group("a") == {"a/x": 2, "a/y": 1, "a/z": 1}
     assert read == [(shard_of("a", 2), False)]
+
+
+def test_what_several_threads_ask_at_once_is_whole() -> None:
+    slow = threading.Barrier(2)
+
+    def shard(name: str, in_short: bool) -> dict[str, Any]:
+        if name == "b":
+            slow.wait(10)  # the other thread asks while this one has a part
+        return {f"group {name}": 1}
+
+    kept = KeptGroups(1, "abc", int, shard)
+    with ThreadPoolExecutor(2) as executor:
+        found = [executor.submit(lambda: len(kept.summaries())) for _ in range(2)]
+    assert [each.result() for each in found] == [3, 3]
+
+
+def test_folders_that_others_put_beside_rows_stay(
+    many: Project, chart: Callable[..., Path]
+) -> None:
+    there = many.layout.rows / "helm/@eaDir"
+    there.mkdir()
+    push(many, [chart("x", "2.0.0")], Override(namespace="b"), NOW)
+    assert there.is_dir() and is_right(many)
+
+
+def test_rows_of_another_form_are_made_again(
+    many: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "_FORM", 10**6)
+    monkeypatch.setattr(Builder, "rebuild", None)
+    push(many, [chart("x", "2.0.0")], Override(namespace="b"), NOW)
+    monkeypatch.undo()
+    assert many.known_groups(many.head()) is None
+    push(many, [chart("x", "3.0.0")], Override(namespace="b"), NOW)
+    assert is_right(many)
+
+
+def test_rows_that_cannot_be_read_at_all_end_no_command(
+    many: Project, chart: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*args: object) -> dict[str, Any]:
+        raise RowsLost
+
+    monkeypatch.setattr(RowFiles, "_read", lost)
+    push(many, [chart("x", "2.0.0")], Override(namespace="b"), NOW)
+    monkeypatch.undo()
+    assert is_right(many)
 
 
 def test_shards_are_more_where_packages_are_many() -> None:

@@ -338,6 +338,15 @@ def test_words_are_found_once_and_joined() -> None:
     assert words_of("a/" + "b" * 60, "1.0.0", "", []).name == ""
 
 
+def test_a_mirror_whose_packages_have_no_words_has_the_file_that_pages_ask_for() -> None:
+    entries = {"a/x": words_of("a/x", "1", "", [])}
+    files = whole(entries)
+    assert "s-.js" in files
+    one = {"a/word": words_of("a/word", "1", "", [])}
+    assert step(files, entries, one) == whole(one)
+    assert step(whole(one), one, entries) == files
+
+
 def test_a_mirror_without_packages_has_the_file_that_pages_ask_for_and_nothing_is_found() -> None:
     files = whole({})
     assert list(files) == ["s-.js"]

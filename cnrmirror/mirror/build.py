@@ -93,11 +93,13 @@ class Builder:
             return None
         if built is None or built.at != head.catalog:
             return None
-        tree = self._catalog.root(head.catalog).tree
         # They are lost, too, where another command has just brought the views further.
-        again = cache(lambda: self.views.read_entries(self._catalog, tree))
-        kept = self._opened(built).items()
-        return {view: SureGroups(view, groups, again) for view, groups in kept}
+        again = cache(lambda: self._read_again(head.catalog))
+        try:
+            kept = self._opened(built)
+        except RowsLost:
+            return None
+        return {view: SureGroups(view, groups, again) for view, groups in kept.items()}
 
     def _opened(self, built: Built) -> ViewGroups:
         return self._rows.open(built.rows, self.views.row_types)
@@ -125,25 +127,32 @@ class Builder:
         be, file by file.
         """
         built = self.built()
-        try:
-            self._bring(built, head)
-        except RowsLost:
-            self._bring(built and self._read_again(built), head)
-
-    def _bring(self, built: Built | None, head: Head) -> None:
         if built is not None and built.at == head.catalog:
             return
         if built is not None and not self._store.has_root(built.at):
             built = None
-        if not self._files:
-            self._bring_entries(built, head)
+        if built is None and not self._files:
+            self._remember(head, self._read_again(head.catalog))
         elif built is None:
             self.rebuild(head)
         else:
-            old = self._catalog.root(built.at)
-            new = self._catalog.root(head.catalog)
+            try:
+                self._bring(head, built.at, self._opened(built), built.rows)
+            except RowsLost:
+                # That entries are lost says nothing against the site's files.
+                self._bring(head, built.at, self._read_again(built.at), NO_FILES)
+
+    def _read_again(self, at: Descriptor) -> ViewGroups:
+        """All entries at a revision, out of the documents."""
+        return self.views.read_entries(self._catalog, self._catalog.root(at).tree)
+
+    def _bring(self, head: Head, at: Descriptor, before: ViewGroups, rows: ShardNames) -> None:
+        """Bring the views from a revision of which the entries are known."""
+        old, new = self._catalog.root(at), self._catalog.root(head.catalog)
+        if not self._files:
+            self._bring_entries(head, old, before, rows)
+        else:
             differences = list(self._catalog.diff(old.tree, new.tree))
-            before = self._opened(built)
             moved = self._packages(differences)
             with without_cycles():
                 after = self.views.edited(before, moved)
@@ -152,42 +161,28 @@ class Builder:
                         self.tree.update([], [each])
                     else:
                         self.tree.update([each], [])
-                self._remember(head, after, built.rows)
+                self._remember(head, after, rows)
 
-    def _read_again(self, built: Built) -> Built | None:
-        """The same with all entries, out of the documents; None if these are not there any more.
-
-        That entries are lost, or of an older program, says nothing against the site's files.
-        """
-        if not self._store.has_root(built.at):
-            return None
-        root = self._catalog.root(built.at)
-        groups = self.views.read_entries(self._catalog, root.tree)
-        rows = self._rows.write(groups, NO_FILES, root.packages)
-        return msgspec.structs.replace(built, rows=rows)
-
-    def _bring_entries(self, built: Built | None, head: Head) -> None:
+    def _bring_entries(
+        self, head: Head, old: CatalogRoot, before: ViewGroups, rows: ShardNames
+    ) -> None:
         """Know the entries of ``head``, without the files."""
-        new = self._catalog.root(head.catalog)
-        if built is not None:
-            # Others may have removed since what an old revision alone needed.
-            with contextlib.suppress(DamageError, IncompleteError):
-                moved = self._moved(self._catalog.root(built.at), new)
-                self._remember(head, self.views.edited(self._opened(built), moved), built.rows)
-                return
-        self._remember(head, self.views.read_entries(self._catalog, new.tree))
-
-    def _moved(self, old: CatalogRoot, new: CatalogRoot) -> ViewChanges:
         moved: ViewChanges = {}
-        for each in self._catalog.diff(old.tree, new.tree):
-            pair = (self._package(each.old), self._package(each.new))
-            add_changes(moved, self.views.moved(each.name, *pair))
-        return moved
+        # Others may have removed since what an old revision alone needed.
+        with contextlib.suppress(DamageError, IncompleteError):
+            differences = list(self._catalog.diff(old.tree, self._catalog.root(head.catalog).tree))
+            olds = self._by_name(each.old for each in differences)
+            news = self._by_name(each.new for each in differences)
+            for name in (each.name for each in differences):
+                add_changes(moved, self.views.moved(name, olds.get(name), news.get(name)))
+            self._remember(head, self.views.edited(before, moved), rows)
+            return
+        self._remember(head, self._read_again(head.catalog))
 
-    def _package(self, ref: PackageRef | None) -> Package | None:
-        if ref is None:
-            return None
-        return self.views.load(self._catalog, self._catalog.document(ref), None)
+    def _by_name(self, refs: Iterable[PackageRef | None]) -> dict[str, Package]:
+        """Packages, of which many may be fetched at a time."""
+        documents = self._catalog.documents(ref for ref in refs if ref is not None)
+        return {d.package: self.views.load(self._catalog, d, None) for d in documents}
 
     def rebuild(self, head: Head) -> tuple[int, int]:
         """All views again: what differs is written, what does not belong is removed.

@@ -23,7 +23,12 @@ _FEW, _MANY = 500, 8000
 """Packages up to which all groups of a view are in one file, and in sixteen."""
 
 
-class RowFile(msgspec.Struct, frozen=True, array_like=True):
+# Raise it when a view's rows or summaries, or how they stand in groups, become others while the
+# site's files stay the same: all are then made again.
+_FORM = 1
+
+
+class ShardFiles(msgspec.Struct, frozen=True, array_like=True):
     """The files of a shard, by digest: the rows of its groups, and their summaries."""
 
     rows: str
@@ -33,14 +38,15 @@ class RowFile(msgspec.Struct, frozen=True, array_like=True):
 class ShardNames(msgspec.Struct, frozen=True):
     """The files that are in force: by view, then by shard.
 
-    ``digits``: how many digits a shard's name has.
+    ``form``: how the entries stand in them. ``digits``: how many digits a shard's name has.
     """
 
+    form: int
     digits: int
-    views: dict[str, dict[str, RowFile]]
+    views: dict[str, dict[str, ShardFiles]]
 
 
-NO_FILES = ShardNames(0, {})
+NO_FILES = ShardNames(_FORM, 0, {})
 
 
 class RowsLost(Exception):
@@ -94,9 +100,11 @@ class KeptGroups:
     def summaries(self) -> Mapping[str, Any]:
         """See ``Groups``."""
         if self._summaries is None:
-            self._summaries = {}
+            # Others see nothing before it is whole: several threads may ask.
+            found: dict[str, Any] = {}
             for shard in self._there:
-                self._summaries.update(self._read(shard, True))
+                found.update(self._read(shard, True))
+            self._summaries = found
         return self._summaries
 
 
@@ -152,8 +160,11 @@ class RowFiles:
             types: the types of the rows and of the summaries of each view.
 
         Raises:
-            RowsLost: not now, but when something is asked for that is not whole.
+            RowsLost: they are of another form; also later, when something is asked for that is
+                not whole.
         """
+        if names.form != _FORM:
+            raise RowsLost
         return {view: self._opened(view, names, *each) for view, each in types.items()}
 
     def _opened(self, view: str, names: ShardNames, row: Any, summary: Any) -> KeptGroups:
@@ -191,6 +202,7 @@ class RowFiles:
         digits = digits_for(packages)
         known = before.views if before.digits == digits else {}
         return ShardNames(
+            _FORM,
             digits,
             {
                 view: dict(sorted(self._written(view, each, known.get(view), digits)))
@@ -199,12 +211,12 @@ class RowFiles:
         )
 
     def _written(
-        self, view: str, groups: Groups, before: Mapping[str, RowFile] | None, digits: int
-    ) -> Iterator[tuple[str, RowFile]]:
+        self, view: str, groups: Groups, before: Mapping[str, ShardFiles] | None, digits: int
+    ) -> Iterator[tuple[str, ShardFiles]]:
         """The shards of a view, with their files."""
         summaries = groups.summaries()
         wanted: dict[str, list[str]] = {}
-        kept: Mapping[str, RowFile] = {}
+        kept: Mapping[str, ShardFiles] = {}
         if before is not None and isinstance(groups, Edited):
             kept = before
             wanted = {shard_of(name, digits): [] for name in groups.touched}
@@ -217,7 +229,7 @@ class RowFiles:
             if names:
                 rows = {name: groups.group(name) for name in sorted(names)}
                 few = {name: summaries[name] for name in rows}
-                yield shard, RowFile(*(self._write(view, shard, each) for each in (rows, few)))
+                yield shard, ShardFiles(*(self._write(view, shard, each) for each in (rows, few)))
 
     def _write(self, view: str, shard: str, entries: Mapping[str, Any]) -> str:
         data = msgspec.json.encode(entries)
@@ -239,5 +251,5 @@ class RowFiles:
             for digest in (files.rows, files.summaries)
         }
         for path in self._folder.glob("*/*"):
-            if path not in kept:
+            if path not in kept and not path.is_dir():  # some disks have folders of their own
                 path.unlink(missing_ok=True)

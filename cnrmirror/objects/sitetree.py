@@ -7,6 +7,7 @@ files. What exists is replaced file by file, each atomically.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -18,6 +19,8 @@ from cnrmirror.model.digest import Descriptor
 from cnrmirror.model.resource import Alias, Base64Json, Resource
 from cnrmirror.objects.files import link_or_copy, write_new
 from cnrmirror.objects.store import Store
+
+_TRIES = 5
 
 
 class SiteTree:
@@ -76,7 +79,7 @@ class SiteTree:
                 made.add(folder)
             self._write(path, resource)
         try:
-            os.rename(staged, top)
+            _move(os.rename, staged, top)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -86,13 +89,13 @@ class SiteTree:
         for resource in resources:
             path = f"{self._root}/{resource.path}"
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.replace(staged + path[len(top) :], path)
+            _move(os.replace, staged + path[len(top) :], path)
         shutil.rmtree(staged)
 
     def _replace(self, path: str, resource: Resource) -> None:
         temporary = self._temporary()
         self._write(temporary, resource)
-        os.replace(temporary, path)
+        _move(os.replace, temporary, path)
         if isinstance(resource.body, Descriptor) and os.path.lexists(temporary):
             os.unlink(temporary)  # rename does nothing between two links of one file
 
@@ -179,6 +182,17 @@ class SiteTree:
             with self._store.open_blob(body.blob) as blob:
                 same = all(stream.read(len(piece)) == piece for piece in body.chunks(blob))
         return "" if same else "digest"
+
+
+def _move(move: Callable[[str, str], None], source: str, target: str) -> None:
+    """Move a file or folder; another process may just have removed the target's folder."""
+    for _ in range(_TRIES):
+        try:
+            return move(source, target)
+        except FileNotFoundError:
+            with contextlib.suppress(FileNotFoundError):
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+    move(source, target)
 
 
 def _unpacks_to_the_same(path: str, body: bytes) -> bool:

@@ -242,8 +242,8 @@ class OciRegistry(ByNamespace):
                 yield f"{what}: not in the OCI registry: {reason}"
 
     def entry(self, package: Package) -> list[str] | None:
-        """See ``base.View``."""
-        return [each.name for each in repositories(package)] or None if self._on else None
+        """See ``base.View``; also where the view is off: it may be on where this is published."""
+        return [each.name for each in repositories(package)] or None
 
     def summary(self, name: str, rows: Rows) -> list[str]:
         """See ``base.View``."""

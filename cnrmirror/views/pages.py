@@ -87,7 +87,7 @@ class Pages(ByNamespace):
     """Pages for people as a view (``base.View``)."""
 
     name = "pages"
-    version = 1
+    version = 1  # The search has the same: raise it for that, too.
     tops = TOPS
     uses_facts = True
     row_type, summary_type = PageEntry, Members

@@ -17,6 +17,7 @@ from cnrmirror.model.documents import CatalogRoot
 from cnrmirror.model.resource import SCRIPT_TYPE, Resource
 from cnrmirror.views.base import PACKAGE_RANK, Package, Settings, WithoutPackages
 from cnrmirror.views.groups import Changes, Groups, Rows
+from cnrmirror.views.pages import Pages
 from cnrmirror.views.pagetext import texts
 from cnrmirror.views.pagevalues import chart_of, description_of, newest
 from cnrmirror.views.searchgroups import Few, rows_of, summary_of
@@ -28,7 +29,7 @@ class Search(WithoutPackages):
     """The files of the search as a view (``base.View``)."""
 
     name = "search"
-    version = 1
+    version = Pages.version  # Others are told one version for both.
     tops = ("search",)
     uses_facts = True
     row_type, summary_type = Words, Few

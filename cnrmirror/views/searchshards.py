@@ -59,7 +59,7 @@ def shards(
     if shared is not None:  # after the second call, nobody asks
         shared.trie = None if moves.of_words or known else trie
     # A page asks for the root in any case.
-    touched = trie.touched() if moves.packages else {Node("")}
+    touched = {Node("")} if trie.is_empty else trie.touched()
     for node in sorted(touched, key=lambda n: (-len(n.prefix), n.prefix, not n.own)):
         body = (_inner if node.inner else _leaf)(trie, node, groups)
         name = node.prefix + "-" * node.own

@@ -64,9 +64,9 @@ class Moves:
         for package, (old, new) in real.items():
             self._add(package, old, new)
         added = sum((new is not None) - (old is not None) for old, new in real.values())
-        self.packages = count(groups)
-        self.scale = Scale.of(self.packages)
-        other = Scale.of(self.packages + self._sign * added)
+        packages = count(groups)
+        self.scale = Scale.of(packages)
+        other = Scale.of(packages + self._sign * added)
         self.everything = changed is None or self.scale != other
 
     def _add(self, package: str, old: Words | None, new: Words | None) -> None:
@@ -190,6 +190,11 @@ class Trie:
         # What others worked out of it, by name.
         self.told: dict[str, Any] = {}
         self._came = _Sums({w: (weight > 0) - (w in weights) for w, weight in others.items()})
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no package has any word."""
+        return next(stems(self._groups), None) is None
 
     def words(self, prefix: str) -> list[str]:
         """The words of a leaf."""

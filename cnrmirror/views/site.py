@@ -155,7 +155,9 @@ class Site:
     @property
     def fingerprint(self) -> str:
         """Differs whenever the same catalog would give other files."""
-        views = " ".join(f"{view.name}/{view.version}" for view in self._views)
+        # The search was a part of the pages once, and has their version.
+        named = (view for view in self._views if view.name != Search.name)
+        views = " ".join(f"{view.name}/{view.version}" for view in named)
         form = f"{self._rules} {self._own} {encode(self._settings).decode()}"
         return f"{VERSION} {views} {self._url} {form}"
 
@@ -193,10 +195,9 @@ class Site:
 
     def moved(self, name: str, old: Package | None, new: Package | None) -> ViewChanges:
         """What changed in the entries of a package."""
-        return {
-            view.name: {name: (old and view.entry(old), new and view.entry(new))}
-            for view in self._views
-        }
+        # One package after the other: views keep what they worked out of the last one.
+        before, after = (self.entries([each] if each else []) for each in (old, new))
+        return {v: {name: (before[v].get(name), after[v].get(name))} for v in before}
 
     def read_entries(self, catalog: CatalogReader, tree: Node) -> ViewGroups:
         """The entries of every view at a revision, out of all its documents."""
