@@ -450,3 +450,24 @@ def test_a_cache_that_is_removed_while_a_process_reads_is_made_again(story: Stor
     document = project.document("ns/first")
     with project.open_blob(document.releases[0].blob) as stream:
         assert stream.read()
+
+
+@pytest.mark.parametrize("lost", ["rows", "documents", "both"])
+def test_who_lost_what_nobody_has_any_more_reads_what_there_is(story: Story, lost: str) -> None:
+    one, two = story.machines
+    add(story, one, "more")
+    two.opened()
+    for number in range(3):
+        add(story, one, f"more{number}")
+    change.remove(one.opened(), change.Removal("ns/more", "1.0.0", None, "x"), story.now())
+    story.there.pop(("ns/more", "1.0.0"))
+    story.gc(one, free)
+    layout = two.project().layout
+    if lost != "documents":
+        for path in layout.rows.glob("*/*"):
+            path.unlink()
+    if lost != "rows":
+        shutil.rmtree(layout.catalog)
+    add(story, two, "own")
+    assert one.listed() == two.listed() == story.there
+    story.settle()

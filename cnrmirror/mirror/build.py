@@ -18,7 +18,7 @@ from cnrmirror.mirror.rows import NO_FILES, RowFiles, RowsLost, ShardNames, Sure
 from cnrmirror.model import typed
 from cnrmirror.model.collector import without_cycles
 from cnrmirror.model.digest import Descriptor
-from cnrmirror.model.documents import CatalogRoot, Head, PackageRef
+from cnrmirror.model.documents import Head, PackageRef
 from cnrmirror.model.errors import DamageError, IncompleteError
 from cnrmirror.model.progress import NoProgress, Progress, stage
 from cnrmirror.model.resource import Resource
@@ -131,8 +131,8 @@ class Builder:
             return
         if built is not None and not self._store.has_root(built.at):
             built = None
-        if built is None and not self._files:
-            self._remember(head, self._read_again(head.catalog))
+        if not self._files:
+            self._bring_entries(head, built)
         elif built is None:
             self.rebuild(head)
         else:
@@ -149,34 +149,31 @@ class Builder:
     def _bring(self, head: Head, at: Descriptor, before: ViewGroups, rows: ShardNames) -> None:
         """Bring the views from a revision of which the entries are known."""
         old, new = self._catalog.root(at), self._catalog.root(head.catalog)
-        if not self._files:
-            self._bring_entries(head, old, before, rows)
-        else:
-            differences = list(self._catalog.diff(old.tree, new.tree))
-            moved = self._packages(differences)
-            with without_cycles():
-                after = self.views.edited(before, moved)
-                for each in self.views.list_changes((before, old), (after, new), moved):
-                    if isinstance(each, str):
-                        self.tree.update([], [each])
-                    else:
-                        self.tree.update([each], [])
-                self._remember(head, after, rows)
+        differences = list(self._catalog.diff(old.tree, new.tree))
+        moved = self._packages(differences)
+        with without_cycles():
+            after = self.views.edited(before, moved)
+            for each in self.views.list_changes((before, old), (after, new), moved):
+                if isinstance(each, str):
+                    self.tree.update([], [each])
+                else:
+                    self.tree.update([each], [])
+            self._remember(head, after, rows)
 
-    def _bring_entries(
-        self, head: Head, old: CatalogRoot, before: ViewGroups, rows: ShardNames
-    ) -> None:
+    def _bring_entries(self, head: Head, built: Built | None) -> None:
         """Know the entries of ``head``, without the files."""
-        moved: ViewChanges = {}
-        # Others may have removed since what an old revision alone needed.
-        with contextlib.suppress(DamageError, IncompleteError):
-            differences = list(self._catalog.diff(old.tree, self._catalog.root(head.catalog).tree))
-            olds = self._by_name(each.old for each in differences)
-            news = self._by_name(each.new for each in differences)
-            for name in (each.name for each in differences):
-                add_changes(moved, self.views.moved(name, olds.get(name), news.get(name)))
-            self._remember(head, self.views.edited(before, moved), rows)
-            return
+        if built is not None:
+            # Others may have removed since what an old revision alone needed.
+            with contextlib.suppress(DamageError, IncompleteError, RowsLost):
+                old, new = self._catalog.root(built.at), self._catalog.root(head.catalog)
+                differences = list(self._catalog.diff(old.tree, new.tree))
+                olds = self._by_name(each.old for each in differences)
+                news = self._by_name(each.new for each in differences)
+                moved: ViewChanges = {}
+                for name in (each.name for each in differences):
+                    add_changes(moved, self.views.moved(name, olds.get(name), news.get(name)))
+                self._remember(head, self.views.edited(self._opened(built), moved), built.rows)
+                return
         self._remember(head, self._read_again(head.catalog))
 
     def _by_name(self, refs: Iterable[PackageRef | None]) -> dict[str, Package]:
