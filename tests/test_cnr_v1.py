@@ -366,8 +366,9 @@ def test_a_list_that_became_empty_has_no_file() -> None:
 
 def test_a_namespace_ends_at_the_first_slash() -> None:
     other = msgspec.structs.replace(ROWS[2], name="b/z/y")
-    found = list(list_resources(blocks(other), [ROWS[2]]))
-    assert "cnr/api/v1/packages-by/b/_.json" in [resource.path for resource in found]
+    for touched in (ROWS[2], other):
+        found = list(list_resources(blocks(other), [touched]))
+        assert "cnr/api/v1/packages-by/b/_.json" in [resource.path for resource in found]
 
 
 @pytest.mark.parametrize(
@@ -417,6 +418,10 @@ def test_the_view_gives_these_files_entries_and_paths() -> None:
     lists = list(view.lists(groups, {row.name: (None, row)}, NO_ROOT))
     assert lists == list(v1.list_resources(blocks(row), [row])) != []
     assert list(view.lists(groups, None, NO_ROOT)) == lists
+    both = Grouped(view, {row.name: row, C.name: ROWS[2]})
+    some = list(view.lists(both, {row.name: (None, row)}, NO_ROOT))
+    assert some == list(v1.list_resources(both.summaries(), [row]))
+    assert len(some) < len(list(view.lists(both, None, NO_ROOT)))
     assert view.rows(row.name, row) == {"ns": row}
     for resource in view.package(Package(document)):
         assert view.rank(resource.path) == rank(resource.path)
