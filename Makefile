@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test quick lint check matrix coverage mutants fuzz bench sample lock screens hosts-table cloud-check docs documents tutorial dist clean
 
 .venv/ready: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11.4 or newer is needed") if sys.version_info < (3, 11, 4) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -e '.[dev]'
