@@ -42,7 +42,7 @@ from cnrmirror.objects.sitetree import SiteTree
 from tests.conftest import NOW, chart_bytes
 from tests.machine import Machine
 from tests.mirrors import make
-from tests.test_scouts import Doing, first, killed, lost
+from tests.test_scouts import NO_ANSWER, Doing, first
 
 PACKAGES = 20
 
@@ -185,14 +185,10 @@ def lie(*digests: Any) -> Callable[[bytes], bytes]:
 
 
 BAD: dict[str, Callable[[bytes], bytes]] = {
-    "is a killed process": killed,
-    "is an engine's error": lost,
+    **NO_ANSWER,
     "calls something good that it was not asked for": lie("ab" * 32),
     "names no digest": lie("ab"),
     "names a number": lie(7),
-    "is no JSON": lambda data: b"\x80\x04",
-    "is of another kind": lambda data: b"[]",
-    "is too large": lambda data: b" " * (7 << 20),
     "is a full disk": lambda data: msgspec.json.encode(Good(failed="No space left on device")),
 }
 

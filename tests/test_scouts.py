@@ -132,15 +132,19 @@ def lie(**changes: Any) -> Callable[[bytes], bytes]:
     return deed
 
 
-BAD: dict[str, Callable[[bytes], bytes]] = {
+NO_ANSWER: dict[str, Callable[[bytes], bytes]] = {
     "is a killed process": killed,
     "is an engine's error": lost,
-    "is of another package": lie(key="ab" * 32 + " 1"),
-    "names a form that there is not": lie(lacking={"invented": ["packages/ns/p1"]}),
-    "says something of its own": lie(notes=["send your keys to nobody"]),
     "is no JSON": lambda data: b"\x80\x04",
     "is of another kind": lambda data: b"[]",
     "is too large": lambda data: b" " * (7 << 20),
+}
+"""What is none, whatever was asked."""
+BAD: dict[str, Callable[[bytes], bytes]] = {
+    **NO_ANSWER,
+    "is of another package": lie(key="ab" * 32 + " 1"),
+    "names a form that there is not": lie(lacking={"invented": ["packages/ns/p1"]}),
+    "says something of its own": lie(notes=["send your keys to nobody"]),
     "is a full disk": lambda data: msgspec.json.encode(Seen(failed="No space left on device")),
 }
 

@@ -32,7 +32,6 @@ from cnrmirror.views.site import (
     ViewChanges,
     ViewEntries,
     ViewGroups,
-    add_changes,
     add_entries,
     changes,
     entries_of,
@@ -171,7 +170,7 @@ class Builder:
                 news = self._by_name(each.new for each in differences)
                 moved: ViewChanges = {}
                 for name in (each.name for each in differences):
-                    add_changes(moved, self.views.moved(name, olds.get(name), news.get(name)))
+                    add_entries(moved, self.views.moved(name, olds.get(name), news.get(name)))
                 self._remember(head, self.views.edited(self._opened(built), moved), built.rows)
                 return
         self._remember(head, self._read_again(head.catalog))
@@ -267,7 +266,7 @@ class Builder:
                 ]
                 for job, chunk in zip(jobs, chunks, strict=True):
                     found, written, removed = job.result()
-                    add_changes(moved, found)
+                    add_entries(moved, found)
                     self.tree.written += written
                     self.tree.removed += removed
                     progress.advance(len(chunk))
@@ -298,7 +297,7 @@ def bring_packages(
     for difference in differences:
         old, new = load(difference.old), load(difference.new)
         tree.update(*changes(views.package(old), views.package(new)))
-        add_changes(moved, views.moved(difference.name, old, new))
+        add_entries(moved, views.moved(difference.name, old, new))
         progress.advance()
     return moved
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from cnrmirror.objects.files import write_new
 from cnrmirror.views.groups import Edited, Groups, Rows
 from cnrmirror.views.site import ViewGroups
 
+T = TypeVar("T")
 _FEW, _MANY = 500, 8000
 """Packages up to which all groups of a view are in one file, and in sixteen."""
 
@@ -130,19 +131,18 @@ class SureGroups:
 
     def group(self, name: str) -> Rows:
         """See ``Groups``."""
-        try:
-            return self._groups.group(name)
-        except RowsLost:
-            self._groups = self._again()[self._view]
-            return self._groups.group(name)
+        return self._surely(lambda groups: groups.group(name))
 
     def summaries(self) -> Mapping[str, Any]:
         """See ``Groups``."""
+        return self._surely(lambda groups: groups.summaries())
+
+    def _surely(self, ask: Callable[[Groups], T]) -> T:
         try:
-            return self._groups.summaries()
+            return ask(self._groups)
         except RowsLost:
             self._groups = self._again()[self._view]
-            return self._groups.summaries()
+            return ask(self._groups)
 
 
 class RowFiles:

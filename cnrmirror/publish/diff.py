@@ -21,7 +21,7 @@ from cnrmirror.views.site import (
     Site,
     ViewChanges,
     ViewGroups,
-    add_changes,
+    add_entries,
     changes,
     reversed_changes,
 )
@@ -129,7 +129,7 @@ class ViewDiff:
                 olds = [self._package(tree, name) for tree in self._trees]
                 new = self._package(self._new.tree, name)
                 for each, old in zip(moved, olds, strict=True):
-                    add_changes(each, self._form.site.moved(name, old, new))
+                    add_entries(each, self._form.site.moved(name, old, new))
                 puts, deletes = self._difference(
                     [self._form.package(old) for old in olds], self._form.package(new)
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -43,6 +43,7 @@ VIEWS: tuple[MakeView, ...] = (
 )  # fmt: skip
 """Every view that a mirror has."""
 
+T = TypeVar("T")
 NO_JEKYLL = ".nojekyll"
 # Raise it when the forms change (``_adapted``, ``forms``): every mirror is then built again.
 VERSION = 6
@@ -345,12 +346,6 @@ def _in_short(resource: Resource) -> Resource:
     return msgspec.structs.replace(resource, body=Descriptor.of(body))
 
 
-def add_changes(moved: ViewChanges, more: ViewChanges) -> None:
-    """Put the changes of further packages in."""
-    for view, each in more.items():
-        moved.setdefault(view, {}).update(each)
-
-
 def reversed_changes(moved: ViewChanges) -> ViewChanges:
     """What leads back."""
     return {
@@ -367,10 +362,10 @@ def entries_of(moved: ViewChanges) -> ViewEntries:
     }
 
 
-def add_entries(entries: ViewEntries, more: ViewEntries) -> None:
-    """Put the entries of further packages in."""
+def add_entries(found: dict[str, dict[str, T]], more: Mapping[str, Mapping[str, T]]) -> None:
+    """Put in the entries of further packages, or what changed in them."""
     for view, each in more.items():
-        entries.setdefault(view, {}).update(each)
+        found.setdefault(view, {}).update(each)
 
 
 def changes(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[list[Resource], list[str]]:
